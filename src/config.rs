@@ -1,0 +1,321 @@
+//! The typed configuration: what `pier.kdl` and the layers around it say.
+//!
+//! Layers are decoded one after the other into one [`Config`]: a later one replaces single values and
+//! adds to lists. Every value keeps its [`Origin`], so that `pier explain` can name the line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::diag::Span;
+
+/// Where a value came from, lowest precedence first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    BuiltIn,
+    /// `/etc/pier/policy.kdl`: also a ceiling for all below.
+    Policy,
+    User,
+    Project,
+    /// `pier.local.kdl`, not committed.
+    Local,
+    Profile,
+    Environment,
+    Flag,
+}
+
+/// The layer of a value, and the place in its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    pub layer: Layer,
+    /// `None` for built-in values.
+    pub span: Option<Span>,
+}
+
+impl Origin {
+    pub const BUILT_IN: Origin = Origin { layer: Layer::BuiltIn, span: None };
+}
+
+/// A value that knows where it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sourced<T> {
+    pub value: T,
+    pub origin: Origin,
+}
+
+impl<T> Sourced<T> {
+    pub fn built_in(value: T) -> Self {
+        Sourced { value, origin: Origin::BUILT_IN }
+    }
+}
+
+/// Everything a command needs to know; paths are as written (`~` and relative forms included).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    pub project: Option<Sourced<Project>>,
+    pub runtime: Sourced<Runtime>,
+    pub workspace: Workspace,
+    pub home: Home,
+    pub mounts: Vec<Sourced<Mount>>,
+    pub env: Env,
+    pub network: Network,
+    pub ports: Vec<Sourced<Port>>,
+    pub limits: Limits,
+    pub budget: Budget,
+    /// In order of first mention; a later layer adds to an agent of the same name.
+    pub agents: Vec<Agent>,
+    pub roles: Vec<Role>,
+    pub coordination: Option<Sourced<Coordination>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    pub name: String,
+    pub key: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Runtime {
+    Auto,
+    Host { paths: Vec<Sourced<String>> },
+    Nix { flake: Option<String>, shell: Option<String>, pass: Vec<String> },
+    Container(Container),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Container {
+    pub image: Option<String>,
+    pub build: Option<Build>,
+    pub user: Option<String>,
+    pub engine: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    pub file: String,
+    pub context: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    pub at: Sourced<String>,
+    pub root: Sourced<Root>,
+    pub git: Sourced<Git>,
+    pub clone: Sourced<bool>,
+    pub readonly: Vec<Sourced<String>>,
+    pub hide: Vec<Sourced<String>>,
+    pub gate: Sourced<Gate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Root {
+    Git,
+    Here,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Git {
+    Shadow(Merge),
+    Readonly,
+    Direct,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Merge {
+    Auto,
+    Ask,
+    Manual,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    Report,
+    Quarantine,
+    Block,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    pub keep: Sourced<Keep>,
+    /// State directory outside the project.
+    pub state: Option<Sourced<String>>,
+    pub imports: Vec<Sourced<HomeImport>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Persistent,
+    Ephemeral,
+}
+
+/// `import git-config sync="always" from="~/.gitconfig"` in `home`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeImport {
+    /// `git-config` is the only one there is.
+    pub what: String,
+    pub sync: Sync,
+    pub from: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sync {
+    Always,
+    Missing,
+    Never,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mount {
+    Bind { source: String, at: Option<String>, access: Access },
+    Tmpfs { at: String, size: Option<u64> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Env {
+    pub pass: Vec<Sourced<String>>,
+    pub set: BTreeMap<String, Sourced<String>>,
+    pub files: Vec<Sourced<String>>,
+    pub secrets: Vec<Sourced<Secret>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    pub name: String,
+    pub host: String,
+    /// `env:NAME`, `file:PATH`, `cmd:COMMAND` or `keyring:NAME`; checked on decoding.
+    pub from: String,
+    pub header: Option<String>,
+    pub format: Option<String>,
+    pub methods: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub mode: Sourced<NetworkMode>,
+    pub rules: Vec<Sourced<HostRule>>,
+    pub upstream: Option<Sourced<String>>,
+    pub bytes: Vec<Sourced<ByteBudget>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetworkMode {
+    None,
+    Allowlist,
+    Host,
+}
+
+/// One `allow` or `deny` line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostRule {
+    pub verdict: Verdict,
+    pub hosts: Vec<String>,
+    pub port: Option<u16>,
+    pub methods: Option<String>,
+    pub paths: Option<String>,
+    pub private: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Allow,
+    Deny,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByteBudget {
+    pub host: String,
+    pub up: Option<u64>,
+    pub down: Option<u64>,
+}
+
+/// `port "127.0.0.1:8888" to=8888`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Port {
+    pub listen: String,
+    pub to: u16,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Limits {
+    pub memory: Option<Sourced<Limit<u64>>>,
+    pub cpus: Option<Sourced<Limit<f64>>>,
+    pub pids: Option<Sourced<Limit<u64>>>,
+    pub wall: Option<Sourced<Duration>>,
+    pub minimum_tier: Option<Sourced<u8>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit<T> {
+    pub at_most: T,
+    /// Refuse to start where the host cannot enforce it.
+    pub required: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Budget {
+    /// US dollars a session.
+    pub cost: Option<Sourced<f64>>,
+    pub tokens: Option<Sourced<u64>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    pub name: Sourced<String>,
+    pub default: bool,
+    pub version: Option<Sourced<String>>,
+    pub model: Option<Sourced<String>>,
+    pub tools: Option<Sourced<Vec<String>>>,
+    pub args: Option<Sourced<Vec<String>>>,
+    pub imports: Vec<Sourced<AgentImport>>,
+    pub mcp: Vec<Sourced<Mcp>>,
+    pub skills: Vec<Sourced<String>>,
+    /// The command of an agent that pier has no adapter for.
+    pub run: Option<Sourced<Vec<String>>>,
+    pub logs: Option<Sourced<String>>,
+    pub hosts: Vec<Sourced<String>>,
+}
+
+/// `import auth settings sync="always" from="~/.claude"` in `agent`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentImport {
+    pub what: Vec<ImportKind>,
+    pub sync: Sync,
+    pub from: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ImportKind {
+    Auth,
+    Settings,
+    Skills,
+    Sessions,
+    Extensions,
+    Prompts,
+    Roles,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mcp {
+    pub name: String,
+    pub command: String,
+    pub args: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    pub name: Sourced<String>,
+    pub tools: Option<Vec<String>>,
+    pub thinking: Option<String>,
+    pub file: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coordination {
+    pub remote: Option<String>,
+    pub dir: Option<String>,
+}
