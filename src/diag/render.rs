@@ -1,0 +1,1 @@
+//! Reports as text for people (miette) and as JSON.
