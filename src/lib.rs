@@ -6,6 +6,7 @@
 
 mod config;
 mod diag;
+mod plan;
 
 use std::process::ExitCode;
 

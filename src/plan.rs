@@ -1,0 +1,250 @@
+//! The contract between what was asked and what runs: plain data, nothing in it is resolved later.
+//!
+//! `pier plan --json` prints the very object that a backend executes. Only grants beyond the baseline and
+//! non-default values make it grow; field order is the order of printing and never depends on a hash map.
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+pub mod facts;
+
+/// Bumped when a field changes its meaning; a reader refuses a number it does not know.
+pub const SCHEMA: u32 = 1;
+
+/// What one session may see, touch, reach and spend, and what it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    pub schema: u32,
+    pub backend: Backend,
+    pub root: RootFilesystem,
+    pub project: Project,
+    pub user: User,
+    pub git: Git,
+    /// In the order in which they are made: parents before children, protection last.
+    pub mounts: Vec<Mount>,
+    /// Directories below the state directory that must exist before the mounts are made.
+    pub directories: Vec<Directory>,
+    /// Copies from the host into the state directory, made before the start.
+    pub imports: Vec<Import>,
+    pub environment: Vec<Variable>,
+    /// Names and places only: a value never enters a plan.
+    pub secrets: Vec<Secret>,
+    pub network: Network,
+    pub ports: Vec<Port>,
+    pub limits: Limits,
+    pub command: Command,
+    /// What needed approval, in canonical form.
+    pub grants: Vec<Grant>,
+    /// What people should know and nothing forbids.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backend {
+    Bubblewrap,
+    Docker,
+}
+
+/// Where `/usr` and its like come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum RootFilesystem {
+    /// The host's own `/usr`, read-only.
+    Host,
+    /// The closure of a Nix development shell.
+    Nix { flake: String, shell: String },
+    /// An image by digest.
+    Image { reference: String, digest: String },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    pub name: String,
+    /// Canonical path on the host.
+    pub root: Utf8PathBuf,
+    /// Where it is inside.
+    pub at: Utf8PathBuf,
+    /// The first 16 hex digits of the SHA-256 of the canonical root.
+    pub hash: String,
+    /// State directory of this project on the host.
+    pub state: Utf8PathBuf,
+    pub ephemeral: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The kernel's user and group on the host, and the same numbers inside.
+    pub uid: u32,
+    pub gid: u32,
+    pub name: String,
+    pub home: Utf8PathBuf,
+    pub shell: Utf8PathBuf,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Git {
+    pub mode: GitMode,
+    /// The git directory of the project on the host; `None` where it is no repository.
+    pub directory: Option<Utf8PathBuf>,
+    /// The common directory, where a worktree shares one.
+    pub common: Option<Utf8PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GitMode {
+    None,
+    Shadow,
+    Readonly,
+    Direct,
+}
+
+/// One thing in the sandbox's file tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    pub at: Utf8PathBuf,
+    #[serde(flatten)]
+    pub kind: MountKind,
+    /// Who asked for it: `built-in`, or `pier.kdl:9`.
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum MountKind {
+    Bind { source: Utf8PathBuf, access: Access, expect: Option<Identity> },
+    Tmpfs { size: Option<u64>, mode: u32 },
+    Proc,
+    Dev,
+    Directory { mode: u32 },
+    Symlink { to: Utf8PathBuf },
+    /// A generated file, read-only.
+    File { content: String },
+    /// Makes a mount that is already there read-only.
+    Seal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    ReadOnly,
+    ReadWrite,
+}
+
+/// What a mount source was when the plan was made; a swapped source has another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    pub dev: u64,
+    pub ino: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    pub path: Utf8PathBuf,
+    pub mode: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Import {
+    pub from: Utf8PathBuf,
+    pub to: Utf8PathBuf,
+    pub rule: ImportRule,
+    pub kind: ImportKind,
+    /// Mode of the copied file; `None` keeps the source's.
+    pub mode: Option<u32>,
+    pub origin: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImportRule {
+    /// Replaced at each start.
+    Always,
+    /// Copied where the destination is not there.
+    Missing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ImportKind {
+    File,
+    Tree,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Variable {
+    pub name: String,
+    pub value: String,
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    pub name: String,
+    pub host: String,
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Network {
+    pub mode: NetworkMode,
+    pub gateway: Option<Gateway>,
+    pub origin: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    None,
+    Allowlist,
+    Host,
+}
+
+/// The rules a gateway decides by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Port {
+    pub listen: String,
+    pub to: u16,
+    pub origin: String,
+}
+
+/// Caps in bytes, processes and seconds.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Limits {
+    pub memory: Option<u64>,
+    pub cpus: Option<f64>,
+    pub pids: Option<u64>,
+    pub wall: Option<u64>,
+    pub minimum_tier: Option<u8>,
+}
+
+/// What runs as the child of pier's own PID 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    pub argv: Vec<String>,
+    pub cwd: Utf8PathBuf,
+    pub agent: Option<Agent>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    pub name: String,
+    pub version: Option<String>,
+    /// The launcher on the host that `argv` starts.
+    pub launcher: Utf8PathBuf,
+}
+
+/// One permission beyond the baseline, as it is hashed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Grant {
+    /// A sentence in fixed words: `mount read-only /opt/tools at /opt/tools`.
+    pub text: String,
+    pub origin: String,
+}

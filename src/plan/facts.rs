@@ -1,0 +1,92 @@
+//! What a plan needs to know of the host: probed once, serialisable, so that planning itself does no I/O.
+
+use std::collections::BTreeMap;
+
+use camino::Utf8PathBuf;
+use serde::{Deserialize, Serialize};
+
+use super::Identity;
+
+/// A snapshot of the host, as far as one configuration asks about it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Facts {
+    pub home: Utf8PathBuf,
+    /// Whom the sandbox runs as, after root was given up.
+    pub uid: u32,
+    pub gid: u32,
+    pub cwd: Utf8PathBuf,
+    pub project: Project,
+    /// Keyed by the path as asked for: absolute, `~` expanded, not canonical.
+    pub paths: BTreeMap<Utf8PathBuf, PathFact>,
+    /// Host variables that some rule may pass.
+    pub variables: BTreeMap<String, String>,
+    /// Paths of live Unix sockets on the host.
+    pub sockets: Vec<Utf8PathBuf>,
+    pub launchers: BTreeMap<String, Launcher>,
+    /// pier's own binary, mounted as PID 1.
+    pub own_binary: Utf8PathBuf,
+    /// `XDG_STATE_HOME/pier` and its like: never visible inside.
+    pub own_directories: Vec<Utf8PathBuf>,
+}
+
+/// The project root and its repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Project {
+    /// Canonical.
+    pub root: Utf8PathBuf,
+    pub git_directory: Option<Utf8PathBuf>,
+    pub git_common: Option<Utf8PathBuf>,
+    pub owner: u32,
+}
+
+/// What a path turned out to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PathFact {
+    /// `None` where nothing is there.
+    pub found: Option<Found>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    pub canonical: Utf8PathBuf,
+    pub kind: Kind,
+    pub identity: Identity,
+    /// The path itself, or a part of it, is a symbolic link.
+    pub symlinked: bool,
+    /// The target of the link, where the last part is one.
+    pub link: Option<Utf8PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    File,
+    Directory,
+    Socket,
+    Device,
+    Other,
+}
+
+/// An agent found on the host or installed by pier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launcher {
+    /// The file to execute, canonical.
+    pub program: Utf8PathBuf,
+    /// What an interpreter must be given before `program`: `node` for a script. Canonical.
+    pub interpreter: Option<Utf8PathBuf>,
+    /// Directories that must be visible for it to run, canonical, none of them below another.
+    pub directories: Vec<Utf8PathBuf>,
+    pub version: Option<String>,
+    pub kind: InstallKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstallKind {
+    /// Below `/usr`: visible anyway.
+    System,
+    /// An npm prefix, nvm, volta, mise or a native install of the user's.
+    Host,
+    /// Installed by pier at a pinned version.
+    Cache,
+}
