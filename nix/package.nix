@@ -1,0 +1,53 @@
+{
+  lib,
+  stdenv,
+  rustPlatform,
+  makeBinaryWrapper,
+  bubblewrap,
+  git,
+  glibc,
+}:
+
+let
+  manifest = (lib.importTOML ../Cargo.toml).package;
+in
+rustPlatform.buildRustPackage {
+  pname = manifest.name;
+  inherit (manifest) version;
+  src = lib.cleanSource ../.;
+  cargoLock.lockFile = ../Cargo.lock;
+
+  nativeBuildInputs = [ makeBinaryWrapper ];
+  buildInputs = lib.optional stdenv.hostPlatform.isGnu glibc.static;
+
+  # pier runs as PID 1 inside sandboxes that have no loader from /nix/store, so it
+  # has to be static. `.cargo/config.toml` asks for that, but nixpkgs adds
+  # `-crt-static` for the same target; RUSTFLAGS wins over both. The target is the
+  # one the build hooks pass, named here because a named target keeps RUSTFLAGS
+  # away from procedural macros, which must stay dynamic.
+  env = {
+    CARGO_BUILD_TARGET = stdenv.hostPlatform.rust.rustcTarget;
+    RUSTFLAGS = "-C target-feature=+crt-static";
+  };
+
+  # The tests start sandboxes, which the build sandbox does not allow.
+  doCheck = false;
+
+  # A suffix, so that a `bwrap` the machine has set up for itself comes first.
+  postInstall = ''
+    wrapProgram $out/bin/pier \
+      --suffix PATH : ${
+        lib.makeBinPath [
+          bubblewrap
+          git
+        ]
+      }
+  '';
+
+  meta = {
+    inherit (manifest) description;
+    license = lib.licenses.asl20;
+    mainProgram = "pier";
+    platforms = lib.platforms.linux;
+  };
+}
