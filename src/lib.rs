@@ -4,9 +4,12 @@
 //! what needs approval, `plan` turns both into pure data, `backend` executes a plan, `session` is what then
 //! lives, and `cmd` is the only place that knows them all. ARCHITECTURE.md has the rows.
 
+mod backend;
 mod config;
 mod diag;
 mod plan;
+mod sys;
+mod util;
 
 use std::process::ExitCode;
 

@@ -175,7 +175,8 @@ pub enum ImportKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Variable {
     pub name: String,
-    pub value: String,
+    /// `None`: taken from the host's environment, or a file, at the start; such values never enter a plan.
+    pub value: Option<String>,
     pub origin: String,
 }
 

@@ -1,0 +1,5 @@
+//! The only code that starts processes: a [`crate::plan::Plan`] in, a running sandbox out.
+
+pub mod bwrap;
+pub mod init;
+pub mod protocol;

@@ -1,0 +1,116 @@
+//! A plan as a bubblewrap sandbox: arguments (pure), then the launch.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::plan::{Access, Mount, MountKind, NetworkMode, Plan};
+
+pub mod launch;
+pub mod program;
+
+pub use program::{Bubblewrap, Feature};
+
+/// The arguments of one launch, and what travels beside them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    /// Everything up to and without the `--`.
+    pub options: Vec<String>,
+    /// Contents of generated files; `options` names them by the number that is their place plus
+    /// [`FIRST_FILE`].
+    pub files: Vec<String>,
+    /// What bubblewrap executes.
+    pub command: Vec<String>,
+}
+
+/// Descriptor number of the first generated file.
+pub const FIRST_FILE: i32 = 16;
+
+/// Where pier's own binary is inside.
+pub const INIT: &str = "/.pier/init";
+
+/// Returns the arguments for a plan. `passed` has the values of variables that the plan only names.
+pub fn arguments(plan: &Plan, bubblewrap: &Bubblewrap, passed: &BTreeMap<String, String>) -> Arguments {
+    let mut made = Arguments::default();
+    made.isolation(plan, bubblewrap);
+    for mount in &plan.mounts {
+        made.mount(mount);
+    }
+    made.environment(plan, passed);
+    made.push(&["--chdir", plan.command.cwd.as_str()]);
+    made.command = [INIT, "__init", "--control", "--"].map(str::to_owned).to_vec();
+    made.command.extend(plan.command.argv.iter().cloned());
+    made
+}
+
+impl Arguments {
+    fn push(&mut self, words: &[&str]) {
+        self.options.extend(words.iter().map(|word| (*word).to_owned()));
+    }
+
+    fn isolation(&mut self, plan: &Plan, bubblewrap: &Bubblewrap) {
+        // All namespaces by name: `--unshare-all` means "try" for users and control groups.
+        self.push(&["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]);
+        match plan.network.mode {
+            NetworkMode::Host => {}
+            NetworkMode::None | NetworkMode::Allowlist => self.push(&["--unshare-net"]),
+        }
+        if bubblewrap.has(Feature::DisableUserns) {
+            self.push(&["--disable-userns"]);
+        }
+        self.push(&["--uid", &plan.user.uid.to_string(), "--gid", &plan.user.gid.to_string()]);
+        self.push(&["--cap-drop", "ALL", "--die-with-parent", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
+    }
+
+    fn mount(&mut self, mount: &Mount) {
+        let at = mount.at.as_str();
+        match &mount.kind {
+            MountKind::Bind { source, access, .. } => {
+                let option = match access {
+                    Access::ReadOnly => "--ro-bind",
+                    Access::ReadWrite => "--bind",
+                };
+                self.push(&[option, source.as_str(), at]);
+            }
+            MountKind::Tmpfs { size, mode } => {
+                self.push(&["--perms", &format!("{mode:04o}")]);
+                if let Some(size) = size {
+                    self.push(&["--size", &size.to_string()]);
+                }
+                self.push(&["--tmpfs", at]);
+            }
+            MountKind::Proc => self.push(&["--proc", at]),
+            MountKind::Dev => self.push(&["--dev", at]),
+            MountKind::Directory { mode } => self.push(&["--perms", &format!("{mode:04o}"), "--dir", at]),
+            MountKind::Symlink { to } => self.push(&["--symlink", to.as_str(), at]),
+            MountKind::File { content } => {
+                let number = FIRST_FILE + i32::try_from(self.files.len()).unwrap_or(i32::MAX - FIRST_FILE);
+                self.files.push(content.clone());
+                self.push(&["--perms", "0444", "--file", &number.to_string(), at]);
+            }
+            MountKind::Seal => self.push(&["--remount-ro", at]),
+        }
+    }
+
+    fn environment(&mut self, plan: &Plan, passed: &BTreeMap<String, String>) {
+        for variable in &plan.environment {
+            let value = variable.value.as_ref().or_else(|| passed.get(&variable.name));
+            if let Some(value) = value {
+                self.push(&["--setenv", &variable.name, value]);
+            }
+        }
+    }
+
+    /// Returns the command line for a shell, generated files as here-strings; secrets stay names.
+    pub fn as_shell(&self, program: &str) -> String {
+        let mut line = crate::util::text::shell_word(program);
+        for word in self.options.iter().chain([&"--".to_owned()]).chain(&self.command) {
+            line.push(' ');
+            line.push_str(&crate::util::text::shell_word(word));
+        }
+        for (number, content) in (FIRST_FILE..).zip(&self.files) {
+            // `<<<` adds a newline of its own; writing to a String cannot fail.
+            let _infallible = write!(line, " {number}<<<{}", crate::util::text::shell_word(content.trim_end_matches('\n')));
+        }
+        line
+    }
+}

@@ -1,0 +1,153 @@
+//! Starts bubblewrap with its arguments on a descriptor, and speaks with the init inside.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::process::{Child, Command, Stdio};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use thiserror::Error;
+
+use super::{Bubblewrap, FIRST_FILE};
+use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS};
+use crate::plan::Plan;
+use crate::sys::fd;
+
+/// Where bubblewrap finds its own arguments.
+const ARGUMENTS: i32 = 10;
+
+/// How long bubblewrap and the init may take to get ready, in milliseconds.
+const READY_WITHIN: u16 = 20_000;
+
+/// The most that is read of bubblewrap's own complaints, in bytes.
+const MOST_COMPLAINT: u64 = 8 * 1024;
+
+/// Why a sandbox does not run. Nothing ran inside.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("cannot start `{path}`")]
+    Spawn { path: String, #[source] error: io::Error },
+    #[error("bubblewrap refused the sandbox: {said}")]
+    Refused { said: String },
+    #[error("cannot {what}")]
+    SetUp { what: &'static str, #[source] error: io::Error },
+    #[error("the sandbox was not ready within {} seconds", READY_WITHIN / 1000)]
+    TooSlow,
+    #[error("the sandbox speaks version {theirs} of the control protocol, and pier {}", protocol::VERSION)]
+    Version { theirs: u32 },
+}
+
+/// A running bubblewrap whose init is ready; nothing has run inside yet.
+pub struct Sandbox {
+    pub control: OwnedFd,
+    child: Child,
+}
+
+impl Sandbox {
+    /// Starts the sandbox and waits until its init reports that containment stands.
+    pub fn start(
+        plan: &Plan,
+        program: &Bubblewrap,
+        passed: &BTreeMap<String, String>,
+        streams: [OwnedFd; 3],
+    ) -> Result<Self, Error> {
+        let set_up = |what| move |error| Error::SetUp { what, error };
+        let made = super::arguments(plan, program, passed);
+        let mut blob = Vec::new();
+        for word in &made.options {
+            blob.extend_from_slice(word.as_bytes());
+            blob.push(0);
+        }
+        let arguments = fd::memory_file(c"pier-arguments", &blob).map_err(set_up("write the arguments"))?;
+        let (control, inside) = fd::message_sockets().map_err(set_up("make a control socket"))?;
+        let (complaints, complain) = io::pipe().map_err(set_up("make a pipe"))?;
+        let mut placed = vec![(arguments, ARGUMENTS), (inside, CONTROL)];
+        placed.extend(streams.into_iter().zip(STREAMS));
+        for (content, number) in made.files.iter().zip(FIRST_FILE..) {
+            let file = fd::memory_file(c"pier-file", content.as_bytes()).map_err(set_up("write a generated file"))?;
+            placed.push((file, number));
+        }
+        let mut command = Command::new(&program.path);
+        command.arg("--args").arg(ARGUMENTS.to_string()).arg("--").args(&made.command);
+        // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
+        command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
+        fd::place(&mut command, placed);
+        let child = command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
+        // Closes this process's copies of the streams and of the inner socket.
+        drop(command);
+        let mut sandbox = Sandbox { control, child };
+        match sandbox.wait_for_ready() {
+            Ok(()) => Ok(sandbox),
+            Err(error) => Err(sandbox.explain(error, complaints)),
+        }
+    }
+
+    fn wait_for_ready(&mut self) -> Result<(), Option<Error>> {
+        let set_up = |what| move |error: io::Error| Some(Error::SetUp { what, error });
+        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        let ready = poll(&mut polled, PollTimeout::from(READY_WITHIN)).map_err(io::Error::from);
+        if ready.map_err(set_up("wait for the sandbox"))? == 0 {
+            return Err(Some(Error::TooSlow));
+        }
+        match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
+            Some((Report::Ready { version: protocol::VERSION }, _)) => Ok(()),
+            Some((Report::Ready { version }, _)) => Err(Some(Error::Version { theirs: version })),
+            // Gone, or not making sense: bubblewrap has said why.
+            Some(_) | None => Err(None),
+        }
+    }
+
+    /// Ends a sandbox that did not get ready and returns the best reason there is.
+    fn explain(mut self, error: Option<Error>, complaints: io::PipeReader) -> Error {
+        self.kill();
+        let mut said = Vec::new();
+        let read = complaints.take(MOST_COMPLAINT).read_to_end(&mut said);
+        match (error, read) {
+            (Some(error), _) => error,
+            (None, Err(error)) => Error::SetUp { what: "hear from bubblewrap", error },
+            (None, Ok(_)) => {
+                let said = String::from_utf8_lossy(&said);
+                let said = said.trim().trim_start_matches("bwrap: ");
+                let said = if said.is_empty() { "it ended without a reason" } else { said };
+                Error::Refused { said: crate::util::text::escape(said) }
+            }
+        }
+    }
+
+    /// Lets the command start.
+    pub fn begin(&self) -> io::Result<()> {
+        self.order(&Order::Begin { version: protocol::VERSION }, &[])
+    }
+
+    pub fn order(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        protocol::send(&self.control, order, descriptors)
+    }
+
+    /// Kills bubblewrap; the kernel ends the rest with its namespace.
+    pub fn kill(&mut self) {
+        // Both fail only for a child that has already been waited for.
+        let _ended = self.child.kill();
+        let _ended = self.child.wait();
+    }
+
+    /// Waits for bubblewrap itself, after its init has reported the end.
+    pub fn wait(&mut self) -> io::Result<()> {
+        self.child.wait().map(drop)
+    }
+
+    /// Process id of bubblewrap on the host.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The control socket's number, for tracing.
+    pub fn control_number(&self) -> i32 {
+        self.control.as_raw_fd()
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}

@@ -1,0 +1,231 @@
+//! pier as PID 1 inside a sandbox: proves containment, starts commands, reaps, forwards signals.
+//!
+//! Called as `/.pier/init __init [--control] -- COMMAND …`. With `--control` it obeys a supervisor on
+//! descriptor 3 and ends all of the sandbox when that goes away; without, it runs the one command, so that the
+//! printed command line of a plan can be tried by hand.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::pty::Winsize;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::Pid;
+
+use super::protocol::{self, Order, Refusal, Report};
+use crate::sys::process::{self, Ended, Program, StartError};
+use crate::sys::{fd, terminal};
+
+/// The exit code of a sandbox that was not set up.
+const NOT_SET_UP: u8 = 125;
+
+/// The id of the command on the init's own command line.
+pub const FIRST: u32 = 0;
+
+/// Runs the init; `words` are those after `__init`.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut words = words.peekable();
+    let control = words.next_if(|word| word == "--control").is_some();
+    if words.next().is_none_or(|word| word != "--") {
+        return ExitCode::from(NOT_SET_UP);
+    }
+    let argv: Vec<OsString> = words.collect();
+    match run(&argv, control) {
+        Ok(code) => ExitCode::from(code),
+        // Without a supervisor nobody can be told more than by the code.
+        Err(_) => ExitCode::from(NOT_SET_UP),
+    }
+}
+
+fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
+    process::forbid_dumps()?;
+    let (socket, streams) = if control {
+        let [input, output, error] = protocol::STREAMS;
+        (Some(fd::adopt(protocol::CONTROL)?), [fd::adopt(input)?, fd::adopt(output)?, fd::adopt(error)?])
+    } else {
+        (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
+    };
+    let keep: Vec<i32> = socket.iter().chain(&streams).map(|fd| fd.as_raw_fd()).collect();
+    fd::close_others(3, &keep)?;
+    let mut handled = SigSet::empty();
+    for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        handled.add(signal);
+    }
+    process::block_signals(&handled)?;
+    let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
+    let mut init = Init { socket, commands: BTreeMap::new() };
+    init.wait_for_begin()?;
+    let first = Program::new(argv, &environment(), None)?;
+    if let Err(refusal) = init.start(FIRST, &first, streams) {
+        let code = match refusal {
+            Refusal::NotFound => 127,
+            Refusal::CannotRun { .. } => 126,
+            Refusal::SetUp { .. } => NOT_SET_UP,
+        };
+        init.report(&Report::Refused { id: FIRST, reason: refusal })?;
+        return Ok(code);
+    }
+    init.serve(&signals)
+}
+
+/// The environment that the sandbox was started with is the command's.
+#[expect(clippy::disallowed_methods, reason = "inside, the environment is the plan's own")]
+fn environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
+}
+
+struct Init {
+    socket: Option<OwnedFd>,
+    /// Running commands by id; a command leads its own process group.
+    commands: BTreeMap<u32, Running>,
+}
+
+struct Running {
+    leader: Pid,
+    /// The stream that is its terminal, kept for its size.
+    terminal: Option<OwnedFd>,
+}
+
+impl Init {
+    /// Says that containment stands and waits for the word to go.
+    fn wait_for_begin(&self) -> io::Result<()> {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        protocol::send(socket, &Report::Ready { version: protocol::VERSION }, &[])?;
+        match protocol::receive::<Order>(socket)? {
+            Some((Order::Begin { version: protocol::VERSION }, _)) => Ok(()),
+            _ => Err(io::Error::other("the supervisor did not begin")),
+        }
+    }
+
+    fn report(&self, report: &Report) -> io::Result<()> {
+        match &self.socket {
+            Some(socket) => protocol::send(socket, report, &[]),
+            None => Ok(()),
+        }
+    }
+
+    fn start(&mut self, id: u32, program: &Program, streams: [OwnedFd; 3]) -> Result<(), Refusal> {
+        let terminal = streams.iter().position(|stream| terminal::size(stream).is_ok());
+        let standard: [BorrowedFd<'_>; 3] = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
+        let controlling = terminal.map(|index| standard[index]);
+        let leader = process::start(program, standard, controlling).map_err(|error| match error {
+            StartError::Exec(Errno::ENOENT) => Refusal::NotFound,
+            StartError::Exec(errno) => Refusal::CannotRun { error: errno.desc().to_owned() },
+            StartError::SetUp(step, error) => Refusal::SetUp { error: format!("cannot {step}: {error}") },
+        })?;
+        let terminal = terminal.and_then(|index| streams.into_iter().nth(index));
+        self.commands.insert(id, Running { leader, terminal });
+        self.report(&Report::Started { id }).map_err(|error| Refusal::SetUp { error: error.to_string() })
+    }
+
+    /// Reaps, forwards and obeys until the first command has ended.
+    fn serve(&mut self, signals: &SignalFd) -> io::Result<u8> {
+        loop {
+            // Before the first poll too: a child may have ended before the descriptor was armed.
+            while let Some((pid, how)) = process::reap() {
+                if let Some(id) = self.forget(pid) {
+                    self.report(&Report::Exited { id, how })?;
+                    if id == FIRST {
+                        return Ok(how.code());
+                    }
+                }
+            }
+            let mut ready = [false; 2];
+            {
+                let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+                polled.extend(self.socket.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+                match poll(&mut polled, PollTimeout::NONE) {
+                    Ok(_) => {}
+                    Err(Errno::EINTR) => continue,
+                    Err(error) => return Err(error.into()),
+                }
+                for (slot, polled) in ready.iter_mut().zip(&polled) {
+                    *slot = polled.any().unwrap_or(true);
+                }
+            }
+            if ready[0] {
+                self.forward(signals)?;
+            }
+            if ready[1] && !self.obey()? {
+                // The supervisor is gone, and with it all that watched over this sandbox.
+                process::kill_all();
+                return Ok(Ended::Signal(libc_sigkill()).code());
+            }
+        }
+    }
+
+    fn forget(&mut self, pid: Pid) -> Option<u32> {
+        let id = *self.commands.iter().find(|(_, running)| running.leader == pid)?.0;
+        self.commands.remove(&id);
+        Some(id)
+    }
+
+    /// Hands signals that were sent to PID 1 on to the first command.
+    fn forward(&self, signals: &SignalFd) -> io::Result<()> {
+        while let Some(info) = signals.read_signal()? {
+            let signal = info.ssi_signo.cast_signed();
+            if signal != Signal::SIGCHLD as i32
+                && let Some(first) = self.commands.get(&FIRST)
+            {
+                process::signal_group(first.leader, signal);
+            }
+        }
+        Ok(())
+    }
+
+    /// Carries out one order; false when the supervisor is gone.
+    fn obey(&mut self) -> io::Result<bool> {
+        let Some(socket) = &self.socket else { return Ok(true) };
+        let Some((order, descriptors)) = protocol::receive::<Order>(socket)? else { return Ok(false) };
+        match order {
+            Order::Begin { .. } => return Err(io::Error::other("begun twice")),
+            Order::Ping { count } => self.report(&Report::Alive { count })?,
+            Order::Signal { id, signal } => {
+                if let Some(running) = self.commands.get(&id) {
+                    process::signal_group(running.leader, signal);
+                }
+            }
+            Order::Resize { id, rows, columns } => {
+                if let Some(terminal) = self.commands.get(&id).and_then(|running| running.terminal.as_ref()) {
+                    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+                    terminal::resize(terminal, size)?;
+                }
+            }
+            Order::Exec { id, argv, environment, cwd } => {
+                if let Err(reason) = self.exec(id, argv, environment, cwd, descriptors) {
+                    self.report(&Report::Refused { id, reason })?;
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn exec(
+        &mut self,
+        id: u32,
+        argv: Vec<String>,
+        environment: Vec<(String, String)>,
+        cwd: String,
+        descriptors: Vec<OwnedFd>,
+    ) -> Result<(), Refusal> {
+        let set_up = |error: &str| Refusal::SetUp { error: error.to_owned() };
+        if self.commands.contains_key(&id) {
+            return Err(set_up("this id is taken"));
+        }
+        let streams: [OwnedFd; 3] = descriptors.try_into().map_err(|_| set_up("three streams are needed"))?;
+        let argv: Vec<OsString> = argv.into_iter().map(OsString::from).collect();
+        let pairs: Vec<(OsString, OsString)> =
+            environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let program = Program::new(&argv, &pairs, Some(cwd.into())).map_err(|error| set_up(&error.to_string()))?;
+        self.start(id, &program, streams)
+    }
+}
+
+fn libc_sigkill() -> i32 {
+    Signal::SIGKILL as i32
+}

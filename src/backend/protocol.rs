@@ -1,0 +1,77 @@
+//! What pier's init inside a sandbox and the supervisor outside say to each other.
+//!
+//! One message a packet of a `SOCK_SEQPACKET` socket: JSON of at most 64 KiB, with the descriptors that belong
+//! to it. The init speaks first; a version that the other side does not know ends the session before anything
+//! ran.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::fd;
+use crate::sys::process::Ended;
+
+/// Version of the messages below; both sides are the same binary except with old containers.
+pub const VERSION: u32 = 1;
+
+/// Where the init finds its control socket and the streams of the first command.
+pub const CONTROL: i32 = 3;
+pub const STREAMS: [i32; 3] = [4, 5, 6];
+
+/// From the init to the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
+pub enum Report {
+    /// Containment stands; nothing has run.
+    Ready { version: u32 },
+    Started { id: u32 },
+    /// The command did not start; nothing of it ran.
+    Refused { id: u32, reason: Refusal },
+    Exited { id: u32, how: Ended },
+    Alive { count: u64 },
+}
+
+/// Why a command did not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum Refusal {
+    NotFound,
+    CannotRun { error: String },
+    SetUp { error: String },
+}
+
+/// From the supervisor to the init.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
+pub enum Order {
+    /// Start the command given on the init's own command line, as id 0.
+    Begin { version: u32 },
+    /// Start another command; its three streams travel with the message.
+    Exec { id: u32, argv: Vec<String>, environment: Vec<(String, String)>, cwd: String },
+    /// To the process group of a command.
+    Signal { id: u32, signal: i32 },
+    /// New size of the terminal that a command has as one of its streams.
+    Resize { id: u32, rows: u16, columns: u16 },
+    Ping { count: u64 },
+}
+
+/// Sends one message.
+pub fn send(socket: &OwnedFd, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let bytes = serde_json::to_vec(message).map_err(io::Error::other)?;
+    fd::send(socket.as_fd(), &bytes, descriptors)
+}
+
+/// Receives one message; `None` when the other side is gone.
+///
+/// # Errors
+/// Anything that is not a known message: the peer is not trusted to be sane.
+pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let (bytes, descriptors) = fd::receive(socket.as_fd())?;
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let message = serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    Ok(Some((message, descriptors)))
+}

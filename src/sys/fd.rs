@@ -1,0 +1,153 @@
+//! Descriptors: sealed memory files, placement into a child, messages that carry descriptors.
+
+use std::io::{self, IoSlice, IoSliceMut, Write as _};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+
+/// The largest message of the control protocol, in bytes.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// The most descriptors that one message carries.
+pub const MAX_DESCRIPTORS: usize = 8;
+
+/// Returns a memory file that holds `content`, read position at the start.
+pub fn memory_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<OwnedFd> {
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(content)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file.into())
+}
+
+/// Returns two connected sockets that keep message borders.
+pub fn message_sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Sends one message with descriptors.
+pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if message.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too large for the control socket"));
+    }
+    let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
+    let control = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &control[..0] } else { &control[..] };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(message)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+/// Receives one message; an empty one means that the other side is gone.
+///
+/// # Errors
+/// A message or its descriptors that were cut off are an error, never a part.
+pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let received =
+        recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let mut descriptors = Vec::new();
+    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    for control in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = control {
+            // SAFETY: the kernel has just installed these descriptors for us; nobody else knows them.
+            descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    let length = received.bytes;
+    if cut {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a control message was cut off"));
+    }
+    buffer.truncate(length);
+    Ok((buffer, descriptors))
+}
+
+/// Makes each descriptor visible to the child under its number, and no other one above 2.
+///
+/// bubblewrap hands on what it inherits, so an open file of the caller would reach the sandbox.
+pub fn place(command: &mut Command, descriptors: Vec<(OwnedFd, RawFd)>) {
+    let mut moved: Vec<(RawFd, RawFd)> = Vec::with_capacity(descriptors.len());
+    // SAFETY: only async-signal-safe calls between fork and exec, and no allocation: `moved` has its room.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            // All sources move above every target first, so that no `dup2` closes one of them.
+            moved.clear();
+            for (fd, target) in &descriptors {
+                let above = libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 512);
+                if above < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+                moved.push((above, *target));
+            }
+            for (from, to) in &moved {
+                if libc::dup2(*from, *to) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Takes over a descriptor that the parent placed at `number`.
+///
+/// # Errors
+/// When nothing is open there.
+pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: asking for the flags of a number touches no memory.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open, was placed for this process alone, and is adopted once.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+    Ok(fd)
+}
+
+/// Closes every descriptor from `first` up, except those in `keep`.
+pub fn close_others(first: RawFd, keep: &[RawFd]) -> io::Result<()> {
+    let mut keep: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd >= first).collect();
+    keep.sort_unstable();
+    let mut from = first;
+    for fd in keep.into_iter().chain([RawFd::MAX]) {
+        if from < fd {
+            let last = if fd == RawFd::MAX { u32::MAX } else { (fd - 1).cast_unsigned() };
+            // SAFETY: closes descriptors that no object of this process owns.
+            if unsafe { libc::syscall(libc::SYS_close_range, from.cast_unsigned(), last, 0u32) } < 0 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        from = fd.saturating_add(1);
+    }
+    Ok(())
+}
+
+/// Makes `fd` the standard stream `number` (0, 1 or 2) of this process.
+pub fn become_standard(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+    // SAFETY: replaces one of the three standard streams, which std addresses by number.
+    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Returns a duplicate of a standard stream of this process.
+pub fn standard(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: duplicates a number; a closed one gives an error.
+    let fd = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: freshly made above.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,254 @@
+//! Processes: fork and exec of the sandbox's children, waiting, giving up root.
+
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2, setresgid, setresuid};
+
+/// A program to start: what `execve` wants, prepared before the fork because nothing may be allocated after.
+pub struct Program {
+    argv: Vec<CString>,
+    environment: Vec<CString>,
+    cwd: Option<CString>,
+}
+
+impl Program {
+    /// # Errors
+    /// A NUL byte in any part.
+    pub fn new(argv: &[OsString], environment: &[(OsString, OsString)], cwd: Option<OsString>) -> io::Result<Self> {
+        let text = |part: OsString| CString::new(part.into_vec()).map_err(io::Error::from);
+        let argv = argv.iter().cloned().map(text).collect::<io::Result<Vec<_>>>()?;
+        let pair = |(name, value): &(OsString, OsString)| {
+            let mut joined = name.clone();
+            joined.push("=");
+            joined.push(value);
+            text(joined)
+        };
+        let environment = environment.iter().map(pair).collect::<io::Result<Vec<_>>>()?;
+        Ok(Program { argv, environment, cwd: cwd.map(text).transpose()? })
+    }
+
+    fn search_path(&self) -> &[u8] {
+        let entry = self.environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
+        entry.unwrap_or(b"/usr/local/bin:/usr/bin:/bin")
+    }
+
+    /// Every file that the first word may name, in the order of `PATH`.
+    fn candidates(&self) -> Vec<CString> {
+        let Some(first) = self.argv.first() else { return Vec::new() };
+        if first.as_bytes().contains(&b'/') {
+            return vec![first.clone()];
+        }
+        let directories = self.search_path().split(|byte| *byte == b':').filter(|part| part.starts_with(b"/"));
+        let join = |directory: &[u8]| CString::new([directory, b"/", first.as_bytes()].concat()).ok();
+        directories.filter_map(join).collect()
+    }
+}
+
+/// Why a child could not be started.
+#[derive(Debug)]
+pub enum StartError {
+    /// The sandbox's own steps failed; the text says which.
+    SetUp(&'static str, io::Error),
+    /// `execve` of the command itself failed.
+    Exec(Errno),
+}
+
+/// Forks and executes `program` in a session of its own, with `standard` as its three streams.
+///
+/// `terminal` says whether stream 0, 1 or 2 is a terminal that becomes its controlling one.
+///
+/// # Errors
+/// [`StartError::Exec`] with the kernel's answer once the child is gone again.
+pub fn start(program: &Program, standard: [BorrowedFd<'_>; 3], terminal: Option<BorrowedFd<'_>>) -> Result<Pid, StartError> {
+    let set_up = |what| move |error: Errno| StartError::SetUp(what, error.into());
+    let candidates = program.candidates();
+    let argv = pointers(&program.argv);
+    let environment = pointers(&program.environment);
+    let (read, write) = pipe2(nix::fcntl::OFlag::O_CLOEXEC).map_err(set_up("make a pipe"))?;
+    // SAFETY: the process has one thread; the child makes only async-signal-safe calls and allocates nothing.
+    match unsafe { fork() }.map_err(set_up("fork"))? {
+        ForkResult::Child => {
+            drop(read);
+            let (step, errno) = unsafe_child(program, &candidates, &argv, &environment, standard, terminal);
+            let report = [step, errno.cast_unsigned() & 0xff];
+            // SAFETY: eight bytes of a live array; a failed write leaves the parent with an early end.
+            unsafe {
+                libc::write(write.as_raw_fd(), report.as_ptr().cast(), size_of_val(&report));
+                libc::_exit(127)
+            }
+        }
+        ForkResult::Parent { child } => {
+            drop(write);
+            match read_report(&read) {
+                None => Ok(child),
+                Some((step, errno)) => {
+                    while let Err(Errno::EINTR) = waitpid(child, None) {}
+                    let errno = Errno::from_raw(errno);
+                    Err(match step {
+                        EXEC => StartError::Exec(errno),
+                        TERMINAL => StartError::SetUp("take the terminal", errno.into()),
+                        DIRECTORY => StartError::SetUp("change the directory", errno.into()),
+                        _ => StartError::SetUp("start a session", errno.into()),
+                    })
+                }
+            }
+        }
+    }
+}
+
+const SESSION: u32 = 1;
+const TERMINAL: u32 = 2;
+const DIRECTORY: u32 = 3;
+const EXEC: u32 = 4;
+
+fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
+    texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect()
+}
+
+fn read_report(pipe: &OwnedFd) -> Option<(u32, i32)> {
+    let mut bytes = [0; 8];
+    loop {
+        match nix::unistd::read(pipe, &mut bytes) {
+            Err(Errno::EINTR) => {}
+            Ok(8) => {
+                let [step, errno] = [&bytes[..4], &bytes[4..]].map(|part| part.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
+                return Some((step, errno.cast_signed()));
+            }
+            // The write end closed on a successful exec.
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// The child between fork and exec; returns only when something failed.
+fn unsafe_child(
+    program: &Program,
+    candidates: &[CString],
+    argv: &[*const libc::c_char],
+    environment: &[*const libc::c_char],
+    standard: [BorrowedFd<'_>; 3],
+    terminal: Option<BorrowedFd<'_>>,
+) -> (u32, i32) {
+    // SAFETY: plain system calls on memory prepared before the fork.
+    unsafe {
+        if libc::setsid() < 0 {
+            return (SESSION, Errno::last_raw());
+        }
+        for (number, fd) in (0..).zip(standard) {
+            if libc::dup2(fd.as_raw_fd(), number) < 0 {
+                return (SESSION, Errno::last_raw());
+            }
+        }
+        if let Some(terminal) = terminal
+            && libc::ioctl(terminal.as_raw_fd(), libc::TIOCSCTTY, 0) < 0
+        {
+            return (TERMINAL, Errno::last_raw());
+        }
+        libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        for signal in 1..=64 {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        if let Some(cwd) = &program.cwd
+            && libc::chdir(cwd.as_ptr()) < 0
+        {
+            return (DIRECTORY, Errno::last_raw());
+        }
+        let mut answer = libc::ENOENT;
+        for candidate in candidates {
+            libc::execve(candidate.as_ptr(), argv.as_ptr(), environment.as_ptr());
+            let errno = Errno::last_raw();
+            // A directory of `PATH` that cannot be searched hides nothing behind it, as in `execvp`.
+            if errno != libc::ENOENT && errno != libc::ENOTDIR {
+                answer = errno;
+            }
+            if !matches!(errno, libc::ENOENT | libc::ENOTDIR | libc::EACCES) {
+                break;
+            }
+        }
+        (EXEC, answer)
+    }
+}
+
+/// Blocks every signal that a supervisor or an init handles by descriptor, and returns the old mask.
+pub fn block_signals(signals: &SigSet) -> io::Result<SigSet> {
+    let mut old = SigSet::empty();
+    sigprocmask(SigmaskHow::SIG_BLOCK, Some(signals), Some(&mut old))?;
+    Ok(old)
+}
+
+/// Waits for any child that has ended, without blocking.
+pub fn reap() -> Option<(Pid, Ended)> {
+    loop {
+        return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => Some((pid, Ended::Code(u8::try_from(code).unwrap_or(u8::MAX)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid, Ended::Signal(signal as i32))),
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => None,
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(_) => None,
+        };
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    Code(u8),
+    Signal(i32),
+}
+
+impl Ended {
+    /// Returns the shell's number for it: the code, or 128 + the signal.
+    pub fn code(self) -> u8 {
+        match self {
+            Ended::Code(code) => code,
+            Ended::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+/// Kills every process that this one may signal, except itself: all of a namespace when called by its PID 1.
+pub fn kill_all() {
+    // Nothing left to kill is the wanted state.
+    let _gone = nix::sys::signal::kill(Pid::from_raw(-1), Signal::SIGKILL);
+}
+
+/// Sends `signal` to the process group that `leader` leads.
+pub fn signal_group(leader: Pid, signal: i32) {
+    // A group that has just ended needs no signal. Not `killpg` of nix: real-time signals have no name there.
+    // SAFETY: sends a signal; touches no memory.
+    unsafe { libc::kill(-leader.as_raw(), signal) };
+}
+
+/// Gives up root for good: supplementary groups, then group, then user.
+///
+/// # Errors
+/// When any of the three calls fails, or root could be had back.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    // SAFETY: clears the list of groups; a null pointer with length 0 is what setgroups(2) documents.
+    if unsafe { libc::setgroups(0, std::ptr::null()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+    if !uid.is_root() && nix::unistd::setuid(Uid::from_raw(0)).is_ok() {
+        return Err(io::Error::other("root could be taken back"));
+    }
+    Ok(())
+}
+
+/// Makes this process unreadable for its own user: no core file, no `ptrace`, no `/proc/PID/environ`.
+pub fn forbid_dumps() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(false)?)
+}

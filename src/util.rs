@@ -1,0 +1,4 @@
+//! Pure helpers without a word of the domain.
+
+pub mod fs;
+pub mod text;

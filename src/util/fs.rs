@@ -1,0 +1,73 @@
+//! Files: bounded reads, writes that are whole or not there, digests.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+
+use camino::Utf8Path;
+use sha2::{Digest as _, Sha256};
+
+/// Reads a file of at most `most` bytes.
+///
+/// # Errors
+/// `FileTooLarge` for a longer one; whatever the system says otherwise.
+pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = fs_err::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("`{path}` is larger than {most} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.
+pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
+    create_private(parent)?;
+    let mut file = tempfile::Builder::new().prefix(".pier-").tempfile_in(parent)?;
+    file.write_all(content)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// Makes a directory and its missing parents, each with mode 0700.
+pub fn create_private(path: &Utf8Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("cannot make the directory `{path}`: {error}"))
+    })
+}
+
+/// Returns the SHA-256 of `bytes` as 64 lower-case hex digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
+}
+
+/// Returns lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 15)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(*byte)]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_are_lower_case_hex() {
+        // The name of a project's state directory is the start of such a digest; other tools compute it too.
+        assert_eq!(&sha256(b"/home/me/src/app")[..16], "0af20a5227190839");
+    }
+
+    #[test]
+    fn a_read_stops_at_its_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(directory.path()).unwrap().join("file");
+        write_atomic(&path, b"12345", 0o600).unwrap();
+        assert_eq!(read_bounded(&path, 5).unwrap(), b"12345");
+        assert_eq!(read_bounded(&path, 4).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}
