@@ -1,1 +1,7 @@
-#[test] fn a(){}
+//! The one integration binary.
+
+#[path = "../model_server/mod.rs"]
+mod model_server;
+#[path = "model_server/mod.rs"]
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod model_server_tests;
