@@ -4,8 +4,11 @@
 //! what needs approval, `plan` turns both into pure data, `backend` executes a plan, `session` is what then
 //! lives, and `cmd` is the only place that knows them all. ARCHITECTURE.md has the rows.
 
+mod agent;
+mod backend;
 mod config;
 mod diag;
+mod lock;
 mod plan;
 
 use std::process::ExitCode;
