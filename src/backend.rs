@@ -2,4 +2,7 @@
 
 pub mod bwrap;
 pub mod init;
+pub mod install;
+pub mod launcher;
+pub mod probe;
 pub mod protocol;

@@ -124,7 +124,8 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let messages: Vec<&str> = self.report.problems.iter().map(|problem| problem.message.as_str()).collect();
+        let messages: Vec<&str> =
+            self.report.problems.iter().map(|problem| problem.message.as_str()).collect();
         out.write_str(&messages.join("; "))
     }
 }

@@ -4,10 +4,16 @@
 //! what needs approval, `plan` turns both into pure data, `backend` executes a plan, `session` is what then
 //! lives, and `cmd` is the only place that knows them all. ARCHITECTURE.md has the rows.
 
+mod agent;
 mod backend;
+mod cmd;
 mod config;
 mod diag;
+mod env;
+mod lock;
 mod plan;
+mod policy;
+mod session;
 mod sys;
 mod util;
 

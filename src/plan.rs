@@ -113,14 +113,27 @@ pub struct Mount {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind")]
 pub enum MountKind {
-    Bind { source: Utf8PathBuf, access: Access, expect: Option<Identity> },
-    Tmpfs { size: Option<u64>, mode: u32 },
+    Bind {
+        source: Utf8PathBuf,
+        access: Access,
+        expect: Option<Identity>,
+    },
+    Tmpfs {
+        size: Option<u64>,
+        mode: u32,
+    },
     Proc,
     Dev,
-    Directory { mode: u32 },
-    Symlink { to: Utf8PathBuf },
+    Directory {
+        mode: u32,
+    },
+    Symlink {
+        to: Utf8PathBuf,
+    },
     /// A generated file, read-only.
-    File { content: String },
+    File {
+        content: String,
+    },
     /// Makes a mount that is already there read-only.
     Seal,
 }

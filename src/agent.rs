@@ -1,0 +1,320 @@
+//! How each coding agent is installed, started, configured and read: pure data and functions, no I/O.
+//!
+//! One file an agent and one line in [`ALL`]. An agent that pier has no file for is [`custom::Custom`].
+
+#![expect(dead_code, reason = "the planner that asks these questions is not there yet")]
+
+use camino::Utf8Path;
+
+use crate::config::{self, ImportKind, Mcp};
+
+mod claude_code;
+mod custom;
+mod pi;
+
+pub use custom::Custom;
+
+/// The agents that pier knows, in alphabetical order.
+pub static ALL: &[&dyn Agent] = &[&claude_code::ClaudeCode, &pi::Pi];
+
+/// Everything pier knows about one agent.
+pub trait Agent: Sync {
+    /// Returns the name in `pier.kdl`.
+    fn name(&self) -> &str;
+
+    /// Returns what its launcher may be called on `PATH`, best first.
+    fn launchers(&self) -> Vec<&str>;
+
+    fn install(&self) -> Install;
+
+    /// Returns the arguments after the program.
+    fn command(&self, request: &Request<'_>) -> Vec<String>;
+
+    /// Returns variables that are set in every session: telemetry and updaters off. Anything the user sets or
+    /// passes comes later and wins.
+    fn environment(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Returns names that the agent reads and that may be offered to it: keys, addresses, choices of a model.
+    /// Reading is not a permission: whether one is passed is up to the policy.
+    fn reads(&self) -> &'static [&'static str];
+
+    /// Returns names that must not enter by accident: they hold host paths, or mark a nested session.
+    fn refuses(&self) -> &'static [&'static str];
+
+    /// Returns what to copy from the host for one kind of import; empty where the agent has no such thing.
+    /// `from` is the directory that `pier.kdl` names in place of the agent's own.
+    fn imports(&self, kind: ImportKind, from: Option<&str>, places: &Places<'_>) -> Vec<Copy>;
+
+    /// Returns the host names without which it cannot work, for its own vendor's service.
+    fn hosts(&self) -> Vec<&str>;
+
+    /// Says how the agent is told of MCP servers.
+    fn mcp(&self, servers: &[Mcp]) -> McpSetup;
+
+    /// Returns where skills go, relative to the sandbox home.
+    fn skills_dir(&self) -> Option<&'static str>;
+
+    /// Returns files that are written once, where they are missing, so that the first start asks nothing.
+    fn seeds(&self) -> Vec<GeneratedFile>;
+
+    /// Returns glob patterns of its own logs, relative to the sandbox home.
+    fn logs(&self) -> Vec<&str>;
+
+    /// Says how a headless run ended. The exit code alone proves nothing: several agents exit 0 when the model
+    /// refused every request.
+    fn verdict(&self, exit: u8, stdout: &str) -> Verdict;
+}
+
+/// Where an agent comes from when pier installs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Install {
+    Npm(Npm),
+    /// Only found on the host, never installed: a custom agent.
+    Never,
+}
+
+/// A package of the npm registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Npm {
+    pub package: &'static str,
+    /// The key in the package's `bin` table. The path behind it is read from the package, for it moves between
+    /// versions (`cli.js` became `bin/claude.exe`).
+    pub bin: &'static str,
+    /// The oldest major version of Node that any supported release runs on; the package's own `engines` may
+    /// ask for more.
+    pub minimum_node: u32,
+    pub scripts: Scripts,
+}
+
+/// Whether the package works without running code at installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scripts {
+    /// Its post-install step places a native program.
+    Needed,
+    Skipped,
+}
+
+/// One start of an agent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Request<'a> {
+    pub mode: Mode<'a>,
+    /// `provider/name`, or what the agent itself accepts.
+    pub model: Option<&'a str>,
+    /// The names of `pier.kdl` (`read`, `bash`, ..); `None` leaves the choice to the agent.
+    pub tools: Option<&'a [String]>,
+    pub mcp: &'a [Mcp],
+    /// `args` of `pier.kdl`.
+    pub args: &'a [String],
+    /// What the user wrote after `--`.
+    pub extra: &'a [String],
+}
+
+/// Whether somebody sits in front of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode<'a> {
+    #[default]
+    Interactive,
+    /// Works on one prompt and ends. `None`: the prompt is among the user's arguments or on standard input.
+    Headless { prompt: Option<&'a str> },
+}
+
+/// What imports of sessions depend on: agents keep them in a directory named after the working directory.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
+    /// The canonical working directory on the host.
+    pub host_cwd: &'a Utf8Path,
+    /// The same directory as the agent sees it.
+    pub inside_cwd: &'a Utf8Path,
+}
+
+/// One copy from the host into the sandbox home; a source that is not there is skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    /// As in `pier.kdl`: `~/..` or what the user wrote.
+    pub from: String,
+    /// Relative to the sandbox home.
+    pub to: String,
+    pub shape: Shape,
+    /// Of the copied file; `None` keeps the source's.
+    pub mode: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    File,
+    Tree,
+}
+
+/// A file that pier writes for the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GeneratedFile {
+    /// Relative to the sandbox home.
+    pub path: String,
+    pub content: String,
+}
+
+/// How MCP servers reach an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum McpSetup {
+    /// By the arguments that [`Agent::command`] makes: nothing is written.
+    Arguments,
+    File(GeneratedFile),
+    /// The agent has no MCP client: `mcp` in its block is an error of the configuration.
+    Unsupported,
+}
+
+/// What became of a headless run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The agent itself says that it finished.
+    Finished,
+    /// The agent reported a failure, in its own words.
+    Failed { reason: String },
+    /// Nothing it wrote proves either; also where reading its output is not implemented.
+    Unknown,
+}
+
+/// An agent that is neither built in nor has a `run` line.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot find the agent `{name}`: pier knows {}, and a custom one needs a `run` line", known())]
+pub struct UnknownAgent {
+    pub name: String,
+    /// The known name that is spelled most like it.
+    pub nearest: Option<&'static str>,
+}
+
+/// Returns the built-in agent of that name.
+pub fn find(name: &str) -> Result<&'static dyn Agent, UnknownAgent> {
+    ALL.iter()
+        .find(|agent| agent.name() == name)
+        .copied()
+        .ok_or_else(|| UnknownAgent { name: name.to_owned(), nearest: nearest(name) })
+}
+
+/// What answers for one `agent` block.
+pub enum Chosen<'a> {
+    BuiltIn(&'static dyn Agent),
+    Custom(Custom<'a>),
+}
+
+impl<'a> std::ops::Deref for Chosen<'a> {
+    type Target = dyn Agent + 'a;
+
+    fn deref(&self) -> &Self::Target {
+        match self {
+            Chosen::BuiltIn(agent) => *agent,
+            Chosen::Custom(agent) => agent,
+        }
+    }
+}
+
+/// Returns what answers for one `agent` block: its `run` line where it has one, else the built-in agent.
+pub fn of(config: &config::Agent) -> Result<Chosen<'_>, UnknownAgent> {
+    match Custom::new(config) {
+        Some(custom) => Ok(Chosen::Custom(custom)),
+        None => find(&config.name.value).map(Chosen::BuiltIn),
+    }
+}
+
+fn nearest(name: &str) -> Option<&'static str> {
+    /// What people call it, where that is not spelled alike.
+    const ALIASES: &[(&str, &str)] = &[("claude", "claude-code"), ("pi-coding-agent", "pi")];
+    if let Some((_, known)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+        return Some(known);
+    }
+    ALL.iter()
+        .map(|agent| (strsim::jaro_winkler(agent.name(), name), agent.name()))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
+}
+
+fn known() -> String {
+    let names: Vec<String> = ALL.iter().map(|agent| format!("`{}`", agent.name())).collect();
+    names.join(", ")
+}
+
+/// Joins the user's directory, or the agent's own, and a name below it.
+fn below(from: Option<&str>, own: &str, name: &str) -> String {
+    format!("{}/{name}", from.unwrap_or(own).trim_end_matches('/'))
+}
+
+/// Says whether `flag` is given in either of its forms, `--flag value` or `--flag=value`.
+fn has_flag(args: &[String], flags: &[&str]) -> bool {
+    args.iter().take_while(|arg| *arg != "--").any(|arg| {
+        flags
+            .iter()
+            .any(|flag| arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_launchers_are_distinct_and_sorted() {
+        let names: Vec<&str> = ALL.iter().map(|agent| agent.name()).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+        for agent in ALL {
+            assert!(!agent.launchers().is_empty());
+            assert_eq!(find(agent.name()).unwrap().name(), agent.name());
+        }
+    }
+
+    #[test]
+    fn an_unknown_agent_is_answered_with_the_nearest_name() {
+        let nearest = |name| find(name).err().unwrap().nearest;
+        assert_eq!(nearest("claude"), Some("claude-code"));
+        assert_eq!(nearest("claude_code"), Some("claude-code"));
+        assert_eq!(nearest("clade-code"), Some("claude-code"));
+        assert_eq!(nearest("zzz"), None);
+        assert_eq!(
+            find("zzz").err().unwrap().to_string(),
+            "cannot find the agent `zzz`: pier knows `claude-code`, `pi`, and a custom one needs a `run` line"
+        );
+    }
+
+    #[test]
+    fn every_copy_stays_below_the_home_and_every_login_is_private() {
+        let kinds = [
+            ImportKind::Auth,
+            ImportKind::Settings,
+            ImportKind::Skills,
+            ImportKind::Sessions,
+            ImportKind::Extensions,
+            ImportKind::Prompts,
+            ImportKind::Roles,
+        ];
+        let places =
+            Places { host_cwd: Utf8Path::new("/home/u/app"), inside_cwd: Utf8Path::new("/workspace") };
+        for agent in ALL {
+            for kind in kinds {
+                for copy in agent.imports(kind, None, &places) {
+                    assert!(copy.from.starts_with("~/"), "{copy:?}");
+                    assert!(!copy.to.starts_with('/') && !copy.to.contains(".."), "{copy:?}");
+                    if kind == ImportKind::Auth {
+                        assert_eq!(copy.mode, Some(0o600), "{copy:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_an_agent_refuses_it_neither_reads_nor_sets() {
+        for agent in ALL {
+            for name in agent.refuses() {
+                assert!(!agent.reads().contains(name), "{name}");
+                assert!(!agent.environment().iter().any(|(set, _)| set == name), "{name}");
+            }
+            let mut reads = agent.reads().to_vec();
+            reads.sort_unstable();
+            reads.dedup();
+            assert_eq!(reads.len(), agent.reads().len(), "a name of `{}` is there twice", agent.name());
+        }
+    }
+}

@@ -1,0 +1,350 @@
+//! Claude Code, checked against 2.1.197.
+//!
+//! The login is `~/.claude/.credentials.json` and nothing else. `~/.claude.json` is never imported: it holds the
+//! paths and histories of every project on the host and the settings of every MCP server, keys included. The one
+//! thing in it that the first start needs is seeded. With an API key nothing of the host is needed.
+
+use serde_json::json;
+
+use super::{
+    Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
+};
+use super::{below, has_flag};
+use crate::config::{ImportKind, Mcp};
+
+pub struct ClaudeCode;
+
+const HOME: &str = "~/.claude";
+
+/// pier's tool names and those of Claude Code; a name that is not here is passed as it is.
+const TOOLS: &[(&str, &str)] = &[
+    ("bash", "Bash"),
+    ("edit", "Edit"),
+    ("find", "Glob"),
+    ("grep", "Grep"),
+    ("ls", "Glob"),
+    ("read", "Read"),
+    ("write", "Write"),
+];
+
+impl Agent for ClaudeCode {
+    fn name(&self) -> &'static str {
+        "claude-code"
+    }
+
+    fn launchers(&self) -> Vec<&str> {
+        vec!["claude"]
+    }
+
+    fn install(&self) -> Install {
+        Install::Npm(Npm {
+            package: "@anthropic-ai/claude-code",
+            bin: "claude",
+            minimum_node: 18,
+            scripts: Scripts::Needed,
+        })
+    }
+
+    fn command(&self, request: &Request<'_>) -> Vec<String> {
+        let mut args: Vec<String> = Vec::new();
+        let given = [request.args, request.extra].concat();
+        // `--flag=value` throughout: the lists of `--tools` and `--mcp-config` would swallow words that follow.
+        if let Mode::Headless { .. } = request.mode {
+            if !has_flag(&given, &["--print", "-p"]) {
+                args.push("--print".to_owned());
+            }
+            if !has_flag(&given, &["--output-format"]) {
+                // Refused without `--verbose`.
+                args.extend(["--verbose".to_owned(), "--output-format=stream-json".to_owned()]);
+            }
+            // Nobody is there to be asked, and the sandbox is the wall.
+            if !has_flag(&given, &["--permission-mode", "--dangerously-skip-permissions"]) {
+                args.push("--permission-mode=bypassPermissions".to_owned());
+            }
+        }
+        if let Some(model) = request.model.filter(|_| !has_flag(&given, &["--model"])) {
+            args.push(format!("--model={}", model.strip_prefix("anthropic/").unwrap_or(model)));
+        }
+        if let Some(tools) = request.tools.filter(|_| !has_flag(&given, &["--tools"])) {
+            args.push(format!("--tools={}", tool_names(tools).join(",")));
+        }
+        if !request.mcp.is_empty() {
+            args.push(format!("--mcp-config={}", mcp_config(request.mcp)));
+        }
+        args.extend(given);
+        if let Mode::Headless { prompt: Some(prompt) } = request.mode {
+            args.extend(["--".to_owned(), prompt.to_owned()]);
+        }
+        args
+    }
+
+    fn environment(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+            ("DISABLE_AUTOUPDATER", "1"),
+            ("DISABLE_ERROR_REPORTING", "1"),
+            ("DISABLE_INSTALLATION_CHECKS", "1"),
+            ("DISABLE_TELEMETRY", "1"),
+            // Without it `bypassPermissions` is refused to uid 0.
+            ("IS_SANDBOX", "1"),
+        ]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[
+            "ANTHROPIC_API_KEY",
+            "ANTHROPIC_AUTH_TOKEN",
+            "ANTHROPIC_AWS_API_KEY",
+            "ANTHROPIC_AWS_BASE_URL",
+            "ANTHROPIC_AWS_WORKSPACE_ID",
+            "ANTHROPIC_BASE_URL",
+            "ANTHROPIC_BEDROCK_BASE_URL",
+            "ANTHROPIC_BETAS",
+            "ANTHROPIC_CUSTOM_HEADERS",
+            "ANTHROPIC_DEFAULT_HAIKU_MODEL",
+            "ANTHROPIC_DEFAULT_OPUS_MODEL",
+            "ANTHROPIC_DEFAULT_SONNET_MODEL",
+            "ANTHROPIC_FOUNDRY_API_KEY",
+            "ANTHROPIC_FOUNDRY_BASE_URL",
+            "ANTHROPIC_FOUNDRY_RESOURCE",
+            "ANTHROPIC_MODEL",
+            "ANTHROPIC_SMALL_FAST_MODEL",
+            "ANTHROPIC_SMALL_FAST_MODEL_AWS_REGION",
+            "ANTHROPIC_VERTEX_BASE_URL",
+            "ANTHROPIC_VERTEX_PROJECT_ID",
+            "API_TIMEOUT_MS",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_BEARER_TOKEN_BEDROCK",
+            "AWS_PROFILE",
+            "AWS_REGION",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "BASH_MAX_OUTPUT_LENGTH",
+            "CLAUDE_CODE_EFFORT_LEVEL",
+            "CLAUDE_CODE_MAX_OUTPUT_TOKENS",
+            "CLAUDE_CODE_MAX_RETRIES",
+            "CLAUDE_CODE_MAX_TURNS",
+            "CLAUDE_CODE_OAUTH_TOKEN",
+            "CLAUDE_CODE_SKIP_BEDROCK_AUTH",
+            "CLAUDE_CODE_SKIP_VERTEX_AUTH",
+            "CLAUDE_CODE_SUBAGENT_MODEL",
+            "CLAUDE_CODE_USE_BEDROCK",
+            "CLAUDE_CODE_USE_FOUNDRY",
+            "CLAUDE_CODE_USE_VERTEX",
+            "CLOUD_ML_REGION",
+            "DISABLE_AUTO_COMPACT",
+            "DISABLE_PROMPT_CACHING",
+            "MAX_MCP_OUTPUT_TOKENS",
+            "MAX_THINKING_TOKENS",
+            "MCP_TOOL_TIMEOUT",
+        ]
+    }
+
+    fn refuses(&self) -> &'static [&'static str] {
+        // Host paths and host sockets, and marks of a session around this one.
+        &[
+            "ANTHROPIC_CONFIG_DIR",
+            "ANTHROPIC_UNIX_SOCKET",
+            "CLAUDECODE",
+            "CLAUDE_CODE_ENTRYPOINT",
+            "CLAUDE_CODE_SESSION_ID",
+            "CLAUDE_CODE_SSE_PORT",
+            "CLAUDE_CODE_TMPDIR",
+            "CLAUDE_CONFIG_DIR",
+        ]
+    }
+
+    fn imports(&self, kind: ImportKind, from: Option<&str>, places: &Places<'_>) -> Vec<Copy> {
+        let copy = |name: &str, shape, mode| Copy {
+            from: below(from, HOME, name),
+            to: format!(".claude/{name}"),
+            shape,
+            mode,
+        };
+        match kind {
+            ImportKind::Auth => vec![copy(".credentials.json", Shape::File, Some(0o600))],
+            ImportKind::Settings => vec![
+                copy("settings.json", Shape::File, Some(0o600)),
+                copy("keybindings.json", Shape::File, Some(0o600)),
+            ],
+            ImportKind::Skills => vec![copy("skills", Shape::Tree, None)],
+            ImportKind::Extensions => vec![copy("plugins", Shape::Tree, None)],
+            ImportKind::Prompts => vec![
+                copy("CLAUDE.md", Shape::File, None),
+                copy("commands", Shape::Tree, None),
+                copy("output-styles", Shape::Tree, None),
+            ],
+            ImportKind::Roles => vec![copy("agents", Shape::Tree, None)],
+            // Of this project only: the others are none of this agent's business.
+            ImportKind::Sessions => vec![Copy {
+                from: below(from, HOME, &format!("projects/{}", slug(places.host_cwd.as_str()))),
+                to: format!(".claude/projects/{}", slug(places.inside_cwd.as_str())),
+                shape: Shape::Tree,
+                mode: None,
+            }],
+        }
+    }
+
+    fn hosts(&self) -> Vec<&str> {
+        // The second one renews the token of a login; an API key does not need it.
+        vec!["api.anthropic.com", "platform.claude.com"]
+    }
+
+    fn mcp(&self, _: &[Mcp]) -> McpSetup {
+        McpSetup::Arguments
+    }
+
+    fn skills_dir(&self) -> Option<&'static str> {
+        Some(".claude/skills")
+    }
+
+    fn seeds(&self) -> Vec<GeneratedFile> {
+        let content = format!("{}\n", json!({ "hasCompletedOnboarding": true }));
+        vec![GeneratedFile { path: ".claude.json".to_owned(), content }]
+    }
+
+    fn logs(&self) -> Vec<&str> {
+        vec![".claude/projects/*/*.jsonl", ".claude/projects/*/*/subagents/*.jsonl"]
+    }
+
+    fn verdict(&self, exit: u8, stdout: &str) -> Verdict {
+        // The last line of `stream-json`, or the only one of `json`. `subtype` can be `success` beside `is_error`.
+        let results =
+            stdout.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let Some(result) = results.into_iter().find(|value| value["type"] == "result") else {
+            return Verdict::Unknown;
+        };
+        if result["is_error"] == true || result["subtype"] != "success" {
+            let reason = ["result", "subtype"]
+                .iter()
+                .find_map(|key| result[key].as_str())
+                .unwrap_or("no reason given");
+            return Verdict::Failed { reason: reason.to_owned() };
+        }
+        if exit == 0 { Verdict::Finished } else { Verdict::Failed { reason: format!("exit code {exit}") } }
+    }
+}
+
+fn tool_names(tools: &[String]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::new();
+    for tool in tools {
+        let name = TOOLS.iter().find(|(ours, _)| ours == tool).map_or(tool.as_str(), |(_, theirs)| theirs);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+fn mcp_config(servers: &[Mcp]) -> String {
+    let servers: serde_json::Map<String, serde_json::Value> = servers
+        .iter()
+        .map(|server| {
+            let entry = json!({ "type": "stdio", "command": server.command, "args": server.args });
+            (server.name.clone(), entry)
+        })
+        .collect();
+    json!({ "mcpServers": servers }).to_string()
+}
+
+/// Returns the directory name that stands for `cwd` below `projects`. Names of more than 200 characters get a
+/// hash at their end, which is not reproduced: their sessions are not found.
+fn slug(cwd: &str) -> String {
+    cwd.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8Path;
+
+    use super::*;
+
+    fn words(text: &[&str]) -> Vec<String> {
+        text.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    #[test]
+    fn command_lines() {
+        let tools = words(&["read", "bash", "find", "ls", "WebFetch"]);
+        let permission = words(&["--permission-mode", "acceptEdits"]);
+        let extra = words(&["--continue"]);
+        let headless = Mode::Headless { prompt: Some("--help me") };
+        let servers =
+            [Mcp { name: "files".into(), command: "npx".into(), args: words(&["-y", "server-files"]) }];
+        let table: Vec<(Request<'_>, &[&str])> = vec![
+            (Request::default(), &[]),
+            (
+                Request {
+                    model: Some("anthropic/claude-opus-4-7"),
+                    args: &permission,
+                    extra: &extra,
+                    ..Request::default()
+                },
+                &["--model=claude-opus-4-7", "--permission-mode", "acceptEdits", "--continue"],
+            ),
+            (
+                Request { mode: headless, tools: Some(&tools), ..Request::default() },
+                &[
+                    "--print",
+                    "--verbose",
+                    "--output-format=stream-json",
+                    "--permission-mode=bypassPermissions",
+                    "--tools=Read,Bash,Glob,WebFetch",
+                    "--",
+                    "--help me",
+                ],
+            ),
+            (
+                Request { mode: headless, args: &permission, ..Request::default() },
+                &[
+                    "--print",
+                    "--verbose",
+                    "--output-format=stream-json",
+                    "--permission-mode",
+                    "acceptEdits",
+                    "--",
+                    "--help me",
+                ],
+            ),
+            (Request { tools: Some(&[]), ..Request::default() }, &["--tools="]),
+            (
+                Request { mcp: &servers, ..Request::default() },
+                &[concat!(
+                    r#"--mcp-config={"mcpServers":{"files":{"type":"stdio","command":"npx","#,
+                    r#""args":["-y","server-files"]}}}"#
+                )],
+            ),
+        ];
+        for (request, expected) in table {
+            assert_eq!(ClaudeCode.command(&request), words(expected), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn sessions_of_this_project_land_where_the_sandbox_looks() {
+        let places =
+            Places { host_cwd: Utf8Path::new("/home/u/my_app.rs"), inside_cwd: Utf8Path::new("/workspace") };
+        let copies = ClaudeCode.imports(ImportKind::Sessions, None, &places);
+        assert_eq!(copies[0].from, "~/.claude/projects/-home-u-my-app-rs");
+        assert_eq!(copies[0].to, ".claude/projects/-workspace");
+        let copies = ClaudeCode.imports(ImportKind::Auth, Some("~/other/"), &places);
+        assert_eq!(copies[0].from, "~/other/.credentials.json");
+    }
+
+    #[test]
+    fn the_last_result_decides() {
+        let line = |error: bool, subtype: &str| {
+            format!(
+                "{{\"type\":\"system\"}}\nnot json\n{}\n",
+                json!({"type":"result","subtype":subtype,"is_error":error,"result":"text"})
+            )
+        };
+        let failed = |reason: &str| Verdict::Failed { reason: reason.to_owned() };
+        assert_eq!(ClaudeCode.verdict(0, &line(false, "success")), Verdict::Finished);
+        assert_eq!(ClaudeCode.verdict(0, &line(true, "success")), failed("text"));
+        assert_eq!(ClaudeCode.verdict(1, &line(false, "error_max_turns")), failed("text"));
+        assert_eq!(ClaudeCode.verdict(137, &line(false, "success")), failed("exit code 137"));
+        assert_eq!(ClaudeCode.verdict(0, ""), Verdict::Unknown);
+        assert_eq!(ClaudeCode.verdict(1, "plain words"), Verdict::Unknown);
+    }
+}

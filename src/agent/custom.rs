@@ -1,0 +1,132 @@
+//! An agent that pier has no file for: the `run` line of its block, and what the block says about it.
+
+use super::{Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Places, Request, Verdict};
+use crate::config::{self, ImportKind, Mcp};
+
+/// A `run` line and its block.
+pub struct Custom<'a> {
+    config: &'a config::Agent,
+    program: &'a str,
+    args: &'a [String],
+}
+
+impl<'a> Custom<'a> {
+    /// Returns `None` where the block has no `run` line, or an empty one.
+    pub fn new(config: &'a config::Agent) -> Option<Self> {
+        let (program, args) = config.run.as_ref()?.value.split_first()?;
+        Some(Custom { config, program, args })
+    }
+}
+
+impl Agent for Custom<'_> {
+    fn name(&self) -> &str {
+        &self.config.name.value
+    }
+
+    fn launchers(&self) -> Vec<&str> {
+        vec![self.program]
+    }
+
+    fn install(&self) -> Install {
+        Install::Never
+    }
+
+    /// Returns the rest of `run`, `args`, and the user's words; a prompt is one more word. Model and tools have no
+    /// known spelling: whoever writes the `run` line writes them there.
+    fn command(&self, request: &Request<'_>) -> Vec<String> {
+        let mut args = [self.args, request.args, request.extra].concat();
+        if let Mode::Headless { prompt: Some(prompt) } = request.mode {
+            args.push(prompt.to_owned());
+        }
+        args
+    }
+
+    fn environment(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn refuses(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    fn imports(&self, _: ImportKind, _: Option<&str>, _: &Places<'_>) -> Vec<Copy> {
+        Vec::new()
+    }
+
+    fn hosts(&self) -> Vec<&str> {
+        self.config.hosts.iter().map(|host| host.value.as_str()).collect()
+    }
+
+    fn mcp(&self, _: &[Mcp]) -> McpSetup {
+        McpSetup::Unsupported
+    }
+
+    fn skills_dir(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn seeds(&self) -> Vec<GeneratedFile> {
+        Vec::new()
+    }
+
+    /// Returns the `logs` pattern without its `~/`; one outside the home names nothing in the sandbox.
+    fn logs(&self) -> Vec<&str> {
+        self.config.logs.iter().filter_map(|logs| logs.value.strip_prefix("~/")).collect()
+    }
+
+    /// Returns what the exit code says, for it is all there is: a failure is one, success proves nothing.
+    fn verdict(&self, exit: u8, _: &str) -> Verdict {
+        match exit {
+            0 => Verdict::Unknown,
+            code => Verdict::Failed { reason: format!("exit code {code}") },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Sourced;
+
+    fn block(name: &str, run: Option<&[&str]>) -> config::Agent {
+        config::Agent {
+            name: Sourced::built_in(name.to_owned()),
+            default: false,
+            version: None,
+            model: None,
+            tools: None,
+            args: None,
+            imports: Vec::new(),
+            mcp: Vec::new(),
+            skills: Vec::new(),
+            run: run.map(|words| Sourced::built_in(words.iter().map(|word| (*word).to_owned()).collect())),
+            logs: Some(Sourced::built_in("~/.mine/*.jsonl".to_owned())),
+            hosts: vec![Sourced::built_in("api.mine.example".to_owned())],
+        }
+    }
+
+    #[test]
+    fn a_run_line_is_the_whole_agent() {
+        let block = block("mine", Some(&["mine-agent", "--task"]));
+        let agent = super::super::of(&block).unwrap();
+        let extra = ["more".to_owned()];
+        let request =
+            Request { mode: Mode::Headless { prompt: Some("do it") }, extra: &extra, ..Request::default() };
+        assert_eq!(agent.launchers(), ["mine-agent"]);
+        assert_eq!(agent.command(&request), ["--task", "more", "do it"]);
+        assert_eq!(agent.logs(), [".mine/*.jsonl"]);
+        assert_eq!(agent.hosts(), ["api.mine.example"]);
+    }
+
+    #[test]
+    fn a_run_line_goes_before_a_built_in_agent_of_that_name() {
+        let own = block("pi", Some(&["my-pi"]));
+        assert_eq!(super::super::of(&own).unwrap().launchers(), ["my-pi"]);
+        assert_eq!(super::super::of(&block("pi", None)).unwrap().launchers(), ["pi"]);
+        assert_eq!(super::super::of(&block("p1", Some(&[]))).err().unwrap().nearest, Some("pi"));
+    }
+}

@@ -1,0 +1,315 @@
+//! Installs an agent by npm at an exact version into a cache outside the project.
+//!
+//! In two steps, so that nothing of an unexpected archive ever runs: npm first only resolves and writes its lock,
+//! which is compared with `pier.lock`; then `npm ci` fetches exactly that, checking every archive against the
+//! hashes. It happens in a directory next to the target, which gets its name in one rename: a half install is
+//! never seen. A second call reads one file and starts no process.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
+
+use super::launcher;
+use crate::agent::{Npm, Scripts};
+use crate::lock::{self, Integrity, Version};
+use crate::plan::facts::{InstallKind, Launcher};
+
+mod npm;
+
+/// Written last into a finished installation.
+const MANIFEST: &str = "pier-install.json";
+
+/// Bumped when a field changes its meaning; other numbers are not taken for an installation.
+const SCHEMA: u32 = 1;
+
+/// What to install, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The agent's name: a directory of the cache.
+    pub agent: &'a str,
+    pub npm: &'a Npm,
+    pub version: &'a Version,
+    /// The hash out of `pier.lock`; `None` takes what the registry has, for the lock to be written from.
+    pub integrity: Option<&'a Integrity>,
+    /// pier's cache directory.
+    pub cache: &'a Utf8Path,
+    /// The host's environment: only addresses and certificates of the registry are passed on.
+    pub environment: &'a [(String, String)],
+    pub search: launcher::Search<'a>,
+}
+
+/// A finished installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    pub launcher: Launcher,
+    pub integrity: Integrity,
+    /// The Node range that the package asks for, as it says it.
+    pub node: Option<String>,
+    pub how: How,
+}
+
+/// Whether anything was fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Fetched,
+    Found,
+}
+
+/// What is going on, for whoever shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Another pier installs an agent of that name.
+    Waiting,
+    Resolving {
+        package: String,
+        version: String,
+    },
+    Fetching {
+        package: String,
+        version: String,
+    },
+    Done {
+        directory: Utf8PathBuf,
+    },
+}
+
+/// Why an agent could not be installed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot install `{package}`: `npm` is not on `PATH`")]
+    NoNpm { package: &'static str },
+    #[error("cannot install `{package}`: {source}")]
+    NoNode { package: &'static str, source: launcher::Error },
+    #[error("`{package}` {version} needs Node {wanted}, and `{node}` is {found}")]
+    NodeTooOld { package: &'static str, version: Version, wanted: String, node: Utf8PathBuf, found: String },
+    #[error("cannot reach the registry for `{package}`: {said}")]
+    Unreachable { package: &'static str, said: String },
+    #[error("the registry has no `{package}` {version}")]
+    NoSuchVersion { package: &'static str, version: Version },
+    #[error("`{package}` {version} has the hash {found}, and `pier.lock` says {locked}")]
+    Integrity { package: &'static str, version: Version, locked: Integrity, found: Integrity },
+    #[error(
+        "an archive that `{package}` {version} needs has another hash than the registry promised: {said}"
+    )]
+    Corrupt { package: &'static str, version: Version, said: String },
+    #[error("`npm` failed to install `{package}` {version} ({status}): {said}")]
+    Npm { package: &'static str, version: Version, status: String, said: String },
+    #[error("`{package}` {version} was installed and cannot be used: {why}")]
+    Unusable { package: &'static str, version: Version, why: String },
+    #[error("cannot use `{path}` for the installation: {source}")]
+    Io { path: Utf8PathBuf, source: std::io::Error },
+    #[error("`{name}` cannot be the name of an agent")]
+    Name { name: String },
+    #[error("cannot use the installation in `{directory}`: {source}")]
+    Launcher { directory: Utf8PathBuf, source: launcher::Error },
+}
+
+impl Error {
+    /// Returns the next step, where there is one.
+    pub fn help(&self) -> Option<String> {
+        Some(match self {
+            Error::NoNpm { .. } => "install Node with npm, or the agent itself".to_owned(),
+            Error::NoNode { source, .. } => return source.help(),
+            Error::NodeTooOld { wanted, .. } => format!("install Node {wanted}, or pin an older `version`"),
+            Error::Unreachable { .. } => {
+                "check the network, `HTTPS_PROXY` and `NPM_CONFIG_REGISTRY`; what is in the cache needs none"
+                    .to_owned()
+            }
+            Error::NoSuchVersion { package, .. } => {
+                format!("`npm view {package} versions` lists what there is")
+            }
+            Error::Integrity { .. } => {
+                "find out why it changed; `pier lock update` accepts what the registry has now".to_owned()
+            }
+            Error::Corrupt { .. } => {
+                "try again; if it stays, the registry or a proxy changes archives".to_owned()
+            }
+            Error::Io { .. } => "check the permissions and the free space of the cache directory".to_owned(),
+            Error::Launcher { directory, .. } => format!("`rm -r {directory}`, then try again"),
+            Error::Npm { .. } | Error::Unusable { .. } | Error::Name { .. } => return None,
+        })
+    }
+}
+
+/// The record of a finished installation.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Manifest {
+    schema: u32,
+    package: String,
+    version: Version,
+    integrity: Integrity,
+    node: Option<String>,
+    /// Relative to the installation.
+    program: Utf8PathBuf,
+}
+
+/// Returns the installation, made now if it is not there. `progress` is called before each thing that takes time.
+pub fn install(request: &Request<'_>, progress: &mut dyn FnMut(Progress)) -> Result<Installed, Error> {
+    if !lock::is_name(request.agent) {
+        return Err(Error::Name { name: request.agent.to_owned() });
+    }
+    if let Some(found) = find(request)? {
+        return Ok(found);
+    }
+    let shelf = shelf(request);
+    let io = |source| Error::Io { path: shelf.clone(), source };
+    create_private(&shelf).map_err(io)?;
+    let _held = hold(&shelf, progress).map_err(io)?;
+    // Whoever held the lock may have made it.
+    if let Some(found) = find(request)? {
+        return Ok(found);
+    }
+    clear_remains(&shelf).map_err(io)?;
+
+    let work = tempfile::Builder::new().prefix(REMAINS).tempdir_in(&shelf).map_err(io)?;
+    let directory =
+        Utf8Path::from_path(work.path()).ok_or_else(|| io(std::io::ErrorKind::InvalidInput.into()))?;
+    let npm = npm::Npm::new(request, directory)?;
+    progress(Progress::Resolving {
+        package: request.npm.package.to_owned(),
+        version: request.version.to_string(),
+    });
+    let resolved = npm.resolve()?;
+    if let Some(locked) = request.integrity
+        && *locked != resolved.integrity
+    {
+        return Err(Error::Integrity {
+            package: request.npm.package,
+            version: request.version.clone(),
+            locked: locked.clone(),
+            found: resolved.integrity,
+        });
+    }
+    npm.check_node(resolved.node.as_deref())?;
+    progress(Progress::Fetching {
+        package: request.npm.package.to_owned(),
+        version: request.version.to_string(),
+    });
+    npm.fetch()?;
+    let program = npm.program()?;
+    npm.tidy();
+
+    let manifest = Manifest {
+        schema: SCHEMA,
+        package: request.npm.package.to_owned(),
+        version: request.version.clone(),
+        integrity: resolved.integrity,
+        node: resolved.node,
+        program,
+    };
+    write_manifest(directory, &manifest).map_err(io)?;
+    let target = shelf.join(entry_name(&manifest));
+    let made = Utf8PathBuf::try_from(work.keep()).map_err(|error| io(error.into_io_error()))?;
+    fs_err::rename(&made, &target).map_err(io)?;
+    progress(Progress::Done { directory: target.clone() });
+    installed(&target, manifest, request, How::Fetched)
+}
+
+/// Returns the installation if it is there: reads files, starts nothing.
+pub fn find(request: &Request<'_>) -> Result<Option<Installed>, Error> {
+    let prefix = format!("{}-", request.version);
+    let Ok(entries) = shelf(request).read_dir_utf8() else { return Ok(None) };
+    let mut names: Vec<Utf8PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().starts_with(&prefix))
+        .map(|entry| entry.into_path())
+        .collect();
+    names.sort();
+    for directory in names {
+        let Some(manifest) = read_manifest(&directory) else { continue };
+        let same = manifest.package == request.npm.package
+            && manifest.version == *request.version
+            && request.integrity.is_none_or(|locked| *locked == manifest.integrity)
+            && directory.file_name() == Some(&entry_name(&manifest));
+        if same {
+            return installed(&directory, manifest, request, How::Found).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn installed(
+    directory: &Utf8Path,
+    manifest: Manifest,
+    request: &Request<'_>,
+    how: How,
+) -> Result<Installed, Error> {
+    let failed = |source| Error::Launcher { directory: directory.to_owned(), source };
+    let found = launcher::inspect(&directory.join(&manifest.program), &request.search).map_err(failed)?;
+    let launcher =
+        Launcher { version: Some(manifest.version.to_string()), kind: InstallKind::Cache, ..found };
+    Ok(Installed { launcher, integrity: manifest.integrity, node: manifest.node, how })
+}
+
+/// Returns `<cache>/agents/<name>`.
+fn shelf(request: &Request<'_>) -> Utf8PathBuf {
+    request.cache.join("agents").join(request.agent)
+}
+
+/// Returns `<version>-<digest8>`: two archives of one version (a private registry, say) do not meet.
+fn entry_name(manifest: &Manifest) -> String {
+    let digest = sha2::Sha256::digest(format!("{}\n{}", manifest.package, manifest.integrity));
+    let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    format!("{}-{hex}", manifest.version)
+}
+
+fn read_manifest(directory: &Utf8Path) -> Option<Manifest> {
+    let text = npm::read_bounded(&directory.join(MANIFEST)).ok()?;
+    let manifest: Manifest = serde_json::from_str(&text).ok()?;
+    let inside = manifest.program.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)));
+    (manifest.schema == SCHEMA && inside).then_some(manifest)
+}
+
+fn write_manifest(directory: &Utf8Path, manifest: &Manifest) -> std::io::Result<()> {
+    let mut file = fs_err::File::create_new(directory.join(MANIFEST))?;
+    file.write_all(&serde_json::to_vec_pretty(manifest)?)?;
+    file.sync_all()
+}
+
+/// The start of the names of directories that an install works in.
+const REMAINS: &str = ".tmp-";
+
+/// Removes what a killed install left; the lock is held, so none of it is in use.
+fn clear_remains(shelf: &Utf8Path) -> std::io::Result<()> {
+    for entry in shelf.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_name().starts_with(REMAINS) {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn hold(shelf: &Utf8Path, progress: &mut dyn FnMut(Progress)) -> std::io::Result<std::fs::File> {
+    let file =
+        fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(shelf.join(".lock"))?;
+    let file = file.into_file();
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(std::fs::TryLockError::WouldBlock) => {
+            progress(Progress::Waiting);
+            file.lock()?;
+        }
+        Err(std::fs::TryLockError::Error(error)) => return Err(error),
+    }
+    Ok(file)
+}
+
+fn create_private(directory: &Utf8Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+/// Starts a command of the host with nothing but `environment`.
+fn command(program: &Utf8Path, environment: &[(String, String)]) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear().envs(environment.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+    command
+}
+
+#[cfg(test)]
+mod tests;

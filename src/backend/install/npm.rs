@@ -1,0 +1,335 @@
+//! The two calls of npm, what they are told, and what their failures mean.
+
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::process::Stdio;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde_json::Value;
+
+use super::{Error, Request, Scripts, command};
+use crate::backend::launcher;
+use crate::lock::Integrity;
+
+/// A file that npm or a package wrote is refused above this size, in bytes.
+const MAX_BYTES: u64 = 8 << 20;
+
+/// What is kept of npm's words, in bytes from the end.
+const MAX_WORDS: u64 = 32 * 1024;
+
+/// One working directory, and the npm that fills it.
+pub struct Npm<'a> {
+    request: &'a Request<'a>,
+    directory: &'a Utf8Path,
+    npm: Utf8PathBuf,
+    node: Utf8PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// What npm would fetch for the package itself.
+pub struct Resolved {
+    pub integrity: Integrity,
+    pub node: Option<String>,
+}
+
+impl<'a> Npm<'a> {
+    pub fn new(request: &'a Request<'a>, directory: &'a Utf8Path) -> Result<Self, Error> {
+        let package = request.npm.package;
+        let node = launcher::node(&request.search).map_err(|source| Error::NoNode { package, source })?;
+        let npm = launcher::find(&["npm"], &request.search).map_err(|source| match source {
+            launcher::Error::NotFound { .. } => Error::NoNpm { package },
+            source => Error::NoNode { package, source },
+        })?;
+        let home = directory.join(HOME);
+        fs_err::create_dir(&home).map_err(|source| Error::Io { path: home.clone(), source })?;
+        let mut environment: Vec<(String, String)> =
+            request.environment.iter().filter(|(name, _)| is_passed(name)).cloned().collect();
+        let bin = node.parent().unwrap_or(Utf8Path::new("/usr/bin"));
+        environment.extend(
+            [
+                ("HOME", home.as_str()),
+                ("PATH", &format!("{bin}:/usr/local/bin:/usr/bin:/bin")),
+                ("NPM_CONFIG_UPDATE_NOTIFIER", "false"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        Ok(Npm { request, directory, npm: npm.program, node, environment })
+    }
+
+    /// Writes npm's own lock, and returns what it says of the package.
+    pub fn resolve(&self) -> Result<Resolved, Error> {
+        let wanted = format!("{}@{}", self.request.npm.package, self.request.version);
+        self.run(&["install", "--package-lock-only", "--save-exact", "--ignore-scripts", "--", &wanted])?;
+        let lock = self.json("package-lock.json")?;
+        let entry = &lock["packages"][format!("node_modules/{}", self.request.npm.package)];
+        if entry["version"].as_str() != Some(self.request.version.as_str()) {
+            return Err(self.unusable("npm resolved another version"));
+        }
+        let integrity = entry["integrity"].as_str().unwrap_or_default();
+        let integrity =
+            Integrity::parse(integrity).map_err(|_| self.unusable("the registry gives no SHA-512 of it"))?;
+        Ok(Resolved { integrity, node: entry["engines"]["node"].as_str().map(ToOwned::to_owned) })
+    }
+
+    /// Refuses a Node that is older than what the package and its agent ask for.
+    pub fn check_node(&self, range: Option<&str>) -> Result<(), Error> {
+        let output = command(&self.node, &self.environment)
+            .arg("--version")
+            .output()
+            .map_err(|source| Error::Io { path: self.node.clone(), source })?;
+        let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        let minimum = format!(">={}", self.request.npm.minimum_node);
+        for wanted in [Some(minimum.as_str()), range].into_iter().flatten() {
+            if is_older(&found, wanted) {
+                return Err(Error::NodeTooOld {
+                    package: self.request.npm.package,
+                    version: self.request.version.clone(),
+                    wanted: wanted.to_owned(),
+                    node: self.node.clone(),
+                    found,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches exactly what the lock says, and runs the install scripts where the agent needs them.
+    pub fn fetch(&self) -> Result<(), Error> {
+        let scripts = match self.request.npm.scripts {
+            Scripts::Needed => "--ignore-scripts=false",
+            Scripts::Skipped => "--ignore-scripts=true",
+        };
+        self.run(&["ci", scripts])
+    }
+
+    /// Returns the program behind the package's `bin` entry, relative to the installation.
+    pub fn program(&self) -> Result<Utf8PathBuf, Error> {
+        let root = Utf8Path::new("node_modules").join(self.request.npm.package);
+        let package = self.json(root.join("package.json").as_str())?;
+        let bin = match &package["bin"] {
+            Value::String(path) => Some(path.as_str()),
+            table => table[self.request.npm.bin].as_str(),
+        };
+        let bin = bin.ok_or_else(|| self.unusable("its `bin` table has no such command"))?;
+        let program = root.join(bin.strip_prefix("./").unwrap_or(bin));
+        let inside = program.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)));
+        if !inside || !self.directory.join(&program).is_file() {
+            return Err(self.unusable("its program is not where its `bin` table says"));
+        }
+        Ok(program)
+    }
+
+    /// Removes npm's cache, which nobody reads again.
+    pub fn tidy(&self) {
+        // The installation is whole without this: a failure only wastes space.
+        drop(fs_err::remove_dir_all(self.directory.join(HOME)));
+    }
+
+    fn run(&self, words: &[&str]) -> Result<(), Error> {
+        let log = self.directory.join(LOG);
+        let io = |source| Error::Io { path: log.clone(), source };
+        let mut file = fs_err::OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .read(true)
+            .write(true)
+            .open(&log)
+            .map_err(io)?
+            .into_file();
+        let status = command(&self.node, &self.environment)
+            .arg(&self.npm)
+            .args([
+                "--prefix",
+                self.directory.as_str(),
+                "--global=false",
+                "--package-lock=true",
+                "--dry-run=false",
+            ])
+            .args(["--no-audit", "--no-fund", "--no-progress", "--loglevel=error", "--omit=dev"])
+            .args(words)
+            .current_dir(self.directory)
+            .stdout(Stdio::null())
+            .stderr(file.try_clone().map_err(io)?)
+            .status()
+            .map_err(|source| Error::Io { path: self.npm.clone(), source })?;
+        let length = file.metadata().map_err(io)?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(MAX_WORDS))).map_err(io)?;
+        let mut words = Vec::new();
+        file.take(MAX_WORDS).read_to_end(&mut words).map_err(io)?;
+        fs_err::remove_file(&log).map_err(io)?;
+        if status.success() {
+            return Ok(());
+        }
+        Err(self.failure(&String::from_utf8_lossy(&words), &status.to_string()))
+    }
+
+    /// Turns npm's words into what they mean. Its error codes are stable, its sentences are not.
+    fn failure(&self, words: &str, status: &str) -> Error {
+        let (package, version) = (self.request.npm.package, self.request.version.clone());
+        let said = summary(words);
+        let code = words.lines().find_map(|line| {
+            let line =
+                line.strip_prefix("npm error code ").or_else(|| line.strip_prefix("npm ERR! code "))?;
+            Some(line.trim())
+        });
+        match code.unwrap_or_default() {
+            "ETARGET" | "E404" => Error::NoSuchVersion { package, version },
+            "EINTEGRITY" => Error::Corrupt { package, version, said },
+            "ENOTFOUND"
+            | "EAI_AGAIN"
+            | "ECONNREFUSED"
+            | "ECONNRESET"
+            | "ETIMEDOUT"
+            | "ENETUNREACH"
+            | "EHOSTUNREACH"
+            | "ERR_SOCKET_TIMEOUT"
+            | "FETCH_ERROR"
+            | "SELF_SIGNED_CERT_IN_CHAIN"
+            | "UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
+            | "UNABLE_TO_VERIFY_LEAF_SIGNATURE"
+            | "CERT_HAS_EXPIRED" => Error::Unreachable { package, said },
+            _ => Error::Npm { package, version, status: status.to_owned(), said },
+        }
+    }
+
+    fn json(&self, name: &str) -> Result<Value, Error> {
+        let path = self.directory.join(name);
+        let text = read_bounded(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
+        serde_json::from_str(&text).map_err(|_| self.unusable(&format!("`{name}` is not JSON")))
+    }
+
+    fn unusable(&self, why: &str) -> Error {
+        let (package, version) = (self.request.npm.package, self.request.version.clone());
+        Error::Unusable { package, version, why: why.to_owned() }
+    }
+}
+
+/// npm's home and cache while it works.
+const HOME: &str = ".npm-home";
+
+const LOG: &str = ".npm-errors";
+
+/// Reads a file that a package may have written.
+pub fn read_bounded(path: &Utf8Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = fs_err::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_BYTES { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
+/// Says whether npm is given a variable of the host: where the registry is, how it is reached, whom to trust.
+/// Other settings of npm could change what an install does.
+fn is_passed(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    if let Some(setting) = lower.strip_prefix("npm_config_") {
+        let setting = setting.replace('-', "_");
+        return matches!(
+            setting.as_str(),
+            "registry"
+                | "ca"
+                | "cafile"
+                | "cert"
+                | "key"
+                | "proxy"
+                | "http_proxy"
+                | "https_proxy"
+                | "noproxy"
+                | "no_proxy"
+                | "userconfig"
+                | "globalconfig"
+        ) || setting.starts_with("fetch_")
+            || setting.ends_with(":registry")
+            || (setting.starts_with("//") && setting.contains(":_"));
+    }
+    matches!(
+        lower.as_str(),
+        "http_proxy"
+            | "https_proxy"
+            | "no_proxy"
+            | "all_proxy"
+            | "node_extra_ca_certs"
+            | "ssl_cert_file"
+            | "ssl_cert_dir"
+    )
+}
+
+/// Says whether `found` (`v20.20.2`) is below a range of the form `>=20.6.0`. A range of another form is not
+/// judged: npm warns of it, and the agent says it better itself.
+fn is_older(found: &str, wanted: &str) -> bool {
+    let numbers = |text: &str| -> Option<[u32; 3]> {
+        let mut parts = text.trim().trim_start_matches('v').split('.').map(str::parse);
+        let first = parts.next()?.ok()?;
+        let mut rest = || parts.next().unwrap_or(Ok(0)).ok();
+        Some([first, rest()?, rest()?])
+    };
+    match (numbers(found), wanted.trim().strip_prefix(">=").and_then(numbers)) {
+        (Some(found), Some(wanted)) => found < wanted,
+        _ => false,
+    }
+}
+
+/// Returns npm's first sentence without its prefixes, on one line and without control characters.
+fn summary(words: &str) -> String {
+    let lines =
+        words.lines().map(|line| line.trim_start_matches("npm error").trim_start_matches("npm ERR!").trim());
+    let sentences =
+        lines.filter(|line| !line.is_empty() && !line.starts_with("code ") && !line.starts_with("errno "));
+    let text: String = sentences.take(2).collect::<Vec<_>>().join("; ");
+    let clean: String = text.chars().filter(|letter| !letter.is_control()).take(300).collect();
+    if clean.is_empty() { "it said nothing".to_owned() } else { clean }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_way_to_the_registry_is_passed() {
+        for name in [
+            "NPM_CONFIG_REGISTRY",
+            "npm_config_registry",
+            "npm_config_@example:registry",
+            "NPM_CONFIG_CAFILE",
+            "npm_config_//host/:_authToken",
+            "NODE_EXTRA_CA_CERTS",
+            "https_proxy",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+        ] {
+            assert!(is_passed(name), "{name}");
+        }
+        for name in [
+            "NPM_CONFIG_PREFIX",
+            "NPM_CONFIG_GLOBAL",
+            "NPM_CONFIG_SCRIPT_SHELL",
+            "NPM_CONFIG_NODE_OPTIONS",
+            "NODE_OPTIONS",
+            "LD_PRELOAD",
+            "HOME",
+            "PATH",
+            "ANTHROPIC_API_KEY",
+        ] {
+            assert!(!is_passed(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn versions_of_node_are_compared_as_numbers() {
+        for (found, wanted, older) in [
+            ("v20.20.2", ">=20.6.0", false),
+            ("v20.5.9", ">=20.6.0", true),
+            ("v9.0.0", ">=18", true),
+            ("v22.19.0", ">=22.19", false),
+            ("v20.0.0", "^18 || >=20", false),
+            ("garbage", ">=18", false),
+        ] {
+            assert_eq!(is_older(found, wanted), older, "{found} {wanted}");
+        }
+    }
+
+    #[test]
+    fn what_npm_says_is_shortened_and_cleaned() {
+        let words =
+            "npm error code E404\nnpm error 404 Not Found \u{1b}[31m\nnpm error 404 no\nnpm error third\n";
+        assert_eq!(summary(words), "404 Not Found [31m; 404 no");
+        assert_eq!(summary(""), "it said nothing");
+    }
+}

@@ -1,0 +1,1 @@
+//! Facts of the host, gathered once for one configuration.
