@@ -10,11 +10,18 @@ mod cmd;
 mod config;
 mod diag;
 mod env;
+mod agent;
+mod backend;
+mod cmd;
+mod config;
+mod diag;
+mod env;
 mod lock;
 mod plan;
 mod policy;
 mod session;
 mod sys;
+mod ui;
 mod util;
 
 use std::process::ExitCode;

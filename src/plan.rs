@@ -6,10 +6,25 @@
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::Grant;
+
+mod available;
+mod build;
+pub mod environment;
 pub mod facts;
+mod grants;
+mod mounts;
+mod paths;
+mod system;
+
+pub use build::{Target, build, protected_paths};
+pub use paths::expand;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
 pub const SCHEMA: u32 = 1;
+
+/// Where pier's own binary is inside, as PID 1.
+pub const INIT: &str = "/.pier/init";
 
 /// What one session may see, touch, reach and spend, and what it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +41,8 @@ pub struct Plan {
     pub directories: Vec<Directory>,
     /// Copies from the host into the state directory, made before the start.
     pub imports: Vec<Import>,
+    /// Files that pier writes below the sandbox home where they are missing.
+    pub seeds: Vec<Seed>,
     pub environment: Vec<Variable>,
     /// Names and places only: a value never enters a plan.
     pub secrets: Vec<Secret>,
@@ -161,12 +178,21 @@ pub struct Directory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Import {
     pub from: Utf8PathBuf,
+    /// Relative to the sandbox home.
     pub to: Utf8PathBuf,
     pub rule: ImportRule,
     pub kind: ImportKind,
     /// Mode of the copied file; `None` keeps the source's.
     pub mode: Option<u32>,
     pub origin: String,
+}
+
+/// A generated file of the sandbox home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seed {
+    /// Relative to the sandbox home.
+    pub path: Utf8PathBuf,
+    pub content: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -253,12 +279,4 @@ pub struct Agent {
     pub version: Option<String>,
     /// The launcher on the host that `argv` starts.
     pub launcher: Utf8PathBuf,
-}
-
-/// One permission beyond the baseline, as it is hashed.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Grant {
-    /// A sentence in fixed words: `mount read-only /opt/tools at /opt/tools`.
-    pub text: String,
-    pub origin: String,
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::plan::{Access, Mount, MountKind, NetworkMode, Plan};
+use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
 pub mod program;
@@ -25,8 +25,8 @@ pub struct Arguments {
 /// Descriptor number of the first generated file.
 pub const FIRST_FILE: i32 = 16;
 
-/// Where pier's own binary is inside.
-pub const INIT: &str = "/.pier/init";
+
+
 
 /// Returns the arguments for a plan. `passed` has the values of variables that the plan only names.
 pub fn arguments(plan: &Plan, bubblewrap: &Bubblewrap, passed: &BTreeMap<String, String>) -> Arguments {

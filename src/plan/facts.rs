@@ -1,6 +1,6 @@
 //! What a plan needs to know of the host: probed once, serialisable, so that planning itself does no I/O.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
@@ -18,15 +18,36 @@ pub struct Facts {
     pub project: Project,
     /// Keyed by the path as asked for: absolute, `~` expanded, not canonical.
     pub paths: BTreeMap<Utf8PathBuf, PathFact>,
-    /// Host variables that some rule may pass.
-    pub variables: BTreeMap<String, String>,
+    /// Names of the host variables that are set, of those that some rule may pass.
+    pub variables: BTreeSet<String>,
     /// Paths of live Unix sockets on the host.
     pub sockets: Vec<Utf8PathBuf>,
     pub launchers: BTreeMap<String, Launcher>,
+    pub system: System,
     /// pier's own binary, mounted as PID 1.
     pub own_binary: Utf8PathBuf,
-    /// `XDG_STATE_HOME/pier` and its like: never visible inside.
+    /// `XDG_STATE_HOME/pier`, where the projects' homes are.
+    pub state: Utf8PathBuf,
+    /// All of pier's own directories: never visible inside, as a whole.
     pub own_directories: Vec<Utf8PathBuf>,
+    /// What `env file` lines say: names by file, never values.
+    pub file_variables: BTreeMap<Utf8PathBuf, Vec<String>>,
+}
+
+/// The parts of the host's own system that every sandbox shows read-only.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct System {
+    /// `/bin`, `/lib` and their like where they are links into `/usr`: name and target.
+    pub links: Vec<(Utf8PathBuf, Utf8PathBuf)>,
+    /// Directories shown as they are: `/usr`, the certificates, and `/bin` on hosts that never merged it.
+    pub directories: Vec<(Utf8PathBuf, Identity)>,
+    /// Single files: the loader's cache.
+    pub files: Vec<(Utf8PathBuf, Identity)>,
+    /// `/etc/resolv.conf` and `/etc/hosts`, for a sandbox on the host's network.
+    pub resolv_conf: String,
+    pub hosts: String,
+    /// Where `/etc/localtime` points.
+    pub localtime: Option<Utf8PathBuf>,
 }
 
 /// The project root and its repository.
@@ -34,9 +55,20 @@ pub struct Facts {
 pub struct Project {
     /// Canonical.
     pub root: Utf8PathBuf,
-    pub git_directory: Option<Utf8PathBuf>,
-    pub git_common: Option<Utf8PathBuf>,
+    pub identity: Identity,
+    pub git: Option<Repository>,
     pub owner: u32,
+}
+
+/// The repository that the project root is the top of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// `.git` itself, or the directory that a `.git` file of a worktree or submodule points to.
+    pub directory: Utf8PathBuf,
+    /// What worktrees share; the same as `directory` otherwise.
+    pub common: Utf8PathBuf,
+    /// The directory does not point back to this project, so it may belong to somebody else: never mounted.
+    pub foreign: bool,
 }
 
 /// What a path turned out to be.

@@ -1,0 +1,125 @@
+//! Every variable and directory of the caller that pier reads, taken once at the start.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use thiserror::Error;
+
+/// The variables that pier itself reads: name and meaning. `pier help environment` prints them.
+pub const VARIABLES: &[(&str, &str)] = &[
+    ("HOME", "the home directory; must be absolute"),
+    ("NO_COLOR", "any value: no colour in the output"),
+    ("PATH", "where agents are looked for"),
+    ("PIER_AS_ROOT", "`1`: as root, run the sandbox as root instead of as the project's owner"),
+    ("PIER_BWRAP", "absolute path of the `bwrap` to use; the same checks apply to it"),
+    ("PIER_LOG", "what to trace on standard error: `debug`, or `pier::backend=trace`"),
+    ("PIER_PROFILE", "profiles to apply, separated by commas"),
+    ("PIER_TRUST", "digest of the grants that are approved, as `pier trust --show` prints it"),
+    ("SUDO_UID", "as root: the user who called sudo, for a project that root owns"),
+    ("XDG_CACHE_HOME", "caches, by default `~/.cache`"),
+    ("XDG_CONFIG_HOME", "user configuration, by default `~/.config`"),
+    ("XDG_STATE_HOME", "sandbox homes, approvals and sessions, by default `~/.local/state`"),
+];
+
+/// The ceiling that an administrator sets for everybody.
+pub const POLICY: &str = "/etc/pier/policy.kdl";
+
+/// The caller's environment: what is UTF-8 of it, and the directories that follow from it.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    variables: BTreeMap<String, String>,
+    pub home: Utf8PathBuf,
+    /// `…/pier` below the XDG directories.
+    pub config: Utf8PathBuf,
+    pub state: Utf8PathBuf,
+    pub cache: Utf8PathBuf,
+}
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("`HOME` is not set")]
+    NoHome,
+    #[error("`{name}` is not an absolute path: `{value}`")]
+    Relative { name: &'static str, value: String },
+}
+
+impl Environment {
+    /// Takes the process environment.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
+    pub fn of_process() -> Result<Self, Error> {
+        Self::new(std::env::vars_os())
+    }
+
+    /// Takes any environment; variables that are not UTF-8 do not exist for pier.
+    pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
+        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let variables: BTreeMap<String, String> = variables.into_iter().filter_map(text).collect();
+        let home = absolute(&variables, "HOME")?.ok_or(Error::NoHome)?;
+        let below = |name, default: &str| -> Result<Utf8PathBuf, Error> {
+            Ok(absolute(&variables, name)?.unwrap_or_else(|| home.join(default)).join("pier"))
+        };
+        let config = below("XDG_CONFIG_HOME", ".config")?;
+        let state = below("XDG_STATE_HOME", ".local/state")?;
+        let cache = below("XDG_CACHE_HOME", ".cache")?;
+        Ok(Environment { variables, home, config, state, cache })
+    }
+
+    /// The same environment for another user, whose home it is: root's own directories are left behind.
+    #[must_use]
+    pub fn for_home(mut self, home: &Utf8Path) -> Self {
+        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"] {
+            self.variables.remove(name);
+        }
+        self.variables.insert("HOME".into(), home.to_string());
+        self.home = home.to_owned();
+        self.config = home.join(".config/pier");
+        self.state = home.join(".local/state/pier");
+        self.cache = home.join(".cache/pier");
+        self
+    }
+
+    /// Returns a variable that is set and not empty.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.variables.keys().map(String::as_str)
+    }
+
+    /// Every directory that is pier's own.
+    pub fn own_directories(&self) -> Vec<Utf8PathBuf> {
+        vec![self.config.clone(), self.state.clone(), self.cache.clone()]
+    }
+}
+
+fn absolute(variables: &BTreeMap<String, String>, name: &'static str) -> Result<Option<Utf8PathBuf>, Error> {
+    match variables.get(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) if Utf8Path::new(value).is_absolute() => Ok(Some(value.into())),
+        Some(value) => Err(Error::Relative { name, value: value.clone() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> Result<Environment, Error> {
+        Environment::new(pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())))
+    }
+
+    #[test]
+    fn directories_follow_the_xdg_variables() {
+        let found = environment(&[("HOME", "/home/me"), ("XDG_STATE_HOME", "/state")]).unwrap();
+        assert_eq!(found.config, "/home/me/.config/pier");
+        assert_eq!(found.state, "/state/pier");
+    }
+
+    #[test]
+    fn a_relative_home_is_refused() {
+        assert!(environment(&[]).unwrap_err().to_string().contains("not set"));
+        assert!(environment(&[("HOME", "me")]).unwrap_err().to_string().contains("not an absolute path"));
+    }
+}

@@ -1,0 +1,69 @@
+//! What the language knows and no backend does yet: each use is one clear problem.
+
+use crate::config::{Config, Git, Layer, NetworkMode, Origin, Runtime};
+use crate::diag::Problem;
+
+const CODE: &str = "plan::not-available";
+
+/// Returns a problem for every value that asks for something that is not there yet.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    let mut not_yet = |origin: &Origin, what: &str| found.push(problem(origin, what));
+    match &config.runtime.value {
+        Runtime::Auto | Runtime::Host { .. } => {}
+        Runtime::Nix { .. } => not_yet(&config.runtime.origin, "`runtime nix`"),
+        Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
+    }
+    let workspace = &config.workspace;
+    if matches!(workspace.git.value, Git::Shadow(_)) && workspace.git.origin.layer != Layer::BuiltIn {
+        not_yet(&workspace.git.origin, "`git shadow`");
+    }
+    if workspace.clone.value {
+        not_yet(&workspace.clone.origin, "`clone`");
+    }
+    if workspace.gate.origin.layer != Layer::BuiltIn {
+        not_yet(&workspace.gate.origin, "`gate`");
+    }
+    if let Some(hide) = workspace.hide.first() {
+        not_yet(&hide.origin, "`hide`");
+    }
+    let network = &config.network;
+    if network.mode.value == NetworkMode::Allowlist {
+        not_yet(&network.mode.origin, "`network allowlist`");
+    } else if let Some(rule) = network.rules.first() {
+        not_yet(&rule.origin, "`allow` and `deny`");
+    }
+    if let Some(upstream) = &network.upstream {
+        not_yet(&upstream.origin, "`upstream`");
+    }
+    if let Some(bytes) = network.bytes.first() {
+        not_yet(&bytes.origin, "`bytes`");
+    }
+    if let Some(secret) = config.env.secrets.first() {
+        not_yet(&secret.origin, "`secret`");
+    }
+    if let Some(port) = config.ports.first() {
+        not_yet(&port.origin, "`port`");
+    }
+    let limits = &config.limits;
+    let asked = [
+        (limits.memory.as_ref().map(|limit| &limit.origin), "`limits memory`"),
+        (limits.cpus.as_ref().map(|limit| &limit.origin), "`limits cpus`"),
+        (limits.pids.as_ref().map(|limit| &limit.origin), "`limits pids`"),
+        (limits.minimum_tier.as_ref().map(|limit| &limit.origin), "`limits minimum-tier`"),
+        (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
+        (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),
+        (config.coordination.as_ref().map(|limit| &limit.origin), "`coordination`"),
+        (config.roles.first().map(|role| &role.name.origin), "`role`"),
+    ];
+    for (origin, what) in asked {
+        if let Some(origin) = origin {
+            not_yet(origin, what);
+        }
+    }
+    found
+}
+
+fn problem(origin: &Origin, what: &str) -> Problem {
+    super::build::problem(CODE, origin, "asked for here", format!("not available yet: {what}"))
+}

@@ -1,0 +1,442 @@
+//! Config and facts become a plan: one linear pass, no I/O, all problems at once.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::facts::{Facts, InstallKind, Kind, Launcher};
+use super::mounts::{self, Purpose};
+use super::system::BUILT_IN;
+use super::{
+    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount, MountKind,
+    Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available, environment, grants, system,
+};
+use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
+use crate::config::{self, Config, Origin, Runtime, Sourced};
+use crate::diag::{Problem, Sources};
+
+/// What the session is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Agent { name: String, extra: Vec<String> },
+    Shell,
+    Exec { argv: Vec<String> },
+}
+
+/// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
+const PROTECTED: &[&str] = &[
+    "pier.kdl", "pier.local.kdl", "pier.lock", ".pier", ".envrc", ".mcp.json", ".claude/settings.json",
+    ".claude/settings.local.json", ".codex", ".cursor", ".vscode/settings.json", ".vscode/tasks.json", ".vscode/launch.json", ".idea", ".devcontainer",
+    ".husky", ".pre-commit-config.yaml", ".cargo/config.toml", ".cargo/config", ".npmrc", ".yarnrc", ".yarnrc.yml",
+    ".gitmodules",
+];
+
+/// Paths of the project that a plan asks about, besides those that the configuration names.
+pub fn protected_paths(config: &Config) -> impl Iterator<Item = (&str, Origin)> {
+    let named = config.workspace.readonly.iter().map(|path| (path.value.as_str(), path.origin.clone()));
+    PROTECTED.iter().map(|path| (*path, Origin::BUILT_IN)).chain(named)
+}
+
+/// Returns a problem at the place that a value came from.
+pub fn problem(code: &'static str, origin: &Origin, label: &str, message: String) -> Problem {
+    match &origin.span {
+        Some(span) => Problem::new(code, span.clone(), label, message),
+        None => Problem::nowhere(code, message),
+    }
+}
+
+/// Returns the plan, or every reason why there is none.
+pub fn build(config: &Config, facts: &Facts, target: &Target, sources: &Sources) -> Result<Plan, Vec<Problem>> {
+    let mut problems = available::problems(config);
+    let at = |origin: &Origin| place(origin, sources);
+    let user = user(facts);
+    let project = project(config, facts, &at, &mut problems);
+    let cwd = inside(&facts.cwd, facts, &config.workspace.at.value);
+    let mode = network_mode(config);
+
+    let mut mounts = system::mounts(facts, &user, mode);
+    mounts.push(built_in_bind(super::INIT, &facts.own_binary, Access::ReadOnly));
+    mounts.push(built_in_bind(user.home.as_str(), &project.state.join("home"), Access::ReadWrite));
+    let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
+
+    let chosen = chosen_agent(config, target, &mut problems);
+    let started = chosen.and_then(|agent| start_agent(agent, facts, target, &cwd, &mut problems, &at));
+    if let Some(started) = &started {
+        mounts.extend(started.mounts.iter().cloned());
+        path.insert(0, "/.pier/bin".to_owned());
+    }
+    mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
+
+    let root = &facts.project.root;
+    let at_workspace = Utf8Path::new(&config.workspace.at.value);
+    let bind = MountKind::Bind { source: root.clone(), access: Access::ReadWrite, expect: Some(facts.project.identity) };
+    mounts.push(Mount { at: at_workspace.to_owned(), kind: bind, origin: at(&config.workspace.at.origin) });
+    let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
+    protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
+
+    path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
+    let fixed = started.as_ref().map_or(&[][..], |started| started.environment);
+    let environment = environment::variables(config, facts, &user, &path.join(":"), cwd.as_str(), fixed, &at);
+    for Sourced { value, origin } in &config.env.pass {
+        if environment::RESERVED.contains(&value.as_str()) {
+            let message = format!("`{value}` cannot be passed: the sandbox has its own");
+            problems.push(problem("env::reserved", origin, "reserved", message));
+        } else if !facts.variables.contains(value) {
+            warnings.push(format!("`{value}` is not set and is not passed ({})", at(origin)));
+        }
+    }
+    for (name, Sourced { origin, .. }) in &config.env.set {
+        if environment::RESERVED.contains(&name.as_str()) {
+            let message = format!("`{name}` cannot be set: the sandbox has its own");
+            problems.push(problem("env::reserved", origin, "reserved", message));
+        }
+    }
+    let mut imports = home_imports(config, &at);
+    let mut seeds = Vec::new();
+    let (argv, agent) = match (&started, target) {
+        (Some(started), Target::Agent { .. }) => {
+            imports.extend(started.imports.iter().cloned());
+            seeds.extend(started.seeds.iter().cloned());
+            (started.argv.clone(), Some(started.agent.clone()))
+        }
+        (_, Target::Exec { argv }) => (argv.clone(), None),
+        (_, Target::Shell | Target::Agent { .. }) => (vec![user.shell.to_string(), "-l".into()], None),
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let directories = ["home", "home/.cache", "home/.config"];
+    let directories = directories.map(|name| Directory { path: project.state.join(name), mode: 0o700 });
+    let grants = grants::grants(config, facts, agent.as_ref(), &at);
+    Ok(Plan {
+        schema: SCHEMA,
+        backend: Backend::Bubblewrap,
+        root: RootFilesystem::Host,
+        project,
+        git,
+        mounts,
+        directories: directories.to_vec(),
+        imports,
+        seeds,
+        environment,
+        secrets: Vec::new(),
+        network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
+        ports: Vec::new(),
+        limits: Limits { wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()), ..Limits::default() },
+        command: Command { argv, cwd, agent },
+        user,
+        grants,
+        warnings,
+    })
+}
+
+/// Returns what people read as the origin of a value: `built-in`, `pier.kdl:9`.
+fn place(origin: &Origin, sources: &Sources) -> String {
+    match &origin.span {
+        Some(span) => sources.place(span),
+        None => BUILT_IN.to_owned(),
+    }
+}
+
+fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
+    let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
+    Mount { at: at.into(), kind, origin: BUILT_IN.into() }
+}
+
+fn user(facts: &Facts) -> User {
+    let Facts { uid, gid, .. } = *facts;
+    User { uid, gid, name: "pier".into(), home: "/home/pier".into(), shell: "/bin/bash".into() }
+}
+
+fn project(
+    config: &Config,
+    facts: &Facts,
+    at: &dyn Fn(&Origin) -> String,
+    problems: &mut Vec<Problem>,
+) -> Project {
+    let root = &facts.project.root;
+    let refuse = |reason: &str| {
+        Problem::nowhere("project::root", format!("`{root}` cannot be a project: {reason}"))
+            .help("run pier inside a project directory, such as a Git repository")
+    };
+    if root == "/" {
+        problems.push(refuse("it is the root of the file system"));
+    } else if facts.home.starts_with(root) {
+        problems.push(refuse("it is your home directory or holds it, with keys, logins and history"));
+    } else if let Some(own) = facts.own_directories.iter().find(|own| own.starts_with(root) || root.starts_with(own)) {
+        problems.push(refuse(&format!("pier keeps its own state in `{own}`")));
+    }
+    let hash = crate::util::fs::sha256(root.as_str().as_bytes())[..16].to_owned();
+    let mut state = facts.state.join("projects").join(&hash);
+    if let Some(Sourced { value, origin }) = &config.home.state {
+        match super::expand(value, &facts.home, root) {
+            Ok(path) if path.starts_with(root) => {
+                let message = format!("the state directory `{path}` is inside the project ({})", at(origin));
+                problems.push(problem("home::state", origin, "inside the project", message));
+            }
+            Ok(path) => state = path,
+            Err(reason) => {
+                problems.push(problem("home::state", origin, "this path", format!("the path `{value}` {reason}")));
+            }
+        }
+    }
+    let name = config.project.as_ref().map(|project| project.value.name.clone());
+    let name = name.or_else(|| root.file_name().map(str::to_owned)).unwrap_or_else(|| "project".to_owned());
+    let ephemeral = config.home.keep.value == config::Keep::Ephemeral;
+    if ephemeral {
+        // A place of its own, so that nothing of an earlier session is seen; emptied by the session.
+        state = facts.state.join("ephemeral").join(&hash);
+    }
+    Project { name, root: root.clone(), at: (&config.workspace.at.value).into(), hash, state, ephemeral }
+}
+
+/// Returns where a host directory is inside; a directory outside the project becomes the workspace itself.
+fn inside(cwd: &Utf8Path, facts: &Facts, workspace: &str) -> Utf8PathBuf {
+    match cwd.strip_prefix(&facts.project.root) {
+        Ok(below) if !below.as_str().is_empty() => Utf8Path::new(workspace).join(below),
+        _ => workspace.into(),
+    }
+}
+
+fn network_mode(config: &Config) -> NetworkMode {
+    match config.network.mode.value {
+        config::NetworkMode::None => NetworkMode::None,
+        config::NetworkMode::Allowlist => NetworkMode::Allowlist,
+        config::NetworkMode::Host => NetworkMode::Host,
+    }
+}
+
+/// Mounts the `path` lines of `runtime host` and returns them for `PATH`.
+fn command_directories(
+    config: &Config,
+    facts: &Facts,
+    mounts: &mut Vec<Mount>,
+    problems: &mut Vec<Problem>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Vec<String> {
+    let Runtime::Host { paths } = &config.runtime.value else { return Vec::new() };
+    let mut search = Vec::new();
+    for Sourced { value, origin } in paths {
+        let found = mounts::source_of(value, Purpose::CommandDirectory, origin, facts, problems);
+        let Some((path, found)) = found else { continue };
+        search.push(path.to_string());
+        // `/usr` is there already; a second mount of a part of it costs time and shows nothing new.
+        if !path.starts_with("/usr") {
+            let expect = Some(found.identity);
+            let kind = MountKind::Bind { source: path.clone(), access: Access::ReadOnly, expect };
+            mounts.push(Mount { at: path, kind, origin: at(origin) });
+        }
+    }
+    search
+}
+
+fn chosen_agent<'a>(config: &'a Config, target: &Target, problems: &mut Vec<Problem>) -> Option<&'a config::Agent> {
+    let default = || {
+        let marked = config.agents.iter().find(|agent| agent.default);
+        marked.or(if config.agents.len() == 1 { config.agents.first() } else { None })
+    };
+    let Target::Agent { name, .. } = target else { return default() };
+    let found = config.agents.iter().find(|agent| agent.name.value == *name);
+    if found.is_none() {
+        let declared: Vec<&str> = config.agents.iter().map(|agent| agent.name.value.as_str()).collect();
+        let message = format!("the agent `{name}` is not declared");
+        let help = match declared.as_slice() {
+            [] => format!("add `agent {name} default=#true` to `pier.kdl`"),
+            names => format!("`pier.kdl` declares {}; add `agent {name}` for another one", names.join(", ")),
+        };
+        problems.push(Problem::nowhere("agent::undeclared", message).help(help));
+    }
+    found
+}
+
+/// Everything that one agent adds to a plan.
+struct Started {
+    mounts: Vec<Mount>,
+    argv: Vec<String>,
+    environment: &'static [(&'static str, &'static str)],
+    imports: Vec<Import>,
+    seeds: Vec<Seed>,
+    agent: Agent,
+}
+
+fn start_agent(
+    declared: &config::Agent,
+    facts: &Facts,
+    target: &Target,
+    cwd: &Utf8Path,
+    problems: &mut Vec<Problem>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Option<Started> {
+    let name = &declared.name;
+    let adapter = match agent::of(declared) {
+        Ok(adapter) => adapter,
+        Err(error) => {
+            let unknown = problem("agent::unknown", &name.origin, "unknown agent", error.to_string());
+            problems.push(match error.nearest {
+                Some(nearest) => unknown.help(format!("did you mean `{nearest}`?")),
+                None => unknown,
+            });
+            return None;
+        }
+    };
+    let Some(launcher) = facts.launchers.get(&name.value) else {
+        if matches!(target, Target::Agent { .. }) {
+            let message = format!("the agent `{}` is not on this host", name.value);
+            let help = "add `version \"X.Y.Z\"` to its block and pier installs it, or install it yourself";
+            problems.push(problem("agent::missing", &name.origin, "declared here", message).help(help));
+        }
+        return None;
+    };
+    let none = Vec::new();
+    let extra = if let Target::Agent { extra, .. } = target { extra } else { &none };
+    let headless = extra.iter().any(|word| word == "-p" || word == "--print");
+    let servers: Vec<config::Mcp> = declared.mcp.iter().map(|mcp| mcp.value.clone()).collect();
+    let request = Request {
+        mode: if headless { Mode::Headless { prompt: None } } else { Mode::Interactive },
+        model: declared.model.as_ref().map(|model| model.value.as_str()),
+        tools: declared.tools.as_ref().map(|tools| tools.value.as_slice()),
+        mcp: &servers,
+        args: declared.args.as_ref().map_or(&none, |args| &args.value),
+        extra,
+    };
+    let mut seeds: Vec<agent::GeneratedFile> = adapter.seeds();
+    match adapter.mcp(&servers) {
+        McpSetup::Arguments => {}
+        McpSetup::File(file) => seeds.push(file),
+        McpSetup::Unsupported if servers.is_empty() => {}
+        McpSetup::Unsupported => {
+            let message = format!("the agent `{}` has no MCP client", name.value);
+            problems.push(problem("agent::mcp", &declared.mcp[0].origin, "asked for here", message));
+        }
+    }
+    let Launcher { program, interpreter, directories, version, kind } = launcher;
+    let mut argv: Vec<String> = interpreter.iter().chain([program]).map(ToString::to_string).collect();
+    argv.extend(adapter.command(&request));
+    let mut mounts: Vec<Mount> = Vec::new();
+    for directory in directories.iter().filter(|_| *kind != InstallKind::System) {
+        let expect = facts.paths.get(directory).and_then(|fact| fact.found.as_ref()).map(|found| found.identity);
+        let bind = MountKind::Bind { source: directory.clone(), access: Access::ReadOnly, expect };
+        mounts.push(Mount { at: directory.clone(), kind: bind, origin: at(&name.origin) });
+    }
+    // By name in a shell of the sandbox too.
+    let links = adapter.launchers().first().map(|name| (*name, program)).into_iter();
+    for (name, to) in links.chain(interpreter.as_ref().map(|node| ("node", node))) {
+        let kind = MountKind::Symlink { to: to.clone() };
+        mounts.push(Mount { at: format!("/.pier/bin/{name}").into(), kind, origin: BUILT_IN.into() });
+    }
+    let places = Places { host_cwd: &facts.cwd, inside_cwd: cwd };
+    let imports = declared.imports.iter().filter_map(|Sourced { value, origin }| {
+        let rule = rule(value.sync)?;
+        Some(value.what.iter().flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places)).filter_map(
+            move |copy| {
+                let from = super::expand(&copy.from, &facts.home, &facts.project.root).ok()?;
+                let kind = match copy.shape {
+                    Shape::File => ImportKind::File,
+                    Shape::Tree => ImportKind::Tree,
+                };
+                Some(Import { from, to: copy.to.into(), rule, kind, mode: copy.mode, origin: at(origin) })
+            },
+        ).collect::<Vec<_>>())
+    });
+    let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone() };
+    let seeds = seeds.into_iter().map(|file| Seed { path: file.path.into(), content: file.content });
+    Some(Started {
+        mounts,
+        argv,
+        environment: adapter.environment(),
+        imports: imports.flatten().collect(),
+        seeds: seeds.collect(),
+        agent,
+    })
+}
+
+fn rule(sync: config::Sync) -> Option<ImportRule> {
+    match sync {
+        config::Sync::Always => Some(ImportRule::Always),
+        config::Sync::Missing => Some(ImportRule::Missing),
+        config::Sync::Never => None,
+    }
+}
+
+fn home_imports(config: &Config, at: &dyn Fn(&Origin) -> String) -> Vec<Import> {
+    let mut imports = Vec::new();
+    for Sourced { value, origin } in &config.home.imports {
+        let Some(rule) = rule(value.sync) else { continue };
+        let from = value.from.as_deref().unwrap_or("~/.gitconfig");
+        imports.push(Import {
+            from: from.into(),
+            to: ".gitconfig".into(),
+            rule,
+            kind: ImportKind::File,
+            mode: Some(0o600),
+            origin: at(origin),
+        });
+    }
+    imports
+}
+
+/// Decides what of the repository is seen, and adds its mounts.
+fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -> (Git, Vec<String>) {
+    let Some(repository) = &facts.project.git else {
+        return (Git { mode: GitMode::None, directory: None, common: None }, Vec::new());
+    };
+    let direct = config.workspace.git.value == config::Git::Direct;
+    let mode = if direct { GitMode::Direct } else { GitMode::Readonly };
+    let access = if direct { Access::ReadWrite } else { Access::ReadOnly };
+    let git = Git { mode, directory: Some(repository.directory.clone()), common: Some(repository.common.clone()) };
+    let root = &facts.project.root;
+    if repository.directory == root.join(".git") {
+        if !direct {
+            mounts.push(built_in_bind(at.join(".git").as_str(), &repository.directory, Access::ReadOnly));
+        }
+        return (git, Vec::new());
+    }
+    if repository.foreign {
+        let warning = format!(
+            "`{}` does not point back to this project, so git does not work inside",
+            repository.directory
+        );
+        return (Git { mode: GitMode::None, ..git }, vec![warning]);
+    }
+    // The `.git` file names these places, so they keep their paths inside.
+    mounts.push(built_in_bind(repository.common.as_str(), &repository.common, access));
+    if !repository.directory.starts_with(&repository.common) {
+        mounts.push(built_in_bind(repository.directory.as_str(), &repository.directory, access));
+    }
+    mounts.push(built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly));
+    (git, Vec::new())
+}
+
+/// Makes files that the host obeys read-only, where they exist; nothing is created for those that do not.
+fn protect(
+    config: &Config,
+    facts: &Facts,
+    at: &Utf8Path,
+    mounts: &mut Vec<Mount>,
+    problems: &mut Vec<Problem>,
+    place: &dyn Fn(&Origin) -> String,
+) {
+    for (name, origin) in protected_paths(config) {
+        let path = super::paths::clean(&facts.project.root.join(name));
+        let named = origin.span.is_some();
+        let Ok(relative) = path.strip_prefix(&facts.project.root) else {
+            let message = format!("`{name}` is outside the project");
+            problems.push(problem("workspace::readonly", &origin, "outside", message));
+            continue;
+        };
+        let Some(found) = facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else { continue };
+        let target = at.join(relative);
+        if mounts.iter().any(|mount| mount.at == target) {
+            continue;
+        }
+        if found.symlinked || !matches!(found.kind, Kind::File | Kind::Directory) {
+            let message = format!("`{name}` is a link or no plain file, and cannot be made read-only");
+            if named {
+                problems.push(problem("workspace::readonly", &origin, "named here", message));
+            }
+            continue;
+        }
+        let kind =
+            MountKind::Bind { source: path, access: Access::ReadOnly, expect: Some(found.identity) };
+        mounts.push(Mount { at: target, kind, origin: place(&origin) });
+    }
+}

@@ -1,0 +1,94 @@
+//! What a configuration grants beyond the baseline, as canonical sentences.
+
+use super::facts::{Facts, InstallKind};
+use super::{Agent, expand};
+use crate::config::{Access, Config, Git, Layer, Mount, NetworkMode, Origin, Runtime};
+use crate::policy::Grant;
+
+/// Returns the grants that need approval: those that come with the repository.
+///
+/// What the user's own configuration, environment or flags say is the user's word already.
+pub fn grants(
+    config: &Config,
+    facts: &Facts,
+    agent: Option<&Agent>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Vec<Grant> {
+    let mut made = Vec::new();
+    let mut grant = |origin: &Origin, text: String| {
+        if from_repository(origin) {
+            made.push(Grant { text, origin: at(origin) });
+        }
+    };
+    let absolute = |text: &str| match expand(text, &facts.home, &facts.project.root) {
+        Ok(path) => path,
+        Err(_) => text.into(),
+    };
+    for mount in &config.mounts {
+        if let Mount::Bind { source, at: target, access } = &mount.value {
+            let source = absolute(source);
+            let access = match access {
+                Access::ReadOnly => "read",
+                Access::ReadWrite => "read and write",
+            };
+            if !source.starts_with(&facts.project.root) {
+                let target = target.as_deref().unwrap_or(source.as_str());
+                grant(&mount.origin, format!("{access} `{source}` at `{target}`"));
+            }
+        }
+    }
+    if let Runtime::Host { paths } = &config.runtime.value {
+        for path in paths {
+            grant(&path.origin, format!("run commands of `{}`", absolute(&path.value)));
+        }
+    }
+    for name in &config.env.pass {
+        grant(&name.origin, format!("pass the variable `{}`", name.value));
+    }
+    for file in &config.env.files {
+        let path = absolute(&file.value);
+        if !path.starts_with(&facts.project.root) {
+            grant(&file.origin, format!("pass the variables in `{path}`"));
+        }
+    }
+    if config.network.mode.value == NetworkMode::Host {
+        grant(&config.network.mode.origin, "use the network of the host, with its loopback services".into());
+    }
+    if config.workspace.git.value == Git::Direct {
+        grant(&config.workspace.git.origin, "write the repository's own `.git`, with hooks and configuration".into());
+    }
+    if let Some(state) = &config.home.state {
+        grant(&state.origin, format!("keep the sandbox home in `{}`", absolute(&state.value)));
+    }
+    for agent in &config.agents {
+        if let Some(version) = &agent.version {
+            grant(&version.origin, format!("install {} {}", agent.name.value, version.value));
+        }
+        for import in &agent.imports {
+            let kinds: Vec<String> = import.value.what.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+            let from = import.value.from.as_deref().map_or(String::new(), |from| format!(" from `{}`", absolute(from)));
+            grant(&import.origin, format!("copy {} of {}{from}", kinds.join(", "), agent.name.value));
+        }
+    }
+    for import in &config.home.imports {
+        let from = import.value.from.as_deref().unwrap_or("~/.gitconfig");
+        grant(&import.origin, format!("copy {} from `{}`", import.value.what, absolute(from)));
+    }
+    if let Some(agent) = agent
+        && let Some(declared) = config.agents.iter().find(|declared| declared.name.value == agent.name)
+        && let Some(launcher) = facts.launchers.get(&agent.name)
+        && launcher.kind == InstallKind::Host
+    {
+        for directory in &launcher.directories {
+            grant(&declared.name.origin, format!("run {} from `{directory}`", agent.name));
+        }
+    }
+    made.sort();
+    made.dedup_by(|one, other| one.text == other.text);
+    made
+}
+
+/// Says whether a value came with the repository, and so from somebody who is not the user.
+fn from_repository(origin: &Origin) -> bool {
+    matches!(origin.layer, Layer::Project | Layer::Local | Layer::Profile)
+}

@@ -1,0 +1,160 @@
+//! Mounts that people ask for: expanded, compared with what the host has, refused where they open too much.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::build::problem;
+use super::facts::{Facts, Found, Kind};
+use super::{Access, Mount, MountKind};
+use crate::config::{self, Origin, Sourced};
+use crate::diag::Problem;
+
+/// Trees that are no files, or hold sockets and other users' things.
+const LIVE_TREES: &[&str] = &["/proc", "/sys", "/dev", "/run", "/var/run"];
+
+/// Directories that are too much as a whole; what is below them may be fine.
+const TOO_MUCH: &[&str] = &["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/etc", "/usr", "/usr/local", "/opt", "/mnt", "/media", "/srv"];
+
+/// Trees whose change changes the host itself.
+const SYSTEM: &[&str] = &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/nix", "/var/lib", "/root/.ssh"];
+
+/// Where pier's own mounts are inside.
+const TAKEN: &[&str] = &["/proc", "/sys", "/dev", "/.pier", "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"];
+
+/// What a source is for; the rules differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Mount(Access),
+    /// Searched for commands.
+    CommandDirectory,
+}
+
+/// Returns the mounts of the `mounts` node, parents before children.
+pub fn declared(config: &config::Config, facts: &Facts, home: &Utf8Path, problems: &mut Vec<Problem>, at: &dyn Fn(&Origin) -> String) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    for Sourced { value, origin } in &config.mounts {
+        let made = match value {
+            config::Mount::Bind { source, at: target, access } => {
+                let access = match access {
+                    config::Access::ReadOnly => Access::ReadOnly,
+                    config::Access::ReadWrite => Access::ReadWrite,
+                };
+                source_of(source, Purpose::Mount(access), origin, facts, problems).map(|(path, found)| {
+                    let target = target.as_ref().map_or_else(|| path.clone(), Utf8PathBuf::from);
+                    (target, MountKind::Bind { source: path, access, expect: Some(found.identity) })
+                })
+            }
+            config::Mount::Tmpfs { at: target, size } => {
+                Some((target.into(), MountKind::Tmpfs { size: *size, mode: 0o755 }))
+            }
+        };
+        let Some((target, kind)) = made else { continue };
+        match target_of(&target, config, facts, home) {
+            Ok(target) => mounts.push(Mount { at: target, kind, origin: at(origin) }),
+            Err(reason) => problems.push(
+                problem("mount::target", origin, "this target", format!("`{target}` cannot be a mount target: {reason}"))
+                    .help("choose a path such as `/opt/NAME` or one below the sandbox home"),
+            ),
+        }
+    }
+    // A parent mounted after its child would hide it; equal depth keeps the order of the file.
+    mounts.sort_by_key(|mount| mount.at.components().count());
+    mounts
+}
+
+/// Returns the canonical source and what is there, or says why it is refused.
+pub fn source_of<'a>(
+    text: &str,
+    purpose: Purpose,
+    origin: &Origin,
+    facts: &'a Facts,
+    problems: &mut Vec<Problem>,
+) -> Option<(Utf8PathBuf, &'a Found)> {
+    let path = match super::expand(text, &facts.home, &facts.project.root) {
+        Ok(path) => path,
+        Err(reason) => {
+            problems.push(problem("mount::source", origin, "this path", format!("the path `{text}` {reason}")));
+            return None;
+        }
+    };
+    let Some(found) = facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else {
+        problems.push(
+            problem("mount::missing", origin, "not on this host", format!("`{path}` does not exist"))
+                .help(format!("create it, or remove the line; pier never creates a mount source (`mkdir -p {path}`)")),
+        );
+        return None;
+    };
+    if let Err(reason) = check_source(&path, found, purpose, facts) {
+        let mut refused =
+            problem("mount::refused", origin, "refused", format!("`{path}` is not mounted: {reason}"));
+        if found.symlinked {
+            refused = refused.help(format!("name the place itself: `{}`", found.canonical));
+        }
+        problems.push(refused);
+        return None;
+    }
+    Some((found.canonical.clone(), found))
+}
+
+fn check_source(path: &Utf8Path, found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), String> {
+    let real = found.canonical.as_path();
+    if found.symlinked {
+        return Err("it is reached through a symbolic link, which can be pointed elsewhere".into());
+    }
+    match found.kind {
+        Kind::Directory => {}
+        Kind::File if purpose != Purpose::CommandDirectory => {}
+        Kind::File => return Err("a command directory must be a directory".into()),
+        Kind::Socket => return Err("it is a socket: read-only does not keep anybody from connecting".into()),
+        Kind::Device | Kind::Other => return Err("it is neither a file nor a directory".into()),
+    }
+    if LIVE_TREES.iter().any(|tree| real.starts_with(tree)) {
+        return Err("it belongs to the running host: processes, devices or sockets".into());
+    }
+    if facts.home.starts_with(real) {
+        return Err("it is your home directory or holds it, with keys, logins and history".into());
+    }
+    if TOO_MUCH.iter().any(|tree| real == *tree) {
+        return Err("it is too much of the host as a whole; name the directory below that is needed".into());
+    }
+    if purpose == Purpose::CommandDirectory && real.starts_with(&facts.home) {
+        return Err("a command directory below the home directory can be changed by any program you run".into());
+    }
+    if purpose == Purpose::Mount(Access::ReadWrite) && SYSTEM.iter().any(|tree| real.starts_with(tree)) {
+        return Err("writing there changes the host itself".into());
+    }
+    if let Some(own) = facts.own_directories.iter().find(|own| own.starts_with(real) || real.starts_with(own)) {
+        return Err(format!("pier keeps its own state in `{own}`"));
+    }
+    if let Some(socket) = facts.sockets.iter().find(|socket| socket.starts_with(real)) {
+        return Err(format!("the live socket `{socket}` is in it, and read-only does not keep anybody from connecting"));
+    }
+    let _asked = path;
+    Ok(())
+}
+
+fn target_of(target: &Utf8Path, config: &config::Config, facts: &Facts, home: &Utf8Path) -> Result<Utf8PathBuf, &'static str> {
+    if !target.is_absolute() {
+        return Err("it is not absolute");
+    }
+    let clean = super::paths::clean(target);
+    if clean == "/" {
+        return Err("it is the root of the sandbox");
+    }
+    if TAKEN.iter().any(|taken| clean.starts_with(taken)) {
+        return Err("pier's own mounts are there");
+    }
+    let workspace = Utf8Path::new(&config.workspace.at.value);
+    if clean == workspace || workspace.starts_with(&clean) {
+        return Err("the project is there");
+    }
+    if clean == home || home.starts_with(&clean) {
+        return Err("the sandbox home is there");
+    }
+    if let Ok(inside) = clean.strip_prefix(workspace) {
+        let there = facts.paths.get(&facts.project.root.join(inside)).is_some_and(|fact| fact.found.is_some());
+        if !there {
+            return Err("a mount point below the project must exist, for pier creates nothing in a project");
+        }
+    }
+    Ok(clean)
+}

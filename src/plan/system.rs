@@ -1,0 +1,75 @@
+//! What every sandbox on the host's own system shows: `/usr`, a made `/etc`, `/proc`, `/dev`, empty places.
+
+use super::facts::{Facts, System};
+use super::{Access, Mount, MountKind, NetworkMode, User};
+
+/// The origin of everything here.
+pub const BUILT_IN: &str = "built-in";
+
+/// Returns the mounts below all others.
+pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    let mut add = |at: &str, kind| mounts.push(Mount { at: at.into(), kind, origin: BUILT_IN.into() });
+    let System { links, directories, files, resolv_conf, hosts, localtime } = &facts.system;
+    for (path, identity) in directories.iter().chain(files) {
+        let kind =
+            MountKind::Bind { source: path.clone(), access: Access::ReadOnly, expect: Some(*identity) };
+        add(path.as_str(), kind);
+    }
+    for (path, to) in links {
+        add(path.as_str(), MountKind::Symlink { to: to.clone() });
+    }
+    let online = network == NetworkMode::Host;
+    add("/etc/passwd", MountKind::File { content: passwd(user) });
+    add("/etc/group", MountKind::File { content: group(user) });
+    add("/etc/nsswitch.conf", MountKind::File { content: NSSWITCH.into() });
+    add("/etc/hosts", MountKind::File { content: if online { hosts.clone() } else { HOSTS.into() } });
+    if online {
+        add("/etc/resolv.conf", MountKind::File { content: resolv_conf.clone() });
+    }
+    if let Some(zone) = localtime {
+        add("/etc/localtime", MountKind::Symlink { to: zone.clone() });
+    }
+    add("/proc", MountKind::Proc);
+    // Writable for a kernel uid 0 otherwise, whatever its capabilities: `core_pattern` runs code on the host.
+    add("/proc/sys", MountKind::Bind { source: "/proc/sys".into(), access: Access::ReadOnly, expect: None });
+    if user.uid == 0 {
+        for name in ["kcore", "kmsg", "keys", "sysrq-trigger", "timer_list", "kallsyms"] {
+            let source = "/dev/null".into();
+            add(&format!("/proc/{name}"), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
+        }
+    }
+    add("/dev", MountKind::Dev);
+    add("/tmp", MountKind::Tmpfs { size: None, mode: 0o1777 });
+    add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
+    add("/var/tmp", MountKind::Symlink { to: "../tmp".into() });
+    mounts
+}
+
+const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 pier\n";
+
+fn passwd(user: &User) -> String {
+    let User { uid, gid, name, home, shell } = user;
+    let mut text = String::new();
+    if *uid != 0 {
+        text.push_str("root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n");
+    }
+    text.push_str(&format!("{name}:x:{uid}:{gid}::{home}:{shell}\n"));
+    if *uid != 65534 {
+        text.push_str("nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n");
+    }
+    text
+}
+
+fn group(user: &User) -> String {
+    let mut text = String::new();
+    if user.gid != 0 {
+        text.push_str("root:x:0:\n");
+    }
+    text.push_str(&format!("{}:x:{}:\n", user.name, user.gid));
+    if user.gid != 65534 {
+        text.push_str("nogroup:x:65534:\n");
+    }
+    text
+}
