@@ -1,1 +1,219 @@
-//! Facts of the host, gathered once for one configuration.
+//! Facts of the host, gathered once for one configuration: the only I/O that planning depends on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use thiserror::Error;
+
+use super::launcher;
+use crate::agent;
+use crate::config::{Config, Mount, Root, Runtime};
+use crate::env::Environment;
+use crate::plan::facts::{Facts, Found, Kind, Launcher, PathFact, Project, System};
+use crate::plan::{self, Identity, environment};
+use crate::util::fs::read_bounded;
+
+pub mod repository;
+
+/// The most that is read of `/etc/hosts`, `/etc/resolv.conf` or a file of variables, in bytes.
+const MOST_TEXT: u64 = 256 * 1024;
+
+/// The most that is read of the kernel's list of sockets, in bytes.
+const MOST_SOCKETS: u64 = 32 * 1024 * 1024;
+
+/// Why the host could not be looked at.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("cannot look at `{path}`")]
+    Look { path: Utf8PathBuf, #[source] source: io::Error },
+    #[error("the path of the project is not UTF-8: `{shown}`")]
+    NotUtf8 { shown: String },
+    #[error("`{path}`, line {line}: neither `NAME=value` nor a comment")]
+    Variables { path: Utf8PathBuf, line: usize },
+    #[error("cannot find pier's own program file")]
+    OwnBinary { #[source] source: io::Error },
+}
+
+/// Facts, and the values of variables, which are kept apart so that they never enter a plan.
+pub struct Probed {
+    pub facts: Facts,
+    pub values: BTreeMap<String, String>,
+    /// Why an agent's launcher is not used, by agent.
+    pub launchers: BTreeMap<String, launcher::Error>,
+}
+
+/// Returns the project root above `cwd`: the top of its repository, or `cwd` itself.
+pub fn project_root(cwd: &Utf8Path, root: Root) -> Result<Utf8PathBuf, Error> {
+    let canonical = cwd.canonicalize_utf8().map_err(|source| Error::Look { path: cwd.to_owned(), source })?;
+    if root == Root::Here {
+        return Ok(canonical);
+    }
+    let top = canonical.ancestors().find(|path| path.join(".git").symlink_metadata().is_ok());
+    Ok(top.map(Utf8Path::to_owned).unwrap_or(canonical))
+}
+
+/// Looks at everything that a plan for this configuration depends on.
+pub fn gather(config: &Config, environment: &Environment, cwd: &Utf8Path, root: &Utf8Path) -> Result<Probed, Error> {
+    let look = |path: &Utf8Path| {
+        let path = path.to_owned();
+        move |source| Error::Look { path, source }
+    };
+    let home = environment.home.canonicalize_utf8().unwrap_or_else(|_| environment.home.clone());
+    let meta = fs_err::metadata(root).map_err(look(root))?;
+    let identity = Identity { dev: meta.dev(), ino: meta.ino() };
+    let project = Project { root: root.to_owned(), identity, git: repository::find(root), owner: meta.uid() };
+    let mut values = BTreeMap::new();
+    let mut file_variables = BTreeMap::new();
+    for file in &config.env.files {
+        let Ok(path) = plan::expand(&file.value, &home, root) else { continue };
+        let text = read_bounded(&path, MOST_TEXT).map_err(look(&path))?;
+        let text = String::from_utf8_lossy(&text);
+        let found =
+            environment::parse_file(&text).map_err(|line| Error::Variables { path: path.clone(), line })?;
+        file_variables.insert(path, found.keys().cloned().collect());
+        values.extend(found);
+    }
+    let mut variables = BTreeSet::new();
+    for name in config.env.pass.iter().map(|name| name.value.as_str()).chain(environment::TERMINAL.iter().copied()) {
+        if let Some(value) = environment.get(name) {
+            variables.insert(name.to_owned());
+            values.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    let (launchers, refused) = launchers(config, environment, &home);
+    let mut asked: BTreeSet<Utf8PathBuf> = asked(config, &home, root);
+    asked.extend(launchers.values().flat_map(|launcher| launcher.directories.iter().cloned()));
+    let paths = asked.into_iter().map(|path| (path.clone(), PathFact { found: stat(&path) })).collect();
+    let own = std::env::current_exe().map_err(|source| Error::OwnBinary { source })?;
+    let own_binary =
+        Utf8PathBuf::from_path_buf(own).map_err(|path| Error::NotUtf8 { shown: path.display().to_string() })?;
+    let resolve = |path: Utf8PathBuf| path.canonicalize_utf8().unwrap_or(path);
+    let facts = Facts {
+        uid: nix::unistd::geteuid().as_raw(),
+        gid: nix::unistd::getegid().as_raw(),
+        cwd: cwd.canonicalize_utf8().map_err(look(cwd))?,
+        project,
+        paths,
+        variables,
+        sockets: live_sockets(),
+        launchers,
+        system: system(),
+        own_binary,
+        state: resolve(environment.state.clone()),
+        own_directories: environment.own_directories().into_iter().map(resolve).collect(),
+        file_variables,
+        home,
+    };
+    Ok(Probed { facts, values, launchers: refused })
+}
+
+/// Returns every path that the configuration names, absolute.
+fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8PathBuf> {
+    let mut asked = BTreeSet::new();
+    let mut add = |text: &str| asked.extend(plan::expand(text, home, root).ok());
+    let workspace = Utf8Path::new(&config.workspace.at.value);
+    for mount in &config.mounts {
+        let target = match &mount.value {
+            Mount::Bind { source, at, .. } => {
+                add(source);
+                at.as_deref()
+            }
+            Mount::Tmpfs { at, .. } => Some(at.as_str()),
+        };
+        if let Some(below) = target.and_then(|target| Utf8Path::new(target).strip_prefix(workspace).ok()) {
+            add(below.as_str());
+        }
+    }
+    if let Runtime::Host { paths } = &config.runtime.value {
+        paths.iter().for_each(|path| add(&path.value));
+    }
+    for (name, _) in plan::protected_paths(config) {
+        add(name);
+    }
+    asked
+}
+
+/// Returns what a path is; `None` where nothing is there or it cannot be looked at.
+pub fn stat(path: &Utf8Path) -> Option<Found> {
+    let meta = path.metadata().ok()?;
+    let canonical = path.canonicalize_utf8().ok()?;
+    let kind = match meta.file_type() {
+        kind if kind.is_file() => Kind::File,
+        kind if kind.is_dir() => Kind::Directory,
+        kind if kind.is_socket() => Kind::Socket,
+        kind if kind.is_block_device() || kind.is_char_device() => Kind::Device,
+        _ => Kind::Other,
+    };
+    let identity = Identity { dev: meta.dev(), ino: meta.ino() };
+    let symlinked = canonical != path;
+    Some(Found { canonical, kind, identity, symlinked, link: path.read_link_utf8().ok() })
+}
+
+fn launchers(
+    config: &Config,
+    environment: &Environment,
+    home: &Utf8Path,
+) -> (BTreeMap<String, Launcher>, BTreeMap<String, launcher::Error>) {
+    let path = environment.get("PATH").unwrap_or_default();
+    let uid = nix::unistd::geteuid().as_raw();
+    let search = launcher::Search { path, home, uid };
+    let (mut found, mut refused) = (BTreeMap::new(), BTreeMap::new());
+    for declared in &config.agents {
+        // An unknown agent is the plan's to report, with its span.
+        let Ok(adapter) = agent::of(declared) else { continue };
+        match launcher::find(&adapter.launchers(), &search) {
+            Ok(launcher) => drop(found.insert(declared.name.value.clone(), launcher)),
+            Err(error) => drop(refused.insert(declared.name.value.clone(), error)),
+        }
+    }
+    (found, refused)
+}
+
+/// Returns the paths of bound Unix sockets that this process can see; abstract ones have none.
+fn live_sockets() -> Vec<Utf8PathBuf> {
+    let Ok(list) = read_bounded(Utf8Path::new("/proc/net/unix"), MOST_SOCKETS) else { return Vec::new() };
+    let text = String::from_utf8_lossy(&list);
+    // Seven columns, then the path: `Num RefCount Protocol Flags Type St Inode Path`.
+    let path = |line: &str| line.find(" /").map(|start| Utf8PathBuf::from(&line[start + 1..]));
+    let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).collect();
+    found.into_iter().filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket())).collect()
+}
+
+/// Returns what the host's own system has of the parts that sandboxes show.
+fn system() -> System {
+    let mut system = System::default();
+    for name in ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
+        add_root(&mut system, Utf8Path::new(name));
+    }
+    let certificates = ["/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"];
+    for name in certificates.into_iter().chain(["/etc/alternatives"]) {
+        if let Some(found) = stat(Utf8Path::new(name)).filter(|found| found.kind == Kind::Directory) {
+            system.directories.push((name.into(), found.identity));
+        }
+    }
+    if let Some(found) = stat(Utf8Path::new("/etc/ld.so.cache")).filter(|found| found.kind == Kind::File) {
+        system.files.push(("/etc/ld.so.cache".into(), found.identity));
+    }
+    let text = |path: &str| {
+        let bytes = read_bounded(Utf8Path::new(path), MOST_TEXT).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    system.resolv_conf = text("/etc/resolv.conf");
+    system.hosts = text("/etc/hosts");
+    let zone = Utf8Path::new("/etc/localtime").canonicalize_utf8().ok();
+    system.localtime = zone.filter(|zone| zone.starts_with("/usr"));
+    system
+}
+
+fn add_root(system: &mut System, path: &Utf8Path) {
+    if let Ok(target) = path.read_link_utf8() {
+        // Only links that stay in what is shown: `/bin -> usr/bin`.
+        if target.starts_with("usr") || target.starts_with("/usr") {
+            system.links.push((path.to_owned(), target));
+        }
+    } else if let Some(found) = stat(path).filter(|found| found.kind == Kind::Directory) {
+        system.directories.push((path.to_owned(), found.identity));
+    }
+}

@@ -1,0 +1,55 @@
+//! The repository that a project root is the top of, without running git on it.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::plan::facts::Repository;
+use crate::util::fs::read_bounded;
+
+/// The most that is read of a `.git` file and its like, in bytes.
+const MOST: u64 = 16 * 1024;
+
+/// Returns the repository of a root that has a `.git`.
+///
+/// The `.git` file of a worktree or submodule is the repository's own word and may name any directory, so the
+/// directory must point back: a worktree by its `gitdir` file, a submodule by `core.worktree`.
+pub fn find(root: &Utf8Path) -> Option<Repository> {
+    let dot = root.join(".git");
+    let meta = dot.symlink_metadata().ok()?;
+    if meta.is_dir() {
+        return Some(Repository { common: dot.clone(), directory: dot, foreign: false });
+    }
+    if !meta.is_file() {
+        return None;
+    }
+    let named = first_line(&dot)?;
+    let named = named.strip_prefix("gitdir:")?.trim();
+    let directory = root.join(named).canonicalize_utf8().ok()?;
+    let common = first_line(&directory.join("commondir"))
+        .and_then(|named| directory.join(named.trim()).canonicalize_utf8().ok())
+        .unwrap_or_else(|| directory.clone());
+    let looks_right = common.join("HEAD").is_file() && common.join("objects").is_dir();
+    let foreign = !(looks_right && (worktree_points_back(&directory, &common, &dot) || submodule_points_back(&directory, root)));
+    Some(Repository { directory, common, foreign })
+}
+
+fn first_line(path: &Utf8Path) -> Option<String> {
+    let bytes = read_bounded(path, MOST).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    text.lines().next().map(str::to_owned)
+}
+
+/// `<common>/worktrees/<name>/gitdir` holds the path of the `.git` file.
+fn worktree_points_back(directory: &Utf8Path, common: &Utf8Path, dot: &Utf8Path) -> bool {
+    let back = first_line(&directory.join("gitdir")).map(|line| Utf8PathBuf::from(line.trim()));
+    let back = back.and_then(|back| directory.join(back).canonicalize_utf8().ok());
+    directory.starts_with(common.join("worktrees")) && back.as_deref() == Some(dot)
+}
+
+/// `core.worktree` of the submodule's configuration leads to the root.
+fn submodule_points_back(directory: &Utf8Path, root: &Utf8Path) -> bool {
+    let Ok(bytes) = read_bounded(&directory.join("config"), MOST) else { return false };
+    let text = String::from_utf8_lossy(&bytes);
+    let value = text.lines().find_map(|line| line.trim().strip_prefix("worktree")?.trim().strip_prefix('='));
+    let tree = value.and_then(|value| directory.join(value.trim()).canonicalize_utf8().ok());
+    tree.as_deref() == Some(root)
+}

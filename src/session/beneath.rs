@@ -1,0 +1,176 @@
+//! Writes below a directory that the sandbox can change: no step follows a link that was planted there.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
+
+use camino::{Utf8Component, Utf8Path};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+/// Bounds of one imported tree.
+const MOST_ENTRIES: usize = 50_000;
+const MOST_DEPTH: usize = 64;
+const MOST_BYTES: u64 = 1 << 30;
+
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// An open directory; everything is reached from it one component at a time.
+pub struct Beneath(OwnedFd);
+
+impl Beneath {
+    pub fn open(path: &Utf8Path) -> io::Result<Self> {
+        Ok(Beneath(nix::fcntl::open(path.as_std_path(), DIRECTORY, Mode::empty())?))
+    }
+
+    /// Opens a directory below, made with mode 0700 where it is missing.
+    pub fn directory(&self, relative: &Utf8Path) -> io::Result<Beneath> {
+        let mut at = Beneath(self.0.try_clone()?);
+        for component in relative.components() {
+            let Utf8Component::Normal(name) = component else {
+                let message = format!("`{relative}` leaves the directory");
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+            };
+            match mkdirat(&at.0, name, Mode::from_bits_truncate(0o700)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+            at = Beneath(openat(&at.0, name, DIRECTORY, Mode::empty())?);
+        }
+        Ok(at)
+    }
+
+    /// Says whether something is there, even a dangling link.
+    pub fn has(&self, relative: &Utf8Path) -> io::Result<bool> {
+        let (parent, name) = self.parent(relative)?;
+        match fstatat(&parent.0, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Replaces a file whole; a link of that name is replaced, never followed.
+    pub fn write(&self, relative: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+        let (parent, name) = self.parent(relative)?;
+        let temporary = format!(".pier-{}", std::process::id());
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        // There is one only after a pier of the same number was killed here.
+        let _absent = unlinkat(&parent.0, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        let fd = openat(&parent.0, temporary.as_str(), flags, Mode::from_bits_truncate(0o600))?;
+        fchmod(&fd, Mode::from_bits_truncate(mode))?;
+        let mut file = std::fs::File::from(fd);
+        file.write_all(content)?;
+        let renamed = renameat(&parent.0, temporary.as_str(), &parent.0, name);
+        if renamed.is_err() {
+            let _kept = unlinkat(&parent.0, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        Ok(renamed?)
+    }
+
+    fn parent<'a>(&self, relative: &'a Utf8Path) -> io::Result<(Beneath, &'a str)> {
+        let name = relative.file_name().ok_or_else(|| io::Error::other("a file needs a name"))?;
+        Ok((self.directory(relative.parent().unwrap_or(Utf8Path::new("")))?, name))
+    }
+
+    /// Copies a tree of plain files and directories from the host; links and other things are left out.
+    pub fn copy_tree(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+        let mut budget = Budget { entries: MOST_ENTRIES, bytes: MOST_BYTES };
+        let source = nix::fcntl::open(from.as_std_path(), DIRECTORY, Mode::empty())?;
+        copy_directory(source, &self.directory(to)?, 0, &mut budget)
+    }
+}
+
+struct Budget {
+    entries: usize,
+    bytes: u64,
+}
+
+fn copy_directory(source: OwnedFd, target: &Beneath, depth: usize, budget: &mut Budget) -> io::Result<()> {
+    if depth > MOST_DEPTH {
+        return Err(io::Error::other(format!("more than {MOST_DEPTH} directories deep")));
+    }
+    let again = source.try_clone()?;
+    for entry in Dir::from_fd(source)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let too_many = || io::Error::other(format!("more than {MOST_ENTRIES} files"));
+        budget.entries = budget.entries.checked_sub(1).ok_or_else(too_many)?;
+        let Ok(text) = name.to_str() else { continue };
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let opened = match openat(&again, name, flags, Mode::empty()) {
+            Ok(opened) => opened,
+            // A link, a socket, or gone meanwhile.
+            Err(Errno::ELOOP | Errno::ENXIO | Errno::ENOENT) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let meta = fstat(&opened)?;
+        match SFlag::from_bits_truncate(meta.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFDIR => {
+                copy_directory(opened, &target.directory(Utf8Path::new(text))?, depth + 1, budget)?;
+            }
+            SFlag::S_IFREG => {
+                let size = u64::try_from(meta.st_size).unwrap_or(u64::MAX);
+                let too_big = || io::Error::other("more than 1 GiB");
+                budget.bytes = budget.bytes.checked_sub(size).ok_or_else(too_big)?;
+                let mut content = Vec::new();
+                std::fs::File::from(opened).take(size).read_to_end(&mut content)?;
+                target.write(Utf8Path::new(text), &content, meta.st_mode & 0o755)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use camino::Utf8PathBuf;
+
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Utf8PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        (directory, path)
+    }
+
+    #[test]
+    fn a_planted_link_is_never_written_through() {
+        let (_keep, path) = home();
+        fs_err::create_dir(path.join("victim")).unwrap();
+        fs_err::create_dir(path.join("home")).unwrap();
+        std::os::unix::fs::symlink(path.join("victim"), path.join("home/.claude")).unwrap();
+        std::os::unix::fs::symlink(path.join("victim/x"), path.join("home/file")).unwrap();
+        let beneath = Beneath::open(&path.join("home")).unwrap();
+        assert!(beneath.write(Utf8Path::new(".claude/settings.json"), b"{}", 0o600).is_err());
+        beneath.write(Utf8Path::new("file"), b"text", 0o600).unwrap();
+        assert!(fs_err::read_dir(path.join("victim")).unwrap().next().is_none());
+        assert!(!path.join("home/file").is_symlink());
+    }
+
+    #[test]
+    fn a_tree_is_copied_without_its_links() {
+        let (_keep, path) = home();
+        fs_err::create_dir_all(path.join("from/deep")).unwrap();
+        fs_err::create_dir(path.join("home")).unwrap();
+        crate::util::fs::write_atomic(&path.join("from/deep/file"), b"text", 0o640).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path.join("from/link")).unwrap();
+        Beneath::open(&path.join("home")).unwrap().copy_tree(&path.join("from"), Utf8Path::new("to")).unwrap();
+        assert_eq!(fs_err::read(path.join("home/to/deep/file")).unwrap(), b"text");
+        assert!(!path.join("home/to/link").exists());
+    }
+
+    #[test]
+    fn a_path_that_climbs_out_is_refused() {
+        let (_keep, path) = home();
+        let beneath = Beneath::open(&path).unwrap();
+        assert!(beneath.write(Utf8Path::new("../x"), b"", 0o600).is_err());
+        assert!(beneath.write(Utf8Path::new("/x"), b"", 0o600).is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! The state directory before a start: directories, imports and generated files of the sandbox home.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use thiserror::Error;
+
+use super::beneath::Beneath;
+use crate::plan::{Import, ImportKind, ImportRule, Plan};
+use crate::util::fs::{create_private, read_bounded};
+
+/// The most that one imported file may hold, in bytes.
+const MOST_FILE: u64 = 64 * 1024 * 1024;
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("cannot prepare the sandbox home `{path}`: {source}")]
+    State { path: Utf8PathBuf, source: io::Error },
+    #[error("cannot import `{from}` ({origin}): {source}")]
+    Import { from: Utf8PathBuf, origin: String, source: io::Error },
+}
+
+/// What a session undoes when it ends.
+pub struct Prepared {
+    /// Removed with all that is in it.
+    ephemeral: Option<Utf8PathBuf>,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        if let Some(path) = &self.ephemeral
+            && let Err(error) = fs_err::remove_dir_all(path)
+        {
+            tracing::warn!(%path, %error, "an ephemeral home was not removed");
+        }
+    }
+}
+
+/// Makes the plan's directories, copies its imports, writes its seeds.
+pub fn prepare(plan: &Plan) -> Result<Prepared, Error> {
+    let state = &plan.project.state;
+    let failed = |path: &Utf8Path| {
+        let path = path.to_owned();
+        move |source| Error::State { path, source }
+    };
+    create_private(state).map_err(failed(state))?;
+    let prepared = Prepared { ephemeral: plan.project.ephemeral.then(|| state.clone()) };
+    let root = Beneath::open(state).map_err(failed(state))?;
+    for directory in &plan.directories {
+        let below = directory.path.strip_prefix(state).unwrap_or(&directory.path);
+        root.directory(below).map_err(failed(&directory.path))?;
+    }
+    let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
+    for import in &plan.imports {
+        copy(&home, import).map_err(|source| Error::Import {
+            from: import.from.clone(),
+            origin: import.origin.clone(),
+            source,
+        })?;
+    }
+    for seed in &plan.seeds {
+        if !home.has(&seed.path).map_err(failed(&seed.path))? {
+            home.write(&seed.path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
+        }
+    }
+    Ok(prepared)
+}
+
+/// Copies one import; a source that is not there is no error, for a machine need not have every login.
+fn copy(home: &Beneath, import: &Import) -> io::Result<()> {
+    let Import { from, to, rule, kind, mode, .. } = import;
+    if !from.exists() || (*rule == ImportRule::Missing && home.has(to)?) {
+        return Ok(());
+    }
+    match kind {
+        ImportKind::File => home.write(to, &read_bounded(from, MOST_FILE)?, mode.unwrap_or(0o600)),
+        ImportKind::Tree => home.copy_tree(&from.canonicalize_utf8()?, to),
+    }
+}

@@ -1,0 +1,160 @@
+//! Between the person's terminal and the sandbox's: bytes both ways, its size, raw mode while it lasts.
+//!
+//! A stream that is a terminal never enters the sandbox; it gets a pty of its own. Pipes and files go in as
+//! they are, so that bytes pass untouched.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{isatty, read, write};
+
+use super::Streams;
+use crate::sys::fd;
+use crate::sys::terminal::{self, Raw};
+
+/// Input that the sandbox has not read yet; more is left in the person's terminal.
+const MOST_PENDING: usize = 64 * 1024;
+
+pub struct Relay {
+    pty: Option<Pty>,
+}
+
+struct Pty {
+    master: OwnedFd,
+    /// The person's terminal, for its size.
+    terminal: OwnedFd,
+    /// Read from; `None` where standard input is no terminal, or has ended.
+    input: Option<OwnedFd>,
+    output: OwnedFd,
+    pending: Vec<u8>,
+    raw: Option<Raw>,
+    open: bool,
+}
+
+impl Relay {
+    /// Returns the relay, and the streams for the command.
+    pub fn new() -> io::Result<(Self, Streams)> {
+        let own = [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?];
+        let are_terminals = [0, 1, 2].map(|index: usize| isatty(&own[index]).unwrap_or(false));
+        let Some(first) = are_terminals.iter().position(|is| *is) else {
+            return Ok((Relay { pty: None }, own));
+        };
+        let (master, slave) = terminal::pair(&own[first])?;
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let terminal = own[first].try_clone()?;
+        let input = if are_terminals[0] { Some(own[0].try_clone()?) } else { None };
+        let shown = if are_terminals[1] { 1 } else { 2 };
+        let output = if are_terminals[shown] { own[shown].try_clone()? } else { terminal.try_clone()? };
+        let raw = input.as_ref().map(OwnedFd::try_clone).transpose()?.map(Raw::enter).transpose()?;
+        let mut streams = Vec::with_capacity(3);
+        for (stream, is_terminal) in own.into_iter().zip(are_terminals) {
+            streams.push(if is_terminal { slave.try_clone()? } else { stream });
+        }
+        let streams = streams.try_into().map_err(|_| io::Error::other("three streams were made"))?;
+        let pty = Pty { master, terminal, input, output, pending: Vec::new(), raw, open: true };
+        Ok((Relay { pty: Some(pty) }, streams))
+    }
+
+    /// Adds what to wait for, and returns the places of input and output in the list.
+    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 2] {
+        let Some(pty) = self.pty.as_ref().filter(|pty| pty.open) else { return [None, None] };
+        let input = pty.input.as_ref().filter(|_| pty.pending.len() < MOST_PENDING).map(|input| {
+            polled.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
+            polled.len() - 1
+        });
+        let mut flags = PollFlags::POLLIN;
+        flags.set(PollFlags::POLLOUT, !pty.pending.is_empty());
+        polled.push(PollFd::new(pty.master.as_fd(), flags));
+        [input, Some(polled.len() - 1)]
+    }
+
+    /// Moves what is ready.
+    pub fn carry(&mut self, [input, output]: [bool; 2]) {
+        let Some(pty) = &mut self.pty else { return };
+        if input {
+            pty.take_input();
+        }
+        if output {
+            pty.give_input();
+            pty.show();
+        }
+    }
+
+    pub fn resize(&self) {
+        if let Some(pty) = &self.pty
+            && let Ok(size) = terminal::size(&pty.terminal)
+        {
+            // A pty whose other side has closed has no size to set.
+            let _closed = terminal::resize(&pty.master, size);
+        }
+    }
+
+    /// Shows what is left and gives the terminal back.
+    pub fn finish(&mut self) {
+        if let Some(pty) = &mut self.pty {
+            pty.show();
+            pty.raw = None;
+        }
+    }
+}
+
+impl Pty {
+    fn take_input(&mut self) {
+        let Some(input) = &self.input else { return };
+        let mut buffer = [0; 4096];
+        match read(input, &mut buffer) {
+            Ok(0) => self.input = None,
+            Ok(length) => self.pending.extend_from_slice(&buffer[..length]),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            // The person's terminal is gone; the command hears of it by the supervisor's SIGHUP.
+            Err(_) => self.input = None,
+        }
+        self.give_input();
+    }
+
+    fn give_input(&mut self) {
+        while !self.pending.is_empty() {
+            match write(&self.master, &self.pending) {
+                Ok(length) => drop(self.pending.drain(..length)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => return self.pending.clear(),
+            }
+        }
+    }
+
+    /// Copies everything that the sandbox has written so far.
+    fn show(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        loop {
+            match read(&self.master, &mut buffer) {
+                Ok(length) if length > 0 && write_all(&self.output, &buffer[..length]) => {}
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                // EIO: every program inside has closed the terminal. Or nobody reads the output any more.
+                Ok(_) | Err(_) => return self.open = false,
+            }
+        }
+    }
+}
+
+/// Writes all bytes; false when nobody reads them any more.
+fn write_all(output: &OwnedFd, mut bytes: &[u8]) -> bool {
+    while !bytes.is_empty() {
+        match write(output, bytes) {
+            Ok(length) => bytes = &bytes[length..],
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => {
+                let mut polled = [PollFd::new(output.as_fd(), PollFlags::POLLOUT)];
+                if poll(&mut polled, PollTimeout::NONE).is_err_and(|error| error != Errno::EINTR) {
+                    return false;
+                }
+            }
+            Err(_) => return false,
+        }
+    }
+    true
+}
