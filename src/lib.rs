@@ -6,6 +6,7 @@
 
 mod config;
 mod diag;
+mod util;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,3 @@
+//! Pure helpers without words of the domain.
+
+pub mod text;
