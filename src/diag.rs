@@ -31,6 +31,16 @@ impl Sources {
         SourceId(self.0.len() - 1)
     }
 
+    /// Makes an id for a text whose problems must be known before it can be added.
+    pub fn reserve(&mut self) -> SourceId {
+        self.add("", "")
+    }
+
+    /// Gives a reserved id its name and text.
+    pub fn fill(&mut self, id: SourceId, name: impl Into<String>, text: impl Into<Arc<str>>) {
+        self.0[id.0] = Source { name: name.into(), text: text.into() };
+    }
+
     pub fn get(&self, id: SourceId) -> &Source {
         &self.0[id.0]
     }

@@ -1,0 +1,426 @@
+//! Reads every layer, lowest first, and merges them into one configuration with all findings in one report.
+//!
+//! Nothing here touches the file system: the caller's reader does, and each file's bytes are read once, so that
+//! what was approved, hashed and applied is the same text.
+
+use std::io;
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use kdl::{KdlDocument, KdlNode};
+use sha2::{Digest as _, Sha256};
+
+use super::built_in::built_in;
+use super::check::{arguments, check, name_range, value_range};
+use super::overlay::Overlay;
+use super::schema::{Node, ROOT, Since};
+use super::{Config, Layer, codes, decode, nearest, syntax};
+use crate::diag::{Problem, Report, SourceId, Sources, Span};
+use crate::util::text::escape;
+
+/// Files that one load may include.
+const MAX_INCLUDES: usize = 16;
+
+/// Returns the bytes of a file, `None` where there is none. It decides about symbolic links.
+pub type Reader<'a> = &'a dyn Fn(&Utf8Path) -> io::Result<Option<Vec<u8>>>;
+
+/// Where the layers are; a file that is not there is an empty layer.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    pub policy: Option<Utf8PathBuf>,
+    pub user: Option<Utf8PathBuf>,
+    pub project: Option<Utf8PathBuf>,
+    pub local: Option<Utf8PathBuf>,
+    pub profile: Option<String>,
+    /// In the order in which they apply: the environment before flags.
+    pub overlays: Vec<Overlay>,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    pub path: Utf8PathBuf,
+    pub layer: Layer,
+    pub sha256: String,
+}
+
+/// A setting that is understood and cannot be carried out yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unavailable {
+    /// Such as `network.upstream`.
+    pub path: String,
+    pub span: Span,
+}
+
+/// The merged configuration and what it was made of.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// The policy alone: nothing may exceed it.
+    pub ceiling: Option<Config>,
+    pub sources: Sources,
+    pub inputs: Vec<Input>,
+    pub unavailable: Vec<Unavailable>,
+}
+
+/// Loads all layers.
+///
+/// # Errors
+/// Every finding in every layer.
+pub fn load(inputs: &Inputs, reader: Reader<'_>) -> Result<Loaded, Report> {
+    let mut loader = Loader {
+        reader,
+        sources: Sources::default(),
+        inputs: Vec::new(),
+        problems: Vec::new(),
+        documents: Vec::new(),
+        includes: 0,
+    };
+    let files = [
+        (&inputs.policy, Layer::Policy),
+        (&inputs.user, Layer::User),
+        (&inputs.project, Layer::Project),
+        (&inputs.local, Layer::Local),
+    ];
+    for (path, layer) in files {
+        if let Some(path) = path {
+            let bounds = path.parent().unwrap_or(Utf8Path::new("")).to_owned();
+            loader.file(path, layer, &bounds, &mut vec![], None);
+        }
+    }
+    for overlay in &inputs.overlays {
+        let source = loader.sources.add(overlay.name.clone(), overlay.text.as_str());
+        loader.document(source, &overlay.text, overlay.layer);
+    }
+    loader.merge(inputs.profile.as_deref())
+}
+
+struct Document {
+    source: SourceId,
+    layer: Layer,
+    nodes: KdlDocument,
+}
+
+struct Loader<'a> {
+    reader: Reader<'a>,
+    sources: Sources,
+    inputs: Vec<Input>,
+    problems: Vec<Problem>,
+    documents: Vec<Document>,
+    includes: usize,
+}
+
+impl Loader<'_> {
+    /// Reads a file and, before it, what it includes. `chain` is the files that led here, `asked` the `include`.
+    fn file(
+        &mut self,
+        path: &Utf8Path,
+        layer: Layer,
+        bounds: &Utf8Path,
+        chain: &mut Vec<Utf8PathBuf>,
+        asked: Option<Span>,
+    ) {
+        let bytes = match (self.reader)(path) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => {
+                if let Some(span) = asked {
+                    let message = format!("there is no file `{}`", escape(path.as_str()));
+                    self.problems.push(Problem::new(codes::INCLUDE, span, "included here", message));
+                }
+                return;
+            }
+            Err(error) => {
+                let message = format!("cannot read `{}`: {error}", escape(path.as_str()));
+                self.problems.push(match asked {
+                    Some(span) => Problem::new(codes::UNREADABLE, span, "included here", message),
+                    None => Problem::nowhere(codes::UNREADABLE, message),
+                });
+                return;
+            }
+        };
+        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        self.inputs.push(Input { path: path.to_owned(), layer, sha256 });
+        let source = self.sources.reserve();
+        let text = match syntax::read(source, bytes) {
+            Ok(text) => text,
+            Err((text, problem)) => {
+                self.sources.fill(source, path.as_str(), text);
+                let mut problem = problem;
+                if problem.at.is_none() {
+                    problem.message = format!("`{}`: {}", escape(path.as_str()), problem.message);
+                }
+                return self.problems.push(problem);
+            }
+        };
+        self.sources.fill(source, path.as_str(), text.as_str());
+        let Some(nodes) = self.parsed(source, &text) else { return };
+        chain.push(path.to_owned());
+        for node in nodes.nodes().iter().filter(|node| node.name().value() == "include") {
+            self.include(node, source, layer, bounds, chain);
+        }
+        chain.pop();
+        self.documents.push(Document { source, layer, nodes });
+    }
+
+    fn include(
+        &mut self,
+        node: &KdlNode,
+        source: SourceId,
+        layer: Layer,
+        bounds: &Utf8Path,
+        chain: &mut Vec<Utf8PathBuf>,
+    ) {
+        let Some(entry) = arguments(node).next() else { return };
+        let Some(wanted) = entry.value().as_string() else { return };
+        let span = Span { source, range: value_range(entry) };
+        let base = chain.last().and_then(|path| path.parent()).unwrap_or(bounds);
+        let Some(path) = below(bounds, base, wanted) else {
+            let message = format!("`{}` is not below `{}`", escape(wanted), escape(bounds.as_str()));
+            let problem = Problem::new(codes::INCLUDE, span, "outside", message);
+            return self.problems.push(problem.help("include only files beside or below this one"));
+        };
+        if chain.contains(&path) {
+            let mut names: Vec<String> = chain.iter().map(|path| escape(path.as_str())).collect();
+            names.push(escape(path.as_str()));
+            let message = format!("a file includes itself: {}", names.join(" -> "));
+            return self.problems.push(Problem::new(codes::INCLUDE, span, "closes the circle", message));
+        }
+        // A file that two others include is applied once; its lists would double otherwise.
+        if self.inputs.iter().any(|input| input.path == path && input.layer == layer) {
+            return;
+        }
+        self.includes += 1;
+        if self.includes > MAX_INCLUDES {
+            if self.includes == MAX_INCLUDES + 1 {
+                let message = format!("more than {MAX_INCLUDES} files are included");
+                self.problems.push(Problem::new(codes::INCLUDE, span, "one too many", message));
+            }
+            return;
+        }
+        self.file(&path, layer, bounds, chain, Some(span));
+    }
+
+    fn parsed(&mut self, source: SourceId, text: &str) -> Option<KdlDocument> {
+        match syntax::parse(source, text) {
+            Ok(nodes) => {
+                self.problems.extend(check(source, &nodes, ROOT, "a configuration"));
+                Some(nodes)
+            }
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        }
+    }
+
+    fn document(&mut self, source: SourceId, text: &str, layer: Layer) {
+        if let Some(nodes) = self.parsed(source, text) {
+            self.documents.push(Document { source, layer, nodes });
+        }
+    }
+
+    fn merge(mut self, profile: Option<&str>) -> Result<Loaded, Report> {
+        let documents = std::mem::take(&mut self.documents);
+        let mut config = built_in();
+        let mut ceiling = None;
+        let mut unavailable = Vec::new();
+        let (files, overlays): (Vec<_>, Vec<_>) =
+            documents.iter().partition(|document| document.layer < Layer::Profile);
+        for document in &files {
+            if document.layer == Layer::Policy {
+                let ceiling = ceiling.get_or_insert_with(built_in);
+                decode::apply(ceiling, &document.nodes, document.source, Layer::Policy);
+            }
+            decode::apply(&mut config, &document.nodes, document.source, document.layer);
+            later(&document.nodes, ROOT, document.source, "", &mut unavailable);
+        }
+        if let Some(profile) = profile {
+            let found: Vec<(&KdlNode, SourceId)> = files
+                .iter()
+                .filter(|file| file.layer != Layer::Policy)
+                .flat_map(|file| profiles(file))
+                .collect();
+            let mut chosen = found.iter().filter(|(node, _)| profile_name(node) == Some(profile)).peekable();
+            if chosen.peek().is_none() {
+                self.problems.push(unknown_profile(profile, &found));
+            }
+            for (node, source) in chosen {
+                if let Some(nodes) = node.children() {
+                    decode::apply(&mut config, nodes, *source, Layer::Profile);
+                    later(nodes, ROOT, *source, "", &mut unavailable);
+                }
+            }
+        }
+        for document in &overlays {
+            decode::apply(&mut config, &document.nodes, document.source, document.layer);
+            later(&document.nodes, ROOT, document.source, "", &mut unavailable);
+        }
+        self.problems.extend(decode::conflicts(&config));
+        if self.problems.is_empty() {
+            return Ok(Loaded { config, ceiling, sources: self.sources, inputs: self.inputs, unavailable });
+        }
+        Err(Report { sources: self.sources, problems: self.problems })
+    }
+}
+
+fn profiles(document: &Document) -> impl Iterator<Item = (&KdlNode, SourceId)> {
+    let named = document.nodes.nodes().iter().filter(|node| node.name().value() == "profile");
+    named.map(|node| (node, document.source))
+}
+
+fn profile_name(node: &KdlNode) -> Option<&str> {
+    arguments(node).next()?.value().as_string()
+}
+
+fn unknown_profile(profile: &str, found: &[(&KdlNode, SourceId)]) -> Problem {
+    let names: Vec<&str> = found.iter().filter_map(|(node, _)| profile_name(node)).collect();
+    let problem =
+        Problem::nowhere(codes::UNKNOWN_PROFILE, format!("there is no profile `{}`", escape(profile)));
+    match nearest(profile, names.iter().copied()) {
+        Some(known) => problem.help(format!("did you mean `{}`?", escape(known))),
+        None if names.is_empty() => problem.help("no file has a `profile`"),
+        None => problem.help(format!("known: `{}`", escape(&names.join("`, `")))),
+    }
+}
+
+/// Joins `wanted` to `base` by its text alone; `None` where that leaves `bounds`.
+fn below(bounds: &Utf8Path, base: &Utf8Path, wanted: &str) -> Option<Utf8PathBuf> {
+    let mut path = base.to_owned();
+    for part in Utf8Path::new(wanted).components() {
+        match part {
+            Utf8Component::Normal(name) => path.push(name),
+            Utf8Component::CurDir => {}
+            Utf8Component::ParentDir if path != bounds && path.starts_with(bounds) => drop(path.pop()),
+            _ => return None,
+        }
+    }
+    (path != base && path.starts_with(bounds) && !wanted.starts_with('~')).then_some(path)
+}
+
+fn later(
+    nodes: &KdlDocument,
+    table: &'static [Node],
+    source: SourceId,
+    place: &str,
+    out: &mut Vec<Unavailable>,
+) {
+    for node in nodes.nodes() {
+        let Some(row) = table.iter().find(|row| row.name == node.name().value()) else { continue };
+        if row.name == "profile" {
+            continue;
+        }
+        let path = if place.is_empty() { row.name.to_owned() } else { format!("{place}.{}", row.name) };
+        if row.since == Since::Later && !is_off(node) {
+            out.push(Unavailable { path, span: Span { source, range: name_range(node) } });
+        } else if let Some(children) = node.children() {
+            later(children, row.children, source, &path, out);
+        }
+    }
+}
+
+/// `clone #false` asks for nothing.
+fn is_off(node: &KdlNode) -> bool {
+    arguments(node).next().is_some_and(|entry| entry.value().as_bool() == Some(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::NetworkMode;
+    use crate::config::overlay;
+
+    fn loaded(files: &[(&str, &str)], edit: impl FnOnce(&mut Inputs)) -> Result<Loaded, Report> {
+        let read = |path: &Utf8Path| {
+            if path == "/p/broken.kdl" {
+                return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+            }
+            Ok(files.iter().find(|(name, _)| path == *name).map(|(_, text)| text.as_bytes().to_vec()))
+        };
+        let mut inputs = Inputs {
+            policy: Some("/etc/pier/policy.kdl".into()),
+            user: Some("/u/config.kdl".into()),
+            project: Some("/p/pier.kdl".into()),
+            local: Some("/p/pier.local.kdl".into()),
+            ..Inputs::default()
+        };
+        edit(&mut inputs);
+        load(&inputs, &read)
+    }
+
+    #[test]
+    fn layers_apply_from_the_lowest_to_the_highest() {
+        let files = [
+            ("/etc/pier/policy.kdl", "network allowlist"),
+            ("/u/config.kdl", "limits { pids 100 }"),
+            (
+                "/p/pier.kdl",
+                "include \"team/base.kdl\"\nlimits { pids 200 }\nprofile ci { limits { pids 400 } }",
+            ),
+            ("/p/team/base.kdl", "include \"../other.kdl\"\nlimits { pids 150; wall \"1h\" }"),
+            ("/p/other.kdl", "env { pass LANG }"),
+            ("/p/pier.local.kdl", "limits { pids 300 }"),
+        ];
+        let pids = |loaded: &Loaded| loaded.config.limits.pids.clone().unwrap();
+        let plain = loaded(&files, |_| ()).unwrap();
+        assert_eq!((pids(&plain).value.at_most, pids(&plain).origin.layer), (300, Layer::Local));
+        assert_eq!(plain.inputs.len(), 6);
+        assert!(plain.ceiling.is_some());
+        assert!(plain.config.limits.wall.is_some());
+        let ci = loaded(&files, |inputs| inputs.profile = Some("ci".into())).unwrap();
+        assert_eq!(pids(&ci).value.at_most, 400);
+        let flag = overlay::set("--set limits.pids=500", Layer::Flag, "limits.pids=500").unwrap();
+        let flagged = loaded(&files, |inputs| {
+            inputs.profile = Some("ci".into());
+            inputs.overlays.push(flag);
+        });
+        let flagged = flagged.unwrap();
+        let span = pids(&flagged).origin.span.unwrap();
+        assert_eq!(flagged.sources.get(span.source).name, "--set limits.pids=500");
+        assert_eq!(flagged.config.network.mode.value, NetworkMode::Allowlist);
+    }
+
+    #[test]
+    fn all_findings_of_all_files_are_in_one_report() {
+        let files =
+            [("/u/config.kdl", "netwrk none"), ("/p/pier.kdl", "a true"), ("/p/pier.local.kdl", "project")];
+        let report = loaded(&files, |inputs| inputs.profile = Some("x".into())).unwrap_err();
+        let codes: Vec<&str> = report.problems.iter().map(|problem| problem.code).collect();
+        assert_eq!(codes, [codes::UNKNOWN_NODE, codes::SYNTAX, codes::MISSING_VALUE, codes::UNKNOWN_PROFILE]);
+    }
+
+    #[test]
+    fn includes_stay_inside_and_end() {
+        for (text, says) in [
+            ("include \"../x.kdl\"", "is not below `/p`"),
+            ("include \"/etc/passwd\"", "is not below"),
+            ("include \"a/../../x.kdl\"", "is not below"),
+            ("include \"~/x.kdl\"", "is not below"),
+            ("include \".\"", "is not below"),
+            ("include \"none.kdl\"", "there is no file `/p/none.kdl`"),
+            ("include \"broken.kdl\"", "cannot read `/p/broken.kdl`"),
+            ("include \"pier.kdl\"", "includes itself: /p/pier.kdl -> /p/pier.kdl"),
+            ("include \"loop.kdl\"", "/p/pier.kdl -> /p/loop.kdl -> /p/pier.kdl"),
+        ] {
+            let files = [("/p/pier.kdl", text), ("/p/loop.kdl", "include \"./pier.kdl\"")];
+            let report = loaded(&files, |_| ()).unwrap_err();
+            assert_eq!(report.problems.len(), 1, "{text}");
+            assert!(report.problems[0].message.contains(says), "{text}: {:?}", report.problems);
+        }
+        for (count, fits) in [(MAX_INCLUDES, true), (MAX_INCLUDES + 1, false)] {
+            let names: Vec<String> = (0..count).map(|index| format!("/p/{index}.kdl")).collect();
+            let text: String = (0..count).map(|index| format!("include \"{index}.kdl\"\n")).collect();
+            let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+            files.push(("/p/pier.kdl", &text));
+            assert_eq!(loaded(&files, |_| ()).is_ok(), fits);
+        }
+    }
+
+    #[test]
+    fn settings_that_come_later_are_listed() {
+        let files = [(
+            "/p/pier.kdl",
+            "workspace { clone #false }\nnetwork none { upstream \"http://p.example:1\" }\nprofile x { budget { cost 1 } }",
+        )];
+        let found = loaded(&files, |_| ()).unwrap().unavailable;
+        assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["network.upstream"]);
+    }
+}
