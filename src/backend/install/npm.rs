@@ -20,7 +20,7 @@ const MAX_WORDS: u64 = 32 * 1024;
 pub struct Npm<'a> {
     request: &'a Request<'a>,
     directory: &'a Utf8Path,
-    npm: Utf8PathBuf,
+    program: Utf8PathBuf,
     node: Utf8PathBuf,
     environment: Vec<(String, String)>,
 }
@@ -52,7 +52,7 @@ impl<'a> Npm<'a> {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
-        Ok(Npm { request, directory, npm: npm.program, node, environment })
+        Ok(Npm { request, directory, program: npm.program, node, environment })
     }
 
     /// Writes npm's own lock, and returns what it says of the package.
@@ -136,7 +136,7 @@ impl<'a> Npm<'a> {
             .map_err(io)?
             .into_file();
         let status = command(&self.node, &self.environment)
-            .arg(&self.npm)
+            .arg(&self.program)
             .args([
                 "--prefix",
                 self.directory.as_str(),
@@ -150,7 +150,7 @@ impl<'a> Npm<'a> {
             .stdout(Stdio::null())
             .stderr(file.try_clone().map_err(io)?)
             .status()
-            .map_err(|source| Error::Io { path: self.npm.clone(), source })?;
+            .map_err(|source| Error::Io { path: self.program.clone(), source })?;
         let length = file.metadata().map_err(io)?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(MAX_WORDS))).map_err(io)?;
         let mut words = Vec::new();
