@@ -127,6 +127,6 @@ mod tests {
         let own = block("pi", Some(&["my-pi"]));
         assert_eq!(super::super::of(&own).unwrap().launchers(), ["my-pi"]);
         assert_eq!(super::super::of(&block("pi", None)).unwrap().launchers(), ["pi"]);
-        assert_eq!(super::super::of(&block("p1", Some(&[]))).err().unwrap().nearest, Some("pi"));
+        assert_eq!(super::super::of(&block("pie", Some(&[]))).err().unwrap().nearest, Some("pi"));
     }
 }

@@ -216,7 +216,7 @@ pub fn find(request: &Request<'_>) -> Result<Option<Installed>, Error> {
     let mut names: Vec<Utf8PathBuf> = entries
         .filter_map(Result::ok)
         .filter(|entry| entry.file_name().starts_with(&prefix))
-        .map(|entry| entry.into_path())
+        .map(camino::Utf8DirEntry::into_path)
         .collect();
     names.sort();
     for directory in names {
@@ -253,8 +253,8 @@ fn shelf(request: &Request<'_>) -> Utf8PathBuf {
 /// Returns `<version>-<digest8>`: two archives of one version (a private registry, say) do not meet.
 fn entry_name(manifest: &Manifest) -> String {
     let digest = sha2::Sha256::digest(format!("{}\n{}", manifest.package, manifest.integrity));
-    let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}-{hex}", manifest.version)
+    let [one, two, three, four, ..] = digest[..] else { unreachable!("SHA-256 has 32 bytes") };
+    format!("{}-{one:02x}{two:02x}{three:02x}{four:02x}", manifest.version)
 }
 
 fn read_manifest(directory: &Utf8Path) -> Option<Manifest> {

@@ -148,8 +148,9 @@ fn finish(
     mut directories: Vec<Utf8PathBuf>,
     search: &Search<'_>,
 ) -> Result<Launcher, Error> {
-    if program.starts_with("/nix/store") {
-        return Err(Error::NixStore { path: program });
+    let in_store = |path: &&Utf8PathBuf| path.starts_with("/nix/store");
+    if let Some(path) = [Some(&program), interpreter.as_ref()].into_iter().flatten().find(in_store) {
+        return Err(Error::NixStore { path: path.clone() });
     }
     let system = layout::is_system(&program);
     if !system {

@@ -106,7 +106,8 @@ pub struct Launcher {
     pub program: Utf8PathBuf,
     /// What an interpreter must be given before `program`: `node` for a script. Canonical.
     pub interpreter: Option<Utf8PathBuf>,
-    /// Directories that must be visible for it to run, canonical, none of them below another.
+    /// What must be visible for it to run: directories, or the program alone where the directory around it is
+    /// shared with others. Canonical, none of them below another.
     pub directories: Vec<Utf8PathBuf>,
     pub version: Option<String>,
     pub kind: InstallKind,

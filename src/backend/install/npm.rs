@@ -20,7 +20,8 @@ const MAX_WORDS: u64 = 32 * 1024;
 pub struct Npm<'a> {
     request: &'a Request<'a>,
     directory: &'a Utf8Path,
-    npm: Utf8PathBuf,
+    /// What runs it, and itself: `node` and `npm-cli.js`, or a program of its own.
+    argv: Vec<Utf8PathBuf>,
     node: Utf8PathBuf,
     environment: Vec<(String, String)>,
 }
@@ -52,7 +53,8 @@ impl<'a> Npm<'a> {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
-        Ok(Npm { request, directory, npm: npm.program, node, environment })
+        let argv = npm.interpreter.into_iter().chain([npm.program]).collect();
+        Ok(Npm { request, directory, argv, node, environment })
     }
 
     /// Writes npm's own lock, and returns what it says of the package.
@@ -125,6 +127,7 @@ impl<'a> Npm<'a> {
     }
 
     fn run(&self, words: &[&str]) -> Result<(), Error> {
+        let (program, first) = self.argv.split_first().expect("made of at least the program");
         let log = self.directory.join(LOG);
         let io = |source| Error::Io { path: log.clone(), source };
         let mut file = fs_err::OpenOptions::new()
@@ -135,8 +138,8 @@ impl<'a> Npm<'a> {
             .open(&log)
             .map_err(io)?
             .into_file();
-        let status = command(&self.node, &self.environment)
-            .arg(&self.npm)
+        let status = command(program, &self.environment)
+            .args(first)
             .args([
                 "--prefix",
                 self.directory.as_str(),
@@ -150,7 +153,7 @@ impl<'a> Npm<'a> {
             .stdout(Stdio::null())
             .stderr(file.try_clone().map_err(io)?)
             .status()
-            .map_err(|source| Error::Io { path: self.npm.clone(), source })?;
+            .map_err(|source| Error::Io { path: program.clone(), source })?;
         let length = file.metadata().map_err(io)?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(MAX_WORDS))).map_err(io)?;
         let mut words = Vec::new();

@@ -194,3 +194,47 @@ fn two_at_once_fetch_once() {
     });
     assert_eq!(fs_err::read_to_string(host.root.join("cache/fetched")).unwrap(), "call\n");
 }
+
+/// Installs a real agent from the registry that this process is configured for, twice, and runs its launcher.
+fn install_and_run(agent: &str, version: &str) -> String {
+    let Ok(crate::agent::Install::Npm(npm)) = crate::agent::find(agent).map(crate::agent::Agent::install)
+    else {
+        panic!("`{agent}` is not an npm package")
+    };
+    let keep = tempfile::tempdir().unwrap();
+    let root = Utf8PathBuf::try_from(keep.path().canonicalize().unwrap()).unwrap();
+    let environment: Vec<(String, String)> = std::env::vars().collect();
+    let path = environment.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
+    let version = Version::parse(version).unwrap();
+    let mut request = Request {
+        agent,
+        npm: &npm,
+        version: &version,
+        integrity: None,
+        cache: &root.join("cache"),
+        environment: &environment,
+        search: launcher::Search { path, home: &root, uid: nix::unistd::Uid::effective().as_raw() },
+    };
+    let started = std::time::Instant::now();
+    let first = install(&request, &mut |progress| println!("{progress:?}")).unwrap();
+    println!("fetched in {:?}: {first:#?}", started.elapsed());
+    let started = std::time::Instant::now();
+    request.integrity = Some(&first.integrity);
+    assert_eq!(install(&request, &mut |_| {}).unwrap(), Installed { how: How::Found, ..first.clone() });
+    println!("found in {:?}", started.elapsed());
+
+    let argv: Vec<&Utf8PathBuf> =
+        first.launcher.interpreter.iter().chain([&first.launcher.program]).collect();
+    let size = Command::new("/usr/bin/du").args(["-sh"]).args(&first.launcher.directories).output();
+    println!("{}", String::from_utf8_lossy(&size.unwrap().stdout));
+    let home = ("HOME".to_owned(), root.join("home").into_string());
+    let output = command(argv[0], &[home]).args(&argv[1..]).arg("--version").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).trim().to_owned() + String::from_utf8_lossy(&output.stderr).trim()
+}
+
+#[test]
+#[ignore = "needs a registry and half a gigabyte: run it by name"]
+fn real_agents_install_and_run() {
+    assert!(install_and_run("claude-code", "2.1.197").starts_with("2.1.197"));
+    assert!(install_and_run("pi", "0.74.2").starts_with("0.74.2"));
+}

@@ -110,7 +110,7 @@ fn one_of(mut found: Vec<Utf8PathBuf>, entry: &Utf8Path, tool: &'static str) -> 
 
 fn children(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
     let Ok(entries) = directory.read_dir_utf8() else { return Vec::new() };
-    entries.filter_map(Result::ok).map(|entry| entry.into_path()).collect()
+    entries.filter_map(Result::ok).map(camino::Utf8DirEntry::into_path).collect()
 }
 
 fn json(path: &Utf8Path) -> Option<serde_json::Value> {
