@@ -1,1 +1,93 @@
-//! One file a command; the only place that knows all of pier.
+//! The command line: one file a command; the only place that knows all of pier.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::diag::{Exit, Failure};
+use crate::ui;
+
+mod errors;
+mod lock;
+mod owner;
+mod plan;
+mod project;
+mod run;
+mod show;
+mod trace;
+mod trust;
+
+/// What a command returns: how it ended, or why it did not do what it was asked.
+type Outcome = Result<Exit, Failure>;
+
+/// Runs coding agents in sandboxes that hold nothing but what `pier.kdl` grants.
+#[derive(Debug, Parser)]
+#[command(name = "pier", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
+    pier trust              approve what the file grants\n  pier                    start the default agent\n  \
+    pier exec -- cargo test run one command in the sandbox")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Global {
+    /// Say more; twice for traces. `PIER_LOG` chooses by module.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Apply a profile of `pier.kdl`.
+    #[arg(long, global = true, value_name = "NAME", env = "PIER_PROFILE")]
+    profile: Option<String>,
+    /// Set one value for this call, such as `network=none`.
+    #[arg(long, global = true, value_name = "PATH=VALUE")]
+    set: Vec<String>,
+    /// As root, run as root instead of as the project's owner.
+    #[arg(long, global = true)]
+    as_root: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start an agent in the sandbox of this project.
+    Up(run::Up),
+    /// Start a shell in the sandbox.
+    Shell(run::Shell),
+    /// Run one command in the sandbox.
+    Exec(run::Exec),
+    /// Show exactly what would run.
+    Plan(plan::Plan),
+    /// Approve what this project's files grant.
+    Trust(trust::Trust),
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            // Nobody reads the help any more: nothing is left to do.
+            let _closed = error.print();
+            return ExitCode::from(code.code());
+        }
+    };
+    trace::start(cli.global.verbose);
+    let global = &cli.global;
+    let outcome = match cli.command.unwrap_or(Command::Up(run::Up::default())) {
+        Command::Up(args) => run::up(global, args),
+        Command::Shell(args) => run::shell(global, &args),
+        Command::Exec(args) => run::exec(global, args),
+        Command::Plan(args) => plan::run(global, &args),
+        Command::Trust(args) => trust::run(global, &args),
+    };
+    let exit = outcome.unwrap_or_else(|failure| {
+        ui::fail(&failure);
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}

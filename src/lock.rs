@@ -122,6 +122,18 @@ pub enum Difference {
     Extra { name: String },
 }
 
+impl std::fmt::Display for Difference {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Difference::Missing { name } => write!(out, "`{name}` is not locked"),
+            Difference::Stale { name, locked, wanted } => {
+                write!(out, "`{name}` is locked at {locked} and asked for at {wanted}")
+            }
+            Difference::Extra { name } => write!(out, "`{name}` is locked and not asked for"),
+        }
+    }
+}
+
 impl Default for Lock {
     fn default() -> Self {
         Lock { schema: SCHEMA, agents: Vec::new(), images: Vec::new(), flake: None }

@@ -1,0 +1,118 @@
+//! Errors of the rows below as failures: each with its code, its exit code and its fix, in one place.
+
+use crate::backend::bwrap::{launch, program};
+use crate::backend::protocol::Refusal;
+use crate::backend::{install, launcher, probe};
+use crate::diag::{Exit, Failure};
+use crate::session::{self, prepare, trust};
+use crate::util::text::escape;
+use crate::{env, lock};
+
+/// Returns the message of an error with those of its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    escape(&text)
+}
+
+fn failure(exit: Exit, code: &'static str, error: &dyn std::error::Error) -> Failure {
+    Failure::new(exit, code, chain(error))
+}
+
+impl From<env::Error> for Failure {
+    fn from(error: env::Error) -> Self {
+        failure(Exit::Usage, "env::directories", &error)
+            .help("set `HOME`, and `XDG_*_HOME` where you use them, to absolute paths")
+    }
+}
+
+impl From<probe::Error> for Failure {
+    fn from(error: probe::Error) -> Self {
+        let failure = failure(Exit::Usage, "host::probe", &error);
+        match error {
+            probe::Error::NotUtf8 { .. } => failure.help("move the project to a path in UTF-8"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<launcher::Error> for Failure {
+    fn from(error: launcher::Error) -> Self {
+        let help = error.help();
+        let failure = failure(Exit::Usage, "agent::launcher", &error);
+        match help {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
+}
+
+impl From<install::Error> for Failure {
+    fn from(error: install::Error) -> Self {
+        let help = error.help();
+        let failure = failure(Exit::NotSetUp, "agent::install", &error);
+        match help {
+            Some(help) => failure.help(help),
+            None => failure,
+        }
+    }
+}
+
+impl From<lock::Error> for Failure {
+    fn from(error: lock::Error) -> Self {
+        failure(Exit::Usage, "lock::invalid", &error).help("run `pier lock update` to write it anew")
+    }
+}
+
+impl From<program::Error> for Failure {
+    fn from(error: program::Error) -> Self {
+        let help = match &error {
+            program::Error::Missing => "install it: `apt-get install bubblewrap`, or the package of your distribution",
+            program::Error::Refused { .. } => "reinstall the package `bubblewrap`; `pier doctor` shows which file is used",
+            program::Error::TooOld { .. } => "install a newer bubblewrap",
+            program::Error::Version { .. } => "reinstall the package `bubblewrap`",
+        };
+        failure(Exit::NotSetUp, "bwrap::program", &error).help(help)
+    }
+}
+
+impl From<trust::Error> for Failure {
+    fn from(error: trust::Error) -> Self {
+        failure(Exit::NotSetUp, "trust::store", &error).help("remove the file and run `pier trust` again")
+    }
+}
+
+impl From<session::Error> for Failure {
+    fn from(error: session::Error) -> Self {
+        match &error {
+            session::Error::Refused(Refusal::NotFound) => {
+                Failure::new(Exit::NotFound, "exec::not-found", "the command was not found inside the sandbox")
+                    .help("`pier exec -- ls /usr/bin` shows what is there; `runtime host { path … }` adds a directory")
+            }
+            session::Error::Refused(Refusal::CannotRun { error }) => {
+                let message = format!("the command cannot be executed inside the sandbox: {}", escape(error));
+                Failure::new(Exit::CannotRun, "exec::cannot-run", message)
+            }
+            session::Error::Refused(Refusal::SetUp { error }) => {
+                Failure::new(Exit::NotSetUp, "session::set-up", format!("the command was not started: {}", escape(error)))
+            }
+            session::Error::Prepare(prepare::Error::Import { .. }) => failure(Exit::NotSetUp, "session::import", &error),
+            session::Error::Prepare(prepare::Error::State { .. }) => failure(Exit::NotSetUp, "session::state", &error)
+                .help("check the space and the permissions of that directory; `home { state … }` names another one"),
+            session::Error::Launch(launch::Error::Refused { .. }) => {
+                failure(Exit::NotSetUp, "bwrap::refused", &error).help("`pier doctor` says what this host lacks")
+            }
+            session::Error::Launch(_) | session::Error::SetUp { .. } => {
+                failure(Exit::NotSetUp, "session::set-up", &error)
+            }
+        }
+    }
+}

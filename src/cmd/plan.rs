@@ -1,0 +1,53 @@
+//! `pier plan`: the object that `pier up` would execute, as text, JSON or a bubblewrap command line.
+
+use clap::Args;
+
+use super::owner::RootOwned;
+use super::project::{self, Fetch};
+use super::{Global, Outcome};
+use crate::backend::bwrap::{self, program};
+use crate::diag::Exit;
+use crate::plan::Target;
+use crate::ui;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pier plan\n  pier plan --json | jq .mounts\n  pier plan --argv -- cargo test")]
+pub struct Plan {
+    /// The whole plan as JSON.
+    #[arg(long, conflicts_with = "argv")]
+    json: bool,
+    /// The bubblewrap command line, for a shell.
+    #[arg(long)]
+    argv: bool,
+    /// The agent to plan for; the default one otherwise.
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// Plan for this command instead of an agent.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+pub fn run(global: &Global, args: &Plan) -> Outcome {
+    let project = project::load(global, RootOwned::Refuse)?;
+    let agents = &project.loaded.config.agents;
+    let default = agents.iter().find(|agent| agent.default).or(agents.first().filter(|_| agents.len() == 1));
+    let chosen = args.agent.clone().or_else(|| default.map(|agent| agent.name.value.clone()));
+    let target = match chosen {
+        _ if !args.command.is_empty() => Target::Exec { argv: args.command.clone() },
+        Some(name) => Target::Agent { name, extra: Vec::new() },
+        None => Target::Shell,
+    };
+    let planned = project::plan(&project, &target, Fetch::Never, None)?;
+    if args.json {
+        ui::json(&planned.plan);
+    } else if args.argv {
+        let wanted = project.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
+        let program = program::find(wanted, None)?;
+        // Passed values stay out: the line is for logs and other people's eyes.
+        let arguments = bwrap::arguments(&planned.plan, &program, &std::collections::BTreeMap::new());
+        ui::answer(&arguments.as_shell(program.path.as_str()));
+    } else {
+        ui::write_out(&super::show::plan(&planned.plan));
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,247 @@
+//! The common start of commands about a project: who, where, which configuration, which plan, which approval.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::owner::{self, RootOwned};
+use super::Global;
+use crate::agent::{self, Install};
+use crate::backend::{install, launcher, probe};
+use crate::config::layers::{self, Loaded};
+use crate::config::{Layer, Root, overlay};
+use crate::diag::{Exit, Failure, Report};
+use crate::env::{self, Environment};
+use crate::plan::{Plan, Target};
+use crate::session::trust;
+use crate::util::fs::read_bounded;
+use crate::{lock, plan, policy, ui};
+
+/// The file in a project.
+pub const FILE: &str = "pier.kdl";
+
+/// The largest file that is read as configuration; the language's own cap is smaller and says so better.
+const MOST_CONFIG: u64 = 1024 * 1024;
+
+/// A project with its configuration.
+pub struct Project {
+    pub environment: Environment,
+    pub cwd: Utf8PathBuf,
+    pub root: Utf8PathBuf,
+    pub loaded: Loaded,
+}
+
+/// Returns the current directory.
+pub fn current_directory() -> Result<Utf8PathBuf, Failure> {
+    let found = std::env::current_dir().map_err(|error| {
+        Failure::new(Exit::Usage, "host::probe", format!("the current directory cannot be told: {error}"))
+    })?;
+    Utf8PathBuf::from_path_buf(found)
+        .map_err(|path| Failure::from(probe::Error::NotUtf8 { shown: path.display().to_string() }))
+}
+
+/// Finds and loads the project of the current directory.
+pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
+    let cwd = current_directory()?;
+    let environment = Environment::of_process()?;
+    let root = probe::project_root(&cwd, Root::Git)?;
+    let environment = owner::settle(environment, global, &root, rule)?;
+    let file = find_file(&cwd, &root);
+    let loaded = load_layers(&environment, global, file.as_deref())?;
+    // `workspace { root "here" }` makes the file's own directory the project.
+    let root = match loaded.config.workspace.root.value {
+        Root::Git => root,
+        Root::Here => probe::project_root(file.as_deref().unwrap_or(&cwd), Root::Here)?,
+    };
+    Ok(Project { environment, cwd, root, loaded })
+}
+
+/// Returns the directory of the nearest `pier.kdl`, from `cwd` up to the root.
+pub fn find_file(cwd: &Utf8Path, root: &Utf8Path) -> Option<Utf8PathBuf> {
+    let inside = cwd.ancestors().take_while(|path| path.starts_with(root));
+    inside.map(Utf8Path::to_owned).find(|path| path.join(FILE).symlink_metadata().is_ok())
+}
+
+/// Loads every layer; `directory` is where the project's file is.
+pub fn load_layers(
+    environment: &Environment,
+    global: &Global,
+    directory: Option<&Utf8Path>,
+) -> Result<Loaded, Failure> {
+    let mut overlays = Vec::new();
+    for assignment in &global.set {
+        overlays.push(
+            overlay::set(&format!("--set {assignment}"), Layer::Flag, assignment)
+                .map_err(|problem| Failure::of(Exit::Usage, problem))?,
+        );
+    }
+    let inputs = layers::Inputs {
+        policy: Some(env::POLICY.into()),
+        user: Some(environment.config.join("config.kdl")),
+        project: directory.map(|directory| directory.join(FILE)),
+        local: directory.map(|directory| directory.join("pier.local.kdl")),
+        profile: global.profile.clone(),
+        overlays,
+    };
+    layers::load(&inputs, &read).map_err(|report| Failure { exit: Exit::Usage, report })
+}
+
+/// Reads a configuration file; a link is refused, for what it leads to is not what the project committed.
+fn read(path: &Utf8Path) -> io::Result<Option<Vec<u8>>> {
+    match path.symlink_metadata() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) => return Err(error),
+        Ok(meta) if meta.is_symlink() => {
+            return Err(io::Error::other("it is a symbolic link, and configuration is read from plain files only"));
+        }
+        Ok(meta) if !meta.is_file() => return Err(io::Error::other("it is not a plain file")),
+        Ok(_) => {}
+    }
+    read_bounded(path, MOST_CONFIG).map(Some)
+}
+
+/// A plan, and the values of variables that it only names.
+pub struct Planned {
+    pub plan: Plan,
+    pub values: BTreeMap<String, String>,
+}
+
+/// Whether planning may fetch what is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fetch {
+    /// Agents with a pinned version are installed once the grants are approved.
+    Install,
+    Never,
+}
+
+/// Makes the plan for a target. With [`Fetch::Install`], the approval is checked before anything is fetched.
+pub fn plan(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>) -> Result<Planned, Failure> {
+    let Project { environment, cwd, root, loaded } = project;
+    let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
+    install_agents(project, target, fetch, trusted, &mut probed)?;
+    let made = plan::build(&loaded.config, &probed.facts, target, &loaded.sources);
+    let plan = made.map_err(|mut problems| {
+        add_reasons(&mut problems, &mut probed);
+        let usage = problems.iter().all(|problem| problem.code != "project::root");
+        let exit = if usage { Exit::Usage } else { Exit::NotSetUp };
+        Failure { exit, report: Report { sources: loaded.sources.clone(), problems } }
+    })?;
+    Ok(Planned { plan, values: probed.values })
+}
+
+/// Adds to "not on this host" why a launcher that is there is not used.
+fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed) {
+    for problem in problems.iter_mut().filter(|problem| problem.code == "agent::missing") {
+        let refused = std::mem::take(&mut probed.launchers);
+        for (name, error) in refused {
+            if problem.message.contains(&format!("`{name}`")) {
+                problem.message = format!("{}: {}", problem.message, crate::util::text::escape(&error.to_string()));
+            }
+        }
+    }
+}
+
+/// Puts pinned agents in place of found ones, installing them where they are missing.
+fn install_agents(
+    project: &Project,
+    target: &Target,
+    fetch: Fetch,
+    trusted: Option<&str>,
+    probed: &mut probe::Probed,
+) -> Result<(), Failure> {
+    let Project { environment, loaded, root, .. } = project;
+    let locked = lock::Lock::read(&root.join("pier.lock"))?;
+    let variables: Vec<(String, String)> =
+        environment.names().filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned()))).collect();
+    for declared in &loaded.config.agents {
+        let name = &declared.name.value;
+        let wanted = matches!(target, Target::Agent { name: chosen, .. } if chosen == name);
+        let Ok(adapter) = agent::of(declared) else { continue };
+        let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else { continue };
+        let version = lock::Version::parse(&version.value)?;
+        let entry = locked.as_ref().and_then(|lock| lock.agent(name)).filter(|entry| entry.version == version);
+        let path = environment.get("PATH").unwrap_or_default();
+        let search = launcher::Search { path, home: &probed.facts.home, uid: probed.facts.uid };
+        let request = install::Request {
+            agent: name,
+            npm: &npm,
+            version: &version,
+            integrity: entry.map(|entry| &entry.integrity),
+            cache: &environment.cache,
+            environment: &variables,
+            search,
+        };
+        let installed = match install::find(&request)? {
+            Some(found) => found,
+            None if fetch == Fetch::Install && wanted => {
+                // Installing runs the package's own code on this host, so the approval comes first.
+                approve(project, &preview(project, target, probed)?, trusted)?;
+                install::install(&request, &mut show)?
+            }
+            None => {
+                probed.facts.launchers.remove(name);
+                continue;
+            }
+        };
+        probed.facts.launchers.insert(name.clone(), installed.launcher);
+    }
+    // What the launchers need was not known when the paths were looked at.
+    for launcher in probed.facts.launchers.values() {
+        for directory in &launcher.directories {
+            let fact = plan::facts::PathFact { found: probe::stat(directory) };
+            probed.facts.paths.insert(directory.clone(), fact);
+        }
+    }
+    Ok(())
+}
+
+/// Returns a plan for a shell, whose grants are those of the file, before an agent is there.
+fn preview(project: &Project, _target: &Target, probed: &probe::Probed) -> Result<Plan, Failure> {
+    let made = plan::build(&project.loaded.config, &probed.facts, &Target::Shell, &project.loaded.sources);
+    made.map_err(|problems| Failure {
+        exit: Exit::Usage,
+        report: Report { sources: project.loaded.sources.clone(), problems },
+    })
+}
+
+fn show(progress: install::Progress) {
+    match progress {
+        install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
+        install::Progress::Resolving { package, version } => ui::say(&format!("looking up {package} {version}")),
+        install::Progress::Fetching { package, version } => ui::say(&format!("installing {package} {version}")),
+        install::Progress::Done { directory } => tracing::debug!(%directory, "installed"),
+    }
+}
+
+/// Refuses a plan whose grants were not approved.
+pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<(), Failure> {
+    if plan.grants.is_empty() {
+        return Ok(());
+    }
+    let digest = policy::digest(&plan.grants);
+    let given = trusted.or_else(|| project.environment.get("PIER_TRUST"));
+    if given == Some(digest.as_str()) {
+        return Ok(());
+    }
+    let approval = trust::load(&project.environment.state, &plan.project.hash, &plan.project.root)?;
+    let approved = approval.map(|approval| approval.grants).unwrap_or_default();
+    let new = policy::widened(&plan.grants, &approved);
+    if new.is_empty() {
+        return Ok(());
+    }
+    let mut message = String::from(if approved.is_empty() {
+        "this project's files grant more than the baseline, and nobody has approved it:"
+    } else {
+        "this project's files grant more than was approved:"
+    });
+    for grant in new {
+        message.push_str(&format!("\n  + {} ({})", crate::util::text::escape(&grant.text), grant.origin));
+    }
+    let mut failure = Failure::new(Exit::NotSetUp, "trust::needed", message);
+    if given.is_some() {
+        failure = failure.help(format!("the digest that was given is another one; this is {digest}"));
+        return Err(failure);
+    }
+    Err(failure.help(format!("read it, then run `pier trust`; without a terminal: `--trust={digest}`")))
+}

@@ -1,0 +1,71 @@
+//! A plan as text for people.
+
+use std::fmt::Write as _;
+
+use crate::plan::{Access, ImportRule, MountKind, NetworkMode, Plan};
+use crate::util::text::{escape, print_bytes, shell_line};
+
+/// Returns the plan in sections; everything that came from a file is escaped.
+pub fn plan(plan: &Plan) -> String {
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.push_str(&escape(&text));
+        out.push('\n');
+    };
+    line(format!("project   {} at {} (state {})", plan.project.root, plan.project.at, plan.project.state));
+    line(format!("user      {} ({}:{})", plan.user.name, plan.user.uid, plan.user.gid));
+    let mode = match plan.network.mode {
+        NetworkMode::None => "none",
+        NetworkMode::Allowlist => "allowlist",
+        NetworkMode::Host => "host",
+    };
+    line(format!("network   {mode} ({})", plan.network.origin));
+    line(format!("git       {:?}", plan.git.mode).to_lowercase());
+    line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
+    line(format!("cwd       {}", plan.command.cwd));
+    line("mounts".into());
+    for mount in &plan.mounts {
+        let what = match &mount.kind {
+            MountKind::Bind { source, access, .. } => {
+                let access = if *access == Access::ReadOnly { "ro" } else { "rw" };
+                if *source == mount.at { format!("{access}      {}", mount.at) } else { format!("{access}      {} <- {source}", mount.at) }
+            }
+            MountKind::Tmpfs { size, .. } => {
+                let size = size.map_or(String::new(), |size| format!(" ({})", print_bytes(size)));
+                format!("tmpfs   {}{size}", mount.at)
+            }
+            MountKind::Proc => format!("proc    {}", mount.at),
+            MountKind::Dev => format!("dev     {}", mount.at),
+            MountKind::Directory { .. } => format!("dir     {}", mount.at),
+            MountKind::Symlink { to } => format!("link    {} -> {to}", mount.at),
+            MountKind::File { .. } => format!("file    {}", mount.at),
+            MountKind::Seal => format!("seal    {}", mount.at),
+        };
+        line(format!("  {what}  [{}]", mount.origin));
+    }
+    line("environment".into());
+    for variable in &plan.environment {
+        let value = variable.value.as_ref().map_or("(taken at the start)".to_owned(), |value| format!("={value}"));
+        line(format!("  {}{value}  [{}]", variable.name, variable.origin));
+    }
+    if !plan.imports.is_empty() {
+        line("imports".into());
+    }
+    for import in &plan.imports {
+        let rule = if import.rule == ImportRule::Always { "always" } else { "missing" };
+        line(format!("  {rule}  ~/{} <- {}  [{}]", import.to, import.from, import.origin));
+    }
+    if !plan.grants.is_empty() {
+        line("grants beyond the baseline".into());
+    }
+    for grant in &plan.grants {
+        line(format!("  + {}  [{}]", grant.text, grant.origin));
+    }
+    for warning in &plan.warnings {
+        line(format!("warning: {warning}"));
+    }
+    let digest = crate::policy::digest(&plan.grants);
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(out, "digest of the grants {digest}");
+    out
+}
