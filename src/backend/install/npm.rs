@@ -42,8 +42,11 @@ impl<'a> Npm<'a> {
         })?;
         let home = directory.join(HOME);
         fs_err::create_dir(&home).map_err(|source| Error::Io { path: home.clone(), source })?;
-        let mut environment: Vec<(String, String)> =
-            request.environment.iter().filter(|(name, _)| is_passed(name)).cloned().collect();
+        // npm's own waits between two retries add up to 70 s; a caller's setting comes later and wins.
+        let waits =
+            [("NPM_CONFIG_FETCH_RETRY_MINTIMEOUT", "1000"), ("NPM_CONFIG_FETCH_RETRY_MAXTIMEOUT", "5000")];
+        let mut environment = waits.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        environment.extend(request.environment.iter().filter(|(name, _)| is_passed(name)).cloned());
         let bin = node.parent().unwrap_or(Utf8Path::new("/usr/bin"));
         environment.extend(
             [
@@ -269,12 +272,15 @@ fn is_older(found: &str, wanted: &str) -> bool {
     }
 }
 
+/// Lines of npm that are for programs.
+const CODES: &[&str] = &["code ", "errno ", "syscall "];
+
 /// Returns npm's first sentence without its prefixes, on one line and without control characters.
 fn summary(words: &str) -> String {
     let lines =
         words.lines().map(|line| line.trim_start_matches("npm error").trim_start_matches("npm ERR!").trim());
-    let sentences =
-        lines.filter(|line| !line.is_empty() && !line.starts_with("code ") && !line.starts_with("errno "));
+    let is_sentence = |line: &&str| !line.is_empty() && !CODES.iter().any(|code| line.starts_with(code));
+    let sentences = lines.filter(is_sentence);
     let text: String = sentences.take(2).collect::<Vec<_>>().join("; ");
     let clean: String = text.chars().filter(|letter| !letter.is_control()).take(300).collect();
     if clean.is_empty() { "it said nothing".to_owned() } else { clean }
