@@ -2,8 +2,6 @@
 //!
 //! One file an agent and one line in [`ALL`]. An agent that pier has no file for is [`custom::Custom`].
 
-#![expect(dead_code, reason = "the planner that asks these questions is not there yet")]
-
 use camino::Utf8Path;
 
 use crate::config::{self, ImportKind, Mcp};

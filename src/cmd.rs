@@ -23,9 +23,11 @@ type Outcome = Result<Exit, Failure>;
 /// Runs coding agents in sandboxes that hold nothing but what `pier.kdl` grants.
 #[derive(Debug, Parser)]
 #[command(name = "pier", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
+#[command(
+    after_help = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
     pier trust              approve what the file grants\n  pier                    start the default agent\n  \
-    pier exec -- cargo test run one command in the sandbox")]
+    pier exec -- cargo test run one command in the sandbox"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,

@@ -53,7 +53,8 @@ impl Environment {
 
     /// Takes any environment; variables that are not UTF-8 do not exist for pier.
     pub fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, Error> {
-        let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let text =
+            |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let variables: BTreeMap<String, String> = variables.into_iter().filter_map(text).collect();
         let home = absolute(&variables, "HOME")?.ok_or(Error::NoHome)?;
         let below = |name, default: &str| -> Result<Utf8PathBuf, Error> {

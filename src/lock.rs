@@ -3,8 +3,6 @@
 //! The file is JSON with a schema number. It is sorted and written in one way, so that two people who
 //! resolve the same things commit the same bytes. It comes with the repository: everything in it is checked.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the commands that read the lock are not there yet"))]
-
 use std::collections::BTreeSet;
 use std::io::Read as _;
 

@@ -47,7 +47,11 @@ pub enum Error {
     #[error(transparent)]
     Launch(#[from] launch::Error),
     #[error("cannot {what}")]
-    SetUp { what: &'static str, #[source] source: io::Error },
+    SetUp {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
     #[error("the command was refused inside")]
     Refused(Refusal),
 }
@@ -63,13 +67,21 @@ pub fn run(plan: &Plan, program: &Bubblewrap, values: &BTreeMap<String, String>)
     }
     process::block_signals(&handled).map_err(set_up("block signals"))?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    let signals = SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
+    let signals =
+        SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
     let (relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
     let sandbox = Sandbox::start(plan, program, values, streams)?;
     tracing::debug!(bubblewrap = sandbox.id(), "the sandbox is ready");
     sandbox.begin().map_err(set_up("start the command"))?;
     let limit = plan.limits.wall.map(Duration::from_secs);
-    let mut live = Live { sandbox, relay, signals, started: false, deadline: limit.map(|limit| Instant::now() + limit), asked: None };
+    let mut live = Live {
+        sandbox,
+        relay,
+        signals,
+        started: false,
+        deadline: limit.map(|limit| Instant::now() + limit),
+        asked: None,
+    };
     let outcome = live.watch();
     live.relay.finish();
     drop(live);
@@ -117,7 +129,9 @@ impl Live {
         let most = Duration::from_millis(i32::MAX as u64);
         let timeout = match left {
             None => PollTimeout::NONE,
-            Some(left) => PollTimeout::try_from(left.min(most) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
+            Some(left) => {
+                PollTimeout::try_from(left.min(most) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+            }
         };
         let mut polled = vec![
             PollFd::new(self.sandbox.control.as_fd(), PollFlags::POLLIN),
@@ -130,7 +144,12 @@ impl Live {
         }
         let any = |index: usize| polled.get(index).and_then(PollFd::any).unwrap_or(false);
         let timer = next.is_some_and(|next| next <= Instant::now());
-        Ok(Ready { control: any(0), signals: any(1), relay: relayed.map(|index| index.is_some_and(any)), timer })
+        Ok(Ready {
+            control: any(0),
+            signals: any(1),
+            relay: relayed.map(|index| index.is_some_and(any)),
+            timer,
+        })
     }
 
     /// Reads one report; returns how the session ended, once it has.

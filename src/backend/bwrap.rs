@@ -25,9 +25,6 @@ pub struct Arguments {
 /// Descriptor number of the first generated file.
 pub const FIRST_FILE: i32 = 16;
 
-
-
-
 /// Returns the arguments for a plan. `passed` has the values of variables that the plan only names.
 pub fn arguments(plan: &Plan, bubblewrap: &Bubblewrap, passed: &BTreeMap<String, String>) -> Arguments {
     let mut made = Arguments::default();
@@ -49,7 +46,13 @@ impl Arguments {
 
     fn isolation(&mut self, plan: &Plan, bubblewrap: &Bubblewrap) {
         // All namespaces by name: `--unshare-all` means "try" for users and control groups.
-        self.push(&["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]);
+        self.push(&[
+            "--unshare-user",
+            "--unshare-ipc",
+            "--unshare-pid",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+        ]);
         match plan.network.mode {
             NetworkMode::Host => {}
             NetworkMode::None | NetworkMode::Allowlist => self.push(&["--unshare-net"]),
@@ -58,7 +61,15 @@ impl Arguments {
             self.push(&["--disable-userns"]);
         }
         self.push(&["--uid", &plan.user.uid.to_string(), "--gid", &plan.user.gid.to_string()]);
-        self.push(&["--cap-drop", "ALL", "--die-with-parent", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
+        self.push(&[
+            "--cap-drop",
+            "ALL",
+            "--die-with-parent",
+            "--as-pid-1",
+            "--hostname",
+            "pier",
+            "--clearenv",
+        ]);
     }
 
     fn mount(&mut self, mount: &Mount) {
@@ -109,7 +120,8 @@ impl Arguments {
         }
         for (number, content) in (FIRST_FILE..).zip(&self.files) {
             // `<<<` adds a newline of its own; writing to a String cannot fail.
-            let _infallible = write!(line, " {number}<<<{}", crate::util::text::shell_word(content.trim_end_matches('\n')));
+            let _infallible =
+                write!(line, " {number}<<<{}", crate::util::text::shell_word(content.trim_end_matches('\n')));
         }
         line
     }

@@ -138,7 +138,9 @@ impl Init {
             let mut ready = [false; 2];
             {
                 let mut polled = vec![PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-                polled.extend(self.socket.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+                polled.extend(
+                    self.socket.as_ref().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)),
+                );
                 match poll(&mut polled, PollTimeout::NONE) {
                     Ok(_) => {}
                     Err(Errno::EINTR) => continue,
@@ -221,7 +223,8 @@ impl Init {
         let argv: Vec<OsString> = argv.into_iter().map(OsString::from).collect();
         let pairs: Vec<(OsString, OsString)> =
             environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        let program = Program::new(&argv, &pairs, Some(cwd.into())).map_err(|error| set_up(&error.to_string()))?;
+        let program =
+            Program::new(&argv, &pairs, Some(cwd.into())).map_err(|error| set_up(&error.to_string()))?;
         self.start(id, &program, streams)
     }
 }

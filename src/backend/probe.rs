@@ -27,13 +27,20 @@ const MOST_SOCKETS: u64 = 32 * 1024 * 1024;
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("cannot look at `{path}`")]
-    Look { path: Utf8PathBuf, #[source] source: io::Error },
+    Look {
+        path: Utf8PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("the path of the project is not UTF-8: `{shown}`")]
     NotUtf8 { shown: String },
     #[error("`{path}`, line {line}: neither `NAME=value` nor a comment")]
     Variables { path: Utf8PathBuf, line: usize },
     #[error("cannot find pier's own program file")]
-    OwnBinary { #[source] source: io::Error },
+    OwnBinary {
+        #[source]
+        source: io::Error,
+    },
 }
 
 /// Facts, and the values of variables, which are kept apart so that they never enter a plan.
@@ -55,7 +62,12 @@ pub fn project_root(cwd: &Utf8Path, root: Root) -> Result<Utf8PathBuf, Error> {
 }
 
 /// Looks at everything that a plan for this configuration depends on.
-pub fn gather(config: &Config, environment: &Environment, cwd: &Utf8Path, root: &Utf8Path) -> Result<Probed, Error> {
+pub fn gather(
+    config: &Config,
+    environment: &Environment,
+    cwd: &Utf8Path,
+    root: &Utf8Path,
+) -> Result<Probed, Error> {
     let look = |path: &Utf8Path| {
         let path = path.to_owned();
         move |source| Error::Look { path, source }
@@ -76,7 +88,9 @@ pub fn gather(config: &Config, environment: &Environment, cwd: &Utf8Path, root: 
         values.extend(found);
     }
     let mut variables = BTreeSet::new();
-    for name in config.env.pass.iter().map(|name| name.value.as_str()).chain(environment::TERMINAL.iter().copied()) {
+    for name in
+        config.env.pass.iter().map(|name| name.value.as_str()).chain(environment::TERMINAL.iter().copied())
+    {
         if let Some(value) = environment.get(name) {
             variables.insert(name.to_owned());
             values.insert(name.to_owned(), value.to_owned());
@@ -87,8 +101,8 @@ pub fn gather(config: &Config, environment: &Environment, cwd: &Utf8Path, root: 
     asked.extend(launchers.values().flat_map(|launcher| launcher.directories.iter().cloned()));
     let paths = asked.into_iter().map(|path| (path.clone(), PathFact { found: stat(&path) })).collect();
     let own = std::env::current_exe().map_err(|source| Error::OwnBinary { source })?;
-    let own_binary =
-        Utf8PathBuf::from_path_buf(own).map_err(|path| Error::NotUtf8 { shown: path.display().to_string() })?;
+    let own_binary = Utf8PathBuf::from_path_buf(own)
+        .map_err(|path| Error::NotUtf8 { shown: path.display().to_string() })?;
     let resolve = |path: Utf8PathBuf| path.canonicalize_utf8().unwrap_or(path);
     let facts = Facts {
         uid: nix::unistd::geteuid().as_raw(),
@@ -178,7 +192,10 @@ fn live_sockets() -> Vec<Utf8PathBuf> {
     // Seven columns, then the path: `Num RefCount Protocol Flags Type St Inode Path`.
     let path = |line: &str| line.find(" /").map(|start| Utf8PathBuf::from(&line[start + 1..]));
     let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).collect();
-    found.into_iter().filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket())).collect()
+    found
+        .into_iter()
+        .filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()))
+        .collect()
 }
 
 /// Returns what the host's own system has of the parts that sandboxes show.
@@ -187,7 +204,8 @@ fn system() -> System {
     for name in ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
         add_root(&mut system, Utf8Path::new(name));
     }
-    let certificates = ["/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"];
+    let certificates =
+        ["/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"];
     for name in certificates.into_iter().chain(["/etc/alternatives"]) {
         if let Some(found) = stat(Utf8Path::new(name)).filter(|found| found.kind == Kind::Directory) {
             system.directories.push((name.into(), found.identity));

@@ -25,12 +25,24 @@ pub const STREAMS: [i32; 3] = [4, 5, 6];
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Report {
     /// Containment stands; nothing has run.
-    Ready { version: u32 },
-    Started { id: u32 },
+    Ready {
+        version: u32,
+    },
+    Started {
+        id: u32,
+    },
     /// The command did not start; nothing of it ran.
-    Refused { id: u32, reason: Refusal },
-    Exited { id: u32, how: Ended },
-    Alive { count: u64 },
+    Refused {
+        id: u32,
+        reason: Refusal,
+    },
+    Exited {
+        id: u32,
+        how: Ended,
+    },
+    Alive {
+        count: u64,
+    },
 }
 
 /// Why a command did not start.
@@ -47,14 +59,30 @@ pub enum Refusal {
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Order {
     /// Start the command given on the init's own command line, as id 0.
-    Begin { version: u32 },
+    Begin {
+        version: u32,
+    },
     /// Start another command; its three streams travel with the message.
-    Exec { id: u32, argv: Vec<String>, environment: Vec<(String, String)>, cwd: String },
+    Exec {
+        id: u32,
+        argv: Vec<String>,
+        environment: Vec<(String, String)>,
+        cwd: String,
+    },
     /// To the process group of a command.
-    Signal { id: u32, signal: i32 },
+    Signal {
+        id: u32,
+        signal: i32,
+    },
     /// New size of the terminal that a command has as one of its streams.
-    Resize { id: u32, rows: u16, columns: u16 },
-    Ping { count: u64 },
+    Resize {
+        id: u32,
+        rows: u16,
+        columns: u16,
+    },
+    Ping {
+        count: u64,
+    },
 }
 
 /// Sends one message.
@@ -72,6 +100,7 @@ pub fn receive<T: DeserializeOwned>(socket: &OwnedFd) -> io::Result<Option<(T, V
     if bytes.is_empty() {
         return Ok(None);
     }
-    let message = serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let message =
+        serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
     Ok(Some((message, descriptors)))
 }

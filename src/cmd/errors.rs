@@ -75,8 +75,12 @@ impl From<lock::Error> for Failure {
 impl From<program::Error> for Failure {
     fn from(error: program::Error) -> Self {
         let help = match &error {
-            program::Error::Missing => "install it: `apt-get install bubblewrap`, or the package of your distribution",
-            program::Error::Refused { .. } => "reinstall the package `bubblewrap`; `pier doctor` shows which file is used",
+            program::Error::Missing => {
+                "install it: `apt-get install bubblewrap`, or the package of your distribution"
+            }
+            program::Error::Refused { .. } => {
+                "reinstall the package `bubblewrap`; `pier doctor` shows which file is used"
+            }
             program::Error::TooOld { .. } => "install a newer bubblewrap",
             program::Error::Version { .. } => "reinstall the package `bubblewrap`",
         };
@@ -93,22 +97,37 @@ impl From<trust::Error> for Failure {
 impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Self {
         match &error {
-            session::Error::Refused(Refusal::NotFound) => {
-                Failure::new(Exit::NotFound, "exec::not-found", "the command was not found inside the sandbox")
-                    .help("`pier exec -- ls /usr/bin` shows what is there; `runtime host { path … }` adds a directory")
-            }
+            session::Error::Refused(Refusal::NotFound) => Failure::new(
+                Exit::NotFound,
+                "exec::not-found",
+                "the command was not found inside the sandbox",
+            )
+            .help(
+                "`pier exec -- ls /usr/bin` shows what is there; `runtime host { path … }` adds a directory",
+            ),
             session::Error::Refused(Refusal::CannotRun { error }) => {
                 let message = format!("the command cannot be executed inside the sandbox: {}", escape(error));
                 Failure::new(Exit::CannotRun, "exec::cannot-run", message)
             }
-            session::Error::Refused(Refusal::SetUp { error }) => {
-                Failure::new(Exit::NotSetUp, "session::set-up", format!("the command was not started: {}", escape(error)))
+            session::Error::Refused(Refusal::SetUp { error }) => Failure::new(
+                Exit::NotSetUp,
+                "session::set-up",
+                format!("the command was not started: {}", escape(error)),
+            ),
+            session::Error::Prepare(prepare::Error::Import { .. }) => {
+                failure(Exit::NotSetUp, "session::import", &error)
             }
-            session::Error::Prepare(prepare::Error::Import { .. }) => failure(Exit::NotSetUp, "session::import", &error),
-            session::Error::Prepare(prepare::Error::State { .. }) => failure(Exit::NotSetUp, "session::state", &error)
-                .help("check the space and the permissions of that directory; `home { state … }` names another one"),
+            session::Error::Prepare(prepare::Error::State { .. }) => failure(
+                Exit::NotSetUp,
+                "session::state",
+                &error,
+            )
+            .help(
+                "check the space and the permissions of that directory; `home { state … }` names another one",
+            ),
             session::Error::Launch(launch::Error::Refused { .. }) => {
-                failure(Exit::NotSetUp, "bwrap::refused", &error).help("`pier doctor` says what this host lacks")
+                failure(Exit::NotSetUp, "bwrap::refused", &error)
+                    .help("`pier doctor` says what this host lacks")
             }
             session::Error::Launch(_) | session::Error::SetUp { .. } => {
                 failure(Exit::NotSetUp, "session::set-up", &error)

@@ -25,6 +25,10 @@ pub fn require(project: &Project) -> Result<(), Failure> {
         return Ok(());
     }
     let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    Err(Failure::new(Exit::Usage, "lock::stale", format!("`pier.lock` does not pin what runs: {}", list.join("; ")))
-        .help("run `pier lock update` and commit the file"))
+    Err(Failure::new(
+        Exit::Usage,
+        "lock::stale",
+        format!("`pier.lock` does not pin what runs: {}", list.join("; ")),
+    )
+    .help("run `pier lock update` and commit the file"))
 }

@@ -23,12 +23,18 @@ pub enum RootOwned {
 }
 
 /// Gives up root in favour of the owner of `root`, or of who called sudo; returns the environment to go on with.
-pub fn settle(environment: Environment, global: &Global, root: &Utf8Path, rule: RootOwned) -> Result<Environment, Failure> {
+pub fn settle(
+    environment: Environment,
+    global: &Global,
+    root: &Utf8Path,
+    rule: RootOwned,
+) -> Result<Environment, Failure> {
     if !nix::unistd::geteuid().is_root() || global.as_root || environment.get("PIER_AS_ROOT") == Some("1") {
         return Ok(environment);
     }
-    let meta = fs_err::metadata(root)
-        .map_err(|error| Failure::new(Exit::Usage, "host::probe", format!("cannot look at the project: {error}")))?;
+    let meta = fs_err::metadata(root).map_err(|error| {
+        Failure::new(Exit::Usage, "host::probe", format!("cannot look at the project: {error}"))
+    })?;
     let caller = environment.get("SUDO_UID").and_then(|uid| uid.parse().ok()).filter(|uid| *uid != 0);
     let uid = if meta.uid() == 0 { caller } else { Some(meta.uid()) };
     let Some(uid) = uid else {

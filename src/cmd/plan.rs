@@ -11,7 +11,9 @@ use crate::plan::Target;
 use crate::ui;
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pier plan\n  pier plan --json | jq .mounts\n  pier plan --argv -- cargo test")]
+#[command(
+    after_help = "Examples:\n  pier plan\n  pier plan --json | jq .mounts\n  pier plan --argv -- cargo test"
+)]
 pub struct Plan {
     /// The whole plan as JSON.
     #[arg(long, conflicts_with = "argv")]

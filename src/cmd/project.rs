@@ -5,8 +5,8 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::owner::{self, RootOwned};
 use super::Global;
+use super::owner::{self, RootOwned};
 use crate::agent::{self, Install};
 use crate::backend::{install, launcher, probe};
 use crate::config::layers::{self, Loaded};
@@ -90,10 +90,14 @@ pub fn load_layers(
 /// Reads a configuration file; a link is refused, for what it leads to is not what the project committed.
 fn read(path: &Utf8Path) -> io::Result<Option<Vec<u8>>> {
     match path.symlink_metadata() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(None);
+        }
         Err(error) => return Err(error),
         Ok(meta) if meta.is_symlink() => {
-            return Err(io::Error::other("it is a symbolic link, and configuration is read from plain files only"));
+            return Err(io::Error::other(
+                "it is a symbolic link, and configuration is read from plain files only",
+            ));
         }
         Ok(meta) if !meta.is_file() => return Err(io::Error::other("it is not a plain file")),
         Ok(_) => {}
@@ -116,7 +120,12 @@ pub enum Fetch {
 }
 
 /// Makes the plan for a target. With [`Fetch::Install`], the approval is checked before anything is fetched.
-pub fn plan(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>) -> Result<Planned, Failure> {
+pub fn plan(
+    project: &Project,
+    target: &Target,
+    fetch: Fetch,
+    trusted: Option<&str>,
+) -> Result<Planned, Failure> {
     let Project { environment, cwd, root, loaded } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
     install_agents(project, target, fetch, trusted, &mut probed)?;
@@ -136,7 +145,8 @@ fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed
         let refused = std::mem::take(&mut probed.launchers);
         for (name, error) in refused {
             if problem.message.contains(&format!("`{name}`")) {
-                problem.message = format!("{}: {}", problem.message, crate::util::text::escape(&error.to_string()));
+                problem.message =
+                    format!("{}: {}", problem.message, crate::util::text::escape(&error.to_string()));
             }
         }
     }
@@ -152,15 +162,18 @@ fn install_agents(
 ) -> Result<(), Failure> {
     let Project { environment, loaded, root, .. } = project;
     let locked = lock::Lock::read(&root.join("pier.lock"))?;
-    let variables: Vec<(String, String)> =
-        environment.names().filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned()))).collect();
+    let variables: Vec<(String, String)> = environment
+        .names()
+        .filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned())))
+        .collect();
     for declared in &loaded.config.agents {
         let name = &declared.name.value;
         let wanted = matches!(target, Target::Agent { name: chosen, .. } if chosen == name);
         let Ok(adapter) = agent::of(declared) else { continue };
         let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else { continue };
         let version = lock::Version::parse(&version.value)?;
-        let entry = locked.as_ref().and_then(|lock| lock.agent(name)).filter(|entry| entry.version == version);
+        let entry =
+            locked.as_ref().and_then(|lock| lock.agent(name)).filter(|entry| entry.version == version);
         let path = environment.get("PATH").unwrap_or_default();
         let search = launcher::Search { path, home: &probed.facts.home, uid: probed.facts.uid };
         let request = install::Request {
@@ -208,8 +221,12 @@ fn preview(project: &Project, _target: &Target, probed: &probe::Probed) -> Resul
 fn show(progress: install::Progress) {
     match progress {
         install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
-        install::Progress::Resolving { package, version } => ui::say(&format!("looking up {package} {version}")),
-        install::Progress::Fetching { package, version } => ui::say(&format!("installing {package} {version}")),
+        install::Progress::Resolving { package, version } => {
+            ui::say(&format!("looking up {package} {version}"))
+        }
+        install::Progress::Fetching { package, version } => {
+            ui::say(&format!("installing {package} {version}"))
+        }
         install::Progress::Done { directory } => tracing::debug!(%directory, "installed"),
     }
 }

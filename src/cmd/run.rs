@@ -12,8 +12,10 @@ use crate::session::{self, Outcome as Ended};
 use crate::ui;
 
 #[derive(Debug, Default, Args)]
-#[command(after_help = "Examples:\n  pier up                              the default agent, interactive\n  \
-    pier up claude-code -- -p \"fix it\"   one prompt, no terminal needed\n  pier up --locked                     only what `pier.lock` pins")]
+#[command(
+    after_help = "Examples:\n  pier up                              the default agent, interactive\n  \
+    pier up claude-code -- -p \"fix it\"   one prompt, no terminal needed\n  pier up --locked                     only what `pier.lock` pins"
+)]
 pub struct Up {
     /// The agent; the default one, or the only one, otherwise.
     agent: Option<String>,
@@ -32,7 +34,9 @@ pub struct Shell {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pier exec -- cargo test\n  echo hello | pier exec -- wc -c\n  pier exec ls -la")]
+#[command(
+    after_help = "Examples:\n  pier exec -- cargo test\n  echo hello | pier exec -- wc -c\n  pier exec ls -la"
+)]
 pub struct Exec {
     #[command(flatten)]
     start: Start,
@@ -55,12 +59,17 @@ struct Start {
 pub fn up(global: &Global, args: Up) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
     let agents = &project.loaded.config.agents;
-    let default = agents.iter().find(|agent| agent.default).or(if agents.len() == 1 { agents.first() } else { None });
+    let default =
+        agents.iter().find(|agent| agent.default).or(if agents.len() == 1 { agents.first() } else { None });
     let name = match (args.agent, default) {
         (Some(name), _) => name,
         (None, Some(agent)) => agent.name.value.clone(),
         (None, None) => {
-            let what = if agents.is_empty() { "no agent is declared" } else { "several agents are declared and none is the default" };
+            let what = if agents.is_empty() {
+                "no agent is declared"
+            } else {
+                "several agents are declared and none is the default"
+            };
             return Err(Failure::new(Exit::Usage, "agent::none", what)
                 .help("name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`"));
         }

@@ -28,7 +28,11 @@ pub fn plan(plan: &Plan) -> String {
         let what = match &mount.kind {
             MountKind::Bind { source, access, .. } => {
                 let access = if *access == Access::ReadOnly { "ro" } else { "rw" };
-                if *source == mount.at { format!("{access}      {}", mount.at) } else { format!("{access}      {} <- {source}", mount.at) }
+                if *source == mount.at {
+                    format!("{access}      {}", mount.at)
+                } else {
+                    format!("{access}      {} <- {source}", mount.at)
+                }
             }
             MountKind::Tmpfs { size, .. } => {
                 let size = size.map_or(String::new(), |size| format!(" ({})", print_bytes(size)));
@@ -45,7 +49,8 @@ pub fn plan(plan: &Plan) -> String {
     }
     line("environment".into());
     for variable in &plan.environment {
-        let value = variable.value.as_ref().map_or("(taken at the start)".to_owned(), |value| format!("={value}"));
+        let value =
+            variable.value.as_ref().map_or("(taken at the start)".to_owned(), |value| format!("={value}"));
         line(format!("  {}{value}  [{}]", variable.name, variable.origin));
     }
     if !plan.imports.is_empty() {

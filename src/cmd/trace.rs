@@ -6,7 +6,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Starts tracing; a `PIER_LOG` that cannot be read is said and otherwise ignored.
-#[expect(clippy::disallowed_methods, reason = "read before the environment is taken, so that taking it is traced")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "read before the environment is taken, so that taking it is traced"
+)]
 pub fn start(verbose: u8) {
     let wanted = std::env::var("PIER_LOG").ok().filter(|wanted| !wanted.is_empty());
     let level = match verbose {

@@ -12,7 +12,9 @@ use crate::util::text::escape;
 use crate::{policy, ui};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pier trust          approve what is shown\n  pier trust --show   only show, with the digest for `--trust`")]
+#[command(
+    after_help = "Examples:\n  pier trust          approve what is shown\n  pier trust --show   only show, with the digest for `--trust`"
+)]
 pub struct Trust {
     /// Show the grants and their digest; approve nothing.
     #[arg(long)]

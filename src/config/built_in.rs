@@ -26,7 +26,7 @@ pub fn built_in() -> Config {
         mounts: Vec::new(),
         env: Env::default(),
         network: Network {
-            mode: Sourced::built_in(NetworkMode::Allowlist),
+            mode: Sourced::built_in(NetworkMode::None),
             rules: Vec::new(),
             upstream: None,
             bytes: Vec::new(),

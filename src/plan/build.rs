@@ -6,8 +6,9 @@ use super::facts::{Facts, InstallKind, Kind, Launcher};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount, MountKind,
-    Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available, environment, grants, system,
+    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
+    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
+    environment, grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -23,9 +24,28 @@ pub enum Target {
 
 /// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
 const PROTECTED: &[&str] = &[
-    "pier.kdl", "pier.local.kdl", "pier.lock", ".pier", ".envrc", ".mcp.json", ".claude/settings.json",
-    ".claude/settings.local.json", ".codex", ".cursor", ".vscode/settings.json", ".vscode/tasks.json", ".vscode/launch.json", ".idea", ".devcontainer",
-    ".husky", ".pre-commit-config.yaml", ".cargo/config.toml", ".cargo/config", ".npmrc", ".yarnrc", ".yarnrc.yml",
+    "pier.kdl",
+    "pier.local.kdl",
+    "pier.lock",
+    ".pier",
+    ".envrc",
+    ".mcp.json",
+    ".claude/settings.json",
+    ".claude/settings.local.json",
+    ".codex",
+    ".cursor",
+    ".vscode/settings.json",
+    ".vscode/tasks.json",
+    ".vscode/launch.json",
+    ".idea",
+    ".devcontainer",
+    ".husky",
+    ".pre-commit-config.yaml",
+    ".cargo/config.toml",
+    ".cargo/config",
+    ".npmrc",
+    ".yarnrc",
+    ".yarnrc.yml",
     ".gitmodules",
 ];
 
@@ -44,7 +64,12 @@ pub fn problem(code: &'static str, origin: &Origin, label: &str, message: String
 }
 
 /// Returns the plan, or every reason why there is none.
-pub fn build(config: &Config, facts: &Facts, target: &Target, sources: &Sources) -> Result<Plan, Vec<Problem>> {
+pub fn build(
+    config: &Config,
+    facts: &Facts,
+    target: &Target,
+    sources: &Sources,
+) -> Result<Plan, Vec<Problem>> {
     let mut problems = available::problems(config);
     let at = |origin: &Origin| place(origin, sources);
     let user = user(facts);
@@ -67,7 +92,11 @@ pub fn build(config: &Config, facts: &Facts, target: &Target, sources: &Sources)
 
     let root = &facts.project.root;
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
-    let bind = MountKind::Bind { source: root.clone(), access: Access::ReadWrite, expect: Some(facts.project.identity) };
+    let bind = MountKind::Bind {
+        source: root.clone(),
+        access: Access::ReadWrite,
+        expect: Some(facts.project.identity),
+    };
     mounts.push(Mount { at: at_workspace.to_owned(), kind: bind, origin: at(&config.workspace.at.origin) });
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
     protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
@@ -121,7 +150,10 @@ pub fn build(config: &Config, facts: &Facts, target: &Target, sources: &Sources)
         secrets: Vec::new(),
         network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
         ports: Vec::new(),
-        limits: Limits { wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()), ..Limits::default() },
+        limits: Limits {
+            wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()),
+            ..Limits::default()
+        },
         command: Command { argv, cwd, agent },
         user,
         grants,
@@ -162,7 +194,9 @@ fn project(
         problems.push(refuse("it is the root of the file system"));
     } else if facts.home.starts_with(root) {
         problems.push(refuse("it is your home directory or holds it, with keys, logins and history"));
-    } else if let Some(own) = facts.own_directories.iter().find(|own| own.starts_with(root) || root.starts_with(own)) {
+    } else if let Some(own) =
+        facts.own_directories.iter().find(|own| own.starts_with(root) || root.starts_with(own))
+    {
         problems.push(refuse(&format!("pier keeps its own state in `{own}`")));
     }
     let hash = crate::util::fs::sha256(root.as_str().as_bytes())[..16].to_owned();
@@ -175,7 +209,12 @@ fn project(
             }
             Ok(path) => state = path,
             Err(reason) => {
-                problems.push(problem("home::state", origin, "this path", format!("the path `{value}` {reason}")));
+                problems.push(problem(
+                    "home::state",
+                    origin,
+                    "this path",
+                    format!("the path `{value}` {reason}"),
+                ));
             }
         }
     }
@@ -229,7 +268,11 @@ fn command_directories(
     search
 }
 
-fn chosen_agent<'a>(config: &'a Config, target: &Target, problems: &mut Vec<Problem>) -> Option<&'a config::Agent> {
+fn chosen_agent<'a>(
+    config: &'a Config,
+    target: &Target,
+    problems: &mut Vec<Problem>,
+) -> Option<&'a config::Agent> {
     let default = || {
         let marked = config.agents.iter().find(|agent| agent.default);
         marked.or(if config.agents.len() == 1 { config.agents.first() } else { None })
@@ -313,7 +356,8 @@ fn start_agent(
     argv.extend(adapter.command(&request));
     let mut mounts: Vec<Mount> = Vec::new();
     for directory in directories.iter().filter(|_| *kind != InstallKind::System) {
-        let expect = facts.paths.get(directory).and_then(|fact| fact.found.as_ref()).map(|found| found.identity);
+        let expect =
+            facts.paths.get(directory).and_then(|fact| fact.found.as_ref()).map(|found| found.identity);
         let bind = MountKind::Bind { source: directory.clone(), access: Access::ReadOnly, expect };
         mounts.push(Mount { at: directory.clone(), kind: bind, origin: at(&name.origin) });
     }
@@ -326,16 +370,21 @@ fn start_agent(
     let places = Places { host_cwd: &facts.cwd, inside_cwd: cwd };
     let imports = declared.imports.iter().filter_map(|Sourced { value, origin }| {
         let rule = rule(value.sync)?;
-        Some(value.what.iter().flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places)).filter_map(
-            move |copy| {
-                let from = super::expand(&copy.from, &facts.home, &facts.project.root).ok()?;
-                let kind = match copy.shape {
-                    Shape::File => ImportKind::File,
-                    Shape::Tree => ImportKind::Tree,
-                };
-                Some(Import { from, to: copy.to.into(), rule, kind, mode: copy.mode, origin: at(origin) })
-            },
-        ).collect::<Vec<_>>())
+        Some(
+            value
+                .what
+                .iter()
+                .flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places))
+                .filter_map(move |copy| {
+                    let from = super::expand(&copy.from, &facts.home, &facts.project.root).ok()?;
+                    let kind = match copy.shape {
+                        Shape::File => ImportKind::File,
+                        Shape::Tree => ImportKind::Tree,
+                    };
+                    Some(Import { from, to: copy.to.into(), rule, kind, mode: copy.mode, origin: at(origin) })
+                })
+                .collect::<Vec<_>>(),
+        )
     });
     let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone() };
     let seeds = seeds.into_iter().map(|file| Seed { path: file.path.into(), content: file.content });
@@ -382,7 +431,8 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
     let direct = config.workspace.git.value == config::Git::Direct;
     let mode = if direct { GitMode::Direct } else { GitMode::Readonly };
     let access = if direct { Access::ReadWrite } else { Access::ReadOnly };
-    let git = Git { mode, directory: Some(repository.directory.clone()), common: Some(repository.common.clone()) };
+    let git =
+        Git { mode, directory: Some(repository.directory.clone()), common: Some(repository.common.clone()) };
     let root = &facts.project.root;
     if repository.directory == root.join(".git") {
         if !direct {
@@ -435,8 +485,7 @@ fn protect(
             }
             continue;
         }
-        let kind =
-            MountKind::Bind { source: path, access: Access::ReadOnly, expect: Some(found.identity) };
+        let kind = MountKind::Bind { source: path, access: Access::ReadOnly, expect: Some(found.identity) };
         mounts.push(Mount { at: target, kind, origin: place(&origin) });
     }
 }

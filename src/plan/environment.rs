@@ -14,7 +14,8 @@ pub const SYSTEM_PATH: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin"];
 pub const TERMINAL: &[&str] = &["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"];
 
 /// Names that would undo the sandbox's own values.
-pub const RESERVED: &[&str] = &["HOME", "PATH", "PWD", "SHELL", "USER", "LOGNAME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"];
+pub const RESERVED: &[&str] =
+    &["HOME", "PATH", "PWD", "SHELL", "USER", "LOGNAME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"];
 
 /// Returns the variables, each name once, in the order base, agent, files, passed, set.
 pub fn variables(

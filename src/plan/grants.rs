@@ -55,7 +55,10 @@ pub fn grants(
         grant(&config.network.mode.origin, "use the network of the host, with its loopback services".into());
     }
     if config.workspace.git.value == Git::Direct {
-        grant(&config.workspace.git.origin, "write the repository's own `.git`, with hooks and configuration".into());
+        grant(
+            &config.workspace.git.origin,
+            "write the repository's own `.git`, with hooks and configuration".into(),
+        );
     }
     if let Some(state) = &config.home.state {
         grant(&state.origin, format!("keep the sandbox home in `{}`", absolute(&state.value)));
@@ -65,8 +68,13 @@ pub fn grants(
             grant(&version.origin, format!("install {} {}", agent.name.value, version.value));
         }
         for import in &agent.imports {
-            let kinds: Vec<String> = import.value.what.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
-            let from = import.value.from.as_deref().map_or(String::new(), |from| format!(" from `{}`", absolute(from)));
+            let kinds: Vec<String> =
+                import.value.what.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
+            let from = import
+                .value
+                .from
+                .as_deref()
+                .map_or(String::new(), |from| format!(" from `{}`", absolute(from)));
             grant(&import.origin, format!("copy {} of {}{from}", kinds.join(", "), agent.name.value));
         }
     }

@@ -12,13 +12,29 @@ use crate::diag::Problem;
 const LIVE_TREES: &[&str] = &["/proc", "/sys", "/dev", "/run", "/var/run"];
 
 /// Directories that are too much as a whole; what is below them may be fine.
-const TOO_MUCH: &[&str] = &["/", "/home", "/root", "/tmp", "/var", "/var/tmp", "/etc", "/usr", "/usr/local", "/opt", "/mnt", "/media", "/srv"];
+const TOO_MUCH: &[&str] = &[
+    "/",
+    "/home",
+    "/root",
+    "/tmp",
+    "/var",
+    "/var/tmp",
+    "/etc",
+    "/usr",
+    "/usr/local",
+    "/opt",
+    "/mnt",
+    "/media",
+    "/srv",
+];
 
 /// Trees whose change changes the host itself.
-const SYSTEM: &[&str] = &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/nix", "/var/lib", "/root/.ssh"];
+const SYSTEM: &[&str] =
+    &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/nix", "/var/lib", "/root/.ssh"];
 
 /// Where pier's own mounts are inside.
-const TAKEN: &[&str] = &["/proc", "/sys", "/dev", "/.pier", "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"];
+const TAKEN: &[&str] =
+    &["/proc", "/sys", "/dev", "/.pier", "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64"];
 
 /// What a source is for; the rules differ.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,7 +45,13 @@ pub enum Purpose {
 }
 
 /// Returns the mounts of the `mounts` node, parents before children.
-pub fn declared(config: &config::Config, facts: &Facts, home: &Utf8Path, problems: &mut Vec<Problem>, at: &dyn Fn(&Origin) -> String) -> Vec<Mount> {
+pub fn declared(
+    config: &config::Config,
+    facts: &Facts,
+    home: &Utf8Path,
+    problems: &mut Vec<Problem>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Vec<Mount> {
     let mut mounts = Vec::new();
     for Sourced { value, origin } in &config.mounts {
         let made = match value {
@@ -51,8 +73,13 @@ pub fn declared(config: &config::Config, facts: &Facts, home: &Utf8Path, problem
         match target_of(&target, config, facts, home) {
             Ok(target) => mounts.push(Mount { at: target, kind, origin: at(origin) }),
             Err(reason) => problems.push(
-                problem("mount::target", origin, "this target", format!("`{target}` cannot be a mount target: {reason}"))
-                    .help("choose a path such as `/opt/NAME` or one below the sandbox home"),
+                problem(
+                    "mount::target",
+                    origin,
+                    "this target",
+                    format!("`{target}` cannot be a mount target: {reason}"),
+                )
+                .help("choose a path such as `/opt/NAME` or one below the sandbox home"),
             ),
         }
     }
@@ -72,14 +99,22 @@ pub fn source_of<'a>(
     let path = match super::expand(text, &facts.home, &facts.project.root) {
         Ok(path) => path,
         Err(reason) => {
-            problems.push(problem("mount::source", origin, "this path", format!("the path `{text}` {reason}")));
+            problems.push(problem(
+                "mount::source",
+                origin,
+                "this path",
+                format!("the path `{text}` {reason}"),
+            ));
             return None;
         }
     };
     let Some(found) = facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else {
         problems.push(
-            problem("mount::missing", origin, "not on this host", format!("`{path}` does not exist"))
-                .help(format!("create it, or remove the line; pier never creates a mount source (`mkdir -p {path}`)")),
+            problem("mount::missing", origin, "not on this host", format!("`{path}` does not exist")).help(
+                format!(
+                    "create it, or remove the line; pier never creates a mount source (`mkdir -p {path}`)"
+                ),
+            ),
         );
         return None;
     };
@@ -117,22 +152,32 @@ fn check_source(path: &Utf8Path, found: &Found, purpose: Purpose, facts: &Facts)
         return Err("it is too much of the host as a whole; name the directory below that is needed".into());
     }
     if purpose == Purpose::CommandDirectory && real.starts_with(&facts.home) {
-        return Err("a command directory below the home directory can be changed by any program you run".into());
+        return Err(
+            "a command directory below the home directory can be changed by any program you run".into()
+        );
     }
     if purpose == Purpose::Mount(Access::ReadWrite) && SYSTEM.iter().any(|tree| real.starts_with(tree)) {
         return Err("writing there changes the host itself".into());
     }
-    if let Some(own) = facts.own_directories.iter().find(|own| own.starts_with(real) || real.starts_with(own)) {
+    if let Some(own) = facts.own_directories.iter().find(|own| own.starts_with(real) || real.starts_with(own))
+    {
         return Err(format!("pier keeps its own state in `{own}`"));
     }
     if let Some(socket) = facts.sockets.iter().find(|socket| socket.starts_with(real)) {
-        return Err(format!("the live socket `{socket}` is in it, and read-only does not keep anybody from connecting"));
+        return Err(format!(
+            "the live socket `{socket}` is in it, and read-only does not keep anybody from connecting"
+        ));
     }
     let _asked = path;
     Ok(())
 }
 
-fn target_of(target: &Utf8Path, config: &config::Config, facts: &Facts, home: &Utf8Path) -> Result<Utf8PathBuf, &'static str> {
+fn target_of(
+    target: &Utf8Path,
+    config: &config::Config,
+    facts: &Facts,
+    home: &Utf8Path,
+) -> Result<Utf8PathBuf, &'static str> {
     if !target.is_absolute() {
         return Err("it is not absolute");
     }
@@ -151,7 +196,8 @@ fn target_of(target: &Utf8Path, config: &config::Config, facts: &Facts, home: &U
         return Err("the sandbox home is there");
     }
     if let Ok(inside) = clean.strip_prefix(workspace) {
-        let there = facts.paths.get(&facts.project.root.join(inside)).is_some_and(|fact| fact.found.is_some());
+        let there =
+            facts.paths.get(&facts.project.root.join(inside)).is_some_and(|fact| fact.found.is_some());
         if !there {
             return Err("a mount point below the project must exist, for pier creates nothing in a project");
         }

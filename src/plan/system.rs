@@ -10,6 +10,10 @@ pub const BUILT_IN: &str = "built-in";
 pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let mut add = |at: &str, kind| mounts.push(Mount { at: at.into(), kind, origin: BUILT_IN.into() });
+    // Said first: bubblewrap makes missing parents with mode 0700 otherwise.
+    for name in ["/etc", "/etc/ssl", "/var", "/home", "/.pier"] {
+        add(name, MountKind::Directory { mode: 0o755 });
+    }
     let System { links, directories, files, resolv_conf, hosts, localtime } = &facts.system;
     for (path, identity) in directories.iter().chain(files) {
         let kind =

@@ -161,7 +161,10 @@ mod tests {
         fs_err::create_dir(path.join("home")).unwrap();
         crate::util::fs::write_atomic(&path.join("from/deep/file"), b"text", 0o640).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", path.join("from/link")).unwrap();
-        Beneath::open(&path.join("home")).unwrap().copy_tree(&path.join("from"), Utf8Path::new("to")).unwrap();
+        Beneath::open(&path.join("home"))
+            .unwrap()
+            .copy_tree(&path.join("from"), Utf8Path::new("to"))
+            .unwrap();
         assert_eq!(fs_err::read(path.join("home/to/deep/file")).unwrap(), b"text");
         assert!(!path.join("home/to/link").exists());
     }

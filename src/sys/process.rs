@@ -21,7 +21,11 @@ pub struct Program {
 impl Program {
     /// # Errors
     /// A NUL byte in any part.
-    pub fn new(argv: &[OsString], environment: &[(OsString, OsString)], cwd: Option<OsString>) -> io::Result<Self> {
+    pub fn new(
+        argv: &[OsString],
+        environment: &[(OsString, OsString)],
+        cwd: Option<OsString>,
+    ) -> io::Result<Self> {
         let text = |part: OsString| CString::new(part.into_vec()).map_err(io::Error::from);
         let argv = argv.iter().cloned().map(text).collect::<io::Result<Vec<_>>>()?;
         let pair = |(name, value): &(OsString, OsString)| {
@@ -45,7 +49,8 @@ impl Program {
         if first.as_bytes().contains(&b'/') {
             return vec![first.clone()];
         }
-        let directories = self.search_path().split(|byte| *byte == b':').filter(|part| part.starts_with(b"/"));
+        let directories =
+            self.search_path().split(|byte| *byte == b':').filter(|part| part.starts_with(b"/"));
         let join = |directory: &[u8]| CString::new([directory, b"/", first.as_bytes()].concat()).ok();
         directories.filter_map(join).collect()
     }
@@ -66,7 +71,11 @@ pub enum StartError {
 ///
 /// # Errors
 /// [`StartError::Exec`] with the kernel's answer once the child is gone again.
-pub fn start(program: &Program, standard: [BorrowedFd<'_>; 3], terminal: Option<BorrowedFd<'_>>) -> Result<Pid, StartError> {
+pub fn start(
+    program: &Program,
+    standard: [BorrowedFd<'_>; 3],
+    terminal: Option<BorrowedFd<'_>>,
+) -> Result<Pid, StartError> {
     let set_up = |what| move |error: Errno| StartError::SetUp(what, error.into());
     let candidates = program.candidates();
     let argv = pointers(&program.argv);
@@ -118,7 +127,8 @@ fn read_report(pipe: &OwnedFd) -> Option<(u32, i32)> {
         match nix::unistd::read(pipe, &mut bytes) {
             Err(Errno::EINTR) => {}
             Ok(8) => {
-                let [step, errno] = [&bytes[..4], &bytes[4..]].map(|part| part.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
+                let [step, errno] = [&bytes[..4], &bytes[4..]]
+                    .map(|part| part.iter().rev().fold(0, |sum, byte| sum << 8 | u32::from(*byte)));
                 return Some((step, errno.cast_signed()));
             }
             // The write end closed on a successful exec.
@@ -190,7 +200,9 @@ pub fn block_signals(signals: &SigSet) -> io::Result<SigSet> {
 pub fn reap() -> Option<(Pid, Ended)> {
     loop {
         return match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) => Some((pid, Ended::Code(u8::try_from(code).unwrap_or(u8::MAX)))),
+            Ok(WaitStatus::Exited(pid, code)) => {
+                Some((pid, Ended::Code(u8::try_from(code).unwrap_or(u8::MAX))))
+            }
             Ok(WaitStatus::Signaled(pid, signal, _)) => Some((pid, Ended::Signal(signal as i32))),
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => None,
             Ok(_) | Err(Errno::EINTR) => continue,

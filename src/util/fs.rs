@@ -15,7 +15,10 @@ pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("`{path}` is larger than {most} bytes")));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("`{path}` is larger than {most} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -35,9 +38,11 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
 /// Makes a directory and its missing parents, each with mode 0700.
 pub fn create_private(path: &Utf8Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        io::Error::new(error.kind(), format!("cannot make the directory `{path}`: {error}"))
-    })
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot make the directory `{path}`: {error}")))
 }
 
 /// Returns the SHA-256 of `bytes` as 64 lower-case hex digits.

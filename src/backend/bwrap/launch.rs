@@ -26,11 +26,19 @@ const MOST_COMPLAINT: u64 = 8 * 1024;
 #[derive(Debug, Error)]
 pub enum Error {
     #[error("cannot start `{path}`")]
-    Spawn { path: String, #[source] error: io::Error },
+    Spawn {
+        path: String,
+        #[source]
+        error: io::Error,
+    },
     #[error("bubblewrap refused the sandbox: {said}")]
     Refused { said: String },
     #[error("cannot {what}")]
-    SetUp { what: &'static str, #[source] error: io::Error },
+    SetUp {
+        what: &'static str,
+        #[source]
+        error: io::Error,
+    },
     #[error("the sandbox was not ready within {} seconds", READY_WITHIN / 1000)]
     TooSlow,
     #[error("the sandbox speaks version {theirs} of the control protocol, and pier {}", protocol::VERSION)]
@@ -64,7 +72,8 @@ impl Sandbox {
         let mut placed = vec![(arguments, ARGUMENTS), (inside, CONTROL)];
         placed.extend(streams.into_iter().zip(STREAMS));
         for (content, number) in made.files.iter().zip(FIRST_FILE..) {
-            let file = fd::memory_file(c"pier-file", content.as_bytes()).map_err(set_up("write a generated file"))?;
+            let file = fd::memory_file(c"pier-file", content.as_bytes())
+                .map_err(set_up("write a generated file"))?;
             placed.push((file, number));
         }
         let mut command = Command::new(&program.path);
@@ -72,7 +81,8 @@ impl Sandbox {
         // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
         fd::place(&mut command, placed);
-        let child = command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
+        let child =
+            command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
         let mut sandbox = Sandbox { control, child };

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Where distributions put it. `/usr/bin` first: `AppArmor` profiles name that path.
-pub const PLACES: &[&str] = &["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/run/current-system/sw/bin/bwrap", "/bin/bwrap"];
+pub const PLACES: &[&str] =
+    &["/usr/bin/bwrap", "/usr/local/bin/bwrap", "/run/current-system/sw/bin/bwrap", "/bin/bwrap"];
 
 /// The oldest release with every option that a plan needs: `--clearenv`, `--perms` and `--size`.
 pub const OLDEST: Version = Version { major: 0, minor: 5, patch: 0 };
@@ -59,7 +60,11 @@ pub enum Error {
     #[error("`{path}` is bubblewrap {found}, and pier needs {OLDEST} or newer")]
     TooOld { path: Utf8PathBuf, found: Version },
     #[error("cannot ask `{path}` for its version")]
-    Version { path: Utf8PathBuf, #[source] error: io::Error },
+    Version {
+        path: Utf8PathBuf,
+        #[source]
+        error: io::Error,
+    },
 }
 
 /// Finds and verifies the program; `wanted` is the path that the user's own environment names.
@@ -120,7 +125,8 @@ fn verify(path: &Utf8Path) -> Result<Stamp, Error> {
     }
     let real = path.canonicalize_utf8().map_err(|_| refused("there is no such file"))?;
     for ancestor in real.ancestors().skip(1) {
-        let meta = fs_err::symlink_metadata(ancestor).map_err(|_| refused("a directory above it cannot be read"))?;
+        let meta =
+            fs_err::symlink_metadata(ancestor).map_err(|_| refused("a directory above it cannot be read"))?;
         let open = meta.permissions().mode() & 0o022 != 0 && meta.permissions().mode() & 0o1000 == 0;
         if meta.uid() != 0 || open {
             // The Nix store is group-writable for its build users, with the sticky bit.

@@ -28,7 +28,8 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
         .and_then(|named| directory.join(named.trim()).canonicalize_utf8().ok())
         .unwrap_or_else(|| directory.clone());
     let looks_right = common.join("HEAD").is_file() && common.join("objects").is_dir();
-    let foreign = !(looks_right && (worktree_points_back(&directory, &common, &dot) || submodule_points_back(&directory, root)));
+    let foreign = !(looks_right
+        && (worktree_points_back(&directory, &common, &dot) || submodule_points_back(&directory, root)));
     Some(Repository { directory, common, foreign })
 }
 
