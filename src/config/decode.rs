@@ -364,15 +364,15 @@ impl Decoder {
         if default == Some(true) {
             // A default of a lower layer gives way; two in one layer are a conflict.
             for other in &mut config.agents {
-                if other.default && other.name.origin.layer != self.layer {
-                    other.default = false;
+                if other.default.value && other.default.origin.layer != self.layer {
+                    other.default.value = false;
                 }
             }
         }
         let index = config.agents.iter().position(|agent| agent.name.value == name).unwrap_or_else(|| {
             config.agents.push(Agent {
                 name: self.sourced(node, name.to_owned()),
-                default: false,
+                default: Sourced::built_in(false),
                 version: None,
                 model: None,
                 tools: None,
@@ -388,7 +388,9 @@ impl Decoder {
         });
         let agent = &mut config.agents[index];
         agent.name.origin = self.origin(node);
-        agent.default = default.unwrap_or(agent.default);
+        if let Some(default) = default {
+            agent.default = self.sourced(node, default);
+        }
         for child in children(node) {
             match child.name().value() {
                 "version" => self.single(&mut agent.version, child),
@@ -515,11 +517,11 @@ pub fn conflicts(config: &Config) -> Vec<Problem> {
         }
     }
     let mut default: Option<&Agent> = None;
-    for agent in config.agents.iter().filter(|agent| agent.default) {
+    for agent in config.agents.iter().filter(|agent| agent.default.value) {
         if let Some(first) = default {
             let message =
                 format!("`{}` and `{}` are both the default agent", first.name.value, agent.name.value);
-            let (at, other) = (&agent.name.origin, &first.name.origin);
+            let (at, other) = (&agent.default.origin, &first.default.origin);
             problems.extend(conflict(
                 at,
                 "a second default",
@@ -612,7 +614,7 @@ mod tests {
         assert_eq!(agent.model.as_ref().unwrap().value, "b");
         assert_eq!(agent.args.as_ref().unwrap().value, ["-a", "-b"]);
         assert_eq!(agent.tools.as_ref().unwrap().value, ["v"]);
-        assert!(!agent.default && config.agents[1].default);
+        assert!(!agent.default.value && config.agents[1].default.value);
         assert_eq!(config.env.set["A"].value, "z");
         assert_eq!(config.env.set["A"].origin.layer, Layer::Profile);
         assert_eq!(config.env.set["B"].origin.layer, Layer::Project);

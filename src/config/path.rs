@@ -160,7 +160,7 @@ mod tests {
         }
         for (path, says) in [
             ("", "is not the path"),
-            ("a..b", "there is no `a`"),
+            ("a..b", "is not the path"),
             ("limits.", "is not the path"),
             ("limits.memroy", "there is no `memroy`"),
             ("agent[x", "is not the path"),
