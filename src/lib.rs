@@ -4,6 +4,8 @@
 //! what needs approval, `plan` turns both into pure data, `backend` executes a plan, `session` is what then
 //! lives, and `cmd` is the only place that knows them all. ARCHITECTURE.md has the rows.
 
+#![expect(dead_code, reason = "no command uses these modules")]
+
 mod config;
 mod diag;
 mod util;

@@ -57,13 +57,12 @@ pub fn set(source: SourceId, text: &str, path: &str, value: &str) -> Result<Stri
             let list = row.is_some_and(|row| row.rest.is_some() && row.arguments.is_empty());
             let many = row.is_some_and(|row| row.repeat == Repeat::Many);
             match (found.index.map(|index| found.values().nth(index)), found.values().next()) {
-                (Some(Some(entry)), _) => (value_range(entry), value),
                 (Some(None), _) => {
                     return Err(vec![refused(format!("`{}` has no such value", escape(path)))]);
                 }
                 (None, Some(_)) if list => insert_entry(source, text, node, &value),
                 (None, Some(_)) if many => missing(source, text, &document, &target, &value),
-                (None, Some(entry)) => (value_range(entry), value),
+                (Some(Some(entry)), _) | (None, Some(entry)) => (value_range(entry), value),
                 (None, None) => insert_entry(source, text, node, &value),
             }
         }

@@ -8,7 +8,7 @@ use std::fmt;
 use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
 use serde_json::{Value, json};
 
-use super::{Problem, Report, Source, SourceId, Sources, Span, codes};
+use super::{Problem, Report, Source, Sources, Span, codes};
 use crate::util::text::{escape, escape_lines, is_unsafe_char};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -354,7 +354,7 @@ mod tests {
         #[test]
         fn any_place_in_any_text_renders(text: String, start in 0_usize..50, length in 0_usize..50) {
             let mut report = Report::default();
-            let source: SourceId = report.sources.add("x", text.as_str());
+            let source = report.sources.add("x", text.as_str());
             let range = start..start + length;
             report.problems.push(Problem::new("config::syntax", Span { source, range }, "l", "m"));
             let shown = human(&report, PLAIN);
