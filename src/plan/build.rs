@@ -273,11 +273,7 @@ fn chosen_agent<'a>(
     target: &Target,
     problems: &mut Vec<Problem>,
 ) -> Option<&'a config::Agent> {
-    let default = || {
-        let marked = config.agents.iter().find(|agent| agent.default);
-        marked.or(if config.agents.len() == 1 { config.agents.first() } else { None })
-    };
-    let Target::Agent { name, .. } = target else { return default() };
+    let Target::Agent { name, .. } = target else { return config.default_agent() };
     let found = config.agents.iter().find(|agent| agent.name.value == *name);
     if found.is_none() {
         let declared: Vec<&str> = config.agents.iter().map(|agent| agent.name.value.as_str()).collect();

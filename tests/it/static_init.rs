@@ -12,8 +12,24 @@ fn run(words: &[&str]) -> Option<(Option<i32>, String, String)> {
         return None;
     };
     let mut command = Command::new("/usr/bin/bwrap");
-    command.args(["--unshare-all", "--as-pid-1", "--die-with-parent", "--clearenv", "--proc", "/proc", "--dev", "/dev"]);
-    command.args(["--ro-bind", busybox, "/bin/busybox", "--ro-bind", env!("CARGO_BIN_EXE_pier"), "/.pier/init"]);
+    command.args([
+        "--unshare-all",
+        "--as-pid-1",
+        "--die-with-parent",
+        "--clearenv",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+    ]);
+    command.args([
+        "--ro-bind",
+        busybox,
+        "/bin/busybox",
+        "--ro-bind",
+        env!("CARGO_BIN_EXE_pier"),
+        "/.pier/init",
+    ]);
     command.args(["--", "/.pier/init", "__init", "--"]).args(words);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
