@@ -15,7 +15,7 @@ use crate::diag::{Exit, Failure, Report};
 use crate::env::{self, Environment};
 use crate::plan::{Plan, Target};
 use crate::session::trust;
-use crate::util::fs::read_bounded;
+use crate::util::fs::{read_bounded, read_without_links};
 use crate::{lock, plan, policy, ui};
 
 /// The file in a project.
@@ -84,25 +84,25 @@ pub fn load_layers(
         profile: global.profile.clone(),
         overlays,
     };
-    layers::load(&inputs, &read).map_err(|report| Failure { exit: Exit::Usage, report })
+    layers::load(&inputs, &|path| read(path, directory))
+        .map_err(|report| Failure { exit: Exit::Usage, report })
 }
 
-/// Reads a configuration file; a link is refused, for what it leads to is not what the project committed.
-fn read(path: &Utf8Path) -> io::Result<Option<Vec<u8>>> {
-    match path.symlink_metadata() {
+/// Reads a configuration file. In the project no part of the path may be a link: what that leads to is not what
+/// was committed. The user's own directories may be linked together as they like.
+fn read(path: &Utf8Path, project: Option<&Utf8Path>) -> io::Result<Option<Vec<u8>>> {
+    let read = if project.is_some_and(|project| path.starts_with(project)) {
+        read_without_links
+    } else {
+        read_bounded
+    };
+    match read(path, MOST_CONFIG) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
+            Ok(None)
         }
-        Err(error) => return Err(error),
-        Ok(meta) if meta.is_symlink() => {
-            return Err(io::Error::other(
-                "it is a symbolic link, and configuration is read from plain files only",
-            ));
-        }
-        Ok(meta) if !meta.is_file() => return Err(io::Error::other("it is not a plain file")),
-        Ok(_) => {}
+        Err(error) => Err(error),
     }
-    read_bounded(path, MOST_CONFIG).map(Some)
 }
 
 /// A plan, and the values of variables that it only names.
