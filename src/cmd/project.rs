@@ -262,3 +262,38 @@ pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<
     }
     Err(failure.help(format!("read it, then run `pier trust`; without a terminal: `--trust={digest}`")))
 }
+
+/// The most that a stored plan may hold, in bytes.
+const MOST_PLAN: u64 = 16 * 1024 * 1024;
+
+fn plan_place(environment: &Environment, hash: &str) -> Utf8PathBuf {
+    environment.state.join("plans").join(format!("{hash}.json"))
+}
+
+/// Returns the plan that ran last in this project; `None` before the first session.
+pub fn last_plan(project: &Project, hash: &str) -> Result<Option<Plan>, Failure> {
+    let path = plan_place(&project.environment, hash);
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, "plan::last", format!("cannot read the last plan `{path}`: {error}"))
+            .help("remove the file; the next session writes it anew")
+    };
+    match read_bounded(&path, MOST_PLAN) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Keeps the plan that is about to run, for `pier plan --diff`; written only when it is another one.
+pub fn keep_plan(project: &Project, plan: &Plan) -> Result<(), Failure> {
+    let path = plan_place(&project.environment, &plan.project.hash);
+    let failed = |error: io::Error| {
+        Failure::new(Exit::NotSetUp, "session::state", format!("cannot write `{path}`: {error}"))
+            .help("check the space and the permissions of that directory")
+    };
+    let text = serde_json::to_vec(plan).map_err(|error| failed(error.into()))?;
+    if read_bounded(&path, MOST_PLAN).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    crate::util::fs::write_atomic(&path, &text, 0o600).map_err(failed)
+}

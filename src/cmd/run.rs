@@ -97,6 +97,7 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let wanted = project.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
     let cache = project.environment.cache.join("bwrap.json");
     let program = program::find(wanted, Some(&cache))?;
+    project::keep_plan(project, &planned.plan)?;
     Ok(match session::run(&planned.plan, &program, &planned.values)? {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
