@@ -8,6 +8,7 @@ use crate::diag::{Exit, Failure};
 use crate::ui;
 
 mod errors;
+mod init;
 mod lock;
 mod owner;
 mod plan;
@@ -55,6 +56,8 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a starter `pier.kdl`.
+    Init(init::Init),
     /// Start an agent in the sandbox of this project.
     Up(run::Up),
     /// Start a shell in the sandbox.
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
     trace::start(cli.global.verbose);
     let global = &cli.global;
     let outcome = match cli.command.unwrap_or(Command::Up(run::Up::default())) {
+        Command::Init(args) => init::run(global, &args),
         Command::Up(args) => run::up(global, args),
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),

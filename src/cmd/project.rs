@@ -54,6 +54,7 @@ pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
         Root::Git => root,
         Root::Here => probe::project_root(file.as_deref().unwrap_or(&cwd), Root::Here)?,
     };
+    check_ceiling(&loaded, &environment.home, &root)?;
     Ok(Project { environment, cwd, root, loaded })
 }
 
@@ -86,6 +87,18 @@ pub fn load_layers(
     };
     layers::load(&inputs, &|path| read(path, directory))
         .map_err(|report| Failure { exit: Exit::Usage, report })
+}
+
+/// Refuses a configuration that asks for more than the administrator's policy.
+pub fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
+    let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
+    let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
+    let paths = policy::ceiling::Paths { absolute: &absolute, root };
+    let problems = policy::ceiling::check(ceiling, &loaded.config, &paths);
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure { exit: Exit::Usage, report: Report { sources: loaded.sources.clone(), problems } })
 }
 
 /// Reads a configuration file. In the project no part of the path may be a link: what that leads to is not what

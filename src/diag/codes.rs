@@ -21,6 +21,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unknown-profile", "No file has the profile that was asked for."),
     ("config::unknown-property", "The node has no such property."),
     ("config::unreadable", "A configuration file is there and cannot be read."),
+    ("init::exists", "There is a `pier.kdl` already."),
+    ("init::write", "The starter file cannot be written."),
+    ("policy::ceiling", "A file asks for more than the administrator's policy allows."),
 ];
 
 #[cfg(test)]
