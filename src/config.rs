@@ -9,10 +9,14 @@ use std::time::Duration;
 pub mod built_in;
 pub mod check;
 mod codes;
+pub mod conflicts;
 pub mod decode;
+pub mod edit;
+pub mod format;
 pub mod layers;
 pub mod overlay;
 pub mod path;
+pub mod reference;
 pub mod schema;
 pub mod syntax;
 pub mod tokens;
@@ -278,7 +282,8 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
     pub name: Sourced<String>,
-    pub default: bool,
+    /// Whether `pier up` starts it; at most one agent has it once all layers are applied.
+    pub default: Sourced<bool>,
     pub version: Option<Sourced<String>>,
     pub model: Option<Sourced<String>>,
     pub tools: Option<Sourced<Vec<String>>>,

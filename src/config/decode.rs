@@ -2,9 +2,7 @@
 //! roles merge by name.
 //!
 //! Shapes are the table's business: a value that does not fit has its problem already and is passed over here.
-//! What only shows when values meet, such as two mounts at one place, is found in [`conflicts`].
-
-use std::collections::HashMap;
+//! What only shows when values meet, such as two mounts at one place, is found by [`super::conflicts`].
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
@@ -13,10 +11,10 @@ use super::values::parse_listen;
 use super::{
     Access, Agent, AgentImport, Build, ByteBudget, Config, Container, Gate, Git, HomeImport, HostRule,
     ImportKind, Keep, Layer, Limit, Mcp, Merge, Mount, NetworkMode, Origin, Port, Project, Role, Root,
-    Runtime, Secret, Sourced, Sync, Verdict, codes,
+    Runtime, Secret, Sourced, Sync, Verdict,
 };
-use crate::diag::{Problem, SourceId, Span};
-use crate::util::text::{escape, parse_bytes, parse_duration};
+use crate::diag::{SourceId, Span};
+use crate::util::text::{parse_bytes, parse_duration};
 
 /// Applies `document`; `include` and `profile` are read before.
 pub fn apply(config: &mut Config, document: &KdlDocument, source: SourceId, layer: Layer) {
@@ -364,15 +362,15 @@ impl Decoder {
         if default == Some(true) {
             // A default of a lower layer gives way; two in one layer are a conflict.
             for other in &mut config.agents {
-                if other.default && other.name.origin.layer != self.layer {
-                    other.default = false;
+                if other.default.value && other.default.origin.layer != self.layer {
+                    other.default.value = false;
                 }
             }
         }
         let index = config.agents.iter().position(|agent| agent.name.value == name).unwrap_or_else(|| {
             config.agents.push(Agent {
                 name: self.sourced(node, name.to_owned()),
-                default: false,
+                default: Sourced::built_in(false),
                 version: None,
                 model: None,
                 tools: None,
@@ -388,7 +386,9 @@ impl Decoder {
         });
         let agent = &mut config.agents[index];
         agent.name.origin = self.origin(node);
-        agent.default = default.unwrap_or(agent.default);
+        if let Some(default) = default {
+            agent.default = self.sourced(node, default);
+        }
         for child in children(node) {
             match child.name().value() {
                 "version" => self.single(&mut agent.version, child),
@@ -466,121 +466,13 @@ fn number(entry: &KdlEntry) -> Option<f64> {
     entry.value().as_float().or_else(|| entry.value().as_integer().map(|whole| whole as f64))
 }
 
-/// Returns what cannot hold together once all layers are applied.
-pub fn conflicts(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let targets = config.mounts.iter().filter_map(|mount| {
-        let at = match &mount.value {
-            Mount::Bind { at, .. } => at.as_deref()?,
-            Mount::Tmpfs { at, .. } => at,
-        };
-        Some((normal(at), &mount.origin))
-    });
-    let workspace = std::iter::once((normal(&config.workspace.at.value), &config.workspace.at.origin));
-    twice(
-        &mut problems,
-        workspace.chain(targets),
-        |at| format!("two mounts at `{at}`"),
-        "give one another place",
-    );
-    let listens = config.ports.iter().map(|port| (port.value.listen.clone(), &port.origin));
-    twice(&mut problems, listens, |listen| format!("two ports at `{listen}`"), "give one another port");
-    let secrets = config.env.secrets.iter().map(|secret| (secret.value.name.clone(), &secret.origin));
-    let set = config.env.set.iter().map(|(name, value)| (name.clone(), &value.origin));
-    let pass = config.env.pass.iter().map(|name| (name.value.clone(), &name.origin));
-    let mut named: HashMap<String, &Origin> = secrets.collect();
-    for (name, origin) in set.chain(pass) {
-        if let Some(secret) = named.remove(&name) {
-            let shown = escape(&name);
-            let message = format!("`{shown}` is a secret and must not enter the sandbox as a variable too");
-            problems.extend(conflict(
-                origin,
-                "given to the sandbox here",
-                secret,
-                "a secret here",
-                message,
-                "keep one",
-            ));
-        }
-    }
-    for rule in &config.network.rules {
-        let private = rule.value.hosts.iter().any(|host| host.contains('/')) && !rule.value.private;
-        if private
-            && rule.value.verdict == Verdict::Allow
-            && let Some(span) = &rule.origin.span
-        {
-            let message = "a range of addresses is allowed only as private addresses";
-            let problem = Problem::new(codes::BAD_VALUE, span.clone(), "a range", message);
-            problems.push(problem.help("add `private=#true`"));
-        }
-    }
-    let mut default: Option<&Agent> = None;
-    for agent in config.agents.iter().filter(|agent| agent.default) {
-        if let Some(first) = default {
-            let message =
-                format!("`{}` and `{}` are both the default agent", first.name.value, agent.name.value);
-            let (at, other) = (&agent.name.origin, &first.name.origin);
-            problems.extend(conflict(
-                at,
-                "a second default",
-                other,
-                "the first one",
-                message,
-                "keep one `default=#true`",
-            ));
-        } else {
-            default = Some(agent);
-        }
-    }
-    problems
-}
-
-fn normal(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    format!("/{}", parts.join("/"))
-}
-
-fn twice<'a>(
-    problems: &mut Vec<Problem>,
-    items: impl Iterator<Item = (String, &'a Origin)>,
-    message: impl Fn(&str) -> String,
-    help: &str,
-) {
-    let mut seen: HashMap<String, &Origin> = HashMap::new();
-    for (key, origin) in items {
-        if let Some(first) = seen.get(&key) {
-            let message = message(&escape(&key));
-            problems.extend(conflict(origin, "the second one", first, "the first one", message, help));
-        } else {
-            seen.insert(key, origin);
-        }
-    }
-}
-
-fn conflict(
-    at: &Origin,
-    label: &str,
-    other: &Origin,
-    other_label: &str,
-    message: String,
-    help: &str,
-) -> Option<Problem> {
-    // Built-in values have no place; the other one does.
-    let (at, other) = if at.span.is_some() { (at, other) } else { (other, at) };
-    let problem = Problem::new(codes::DUPLICATE, at.span.clone()?, label, message).help(help);
-    Some(match &other.span {
-        Some(span) => problem.also(span.clone(), other_label),
-        None => problem,
-    })
-}
-
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::config::built_in::built_in;
     use crate::config::syntax;
 
-    fn decoded(layers: &[(&str, Layer)]) -> Config {
+    pub fn decoded(layers: &[(&str, Layer)]) -> Config {
         let mut config = built_in();
         for (index, (text, layer)) in layers.iter().enumerate() {
             let source = SourceId(index);
@@ -612,28 +504,12 @@ mod tests {
         assert_eq!(agent.model.as_ref().unwrap().value, "b");
         assert_eq!(agent.args.as_ref().unwrap().value, ["-a", "-b"]);
         assert_eq!(agent.tools.as_ref().unwrap().value, ["v"]);
-        assert!(!agent.default && config.agents[1].default);
+        assert!(!agent.default.value && config.agents[1].default.value);
         assert_eq!(config.env.set["A"].value, "z");
         assert_eq!(config.env.set["A"].origin.layer, Layer::Profile);
         assert_eq!(config.env.set["B"].origin.layer, Layer::Project);
         assert_eq!(config.env.pass.len(), 2);
         assert_eq!(config.limits.memory.unwrap().value.at_most, 1 << 30);
-    }
-
-    #[test]
-    fn what_cannot_hold_together_is_a_conflict() {
-        for (text, says) in [
-            ("mounts { ro a at=\"/x\"; rw b at=\"/x/\" }", "two mounts at `/x`"),
-            ("mounts { tmpfs \"/workspace\" }", "two mounts at `/workspace`"),
-            ("port 80 to=1\nport \"127.0.0.1:80\"", "two ports at `127.0.0.1:80`"),
-            ("agent a default=#true\nagent b default=#true", "both the default"),
-            ("env { pass K; secret K host=\"x.org\" from=\"env:K\" }", "`K` is a secret"),
-            ("network allowlist { allow \"10.0.0.0/8\" }", "private addresses"),
-        ] {
-            let found = conflicts(&decoded(&[(text, Layer::Project)]));
-            assert_eq!(found.len(), 1, "{text}: {found:?}");
-            assert!(found[0].message.contains(says), "{text}: {found:?}");
-        }
     }
 
     #[test]

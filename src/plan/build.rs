@@ -274,7 +274,7 @@ fn chosen_agent<'a>(
     problems: &mut Vec<Problem>,
 ) -> Option<&'a config::Agent> {
     let default = || {
-        let marked = config.agents.iter().find(|agent| agent.default);
+        let marked = config.agents.iter().find(|agent| agent.default.value);
         marked.or(if config.agents.len() == 1 { config.agents.first() } else { None })
     };
     let Target::Agent { name, .. } = target else { return default() };
