@@ -293,7 +293,7 @@ mod tests {
             let count = agents.len();
             let config = valid(&render(&Seen { languages, agents, variables }));
             assert_eq!(config.agents.len(), count);
-            assert!(config.agents[0].default);
+            assert!(config.agents[0].default.value);
             assert!(config.env.pass.iter().all(|name| !name.value.starts_with("AWS_")));
         }
     }

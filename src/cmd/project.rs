@@ -64,6 +64,14 @@ pub fn find_file(cwd: &Utf8Path, root: &Utf8Path) -> Option<Utf8PathBuf> {
     inside.map(Utf8Path::to_owned).find(|path| path.join(FILE).symlink_metadata().is_ok())
 }
 
+/// Returns the nearest `pier.kdl` for a command that makes no sense without one.
+pub fn require_file(cwd: &Utf8Path, root: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    find_file(cwd, root).map(|directory| directory.join(FILE)).ok_or_else(|| {
+        let message = format!("there is no `{FILE}` from `{cwd}` up to `{root}`");
+        Failure::new(Exit::Usage, "config::none", message).help("`pier init` writes one")
+    })
+}
+
 /// Loads every layer; `directory` is where the project's file is.
 pub fn load_layers(
     environment: &Environment,
@@ -103,7 +111,7 @@ pub fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Resul
 
 /// Reads a configuration file. In the project no part of the path may be a link: what that leads to is not what
 /// was committed. The user's own directories may be linked together as they like.
-fn read(path: &Utf8Path, project: Option<&Utf8Path>) -> io::Result<Option<Vec<u8>>> {
+pub fn read(path: &Utf8Path, project: Option<&Utf8Path>) -> io::Result<Option<Vec<u8>>> {
     let read = if project.is_some_and(|project| path.starts_with(project)) {
         read_without_links
     } else {
@@ -231,7 +239,8 @@ fn preview(project: &Project, _target: &Target, probed: &probe::Probed) -> Resul
     })
 }
 
-fn show(progress: install::Progress) {
+/// Says what takes time while an agent is installed.
+pub fn show(progress: install::Progress) {
     match progress {
         install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
         install::Progress::Resolving { package, version } => {
