@@ -38,9 +38,9 @@ pub fn open_without_links(path: &Utf8Path) -> io::Result<std::fs::File> {
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
     match openat2(AT_FDCWD, path.as_std_path(), how) {
         Ok(fd) => Ok(fd.into()),
-        Err(Errno::ELOOP) => Err(io::Error::other(format!(
-            "`{path}` is or leads through a symbolic link, which can be pointed elsewhere"
-        ))),
+        Err(Errno::ELOOP) => {
+            Err(io::Error::other("it is or leads through a symbolic link, which can be pointed elsewhere"))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -131,8 +131,8 @@ exit 2
 -- stderr
 config::unreadable
 
-  x cannot read `[ROOT]/project/pier.kdl`: `[ROOT]/project/pier.kdl`
-  | is or leads through a symbolic link, which can be pointed elsewhere
+  x cannot read `[ROOT]/project/pier.kdl`: it is or leads through a symbolic link,
+  | which can be pointed elsewhere
 
 "#]],
     );
