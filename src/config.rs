@@ -9,6 +9,7 @@ use std::time::Duration;
 pub mod built_in;
 pub mod check;
 mod codes;
+pub mod conflicts;
 pub mod decode;
 pub mod layers;
 pub mod overlay;

@@ -2,9 +2,7 @@
 //! roles merge by name.
 //!
 //! Shapes are the table's business: a value that does not fit has its problem already and is passed over here.
-//! What only shows when values meet, such as two mounts at one place, is found in [`conflicts`].
-
-use std::collections::HashMap;
+//! What only shows when values meet, such as two mounts at one place, is found in [`super::conflicts`].
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
@@ -13,10 +11,10 @@ use super::values::parse_listen;
 use super::{
     Access, Agent, AgentImport, Build, ByteBudget, Config, Container, Gate, Git, HomeImport, HostRule,
     ImportKind, Keep, Layer, Limit, Mcp, Merge, Mount, NetworkMode, Origin, Port, Project, Role, Root,
-    Runtime, Secret, Sourced, Sync, Verdict, codes,
+    Runtime, Secret, Sourced, Sync, Verdict,
 };
-use crate::diag::{Problem, SourceId, Span};
-use crate::util::text::{escape, parse_bytes, parse_duration};
+use crate::diag::{SourceId, Span};
+use crate::util::text::{parse_bytes, parse_duration};
 
 /// Applies `document`; `include` and `profile` are read before.
 pub fn apply(config: &mut Config, document: &KdlDocument, source: SourceId, layer: Layer) {
@@ -466,114 +464,6 @@ fn number(entry: &KdlEntry) -> Option<f64> {
     entry.value().as_float().or_else(|| entry.value().as_integer().map(|whole| whole as f64))
 }
 
-/// Returns what cannot hold together once all layers are applied.
-pub fn conflicts(config: &Config) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let targets = config.mounts.iter().filter_map(|mount| {
-        let at = match &mount.value {
-            Mount::Bind { at, .. } => at.as_deref()?,
-            Mount::Tmpfs { at, .. } => at,
-        };
-        Some((normal(at), &mount.origin))
-    });
-    let workspace = std::iter::once((normal(&config.workspace.at.value), &config.workspace.at.origin));
-    twice(
-        &mut problems,
-        workspace.chain(targets),
-        |at| format!("two mounts at `{at}`"),
-        "give one another place",
-    );
-    let listens = config.ports.iter().map(|port| (port.value.listen.clone(), &port.origin));
-    twice(&mut problems, listens, |listen| format!("two ports at `{listen}`"), "give one another port");
-    let secrets = config.env.secrets.iter().map(|secret| (secret.value.name.clone(), &secret.origin));
-    let set = config.env.set.iter().map(|(name, value)| (name.clone(), &value.origin));
-    let pass = config.env.pass.iter().map(|name| (name.value.clone(), &name.origin));
-    let mut named: HashMap<String, &Origin> = secrets.collect();
-    for (name, origin) in set.chain(pass) {
-        if let Some(secret) = named.remove(&name) {
-            let shown = escape(&name);
-            let message = format!("`{shown}` is a secret and must not enter the sandbox as a variable too");
-            problems.extend(conflict(
-                origin,
-                "given to the sandbox here",
-                secret,
-                "a secret here",
-                message,
-                "keep one",
-            ));
-        }
-    }
-    for rule in &config.network.rules {
-        let private = rule.value.hosts.iter().any(|host| host.contains('/')) && !rule.value.private;
-        if private
-            && rule.value.verdict == Verdict::Allow
-            && let Some(span) = &rule.origin.span
-        {
-            let message = "a range of addresses is allowed only as private addresses";
-            let problem = Problem::new(codes::BAD_VALUE, span.clone(), "a range", message);
-            problems.push(problem.help("add `private=#true`"));
-        }
-    }
-    let mut default: Option<&Agent> = None;
-    for agent in config.agents.iter().filter(|agent| agent.default) {
-        if let Some(first) = default {
-            let message =
-                format!("`{}` and `{}` are both the default agent", first.name.value, agent.name.value);
-            let (at, other) = (&agent.name.origin, &first.name.origin);
-            problems.extend(conflict(
-                at,
-                "a second default",
-                other,
-                "the first one",
-                message,
-                "keep one `default=#true`",
-            ));
-        } else {
-            default = Some(agent);
-        }
-    }
-    problems
-}
-
-fn normal(path: &str) -> String {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    format!("/{}", parts.join("/"))
-}
-
-fn twice<'a>(
-    problems: &mut Vec<Problem>,
-    items: impl Iterator<Item = (String, &'a Origin)>,
-    message: impl Fn(&str) -> String,
-    help: &str,
-) {
-    let mut seen: HashMap<String, &Origin> = HashMap::new();
-    for (key, origin) in items {
-        if let Some(first) = seen.get(&key) {
-            let message = message(&escape(&key));
-            problems.extend(conflict(origin, "the second one", first, "the first one", message, help));
-        } else {
-            seen.insert(key, origin);
-        }
-    }
-}
-
-fn conflict(
-    at: &Origin,
-    label: &str,
-    other: &Origin,
-    other_label: &str,
-    message: String,
-    help: &str,
-) -> Option<Problem> {
-    // Built-in values have no place; the other one does.
-    let (at, other) = if at.span.is_some() { (at, other) } else { (other, at) };
-    let problem = Problem::new(codes::DUPLICATE, at.span.clone()?, label, message).help(help);
-    Some(match &other.span {
-        Some(span) => problem.also(span.clone(), other_label),
-        None => problem,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -630,7 +520,7 @@ mod tests {
             ("env { pass K; secret K host=\"x.org\" from=\"env:K\" }", "`K` is a secret"),
             ("network allowlist { allow \"10.0.0.0/8\" }", "private addresses"),
         ] {
-            let found = conflicts(&decoded(&[(text, Layer::Project)]));
+            let found = crate::config::conflicts::check(&decoded(&[(text, Layer::Project)]));
             assert_eq!(found.len(), 1, "{text}: {found:?}");
             assert!(found[0].message.contains(says), "{text}: {found:?}");
         }

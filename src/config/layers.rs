@@ -13,7 +13,7 @@ use super::built_in::built_in;
 use super::check::{arguments, check, name_range, value_range};
 use super::overlay::Overlay;
 use super::schema::{Node, ROOT, Since};
-use super::{Config, Layer, codes, decode, nearest, syntax};
+use super::{Config, Layer, codes, conflicts, decode, nearest, syntax};
 use crate::diag::{Problem, Report, SourceId, Sources, Span};
 use crate::util::text::escape;
 
@@ -129,10 +129,13 @@ impl Loader<'_> {
                 return;
             }
             Err(error) => {
+                // The reader stops early at a file far beyond the language's own cap.
+                let too_large = error.kind() == std::io::ErrorKind::FileTooLarge;
+                let code = if too_large { codes::TOO_LARGE } else { codes::UNREADABLE };
                 let message = format!("cannot read `{}`: {error}", escape(path.as_str()));
                 self.problems.push(match asked {
-                    Some(span) => Problem::new(codes::UNREADABLE, span, "included here", message),
-                    None => Problem::nowhere(codes::UNREADABLE, message),
+                    Some(span) => Problem::new(code, span, "included here", message),
+                    None => Problem::nowhere(code, message),
                 });
                 return;
             }
@@ -254,7 +257,7 @@ impl Loader<'_> {
             decode::apply(&mut config, &document.nodes, document.source, document.layer);
             later(&document.nodes, ROOT, document.source, "", &mut unavailable);
         }
-        self.problems.extend(decode::conflicts(&config));
+        self.problems.extend(conflicts::check(&config));
         if self.problems.is_empty() {
             return Ok(Loaded { config, ceiling, sources: self.sources, inputs: self.inputs, unavailable });
         }

@@ -11,7 +11,6 @@ use kdl::KdlDocument;
 use super::codes;
 use super::tokens::{self, Kind, Token};
 use crate::diag::{Problem, SourceId, Span};
-use crate::util::text::escape;
 
 /// Bytes of one file.
 pub const MAX_BYTES: usize = 256 * 1024;

@@ -1,0 +1,115 @@
+//! Finds what only shows when values of all layers meet: two mounts at one place, a secret that is also passed.
+
+use std::collections::HashMap;
+
+use super::{Agent, Config, Mount, Origin, Verdict, codes};
+use crate::diag::Problem;
+use crate::util::text::escape;
+
+/// Returns what cannot hold together once all layers are applied.
+pub fn check(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let targets = config.mounts.iter().filter_map(|mount| {
+        let at = match &mount.value {
+            Mount::Bind { at, .. } => at.as_deref()?,
+            Mount::Tmpfs { at, .. } => at,
+        };
+        Some((normal(at), &mount.origin))
+    });
+    let workspace = std::iter::once((normal(&config.workspace.at.value), &config.workspace.at.origin));
+    twice(
+        &mut problems,
+        workspace.chain(targets),
+        |at| format!("two mounts at `{at}`"),
+        "give one another place",
+    );
+    let listens = config.ports.iter().map(|port| (port.value.listen.clone(), &port.origin));
+    twice(&mut problems, listens, |listen| format!("two ports at `{listen}`"), "give one another port");
+    let secrets = config.env.secrets.iter().map(|secret| (secret.value.name.clone(), &secret.origin));
+    let set = config.env.set.iter().map(|(name, value)| (name.clone(), &value.origin));
+    let pass = config.env.pass.iter().map(|name| (name.value.clone(), &name.origin));
+    let mut named: HashMap<String, &Origin> = secrets.collect();
+    for (name, origin) in set.chain(pass) {
+        if let Some(secret) = named.remove(&name) {
+            let shown = escape(&name);
+            let message = format!("`{shown}` is a secret and must not enter the sandbox as a variable too");
+            problems.extend(conflict(
+                origin,
+                "given to the sandbox here",
+                secret,
+                "a secret here",
+                message,
+                "keep one",
+            ));
+        }
+    }
+    for rule in &config.network.rules {
+        let private = rule.value.hosts.iter().any(|host| host.contains('/')) && !rule.value.private;
+        if private
+            && rule.value.verdict == Verdict::Allow
+            && let Some(span) = &rule.origin.span
+        {
+            let message = "a range of addresses is allowed only as private addresses";
+            let problem = Problem::new(codes::BAD_VALUE, span.clone(), "a range", message);
+            problems.push(problem.help("add `private=#true`"));
+        }
+    }
+    let mut default: Option<&Agent> = None;
+    for agent in config.agents.iter().filter(|agent| agent.default) {
+        if let Some(first) = default {
+            let message =
+                format!("`{}` and `{}` are both the default agent", first.name.value, agent.name.value);
+            let (at, other) = (&agent.name.origin, &first.name.origin);
+            problems.extend(conflict(
+                at,
+                "a second default",
+                other,
+                "the first one",
+                message,
+                "keep one `default=#true`",
+            ));
+        } else {
+            default = Some(agent);
+        }
+    }
+    problems
+}
+
+fn normal(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    format!("/{}", parts.join("/"))
+}
+
+fn twice<'a>(
+    problems: &mut Vec<Problem>,
+    items: impl Iterator<Item = (String, &'a Origin)>,
+    message: impl Fn(&str) -> String,
+    help: &str,
+) {
+    let mut seen: HashMap<String, &Origin> = HashMap::new();
+    for (key, origin) in items {
+        if let Some(first) = seen.get(&key) {
+            let message = message(&escape(&key));
+            problems.extend(conflict(origin, "the second one", first, "the first one", message, help));
+        } else {
+            seen.insert(key, origin);
+        }
+    }
+}
+
+fn conflict(
+    at: &Origin,
+    label: &str,
+    other: &Origin,
+    other_label: &str,
+    message: String,
+    help: &str,
+) -> Option<Problem> {
+    // Built-in values have no place; the other one does.
+    let (at, other) = if at.span.is_some() { (at, other) } else { (other, at) };
+    let problem = Problem::new(codes::DUPLICATE, at.span.clone()?, label, message).help(help);
+    Some(match &other.span {
+        Some(span) => problem.also(span.clone(), other_label),
+        None => problem,
+    })
+}
