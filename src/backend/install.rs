@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
-use sha2::Digest as _;
 
 use super::launcher;
 use crate::agent::{Npm, Scripts};
 use crate::lock::{self, Integrity, Version};
 use crate::plan::facts::{InstallKind, Launcher};
+use crate::util::fs::sha256;
 
 mod npm;
 
@@ -252,9 +252,8 @@ fn shelf(request: &Request<'_>) -> Utf8PathBuf {
 
 /// Returns `<version>-<digest8>`: two archives of one version (a private registry, say) do not meet.
 fn entry_name(manifest: &Manifest) -> String {
-    let digest = sha2::Sha256::digest(format!("{}\n{}", manifest.package, manifest.integrity));
-    let [one, two, three, four, ..] = digest[..] else { unreachable!("SHA-256 has 32 bytes") };
-    format!("{}-{one:02x}{two:02x}{three:02x}{four:02x}", manifest.version)
+    let digest = sha256(format!("{}\n{}", manifest.package, manifest.integrity).as_bytes());
+    format!("{}-{}", manifest.version, &digest[..8])
 }
 
 fn read_manifest(directory: &Utf8Path) -> Option<Manifest> {

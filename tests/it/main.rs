@@ -12,3 +12,21 @@ mod model_server;
 mod model_server_tests;
 #[expect(clippy::unwrap_used, clippy::disallowed_methods, reason = "a failed unwrap is a failed test")]
 mod static_init;
+
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod sandbox;
+
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod agents;
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod bad;
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod examples;
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod exec;
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod plan_is_what_runs;
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tidy;
+#[expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+mod tty;

@@ -21,7 +21,8 @@ pub struct Npm<'a> {
     request: &'a Request<'a>,
     directory: &'a Utf8Path,
     /// What runs it, and itself: `node` and `npm-cli.js`, or a program of its own.
-    argv: Vec<Utf8PathBuf>,
+    program: Utf8PathBuf,
+    first: Option<Utf8PathBuf>,
     node: Utf8PathBuf,
     environment: Vec<(String, String)>,
 }
@@ -56,8 +57,11 @@ impl<'a> Npm<'a> {
             ]
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
-        let argv = npm.interpreter.into_iter().chain([npm.program]).collect();
-        Ok(Npm { request, directory, argv, node, environment })
+        let (program, first) = match npm.interpreter {
+            Some(interpreter) => (interpreter, Some(npm.program)),
+            None => (npm.program, None),
+        };
+        Ok(Npm { request, directory, program, first, node, environment })
     }
 
     /// Writes npm's own lock, and returns what it says of the package.
@@ -130,7 +134,6 @@ impl<'a> Npm<'a> {
     }
 
     fn run(&self, words: &[&str]) -> Result<(), Error> {
-        let (program, first) = self.argv.split_first().expect("made of at least the program");
         let log = self.directory.join(LOG);
         let io = |source| Error::Io { path: log.clone(), source };
         let mut file = fs_err::OpenOptions::new()
@@ -141,8 +144,8 @@ impl<'a> Npm<'a> {
             .open(&log)
             .map_err(io)?
             .into_file();
-        let status = command(program, &self.environment)
-            .args(first)
+        let status = command(&self.program, &self.environment)
+            .args(&self.first)
             .args([
                 "--prefix",
                 self.directory.as_str(),
@@ -156,7 +159,7 @@ impl<'a> Npm<'a> {
             .stdout(Stdio::null())
             .stderr(file.try_clone().map_err(io)?)
             .status()
-            .map_err(|source| Error::Io { path: program.clone(), source })?;
+            .map_err(|source| Error::Io { path: self.program.clone(), source })?;
         let length = file.metadata().map_err(io)?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(MAX_WORDS))).map_err(io)?;
         let mut words = Vec::new();

@@ -1,0 +1,143 @@
+//! The real command line agents, installed by pier and driven by the scripted model server.
+//!
+//! They are installed once per machine, into `PIER_TEST_CACHE` or a directory in `/var/tmp`. Where the registry
+//! cannot be reached a test prints why it did not run; with `CI=true` that is a failure.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model_server::{ModelServer, Script};
+use crate::sandbox::{Call, Project};
+
+/// Long enough for an installation of some hundred megabytes.
+const INSTALLED: Duration = Duration::from_secs(600);
+
+/// What no agent may see, in files and variables of the host.
+const SECRET: &str = "top-secret-of-the-host";
+
+const PROMPT: &str = "Write hello.txt";
+
+#[expect(clippy::disallowed_methods, reason = "the machine says where its registry is")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn cache(project: &Project) -> PathBuf {
+    let fallback = || format!("/var/tmp/pier-test-cache-{}", project.owner()).into();
+    let cache = variable("PIER_TEST_CACHE").map_or_else(fallback, PathBuf::from);
+    fs_err::create_dir_all(&cache).unwrap();
+    std::os::unix::fs::chown(&cache, Some(project.owner()), None).unwrap();
+    cache
+}
+
+/// A host full of secrets, and a model that looks for them after it has done its work.
+fn project(config: &str) -> (Project, ModelServer) {
+    let project = Project::new(config);
+    project.write_beside("home/.ssh/id_ed25519", SECRET);
+    project.write_beside("home/.aws/credentials", SECRET);
+    project.write_beside("other/notes", SECRET);
+    let home = project.home();
+    let base = project.base().display();
+    let look = format!(
+        "(env; ls -A ~ /home {base}; cat ~/.ssh/id_ed25519 ~/.aws/credentials {}/.ssh/id_ed25519 {base}/other/notes \
+        /proc/[0-9]*/environ) > seen.txt 2>&1",
+        home.display()
+    );
+    let turns = ["printf 'Hello, world!\\n' > hello.txt", look.as_str(), "id -u > uid.txt"];
+    let turns = turns.map(|command| vec![command.to_owned()]).to_vec();
+    (project, ModelServer::start(Script::Commands(turns)))
+}
+
+/// Adds where the registry is, as the machine has it.
+fn with_registry(project: &Project, mut call: Call) -> Call {
+    let names = [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "NPM_CONFIG_REGISTRY",
+        "npm_config_registry",
+        "NPM_CONFIG_CAFILE",
+        "npm_config_cafile",
+        "NODE_EXTRA_CA_CERTS",
+        "SSL_CERT_FILE",
+    ];
+    for (name, value) in names.iter().filter_map(|name| Some((name, variable(name)?))) {
+        call = call.env(name, value);
+    }
+    call.env("XDG_CACHE_HOME", cache(project)).env("GITHUB_TOKEN", SECRET).deadline(INSTALLED)
+}
+
+/// Installs the agent by asking it for its version; false where the machine cannot.
+fn is_installed(project: &Project, agent: &str, version: &str) -> bool {
+    project.trust();
+    let call = project.call(["up", agent, "--", "--version"]);
+    let output = with_registry(project, call).run();
+    let missing = ["cannot reach the registry", "is not on `PATH`", "needs Node"];
+    let reason = output.flat();
+    if output.code() != Some(0) && missing.iter().any(|text| reason.contains(text)) {
+        assert_ne!(variable("CI").as_deref(), Some("true"), "{reason}");
+        println!("skipped: {reason}");
+        return false;
+    }
+    let output = output.expect(0);
+    // Pi answers on standard error.
+    assert!(output.text().contains(version) || output.said().contains(version), "{}", output.text());
+    true
+}
+
+/// The work is done as the owner, and nothing of the host was there to see.
+fn check(project: &Project, server: &ModelServer) {
+    assert_eq!(project.read("hello.txt"), "Hello, world!\n");
+    let owner = fs_err::metadata(project.root().join("hello.txt")).unwrap().uid();
+    assert_eq!(owner, project.owner());
+    assert_eq!(project.read("uid.txt"), format!("{owner}\n"));
+    let seen = project.read("seen.txt");
+    assert!(seen.contains("PIER_SANDBOX=1"), "{seen}");
+    assert!(!seen.contains(SECRET), "{seen}");
+    assert!(!seen.contains("GITHUB_TOKEN"), "{seen}");
+    assert!(seen.matches("No such file or directory").count() >= 4, "{seen}");
+    assert!(!server.requests().is_empty());
+}
+
+#[test]
+fn claude_code_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nenv { pass \"ANTHROPIC_BASE_URL\" \"ANTHROPIC_API_KEY\"; }\n\
+        agent claude-code default=#true { version \"2.1.197\"; }\n",
+    );
+    if !is_installed(&project, "claude-code", "2.1.197") {
+        return;
+    }
+    let args = ["up", "claude-code", "--", "--permission-mode", "bypassPermissions", "-p", PROMPT];
+    let call = with_registry(&project, project.call(args));
+    let call = call.env("ANTHROPIC_BASE_URL", server.url()).env("ANTHROPIC_API_KEY", "sk-test");
+    call.run().expect(0);
+    check(&project, &server);
+    // Its own home is the one of the sandbox.
+    assert!(!project.home().join(".claude").exists() && !project.home().join(".claude.json").exists());
+}
+
+#[test]
+fn pi_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nagent pi default=#true {\n    version \"0.74.2\"\n    import \"auth\" \"settings\"\n}\n",
+    );
+    let models = serde_json::json!({ "providers": { "x": {
+        "baseUrl": format!("{}/v1", server.url()),
+        "api": "openai-completions",
+        "apiKey": "sk-test",
+        "models": [{ "id": "m" }],
+    }}});
+    project.write_beside("home/.pi/agent/models.json", models.to_string());
+    if !is_installed(&project, "pi", "0.74.2") {
+        return;
+    }
+    let args = ["up", "pi", "--", "--provider", "x", "--model", "m", "-p", PROMPT];
+    with_registry(&project, project.call(args)).run().expect(0);
+    check(&project, &server);
+    assert_eq!(fs_err::read_dir(project.home().join(".pi/agent")).unwrap().count(), 1);
+}

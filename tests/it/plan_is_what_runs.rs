@@ -1,0 +1,208 @@
+//! What `pier plan --json` prints is what runs: the arguments that bubblewrap gets, and the mount table inside.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::sandbox::{Project, is_root};
+
+/// A recording bubblewrap where only root can have put it; removed at the end.
+struct Recorder {
+    directory: tempfile::TempDir,
+}
+
+impl Recorder {
+    /// `None`, with the reason printed, where the tests do not run as root.
+    fn compile(record: &Path) -> Option<Self> {
+        if !is_root() {
+            println!("skipped: only root can put a program where pier accepts it as bubblewrap");
+            return None;
+        }
+        let directory = tempfile::Builder::new().prefix("pier-test-").tempdir_in("/usr/local/lib").unwrap();
+        crate::sandbox::make_executable(directory.path());
+        let source = directory.path().join("recorder.rs");
+        fs_err::write(&source, include_str!("plan_is_what_runs/recorder.rs")).unwrap();
+        let recorder = Recorder { directory };
+        let status = Command::new("rustc")
+            .args(["--edition=2024", "-o"])
+            .arg(recorder.program())
+            .arg(source)
+            .env("RECORD", record)
+            .status();
+        assert!(status.unwrap().success());
+        crate::sandbox::make_executable(&recorder.program());
+        Some(recorder)
+    }
+
+    fn program(&self) -> PathBuf {
+        self.directory.path().join("bwrap")
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn mode(mount: &Value) -> String {
+    format!("{:04o}", mount["mode"].as_u64().unwrap())
+}
+
+/// The options that a plan stands for, derived from its JSON alone.
+fn options(plan: &Value, passed: &BTreeMap<&str, &str>) -> Vec<String> {
+    let mut made: Vec<String> = Vec::new();
+    let mut push = |words: &[&str]| made.extend(words.iter().map(|word| (*word).to_owned()));
+    push(&["--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-uts", "--unshare-cgroup-try"]);
+    if plan["network"]["mode"] != "host" {
+        push(&["--unshare-net"]);
+    }
+    if knows_disable_userns() {
+        push(&["--disable-userns"]);
+    }
+    push(&["--uid", &plan["user"]["uid"].to_string(), "--gid", &plan["user"]["gid"].to_string()]);
+    push(&["--cap-drop", "ALL", "--die-with-parent", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
+    let mut number = 16;
+    for mount in plan["mounts"].as_array().unwrap() {
+        let at = text(&mount["at"]);
+        match text(&mount["kind"]) {
+            "bind" if mount["access"] == "read-only" => push(&["--ro-bind", text(&mount["source"]), at]),
+            "bind" => push(&["--bind", text(&mount["source"]), at]),
+            "tmpfs" => {
+                push(&["--perms", &mode(mount)]);
+                if let Some(size) = mount["size"].as_u64() {
+                    push(&["--size", &size.to_string()]);
+                }
+                push(&["--tmpfs", at]);
+            }
+            "proc" => push(&["--proc", at]),
+            "dev" => push(&["--dev", at]),
+            "directory" => push(&["--perms", &mode(mount), "--dir", at]),
+            "symlink" => push(&["--symlink", text(&mount["to"]), at]),
+            "file" => {
+                push(&["--perms", "0444", "--file", &number.to_string(), at]);
+                number += 1;
+            }
+            "seal" => push(&["--remount-ro", at]),
+            kind => panic!("what is {kind}?"),
+        }
+    }
+    for variable in plan["environment"].as_array().unwrap() {
+        let name = text(&variable["name"]);
+        push(&["--setenv", name, variable["value"].as_str().unwrap_or_else(|| passed[name])]);
+    }
+    push(&["--chdir", text(&plan["command"]["cwd"])]);
+    made
+}
+
+fn knows_disable_userns() -> bool {
+    let output = Command::new("/usr/bin/bwrap").arg("--help").output().unwrap();
+    String::from_utf8_lossy(&output.stdout).contains("--disable-userns")
+}
+
+/// A mount: where it is, whether it is read-only, and of what kind.
+type Row = (String, (bool, String));
+
+/// The mounts that a plan stands for; a seal changes one that is there.
+fn expected_table(plan: &Value) -> BTreeMap<String, (bool, String)> {
+    let mut table = BTreeMap::from([("/".to_owned(), (false, "tmpfs".to_owned()))]);
+    for mount in plan["mounts"].as_array().unwrap() {
+        let at = text(&mount["at"]).to_owned();
+        let row = match text(&mount["kind"]) {
+            "bind" => (mount["access"] == "read-only", text(&mount["source"]).to_owned()),
+            "tmpfs" => (false, "tmpfs".to_owned()),
+            "dev" => (false, "tmpfs".to_owned()),
+            "proc" => (false, "proc".to_owned()),
+            "seal" => (true, table[&at].1.clone()),
+            _ => continue,
+        };
+        table.insert(at, row);
+    }
+    table
+}
+
+/// The mounts of a `mountinfo`, with the source as it is called on the host where `hosts` finds it there.
+fn table_inside(mountinfo: &str, hosts: &[(String, String, String)]) -> BTreeMap<String, (bool, String)> {
+    let row = |line: &str| -> Row {
+        let (left, right) = line.split_once(" - ").unwrap();
+        let left: Vec<&str> = left.split(' ').collect();
+        let [device, root, at, options] = [left[2], left[3], left[4], left[5]];
+        let kind = right.split(' ').next().unwrap();
+        let on_host = hosts.iter().filter_map(|(host_device, host_root, host_at)| {
+            let below = root.strip_prefix(host_root.trim_end_matches('/'))?;
+            (host_device == device && (below.is_empty() || below.starts_with('/')))
+                .then(|| format!("{}{below}", host_at.trim_end_matches('/')))
+        });
+        let source = on_host.max_by_key(String::len).unwrap_or_else(|| kind.to_owned());
+        (at.to_owned(), (options.split(',').any(|option| option == "ro"), source))
+    };
+    mountinfo.lines().map(row).collect()
+}
+
+/// Device, root and place of each mount of the host.
+fn mounts_of_the_host() -> Vec<(String, String, String)> {
+    let text = fs_err::read_to_string("/proc/self/mountinfo").unwrap();
+    let row = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words[2].to_owned(), words[3].to_owned(), words[4].to_owned())
+    };
+    text.lines().map(row).collect()
+}
+
+/// Compares plan, arguments and mount table for one configuration.
+fn compare(config: &str) {
+    let project = Project::bare();
+    project.write_beside("data/file", "read me");
+    project.write_beside("out/keep", "");
+    project.write_beside("record/keep", "");
+    project.write("sub/keep", "");
+    project.write("pier.kdl", config.replace("BASE", project.base().to_str().unwrap()));
+    let record = project.base().join("record");
+    let Some(recorder) = Recorder::compile(&record) else { return };
+    project.trust();
+    let passed = BTreeMap::from([("ONE", "value of one")]);
+    let command = ["--", "cat", "/proc/self/mountinfo"];
+    let call = |args: &[&str]| {
+        let call = project.call(args.iter().chain(&command)).cwd(project.root().join("sub"));
+        call.env("ONE", passed["ONE"]).env("PIER_BWRAP", recorder.program()).run().expect(0)
+    };
+    let plan: Value = serde_json::from_slice(&call(&["plan", "--json"]).stdout).unwrap();
+    let ran = call(&["exec"]);
+
+    let read = |name: &str| fs_err::read_to_string(record.join(name)).unwrap();
+    let recorded = read("options");
+    let recorded: Vec<&str> = recorded.strip_suffix('\n').unwrap().split('\n').collect();
+    assert_eq!(recorded, options(&plan, &passed));
+    let argv: Vec<&str> = plan["command"]["argv"].as_array().unwrap().iter().map(text).collect();
+    assert_eq!(argv, command[1..]);
+    let mut words = vec!["--", "/.pier/init", "__init", "--control", "--"];
+    words.extend(argv);
+    assert_eq!(read("command").split('\n').collect::<Vec<_>>(), words);
+    let mut files = 0;
+    for mount in plan["mounts"].as_array().unwrap().iter().filter(|mount| mount["kind"] == "file") {
+        assert_eq!(read(&format!("file{}", text(&mount["at"]).replace('/', "-"))), text(&mount["content"]));
+        files += 1;
+    }
+    assert!(files > 2);
+
+    let mut inside = table_inside(&ran.text(), &mounts_of_the_host());
+    let devices =
+        ["full", "null", "pts", "random", "tty", "urandom", "zero"].map(|name| format!("/dev/{name}"));
+    let made: Vec<String> =
+        inside.extract_if("/dev/".to_owned().., |at, _| at.starts_with("/dev/")).map(|row| row.0).collect();
+    assert_eq!(made, devices);
+    assert_eq!(inside, expected_table(&plan));
+}
+
+#[test]
+fn the_baseline_runs_as_planned() {
+    compare("network none\n");
+}
+
+#[test]
+fn everything_that_a_file_can_grant_runs_as_planned() {
+    compare(
+        "network host\nhome ephemeral\nenv {\n    pass \"ONE\"\n    set TWO=\"2\"\n}\n\
+        mounts {\n    ro \"BASE/data\" at=\"/opt/data\"\n    rw \"BASE/out\"\n    tmpfs \"/opt/scratch\" size=\"1MiB\"\n}\n",
+    );
+}
