@@ -133,9 +133,12 @@ impl Loader<'_> {
             }
             Err(error) => {
                 let message = format!("cannot read `{}`: {error}", escape(path.as_str()));
+                // The reader has a bound of its own, so that a huge file is never in memory.
+                let too_large = error.kind() == io::ErrorKind::FileTooLarge;
+                let code = if too_large { codes::TOO_LARGE } else { codes::UNREADABLE };
                 self.problems.push(match asked {
-                    Some(span) => Problem::new(codes::UNREADABLE, span, "included here", message),
-                    None => Problem::nowhere(codes::UNREADABLE, message),
+                    Some(span) => Problem::new(code, span, "included here", message),
+                    None => Problem::nowhere(code, message),
                 });
                 return;
             }

@@ -32,8 +32,11 @@ fn plan(project: &Project) -> Value {
 #[test]
 fn every_example_can_be_planned() {
     let names = fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap();
-    let mut names: Vec<String> =
-        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = names
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
     names.sort();
     assert_eq!(names, ["node-pi", "python-no-agent", "rust-claude"]);
     for name in names {
