@@ -7,7 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::diag::{Exit, Failure};
 use crate::ui;
 
+mod doctor;
 mod errors;
+mod explain;
 mod init;
 mod lock;
 mod owner;
@@ -66,8 +68,12 @@ enum Command {
     Exec(run::Exec),
     /// Show exactly what would run.
     Plan(plan::Plan),
+    /// Say whether the sandbox sees a path, a variable or a host, and by which line.
+    Explain(explain::Explain),
     /// Approve what this project's files grant.
     Trust(trust::Trust),
+    /// Say what this host can do and how to fix what it cannot.
+    Doctor(doctor::Doctor),
 }
 
 /// Parses the command line and runs the command.
@@ -89,7 +95,9 @@ pub fn main() -> ExitCode {
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),
         Command::Plan(args) => plan::run(global, &args),
+        Command::Explain(args) => explain::run(global, &args),
         Command::Trust(args) => trust::run(global, &args),
+        Command::Doctor(args) => doctor::run(global, &args),
     };
     let exit = outcome.unwrap_or_else(|failure| {
         ui::fail(&failure);
