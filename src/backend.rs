@@ -1,6 +1,7 @@
 //! The only code that starts processes: a [`crate::plan::Plan`] in, a running sandbox out.
 
 pub mod bwrap;
+pub mod doctor;
 pub mod init;
 pub mod install;
 pub mod launcher;

@@ -10,7 +10,9 @@ use crate::ui;
 
 mod completions;
 mod config;
+mod doctor;
 mod errors;
+mod explain;
 mod fmt;
 mod init;
 mod later;
@@ -74,8 +76,12 @@ enum Command {
     Exec(run::Exec),
     /// Show exactly what would run.
     Plan(plan::Plan),
+    /// Say whether the sandbox sees a path, a variable or a host, and by which line.
+    Explain(explain::Explain),
     /// Approve what this project's files grant.
     Trust(trust::Trust),
+    /// Say what this host can do and how to fix what it cannot.
+    Doctor(doctor::Doctor),
     /// Check every configuration file of this project.
     Validate(validate::Validate),
     /// Re-indent `pier.kdl`; comments and values stay.
@@ -113,7 +119,9 @@ pub fn main() -> ExitCode {
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),
         Command::Plan(args) => plan::run(global, &args),
+        Command::Explain(args) => explain::run(global, &args),
         Command::Trust(args) => trust::run(global, &args),
+        Command::Doctor(args) => doctor::run(global, &args),
         Command::Validate(args) => validate::run(global, &args),
         Command::Fmt(args) => fmt::run(global, &args),
         Command::Config(args) => config::run(global, &args),

@@ -2,5 +2,6 @@
 #![expect(unsafe_code, reason = "the one module that talks to the kernel without a wrapper")]
 
 pub mod fd;
+pub mod kernel;
 pub mod process;
 pub mod terminal;

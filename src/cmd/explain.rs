@@ -1,0 +1,375 @@
+//! `pier explain`: would the sandbox see a path, a variable or a host, and which line says so.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use serde::Serialize;
+
+use super::owner::RootOwned;
+use super::project::{self, Fetch, Project};
+use super::{Global, Outcome};
+use crate::backend::probe;
+use crate::config::values::{is_host, is_variable};
+use crate::config::{Access as Wanted, Mount as Line, Origin, Sourced};
+use crate::diag::{Exit, Problem};
+use crate::plan::{self, Access, Mount, MountKind, NetworkMode, Plan, Target, environment};
+use crate::ui;
+use crate::util::text::escape;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pier explain ~/.ssh\n  pier explain ANTHROPIC_API_KEY\n  \
+    pier explain api.example.com\n  pier explain /workspace/pier.kdl --json")]
+pub struct Explain {
+    /// A path of the host or of the sandbox, a host name, or a variable.
+    #[arg(value_name = "PATH|HOST|VAR")]
+    what: String,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Whether the sandbox sees a thing, and why.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Answer {
+    what: String,
+    kind: Kind,
+    visible: bool,
+    /// What may be done with it, where it is visible.
+    access: Option<&'static str>,
+    /// Where it is inside.
+    at: Option<Utf8PathBuf>,
+    reason: String,
+    /// The line that decided: `pier.kdl:9`, or `built-in`.
+    origin: Option<String>,
+    help: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    Path,
+    Variable,
+    Host,
+}
+
+impl Answer {
+    fn no(what: &str, kind: Kind, reason: impl Into<String>) -> Self {
+        let (what, reason) = (what.to_owned(), reason.into());
+        Answer { what, kind, visible: false, access: None, at: None, reason, origin: None, help: None }
+    }
+}
+
+pub fn run(global: &Global, args: &Explain) -> Outcome {
+    let project = project::load(global, RootOwned::Stay)?;
+    let agents = &project.loaded.config.agents;
+    let default = agents.iter().find(|agent| agent.default).or(agents.first().filter(|_| agents.len() == 1));
+    let with_agent = default.map(|agent| Target::Agent { name: agent.name.value.clone(), extra: Vec::new() });
+    // An agent that is not installed yet changes nothing about the rest.
+    let planned = match with_agent.map(|target| project::plan(&project, &target, Fetch::Never, None)) {
+        Some(Ok(planned)) => planned,
+        Some(Err(_)) | None => project::plan(&project, &Target::Shell, Fetch::Never, None)?,
+    };
+    let plan = &planned.plan;
+    let answer = match kind_of(&args.what, &project, plan) {
+        Kind::Path => path(&args.what, &project, plan),
+        Kind::Variable => variable(&args.what, &project, plan),
+        Kind::Host => host(&args.what, plan),
+    };
+    if args.json {
+        ui::json(&answer);
+    } else {
+        ui::write_out(&render(&answer));
+    }
+    Ok(if answer.visible { Exit::Done } else { Exit::Failed })
+}
+
+fn render(answer: &Answer) -> String {
+    let what = escape(&answer.what);
+    let verb = if answer.kind == Kind::Host { "reachable" } else { "visible" };
+    let mut out = if answer.visible {
+        let access = answer.access.map_or(String::new(), |access| format!(", {access}"));
+        let at = answer.at.as_ref().map_or(String::new(), |at| format!(", at `{}`", escape(at.as_str())));
+        format!("yes: `{what}` is {verb}{at}{access}\n")
+    } else {
+        format!("no: `{what}` is not {verb}\n")
+    };
+    let origin = answer.origin.as_ref().map_or(String::new(), |origin| format!(" ({})", escape(origin)));
+    out.push_str(&format!("because {}{origin}\n", escape(&answer.reason)));
+    if let Some(help) = &answer.help {
+        out.push_str(&format!("help: {}\n", escape(help)));
+    }
+    out
+}
+
+fn kind_of(what: &str, project: &Project, plan: &Plan) -> Kind {
+    let shaped = what.starts_with(['/', '~', '.']);
+    if shaped || (project.cwd.join(what).symlink_metadata().is_ok() && !what.is_empty()) {
+        return Kind::Path;
+    }
+    let upper = || !what.bytes().any(|byte| byte.is_ascii_lowercase());
+    let known =
+        || plan.environment.iter().any(|one| one.name == what) || project.environment.get(what).is_some();
+    if is_variable(what) && (upper() || known()) {
+        return Kind::Variable;
+    }
+    let name = host_name(what);
+    if is_host(name) && (name.contains(['.', ':']) || name == "localhost") { Kind::Host } else { Kind::Path }
+}
+
+/// Returns the host of what may be a URL or hold a port.
+fn host_name(what: &str) -> &str {
+    let rest = what.split_once("://").map_or(what, |(_, rest)| rest);
+    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    match rest.rsplit_once(':') {
+        Some((host, port)) if port.parse::<u16>().is_ok() && !host.contains(':') => host,
+        _ => rest,
+    }
+}
+
+fn host(what: &str, plan: &Plan) -> Answer {
+    let name = host_name(what);
+    let local = name == "localhost"
+        || name.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+    let mut answer = Answer::no(what, Kind::Host, "");
+    answer.origin = Some(plan.network.origin.clone());
+    match plan.network.mode {
+        NetworkMode::Host => {
+            answer.visible = true;
+            answer.reason = if local {
+                "`network host` shares the loopback services of this machine".into()
+            } else {
+                "`network host` reaches every host that this machine reaches".into()
+            };
+        }
+        NetworkMode::None | NetworkMode::Allowlist if local => {
+            answer.reason =
+                "the sandbox has a loopback of its own; services of this machine are not on it".into();
+            answer.help = Some("`network host` would share it, and needs `pier trust`".into());
+        }
+        NetworkMode::None | NetworkMode::Allowlist => {
+            answer.reason = "the sandbox has no network but its own loopback".into();
+            answer.help = Some("`network host` would open the whole network, and needs `pier trust`".into());
+        }
+    }
+    answer
+}
+
+fn variable(what: &str, project: &Project, plan: &Plan) -> Answer {
+    let mut answer = Answer::no(what, Kind::Variable, "");
+    if let Some(found) = plan.environment.iter().find(|variable| variable.name == what) {
+        answer.visible = true;
+        answer.origin = Some(found.origin.clone());
+        answer.reason = match &found.value {
+            Some(value) => format!("it is set to `{value}`"),
+            None => "its value is taken at the start".into(),
+        };
+        return answer;
+    }
+    let config = &project.loaded.config;
+    if let Some(asked) = config.env.pass.iter().find(|name| name.value == what) {
+        answer.reason = "a line passes it, and it is not set on this host now".into();
+        answer.origin = asked.origin.span.as_ref().map(|span| project.loaded.sources.place(span));
+        return answer;
+    }
+    if environment::RESERVED.contains(&what) {
+        answer.reason =
+            "it would undo the sandbox's own settings, so it can be neither passed nor set".into();
+        return answer;
+    }
+    let set = project.environment.get(what).is_some();
+    answer.reason = format!(
+        "the environment is cleared and no line passes it{}",
+        if set { "" } else { "; it is not set on this host either" }
+    );
+    answer.help =
+        Some(format!("`env {{ pass \"{what}\" }}` in `pier.kdl` would pass it, and needs `pier trust`"));
+    answer
+}
+
+fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
+    let home = &project.environment.home;
+    let named = match plan::expand(what, home, &project.cwd) {
+        Ok(path) => path,
+        Err(reason) => return Answer::no(what, Kind::Path, format!("the path {reason}")),
+    };
+    let exists = |path: &Utf8Path| path.symlink_metadata().is_ok();
+    let real = real(&named);
+    if let Some((at, mount)) = seen(plan, &real) {
+        return shown(what, at, mount, exists(&real));
+    }
+    if !exists(&named)
+        && let Some(inside) = resolve(plan, &named)
+        && let Some(mount) = covering(plan, &inside)
+    {
+        let there = match &mount.kind {
+            MountKind::Bind { source, .. } => exists(&below(source, mount, &inside)),
+            MountKind::Tmpfs { .. } | MountKind::Proc | MountKind::Dev | MountKind::Seal => {
+                inside == mount.at
+            }
+            MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Symlink { .. } => true,
+        };
+        return shown(what, inside, mount, there);
+    }
+    let mut answer = Answer::no(what, Kind::Path, hidden(&real, project, plan));
+    if exists(&named) {
+        answer.help = Some(remedy(&real, project));
+    }
+    answer
+}
+
+/// Returns the path with its links resolved, also where its end does not exist yet.
+fn real(path: &Utf8Path) -> Utf8PathBuf {
+    for top in path.ancestors() {
+        if let (Ok(real), Ok(rest)) = (top.canonicalize_utf8(), path.strip_prefix(top)) {
+            return if rest.as_str().is_empty() { real } else { real.join(rest) };
+        }
+    }
+    path.to_owned()
+}
+
+fn shown(what: &str, at: Utf8PathBuf, mount: &Mount, exists: bool) -> Answer {
+    let mut answer = Answer::no(what, Kind::Path, "");
+    answer.visible = true;
+    answer.origin = Some(mount.origin.clone());
+    let (access, reason) = match &mount.kind {
+        MountKind::Bind { access: Access::ReadWrite, .. } => {
+            ("read-write", format!("`{}` is mounted", mount.at))
+        }
+        MountKind::Bind { access: Access::ReadOnly, .. } => {
+            ("read-only", format!("`{}` is mounted read-only", mount.at))
+        }
+        MountKind::Tmpfs { .. } => {
+            ("read-write", format!("`{}` is an empty place of the sandbox's own", mount.at))
+        }
+        MountKind::Proc | MountKind::Dev => ("read-write", format!("`{}` is the sandbox's own", mount.at)),
+        MountKind::File { .. } => ("read-only", "pier generates this file".into()),
+        MountKind::Symlink { to } => ("read-only", format!("pier makes it a link to `{to}`")),
+        MountKind::Directory { .. } | MountKind::Seal => ("read-only", "pier makes this directory".into()),
+    };
+    answer.access = Some(access);
+    answer.reason = reason;
+    answer.at = Some(at);
+    if !exists {
+        answer.visible = matches!(mount.kind, MountKind::Bind { access: Access::ReadWrite, .. });
+        answer.reason.push_str(", and nothing is there now");
+    }
+    answer
+}
+
+/// Returns where a path of the host is inside, and by which mount; a writable place first.
+fn seen<'a>(plan: &'a Plan, host: &Utf8Path) -> Option<(Utf8PathBuf, &'a Mount)> {
+    let mut found: Vec<(Utf8PathBuf, &Mount)> = Vec::new();
+    for mount in &plan.mounts {
+        let MountKind::Bind { source, .. } = &mount.kind else { continue };
+        let Ok(rest) = host.strip_prefix(source) else { continue };
+        let at = if rest.as_str().is_empty() { mount.at.clone() } else { mount.at.join(rest) };
+        // A later mount may cover the place.
+        if covering(plan, &at).is_some_and(|top| std::ptr::eq(top, mount)) {
+            found.push((at, mount));
+        }
+    }
+    let writable = |mount: &Mount| matches!(mount.kind, MountKind::Bind { access: Access::ReadWrite, .. });
+    let best = found.iter().position(|(_, mount)| writable(mount)).unwrap_or(0);
+    (!found.is_empty()).then(|| found.swap_remove(best))
+}
+
+/// Returns the mount that decides about a path inside: the last one that holds it.
+fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
+    plan.mounts.iter().rev().find(|mount| match mount.kind {
+        MountKind::Seal => false,
+        MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Symlink { .. } => {
+            inside == mount.at
+        }
+        MountKind::Bind { .. } | MountKind::Tmpfs { .. } | MountKind::Proc | MountKind::Dev => {
+            inside.starts_with(&mount.at)
+        }
+    })
+}
+
+/// Follows the links that pier makes inside, such as `/bin`.
+fn resolve(plan: &Plan, inside: &Utf8Path) -> Option<Utf8PathBuf> {
+    let mut path = inside.to_owned();
+    for _ in 0..8 {
+        let link = plan.mounts.iter().rev().find_map(|mount| match &mount.kind {
+            MountKind::Symlink { to } => Some((mount.at.parent()?, to, path.strip_prefix(&mount.at).ok()?)),
+            _ => None,
+        });
+        let Some((parent, to, rest)) = link.filter(|(_, _, rest)| !rest.as_str().is_empty()) else {
+            return Some(path);
+        };
+        path = parent.join(to).join(rest);
+    }
+    None
+}
+
+fn below(source: &Utf8Path, mount: &Mount, inside: &Utf8Path) -> Utf8PathBuf {
+    match inside.strip_prefix(&mount.at) {
+        Ok(rest) if !rest.as_str().is_empty() => source.join(rest),
+        _ => source.to_owned(),
+    }
+}
+
+/// Says why a path of the host is not there.
+fn hidden(path: &Utf8Path, project: &Project, plan: &Plan) -> String {
+    let environment = &project.environment;
+    let own = environment.own_directories();
+    if own.iter().any(|own| path.starts_with(own)) {
+        return "pier keeps its own state there".into();
+    }
+    let home = environment.home.canonicalize_utf8().unwrap_or_else(|_| environment.home.clone());
+    if path.starts_with(&home) {
+        return format!("your home directory is private; the sandbox has its own at `{}`", plan.user.home);
+    }
+    let inside = covering(plan, path).filter(|mount| mount.at != "/");
+    match inside.map(|mount| (&mount.kind, &mount.at)) {
+        Some((MountKind::Tmpfs { .. }, at)) => format!("`{at}` is an empty place of the sandbox's own"),
+        Some((MountKind::File { .. }, _)) => "the sandbox has a generated file in its place".into(),
+        Some((MountKind::Proc | MountKind::Dev, at)) => format!("the sandbox has a `{at}` of its own"),
+        _ => "no mount holds it".into(),
+    }
+}
+
+/// Says which line would show a path, or why none would.
+fn remedy(path: &Utf8Path, project: &Project) -> String {
+    let name = path.file_name().unwrap_or("root");
+    let mut refused = String::new();
+    for at in [None, Some(format!("/mnt/{name}"))] {
+        let text = match &at {
+            None => format!("`mounts {{ ro \"{path}\" }}`"),
+            Some(at) => format!("`mounts {{ ro \"{path}\" at=\"{at}\" }}`"),
+        };
+        match objection(path, at, project) {
+            None => return format!("{text} in `pier.kdl` would show it, and needs `pier trust`"),
+            Some(problem) if problem.code == "mount::target" => refused = problem.message,
+            Some(problem) => return format!("a mount of it would be refused: {}", problem.message),
+        }
+    }
+    format!("a mount of it would be refused: {refused}")
+}
+
+/// Plans with one more mount and returns what would be wrong with it.
+fn objection(path: &Utf8Path, at: Option<String>, project: &Project) -> Option<Problem> {
+    let Project { environment, cwd, root, loaded } = project;
+    let mut config = loaded.config.clone();
+    let line = Line::Bind { source: path.to_string(), at, access: Wanted::ReadOnly };
+    config.mounts = vec![Sourced { value: line, origin: Origin::BUILT_IN }];
+    let probed = probe::gather(&config, environment, cwd, root).ok()?;
+    let problems = plan::build(&config, &probed.facts, &Target::Shell, &loaded.sources).err()?;
+    problems.into_iter().find(|problem| problem.code.starts_with("mount::"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_found_in_what_people_paste() {
+        for (text, host) in [
+            ("api.example.com", "api.example.com"),
+            ("api.example.com:443", "api.example.com"),
+            ("https://api.example.com:8443/v1?x", "api.example.com"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(host_name(text), host);
+        }
+    }
+}
