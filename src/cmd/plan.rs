@@ -32,7 +32,8 @@ pub struct Plan {
 pub fn run(global: &Global, args: &Plan) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
     let agents = &project.loaded.config.agents;
-    let default = agents.iter().find(|agent| agent.default.value).or(agents.first().filter(|_| agents.len() == 1));
+    let default =
+        agents.iter().find(|agent| agent.default.value).or(agents.first().filter(|_| agents.len() == 1));
     let chosen = args.agent.clone().or_else(|| default.map(|agent| agent.name.value.clone()));
     let target = match chosen {
         _ if !args.command.is_empty() => Target::Exec { argv: args.command.clone() },

@@ -63,6 +63,14 @@ pub fn find_file(cwd: &Utf8Path, root: &Utf8Path) -> Option<Utf8PathBuf> {
     inside.map(Utf8Path::to_owned).find(|path| path.join(FILE).symlink_metadata().is_ok())
 }
 
+/// Returns the nearest `pier.kdl` for a command that makes no sense without one.
+pub fn require_file(cwd: &Utf8Path, root: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    find_file(cwd, root).map(|directory| directory.join(FILE)).ok_or_else(|| {
+        let message = format!("there is no `{FILE}` from `{cwd}` up to `{root}`");
+        Failure::new(Exit::Usage, "config::none", message).help("`pier init` writes one")
+    })
+}
+
 /// Loads every layer; `directory` is where the project's file is.
 pub fn load_layers(
     environment: &Environment,
@@ -88,7 +96,7 @@ pub fn load_layers(
 }
 
 /// Reads a configuration file; a link is refused, for what it leads to is not what the project committed.
-fn read(path: &Utf8Path) -> io::Result<Option<Vec<u8>>> {
+pub fn read(path: &Utf8Path) -> io::Result<Option<Vec<u8>>> {
     match path.symlink_metadata() {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);
@@ -218,7 +226,8 @@ fn preview(project: &Project, _target: &Target, probed: &probe::Probed) -> Resul
     })
 }
 
-fn show(progress: install::Progress) {
+/// Says what takes time while an agent is installed.
+pub fn show(progress: install::Progress) {
     match progress {
         install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
         install::Progress::Resolving { package, version } => {

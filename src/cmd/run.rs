@@ -59,8 +59,11 @@ struct Start {
 pub fn up(global: &Global, args: Up) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
     let agents = &project.loaded.config.agents;
-    let default =
-        agents.iter().find(|agent| agent.default.value).or(if agents.len() == 1 { agents.first() } else { None });
+    let default = agents.iter().find(|agent| agent.default.value).or(if agents.len() == 1 {
+        agents.first()
+    } else {
+        None
+    });
     let name = match (args.agent, default) {
         (Some(name), _) => name,
         (None, Some(agent)) => agent.name.value.clone(),

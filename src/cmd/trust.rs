@@ -27,7 +27,8 @@ pub struct Trust {
 pub fn run(global: &Global, args: &Trust) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
     let agents = &project.loaded.config.agents;
-    let default = agents.iter().find(|agent| agent.default.value).or(agents.first().filter(|_| agents.len() == 1));
+    let default =
+        agents.iter().find(|agent| agent.default.value).or(agents.first().filter(|_| agents.len() == 1));
     // With an agent that is on this host, its own directories are among the grants.
     let with_agent = default.map(|agent| Target::Agent { name: agent.name.value.clone(), extra: Vec::new() });
     let planned = match with_agent.map(|target| project::plan(&project, &target, Fetch::Never, None)) {

@@ -17,15 +17,25 @@ use crate::util::text::escape;
 
 const INDENT: &str = "    ";
 
-/// Returns the values at `path`, as strings, in the order of the text; none where nothing is set.
+/// A value as a string, and the bytes that it stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub value: String,
+    pub range: Range<usize>,
+}
+
+/// Returns the values at `path` in the order of the text; none where nothing is set.
 ///
 /// # Errors
 /// The text does not parse, or the path is none.
-pub fn get(source: SourceId, text: &str, path: &str) -> Result<Vec<String>, Vec<Problem>> {
+pub fn get(source: SourceId, text: &str, path: &str) -> Result<Vec<Found>, Vec<Problem>> {
     let (document, target) = open(source, text, path)?;
-    let shown = |entry: &KdlEntry| match entry.value() {
-        KdlValue::String(string) => string.clone(),
-        value => value.to_string().trim_start_matches('#').to_owned(),
+    let shown = |entry: &KdlEntry| {
+        let value = match entry.value() {
+            KdlValue::String(string) => string.clone(),
+            value => value.to_string().trim_start_matches('#').to_owned(),
+        };
+        Found { value, range: value_range(entry) }
     };
     let found = find(&document, &target.steps);
     Ok(match &target.part {
@@ -155,14 +165,14 @@ fn verify(source: SourceId, old: &str, new: &str) -> Result<(), Vec<Problem>> {
 }
 
 /// The nodes at the end of a path; `index` counts their values, or the nodes where each has a value of its own.
-struct Found<'a> {
+struct Nodes<'a> {
     nodes: Vec<&'a KdlNode>,
     index: Option<usize>,
     /// Only the first argument of a node is its value; the rest of a list are all.
     first_only: bool,
 }
 
-impl<'a> Found<'a> {
+impl<'a> Nodes<'a> {
     fn values(&self) -> impl Iterator<Item = &'a KdlEntry> {
         let take = if self.first_only { 1 } else { usize::MAX };
         self.nodes.clone().into_iter().flat_map(move |node| arguments(node).take(take))
@@ -181,7 +191,7 @@ fn matches(node: &KdlNode, step: &Step) -> bool {
     }
 }
 
-fn find<'a>(document: &'a KdlDocument, steps: &[Step]) -> Found<'a> {
+fn find<'a>(document: &'a KdlDocument, steps: &[Step]) -> Nodes<'a> {
     let mut nodes: Vec<&KdlNode> = Vec::new();
     let mut level: Vec<&KdlDocument> = vec![document];
     let mut index = None;
@@ -200,7 +210,7 @@ fn find<'a>(document: &'a KdlDocument, steps: &[Step]) -> Found<'a> {
         level = nodes.iter().filter_map(|node| node.children()).collect();
     }
     let first_only = steps.last().is_some_and(|step| !step.row.arguments.is_empty());
-    Found { nodes, index, first_only }
+    Nodes { nodes, index, first_only }
 }
 
 /// Where a node is among the tokens.
@@ -379,13 +389,17 @@ mod tests {
 
     use super::*;
 
+    fn values(text: &str, path: &str) -> Vec<String> {
+        get(S, text, path).unwrap().into_iter().map(|found| found.value).collect()
+    }
+
     const S: SourceId = SourceId(0);
 
     #[test]
     fn values_are_read() {
         let text = "limits { memory \"8GiB\" required=#true; pids 99 }\nnetwork none {\n allow a.org b.org port=22\n allow c.org\n}\n\
                     agent x { model m }\nagent y { model n }\nmounts { ro a; ro b at=\"/b\" }";
-        for (path, values) in [
+        for (path, expected) in [
             ("limits.memory", &["8GiB"][..]),
             ("limits.memory.required", &["true"]),
             ("limits.pids", &["99"]),
@@ -396,7 +410,7 @@ mod tests {
             ("agent[y].model", &["n"]),
             ("mounts.ro", &["a", "b"]),
         ] {
-            assert_eq!(get(S, text, path).unwrap(), values, "{path}");
+            assert_eq!(values(text, path), expected, "{path}");
         }
     }
 
@@ -487,9 +501,9 @@ mod tests {
             value in "[ -~é\n]{1,20}",
         ) {
             let text = format!("{noise}\nproject  old key = \"k\" // c\n");
-            if syntax::parse(S, &text).is_ok() && get(S, &text, "project").is_ok_and(|found| found == ["old"]) {
+            if syntax::parse(S, &text).is_ok() && get(S, &text, "project").is_ok() && values(&text, "project") == ["old"] {
                 let new = set(S, &text, "project", &value).unwrap();
-                prop_assert_eq!(get(S, &new, "project").unwrap(), [value]);
+                prop_assert_eq!(values(&new, "project"), [value]);
                 let head = format!("{noise}\nproject  ");
                 prop_assert!(new.starts_with(&head));
                 prop_assert!(new.ends_with(" key = \"k\" // c\n"));

@@ -61,6 +61,8 @@ pub struct Loaded {
     pub sources: Sources,
     pub inputs: Vec<Input>,
     pub unavailable: Vec<Unavailable>,
+    /// Every document in the order in which they apply.
+    pub documents: Vec<(SourceId, Layer)>,
 }
 
 /// Loads all layers.
@@ -257,7 +259,9 @@ impl Loader<'_> {
         }
         self.problems.extend(conflicts(&config));
         if self.problems.is_empty() {
-            return Ok(Loaded { config, ceiling, sources: self.sources, inputs: self.inputs, unavailable });
+            let documents = documents.iter().map(|document| (document.source, document.layer)).collect();
+            let Loader { sources, inputs, .. } = self;
+            return Ok(Loaded { config, ceiling, sources, inputs, unavailable, documents });
         }
         Err(Report { sources: self.sources, problems: self.problems })
     }

@@ -2,6 +2,10 @@
 
 /// `(code, what it means)`, sorted by code. Every one has a snapshot in `tests/it`.
 pub const ALL: &[(&str, &str)] = &[
+    ("agent::none", "It is not clear which agent to start."),
+    ("cli::not-yet", "The command is designed and not part of this version."),
+    ("cli::unknown-command", "There is no such command."),
+    ("cli::write", "A file that the command makes cannot be written."),
     ("config::bad-path", "The words before `=` in an edit or a flag name no setting."),
     ("config::bad-value", "A value has the right type and means nothing here."),
     ("config::control-character", "The file holds a character that people cannot see."),
@@ -10,6 +14,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::extra-value", "A node has more arguments than it takes."),
     ("config::include", "An included file is missing, out of bounds, or includes itself."),
     ("config::missing-value", "A node lacks an argument or a property."),
+    ("config::none", "There is no `pier.kdl` from here up to the project's root."),
     ("config::not-utf8", "The file is not UTF-8 text."),
     ("config::syntax", "The file is not KDL 2."),
     ("config::too-deep", "Blocks are nested too deep."),
@@ -21,6 +26,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unknown-profile", "No file has the profile that was asked for."),
     ("config::unknown-property", "The node has no such property."),
     ("config::unreadable", "A configuration file is there and cannot be read."),
+    ("lock::invalid", "`pier.lock` is damaged, or written by a newer pier."),
+    ("lock::stale", "`pier.lock` does not pin what `pier.kdl` asks for."),
+    ("trust::needed", "The project's files grant more than was approved."),
 ];
 
 #[cfg(test)]
