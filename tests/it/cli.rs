@@ -1,0 +1,9 @@
+//! Every command: exit code, answer and talk.
+
+mod coverage;
+mod edit;
+mod lock;
+mod page;
+mod start;
+mod validate;
+mod words;

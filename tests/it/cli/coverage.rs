@@ -1,0 +1,45 @@
+//! Every diagnostic code has a snapshot.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_diagnostic_code_has_a_snapshot() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = fs::read_to_string(root.join("src/diag/codes.rs")).unwrap();
+    let table = source.split("pub const ALL").nth(1).unwrap().split("];").next().unwrap();
+    let codes: BTreeSet<&str> =
+        table.split('"').filter(|word| word.contains("::") && !word.contains(' ')).collect();
+    assert!(codes.contains("config::syntax"), "the table is not where it was: {codes:?}");
+    let mut texts = String::new();
+    gather(&root.join("tests/it"), &mut texts);
+    // A snapshot has the code alone on its line; in JSON it is quoted.
+    let shown = |code: &str| texts.contains(&format!("\n{code}\n"));
+    let mut used = String::new();
+    gather(&root.join("src"), &mut used);
+    let words = used.split('"').filter(|word| is_code(word)).collect::<BTreeSet<&str>>();
+    for code in words.difference(&codes) {
+        let how = if shown(code) { "has a snapshot" } else { "has no snapshot" };
+        println!("`{code}` is not in the table and {how}");
+    }
+    let missing: Vec<&&str> = codes.iter().filter(|code| !shown(code)).collect();
+    assert!(missing.is_empty(), "no snapshot shows {missing:?}");
+}
+
+fn is_code(word: &str) -> bool {
+    let part =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    word.split_once("::").is_some_and(|(area, name)| part(area) && part(name))
+}
+
+fn gather(directory: &Path, texts: &mut String) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            gather(&path, texts);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            texts.push_str(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
