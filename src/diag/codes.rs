@@ -3,6 +3,7 @@
 /// `(code, what it means)`, sorted by code. Every one has a snapshot in `tests/it`.
 pub const ALL: &[(&str, &str)] = &[
     ("agent::none", "It is not clear which agent to start."),
+    ("agent::undeclared", "No file declares an agent of that name."),
     ("cli::not-yet", "The command is designed and not part of this version."),
     ("cli::unknown-command", "There is no such command."),
     ("cli::write", "A file that the command makes cannot be written."),
@@ -28,6 +29,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unreadable", "A configuration file is there and cannot be read."),
     ("lock::invalid", "`pier.lock` is damaged, or written by a newer pier."),
     ("lock::stale", "`pier.lock` does not pin what `pier.kdl` asks for."),
+    ("mount::missing", "What is to be mounted is not on this host."),
+    ("mount::refused", "What is to be mounted would open the host to the sandbox."),
+    ("plan::not-available", "A setting is checked and cannot be carried out by this version."),
     ("trust::needed", "The project's files grant more than was approved."),
 ];
 
