@@ -2,6 +2,7 @@
 
 mod coverage;
 mod edit;
+mod finding;
 mod lock;
 mod page;
 mod start;

@@ -204,7 +204,9 @@ For more information, try '--help'.
 #[test]
 fn plans_that_cannot_be_made_say_why() {
     let plan = |text: &str| World::with(text).pier(&["plan", "--", "true"]);
-    check(&plan("mounts { ro \"/no-such\" at=\"/none\" }\n"), str![[r#"
+    check(
+        &plan("mounts { ro \"/no-such\" at=\"/none\" }\n"),
+        str![[r#"
 exit 2
 -- stderr
 mount::missing
@@ -217,7 +219,8 @@ mount::missing
    `----
   help: create it, or remove the line; pier never creates a mount source (`mkdir -p /no-such`)
 
-"#]]);
+"#]],
+    );
     check(
         &plan("mounts { ro \"~\" at=\"/x\" }\n"),
         str![[r#"
