@@ -112,7 +112,7 @@ pub fn run(global: &Global, args: &Config) -> Outcome {
 
 /// A value and where it is set.
 struct Value {
-    value: String,
+    text: String,
     layer: Layer,
     place: String,
 }
@@ -123,7 +123,7 @@ fn get(loaded: &Loaded, profile: Option<&str>, args: &Get) -> Outcome {
         report: Report { sources: Sources::default(), problems },
     })?;
     if args.json {
-        let one = |value: &Value| serde_json::json!({ "value": value.value, "layer": layer_name(value.layer), "origin": value.place });
+        let one = |value: &Value| serde_json::json!({ "value": value.text, "layer": layer_name(value.layer), "origin": value.place });
         ui::json(
             &serde_json::json!({ "path": args.path, "values": values.iter().map(one).collect::<Vec<_>>() }),
         );
@@ -134,7 +134,7 @@ fn get(loaded: &Loaded, profile: Option<&str>, args: &Get) -> Outcome {
             } else {
                 String::new()
             };
-            ui::answer(&escape(&format!("{}{origin}", value.value)));
+            ui::answer(&escape(&format!("{}{origin}", value.text)));
         }
     }
     if values.is_empty() {
@@ -155,7 +155,7 @@ fn values(loaded: &Loaded, profile: Option<&str>, path: &str) -> Result<Vec<Valu
         }
         found.extend(values.into_iter().map(|value| {
             let place = loaded.sources.place(&Span { source, range: value.range });
-            Value { value: value.value, layer, place }
+            Value { text: value.value, layer, place }
         }));
         Ok(())
     };
@@ -212,7 +212,7 @@ fn change(path: &Utf8Path, change: Change<'_>) -> Outcome {
     let mut report = Report::default();
     match changed(path, change, &mut report) {
         Ok((before, after)) if before == after => {
-            ui::say(&format!("{} says so already", escape(path.as_str())))
+            ui::say(&format!("{} says so already", escape(path.as_str())));
         }
         Ok((_, after)) => {
             fmt::rewrite(path, &after)?;

@@ -60,8 +60,7 @@ impl Answer {
 
 pub fn run(global: &Global, args: &Explain) -> Outcome {
     let project = project::load(global, RootOwned::Stay)?;
-    let agents = &project.loaded.config.agents;
-    let default = agents.iter().find(|agent| agent.default).or(agents.first().filter(|_| agents.len() == 1));
+    let default = project.loaded.config.default_agent();
     let with_agent = default.map(|agent| Target::Agent { name: agent.name.value.clone(), extra: Vec::new() });
     // An agent that is not installed yet changes nothing about the rest.
     let planned = match with_agent.map(|target| project::plan(&project, &target, Fetch::Never, None)) {

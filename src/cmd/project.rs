@@ -244,10 +244,10 @@ pub fn show(progress: install::Progress) {
     match progress {
         install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
         install::Progress::Resolving { package, version } => {
-            ui::say(&format!("looking up {package} {version}"))
+            ui::say(&format!("looking up {package} {version}"));
         }
         install::Progress::Fetching { package, version } => {
-            ui::say(&format!("installing {package} {version}"))
+            ui::say(&format!("installing {package} {version}"));
         }
         install::Progress::Done { directory } => tracing::debug!(%directory, "installed"),
     }

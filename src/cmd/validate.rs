@@ -42,13 +42,11 @@ pub fn run(global: &Global, args: &Validate) -> Outcome {
     let cwd = project::current_directory()?;
     let root = probe::project_root(&cwd, Root::Git)?;
     let environment = owner::settle(Environment::of_process()?, global, &root, RootOwned::Stay)?;
-    let (name, loaded) = match &args.file {
-        Some(file) => (file.clone(), single(&cwd.join(file))),
-        None => {
-            let file = project::require_file(&cwd, &root)?;
-            let loaded = project::load_layers(&environment, global, file.parent());
-            (Utf8PathBuf::from(project::FILE), loaded)
-        }
+    let (name, loaded) = if let Some(file) = &args.file {
+        (file.clone(), single(&cwd.join(file)))
+    } else {
+        let file = project::require_file(&cwd, &root)?;
+        (Utf8PathBuf::from(project::FILE), project::load_layers(&environment, global, file.parent()))
     };
     let format = if args.json { Format::Json } else { args.format };
     match (loaded, format) {

@@ -165,14 +165,14 @@ fn verify(source: SourceId, old: &str, new: &str) -> Result<(), Vec<Problem>> {
 }
 
 /// The nodes at the end of a path; `index` counts their values, or the nodes where each has a value of its own.
-struct Nodes<'a> {
+struct Reached<'a> {
     nodes: Vec<&'a KdlNode>,
     index: Option<usize>,
     /// Only the first argument of a node is its value; the rest of a list are all.
     first_only: bool,
 }
 
-impl<'a> Nodes<'a> {
+impl<'a> Reached<'a> {
     fn values(&self) -> impl Iterator<Item = &'a KdlEntry> {
         let take = if self.first_only { 1 } else { usize::MAX };
         self.nodes.clone().into_iter().flat_map(move |node| arguments(node).take(take))
@@ -191,7 +191,7 @@ fn matches(node: &KdlNode, step: &Step) -> bool {
     }
 }
 
-fn find<'a>(document: &'a KdlDocument, steps: &[Step]) -> Nodes<'a> {
+fn find<'a>(document: &'a KdlDocument, steps: &[Step]) -> Reached<'a> {
     let mut nodes: Vec<&KdlNode> = Vec::new();
     let mut level: Vec<&KdlDocument> = vec![document];
     let mut index = None;
@@ -210,7 +210,7 @@ fn find<'a>(document: &'a KdlDocument, steps: &[Step]) -> Nodes<'a> {
         level = nodes.iter().filter_map(|node| node.children()).collect();
     }
     let first_only = steps.last().is_some_and(|step| !step.row.arguments.is_empty());
-    Nodes { nodes, index, first_only }
+    Reached { nodes, index, first_only }
 }
 
 /// Where a node is among the tokens.

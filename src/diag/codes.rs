@@ -2,6 +2,11 @@
 
 /// `(code, what it means)`, sorted by code. Every one has a snapshot in `tests/it`.
 pub const ALL: &[(&str, &str)] = &[
+    ("agent::none", "It is not clear which agent to start."),
+    ("agent::undeclared", "No file declares an agent of that name."),
+    ("cli::not-yet", "The command is designed and not part of this version."),
+    ("cli::unknown-command", "There is no such command."),
+    ("cli::write", "A file that the command makes cannot be written."),
     ("config::bad-path", "The words before `=` in an edit or a flag name no setting."),
     ("config::bad-value", "A value has the right type and means nothing here."),
     ("config::control-character", "The file holds a character that people cannot see."),
@@ -24,7 +29,13 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unreadable", "A configuration file is there and cannot be read."),
     ("init::exists", "There is a `pier.kdl` already."),
     ("init::write", "The starter file cannot be written."),
+    ("lock::invalid", "`pier.lock` is damaged, or written by a newer pier."),
+    ("lock::stale", "`pier.lock` does not pin what `pier.kdl` asks for."),
+    ("mount::missing", "What is to be mounted is not on this host."),
+    ("mount::refused", "What is to be mounted would open the host to the sandbox."),
+    ("plan::not-available", "A setting is checked and cannot be carried out by this version."),
     ("policy::ceiling", "A file asks for more than the administrator's policy allows."),
+    ("trust::needed", "The project's files grant more than was approved."),
 ];
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 
 mod coverage;
 mod edit;
+mod finding;
 mod lock;
 mod page;
+mod start;
 mod validate;
 mod words;

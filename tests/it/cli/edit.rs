@@ -131,15 +131,15 @@ exit 2
 -- stderr
 config::unreadable
 
-  x cannot read `[ROOT]/project/pier.kdl`: it is or leads through a symbolic link,
-  | which can be pointed elsewhere
+  x cannot read `[ROOT]/project/pier.kdl`: it is or leads through a symbolic link, which
+  | can be pointed elsewhere
 
 "#]],
     );
     assert_eq!(world.read("other.kdl"), UGLY);
 }
 
-const FILE: &str = "// The network.\nnetwork allowlist { // only these\n    allow \"a.example\"\n}\nlimits { pids 5; }\nprofile ci { limits { pids 7 } }\n";
+const FILE: &str = "// The network.\nnetwork allowlist { // only these\n    allow \"a.example\"\n}\nlimits { pids 50; }\nprofile ci { limits { pids 70 } }\n";
 
 #[test]
 fn values_of_all_layers_are_read() {
@@ -148,177 +148,69 @@ fn values_of_all_layers_are_read() {
     check(
         &world.pier(&["config", "get", "limits.pids"]),
         str![[r#"
-exit 2
--- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+exit 0
+-- stdout
+50
 
 "#]],
     );
     check(
         &world.pier(&["config", "get", "limits.pids", "--origin", "--profile", "ci"]),
         str![[r#"
-exit 2
--- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+exit 0
+-- stdout
+70  [profile, [ROOT]/project/pier.kdl:6]
 
 "#]],
     );
     check(
-        &world.pier(&["config", "get", "limits.pids", "--origin", "--set", "limits.pids=9"]),
+        &world.pier(&["config", "get", "limits.pids", "--origin", "--set", "limits.pids=90"]),
         str![[r#"
-exit 2
--- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[--set limits.pids=9:1:15]
- 1 | limits { pids 9 }
-   :               |
-   :               `-- not valid here
-   `----
+exit 0
+-- stdout
+90  [flag, --set limits.pids=90:1]
 
 "#]],
     );
     check(
         &world.pier(&["config", "get", "network.allow", "--origin"]),
         str![[r#"
-exit 2
--- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+exit 0
+-- stdout
+a.example  [project, [ROOT]/project/pier.kdl:3]
+b.example  [local, [ROOT]/project/pier.local.kdl:1]
 
 "#]],
     );
     check(
         &world.pier(&["config", "get", "network.allow", "--json"]),
         str![[r#"
-exit 2
--- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+exit 0
+-- stdout
+{
+  "path": "network.allow",
+  "values": [
+    {
+      "value": "a.example",
+      "layer": "project",
+      "origin": "[ROOT]/project/pier.kdl:3"
+    },
+    {
+      "value": "b.example",
+      "layer": "local",
+      "origin": "[ROOT]/project/pier.local.kdl:1"
+    }
+  ]
+}
 
 "#]],
     );
     check(
         &world.pier(&["config", "get", "limits.memory"]),
         str![[r#"
-exit 2
+exit 1
 -- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+`limits.memory` is not set in any file
 
 "#]],
     );
@@ -327,26 +219,10 @@ config::bad-value
         str![[r#"
 exit 2
 -- stderr
-config::bad-value
+config::bad-path
 
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+  x `limits.memroy` names no setting: there is no `memroy`
+  help: did you mean `memory`?
 
 "#]],
     );
@@ -460,8 +336,7 @@ exit 2
 -- stderr
 config::none
 
-  x there is no `pier.kdl` from `[ROOT]/project` up to `[ROOT]/
-  | project`
+  x there is no `pier.kdl` from `[ROOT]/project` up to `[ROOT]/project`
   help: `pier init` writes one
 
 "#]],
@@ -513,31 +388,13 @@ changed [ROOT]/home/.config/pier/config.kdl
 
 "#]],
     );
+    fs::remove_file(world.project().join("pier.local.kdl")).unwrap();
     check(
         &world.pier(&["config", "get", "limits.memory", "--origin"]),
         str![[r#"
-exit 2
--- stderr
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:5:15]
- 4 | }
- 5 | limits { pids 5; }
-   :               |
-   :               `-- not valid here
- 6 | profile ci { limits { pids 7 } }
-   `----
-
-config::bad-value
-
-  x the count of `pids` must be a whole number from 16 to 9223372036854775807
-   ,-[[ROOT]/project/pier.kdl:6:28]
- 5 | limits { pids 5; }
- 6 | profile ci { limits { pids 7 } }
-   :                            |
-   :                            `-- not valid here
-   `----
+exit 0
+-- stdout
+2GiB  [user, [ROOT]/home/.config/pier/config.kdl:2]
 
 "#]],
     );

@@ -1,0 +1,269 @@
+//! `pier trust` and the starts that are refused before anything runs.
+
+use snapbox::str;
+
+use crate::support::{World, check};
+
+#[test]
+fn grants_are_shown_and_then_approved() {
+    let world = World::with("network host\n");
+    check(
+        &world.pier(&["exec", "--", "true"]),
+        str![[r#"
+exit 125
+-- stderr
+trust::needed
+
+  x this project's files grant more than the baseline, and nobody has approved it:
+  |   + use the network of the host, with its loopback services ([ROOT]/project/
+  | pier.kdl:1)
+  help: read it, then run `pier trust`; without a terminal:
+        `--trust=[DIGEST]`
+
+"#]],
+    );
+    check(
+        &world.pier(&["trust", "--show"]),
+        str![[r#"
+exit 0
+-- stdout
++ use the network of the host, with its loopback services ([ROOT]/project/pier.kdl:1)
+digest [DIGEST]
+
+"#]],
+    );
+    check(
+        &world.pier(&["trust"]),
+        str![[r#"
+exit 0
+-- stdout
++ use the network of the host, with its loopback services ([ROOT]/project/pier.kdl:1)
+digest [DIGEST]
+-- stderr
+approved for [ROOT]/project
+
+"#]],
+    );
+    check(
+        &world.pier(&["trust", "--show", "--json"]),
+        str![[r#"
+exit 0
+-- stdout
+{
+  "digest": "[DIGEST]",
+  "grants": [
+    {
+      "text": "use the network of the host, with its loopback services",
+      "origin": "[ROOT]/project/pier.kdl:1"
+    }
+  ],
+  "approved": [
+    "use the network of the host, with its loopback services"
+  ]
+}
+
+"#]],
+    );
+}
+
+#[test]
+fn a_baseline_needs_no_approval() {
+    let world = World::with("network none\n");
+    check(
+        &world.pier(&["trust", "--show"]),
+        str![[r#"
+exit 0
+-- stdout
+nothing beyond the baseline is granted, so nothing needs approval
+
+"#]],
+    );
+}
+
+#[test]
+fn a_digest_of_other_grants_approves_nothing() {
+    let world = World::with("network host\n");
+    let digest = format!("--trust={}", "0".repeat(64));
+    check(
+        &world.pier(&["shell", &digest]),
+        str![[r#"
+exit 125
+-- stderr
+trust::needed
+
+  x this project's files grant more than the baseline, and nobody has approved it:
+  |   + use the network of the host, with its loopback services ([ROOT]/project/
+  | pier.kdl:1)
+  help: the digest that was given is another one; this is
+        [DIGEST]
+
+"#]],
+    );
+}
+
+#[test]
+fn a_start_needs_to_know_its_agent() {
+    check(
+        &World::with("network none\n").pier(&["up"]),
+        str![[r#"
+exit 2
+-- stderr
+agent::none
+
+  x no agent is declared
+  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to
+        `pier.kdl`
+
+"#]],
+    );
+    check(
+        &World::with("agent pi\nagent claude-code\n").pier(&[]),
+        str![[r#"
+exit 2
+-- stderr
+agent::none
+
+  x several agents are declared and none is the default
+  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to
+        `pier.kdl`
+
+"#]],
+    );
+}
+
+#[test]
+fn a_locked_start_refuses_what_is_not_pinned() {
+    let world = World::with("agent pi { version \"0.74.2\" }\n");
+    check(
+        &world.pier(&["up", "--locked"]),
+        str![[r#"
+exit 2
+-- stderr
+lock::stale
+
+  x `pier.lock` does not pin what runs: `pi` is not locked
+  help: run `pier lock update` and commit the file
+
+"#]],
+    );
+}
+
+#[test]
+fn a_plan_of_a_broken_file_is_refused() {
+    let world = World::with("netwrk none\n");
+    check(
+        &world.pier(&["plan"]),
+        str![[r#"
+exit 2
+-- stderr
+config::unknown-node
+
+  x there is no setting `netwrk` in a configuration
+   ,-[[ROOT]/project/pier.kdl:1:1]
+ 1 | netwrk none
+   : ^^^|^^
+   :    `-- not a known setting
+   `----
+  help: did you mean `network`?
+
+"#]],
+    );
+    check(
+        &world.pier(&["plan", "--json", "--argv"]),
+        str![[r#"
+exit 2
+-- stderr
+error: the argument '--json' cannot be used with '--argv'
+
+Usage: pier plan --json [-- <CMD>...]
+
+For more information, try '--help'.
+
+"#]],
+    );
+}
+
+#[test]
+fn a_command_is_required() {
+    check(
+        &World::with("").pier(&["exec"]),
+        str![[r#"
+exit 2
+-- stderr
+error: the following required arguments were not provided:
+  <CMD>...
+
+Usage: pier exec <CMD>...
+
+For more information, try '--help'.
+
+"#]],
+    );
+}
+
+#[test]
+fn plans_that_cannot_be_made_say_why() {
+    let plan = |text: &str| World::with(text).pier(&["plan", "--", "true"]);
+    check(
+        &plan("mounts { ro \"/no-such\" at=\"/none\" }\n"),
+        str![[r#"
+exit 2
+-- stderr
+mount::missing
+
+  x `/no-such` does not exist
+   ,-[[ROOT]/project/pier.kdl:1:13]
+ 1 | mounts { ro "/no-such" at="/none" }
+   :             ^^^^^|^^^^
+   :                  `-- not on this host
+   `----
+  help: create it, or remove the line; pier never creates a mount source (`mkdir -p /no-such`)
+
+"#]],
+    );
+    check(
+        &plan("mounts { ro \"~\" at=\"/x\" }\n"),
+        str![[r#"
+exit 2
+-- stderr
+mount::refused
+
+  x `[ROOT]/home` is not mounted: it is your home directory or holds it, with keys,
+  | logins and history
+   ,-[[ROOT]/project/pier.kdl:1:13]
+ 1 | mounts { ro "~" at="/x" }
+   :             ^|^
+   :              `-- refused
+   `----
+
+"#]],
+    );
+    check(
+        &plan("budget { cost 5 }\n"),
+        str![[r#"
+exit 2
+-- stderr
+plan::not-available
+
+  x not available yet: `budget cost`
+   ,-[[ROOT]/project/pier.kdl:1:15]
+ 1 | budget { cost 5 }
+   :               |
+   :               `-- asked for here
+   `----
+
+"#]],
+    );
+    check(
+        &World::with("agent pi\n").pier(&["plan", "--agent", "other"]),
+        str![[r#"
+exit 2
+-- stderr
+agent::undeclared
+
+  x the agent `other` is not declared
+  help: `pier.kdl` declares pi; add `agent other` for another one
+
+"#]],
+    );
+}
