@@ -1,5 +1,6 @@
 //! The command line: one file a command; the only place that knows all of pier.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -7,15 +8,23 @@ use clap::{Args, Parser, Subcommand};
 use crate::diag::{Exit, Failure};
 use crate::ui;
 
+mod completions;
+mod config;
 mod errors;
+mod fmt;
+mod init;
+mod later;
 mod lock;
+mod man;
 mod owner;
 mod plan;
 mod project;
 mod run;
+mod schema;
 mod show;
 mod trace;
 mod trust;
+mod validate;
 
 /// What a command returns: how it ended, or why it did not do what it was asked.
 type Outcome = Result<Exit, Failure>;
@@ -55,6 +64,8 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a starter `pier.kdl`.
+    Init(init::Init),
     /// Start an agent in the sandbox of this project.
     Up(run::Up),
     /// Start a shell in the sandbox.
@@ -65,6 +76,22 @@ enum Command {
     Plan(plan::Plan),
     /// Approve what this project's files grant.
     Trust(trust::Trust),
+    /// Check every configuration file of this project.
+    Validate(validate::Validate),
+    /// Re-indent `pier.kdl`; comments and values stay.
+    Fmt(fmt::Fmt),
+    /// Read and change single settings.
+    Config(config::Config),
+    /// Show everything that `pier.kdl` can say.
+    Schema(schema::Schema),
+    /// Pin what a run resolves in `pier.lock`.
+    Lock(lock::Lock),
+    /// Print the completions of a shell.
+    Completions(completions::Completions),
+    /// Print the manual page.
+    Man(man::Man),
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
 }
 
 /// Parses the command line and runs the command.
@@ -81,11 +108,20 @@ pub fn main() -> ExitCode {
     trace::start(cli.global.verbose);
     let global = &cli.global;
     let outcome = match cli.command.unwrap_or(Command::Up(run::Up::default())) {
+        Command::Init(args) => init::run(global, &args),
         Command::Up(args) => run::up(global, args),
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),
         Command::Plan(args) => plan::run(global, &args),
         Command::Trust(args) => trust::run(global, &args),
+        Command::Validate(args) => validate::run(global, &args),
+        Command::Fmt(args) => fmt::run(global, &args),
+        Command::Config(args) => config::run(global, &args),
+        Command::Schema(args) => Ok(schema::run(&args)),
+        Command::Lock(args) => lock::run(global, &args),
+        Command::Completions(args) => Ok(completions::run(&args)),
+        Command::Man(args) => man::run(&args),
+        Command::Other(words) => later::run(&words),
     };
     let exit = outcome.unwrap_or_else(|failure| {
         ui::fail(&failure);

@@ -11,9 +11,12 @@ pub mod check;
 mod codes;
 pub mod conflicts;
 pub mod decode;
+pub mod edit;
+pub mod format;
 pub mod layers;
 pub mod overlay;
 pub mod path;
+pub mod reference;
 pub mod schema;
 pub mod syntax;
 pub mod tokens;
@@ -78,6 +81,14 @@ pub struct Config {
     pub agents: Vec<Agent>,
     pub roles: Vec<Role>,
     pub coordination: Option<Sourced<Coordination>>,
+}
+
+impl Config {
+    /// Returns the agent that is started when none is named: the marked one, or the only one.
+    pub fn default_agent(&self) -> Option<&Agent> {
+        let only = if let [only] = self.agents.as_slice() { Some(only) } else { None };
+        self.agents.iter().find(|agent| agent.default.value).or(only)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -279,7 +290,8 @@ pub struct Budget {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Agent {
     pub name: Sourced<String>,
-    pub default: bool,
+    /// Whether `pier up` starts it; at most one agent has it once all layers are applied.
+    pub default: Sourced<bool>,
     pub version: Option<Sourced<String>>,
     pub model: Option<Sourced<String>>,
     pub tools: Option<Sourced<Vec<String>>>,

@@ -49,7 +49,7 @@ impl Sources {
     pub fn place(&self, span: &Span) -> String {
         let source = self.get(span.source);
         let end = span.range.start.min(source.text.len());
-        let line = source.text.as_bytes()[..end].iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = source.text.as_bytes()[..end].split(|byte| *byte == b'\n').count();
         format!("{}:{line}", source.name)
     }
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod ceiling;
+
 /// One permission beyond the baseline, as it is hashed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Grant {

@@ -95,7 +95,7 @@ mod tests {
     fn block(name: &str, run: Option<&[&str]>) -> config::Agent {
         config::Agent {
             name: Sourced::built_in(name.to_owned()),
-            default: false,
+            default: Sourced::built_in(false),
             version: None,
             model: None,
             tools: None,

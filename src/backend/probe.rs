@@ -13,7 +13,7 @@ use crate::config::{Config, Mount, Root, Runtime};
 use crate::env::Environment;
 use crate::plan::facts::{Facts, Found, Kind, Launcher, PathFact, Project, System};
 use crate::plan::{self, Identity, environment};
-use crate::util::fs::read_bounded;
+use crate::util::fs::{read_bounded, read_without_links};
 
 pub mod repository;
 
@@ -80,7 +80,7 @@ pub fn gather(
     let mut file_variables = BTreeMap::new();
     for file in &config.env.files {
         let Ok(path) = plan::expand(&file.value, &home, root) else { continue };
-        let text = read_bounded(&path, MOST_TEXT).map_err(look(&path))?;
+        let text = read_without_links(&path, MOST_TEXT).map_err(look(&path))?;
         let text = String::from_utf8_lossy(&text);
         let found =
             environment::parse_file(&text).map_err(|line| Error::Variables { path: path.clone(), line })?;
@@ -146,6 +146,7 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
     for (name, _) in plan::protected_paths(config) {
         add(name);
     }
+    config.agents.iter().flat_map(|agent| &agent.skills).for_each(|path| add(&path.value));
     asked
 }
 

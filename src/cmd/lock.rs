@@ -1,9 +1,158 @@
 //! `pier lock`: what a run resolved, pinned in `pier.lock`.
 
-use super::project::Project;
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand};
+
+use super::owner::RootOwned;
+use super::project::{self, Fetch, Project};
+use super::{Global, Outcome, fmt};
 use crate::agent::{self, Install};
+use crate::backend::{install, launcher};
 use crate::diag::{Exit, Failure};
-use crate::lock::{self, Lock, Wanted};
+use crate::lock::{self, Difference, Lock as Pins, Wanted};
+use crate::plan::Target;
+use crate::ui;
+use crate::util::text::escape;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pier lock update   resolve what `pier.kdl` asks for and write `pier.lock`\n  pier lock verify   exit 1 where the two differ"
+)]
+pub struct Lock {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Resolve every agent with a version, and write `pier.lock`.
+    #[command(after_help = "Examples:\n  pier lock update\n  pier lock update --json")]
+    Update(Update),
+    /// Compare `pier.lock` with `pier.kdl`; exit 1 where they differ.
+    #[command(after_help = "Examples:\n  pier lock verify\n  pier lock verify --json")]
+    Verify(Verify),
+}
+
+#[derive(Debug, Args)]
+struct Update {
+    /// The digest of the grants that are approved, as `pier trust --show` prints it.
+    #[arg(long, value_name = "DIGEST")]
+    trust: Option<String>,
+    /// Print what is locked as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct Verify {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(global: &Global, args: &Lock) -> Outcome {
+    match &args.what {
+        What::Update(args) => update(&project::load(global, RootOwned::Refuse)?, args),
+        What::Verify(args) => verify(&project::load(global, RootOwned::Stay)?, args),
+    }
+}
+
+fn path(project: &Project) -> Utf8PathBuf {
+    project.root.join(lock::FILE)
+}
+
+fn update(project: &Project, args: &Update) -> Outcome {
+    let wanted = wanted(project)?;
+    let before = match Pins::read(&path(project)) {
+        // Writing it anew is what the message of a broken lock asks for.
+        Err(error) => {
+            ui::warn(&format!("the old lock is not used: {}", escape(&error.to_string())));
+            None
+        }
+        Ok(before) => before,
+    };
+    let mut resolved = Vec::new();
+    if !wanted.is_empty() {
+        let planned = project::plan(project, &Target::Shell, Fetch::Never, args.trust.as_deref())?;
+        project::approve(project, &planned.plan, args.trust.as_deref())?;
+        resolved = resolve(project, planned.plan.user.uid)?;
+    }
+    let after = before.clone().unwrap_or_default().update(&wanted, resolved);
+    if before.as_ref() != Some(&after) && (before.is_some() || !wanted.is_empty()) {
+        fmt::rewrite(&path(project), &after.to_text())?;
+        ui::say(&format!("wrote {}", path(project)));
+    }
+    if args.json {
+        ui::json(&after);
+        return Ok(Exit::Done);
+    }
+    for agent in &after.agents {
+        ui::answer(&format!("{} {}@{} {}", agent.name, agent.package, agent.version, agent.integrity));
+    }
+    if wanted.is_empty() {
+        ui::say("no agent has a `version`, so there is nothing to lock");
+    }
+    Ok(Exit::Done)
+}
+
+/// Installs every agent that has a version, and returns what was found.
+fn resolve(project: &Project, uid: u32) -> Result<Vec<lock::Agent>, Failure> {
+    let Project { environment, loaded, .. } = project;
+    let variables: Vec<(String, String)> = environment
+        .names()
+        .filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned())))
+        .collect();
+    let mut resolved = Vec::new();
+    for declared in &loaded.config.agents {
+        let Ok(adapter) = agent::of(declared) else { continue };
+        let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else { continue };
+        let version = lock::Version::parse(&version.value)?;
+        let path = environment.get("PATH").unwrap_or_default();
+        let request = install::Request {
+            agent: &declared.name.value,
+            npm: &npm,
+            version: &version,
+            // An update takes what the registry has; the lock is written from it.
+            integrity: None,
+            cache: &environment.cache,
+            environment: &variables,
+            search: launcher::Search { path, home: &environment.home, uid },
+        };
+        let installed = install::install(&request, &mut project::show)?;
+        resolved.push(lock::Agent {
+            name: declared.name.value.clone(),
+            package: npm.package.to_owned(),
+            version,
+            source: lock::Source::Npm,
+            integrity: installed.integrity,
+            node: installed.node,
+        });
+    }
+    Ok(resolved)
+}
+
+fn verify(project: &Project, args: &Verify) -> Outcome {
+    let differences = Pins::read(&path(project))?.unwrap_or_default().verify(&wanted(project)?);
+    if args.json {
+        let one = |difference: &Difference| {
+            let (kind, name) = match difference {
+                Difference::Missing { name } => ("missing", name),
+                Difference::Stale { name, .. } => ("stale", name),
+                Difference::Extra { name } => ("extra", name),
+            };
+            serde_json::json!({ "kind": kind, "agent": name, "message": difference.to_string() })
+        };
+        ui::json(&serde_json::json!({ "differences": differences.iter().map(one).collect::<Vec<_>>() }));
+    } else if differences.is_empty() {
+        ui::answer("pier.lock pins what runs");
+    } else {
+        for difference in &differences {
+            ui::answer(&escape(&difference.to_string()));
+        }
+        ui::say("help: `pier lock update` writes it anew");
+    }
+    Ok(if differences.is_empty() { Exit::Done } else { Exit::Failed })
+}
 
 /// Returns what the configuration asks of the lock.
 pub fn wanted(project: &Project) -> Result<Vec<Wanted>, Failure> {
@@ -19,7 +168,7 @@ pub fn wanted(project: &Project) -> Result<Vec<Wanted>, Failure> {
 
 /// Refuses a project whose lock is missing or does not say what the configuration says.
 pub fn require(project: &Project) -> Result<(), Failure> {
-    let lock = Lock::read(&project.root.join("pier.lock"))?.unwrap_or_default();
+    let lock = Pins::read(&path(project))?.unwrap_or_default();
     let differences = lock.verify(&wanted(project)?);
     if differences.is_empty() {
         return Ok(());

@@ -21,6 +21,9 @@ pub struct Plan {
     /// The bubblewrap command line, for a shell.
     #[arg(long)]
     argv: bool,
+    /// Only what differs from the plan that ran last.
+    #[arg(long, conflicts_with_all = ["json", "argv"])]
+    diff: bool,
     /// The agent to plan for; the default one otherwise.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
@@ -31,8 +34,7 @@ pub struct Plan {
 
 pub fn run(global: &Global, args: &Plan) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
-    let agents = &project.loaded.config.agents;
-    let default = agents.iter().find(|agent| agent.default).or(agents.first().filter(|_| agents.len() == 1));
+    let default = project.loaded.config.default_agent();
     let chosen = args.agent.clone().or_else(|| default.map(|agent| agent.name.value.clone()));
     let target = match chosen {
         _ if !args.command.is_empty() => Target::Exec { argv: args.command.clone() },
@@ -48,6 +50,9 @@ pub fn run(global: &Global, args: &Plan) -> Outcome {
         // Passed values stay out: the line is for logs and other people's eyes.
         let arguments = bwrap::arguments(&planned.plan, &program, &std::collections::BTreeMap::new());
         ui::answer(&arguments.as_shell(program.path.as_str()));
+    } else if args.diff {
+        let before = project::last_plan(&project, &planned.plan.project.hash)?;
+        ui::write_out(&super::show::difference(before.as_ref(), &planned.plan));
     } else {
         ui::write_out(&super::show::plan(&planned.plan));
     }

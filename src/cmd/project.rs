@@ -15,7 +15,7 @@ use crate::diag::{Exit, Failure, Report};
 use crate::env::{self, Environment};
 use crate::plan::{Plan, Target};
 use crate::session::trust;
-use crate::util::fs::read_bounded;
+use crate::util::fs::{read_bounded, read_without_links};
 use crate::{lock, plan, policy, ui};
 
 /// The file in a project.
@@ -54,6 +54,7 @@ pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
         Root::Git => root,
         Root::Here => probe::project_root(file.as_deref().unwrap_or(&cwd), Root::Here)?,
     };
+    check_ceiling(&loaded, &environment.home, &root)?;
     Ok(Project { environment, cwd, root, loaded })
 }
 
@@ -61,6 +62,14 @@ pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
 pub fn find_file(cwd: &Utf8Path, root: &Utf8Path) -> Option<Utf8PathBuf> {
     let inside = cwd.ancestors().take_while(|path| path.starts_with(root));
     inside.map(Utf8Path::to_owned).find(|path| path.join(FILE).symlink_metadata().is_ok())
+}
+
+/// Returns the nearest `pier.kdl` for a command that makes no sense without one.
+pub fn require_file(cwd: &Utf8Path, root: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    find_file(cwd, root).map(|directory| directory.join(FILE)).ok_or_else(|| {
+        let message = format!("there is no `{FILE}` from `{cwd}` up to `{root}`");
+        Failure::new(Exit::Usage, "config::none", message).help("`pier init` writes one")
+    })
 }
 
 /// Loads every layer; `directory` is where the project's file is.
@@ -84,25 +93,37 @@ pub fn load_layers(
         profile: global.profile.clone(),
         overlays,
     };
-    layers::load(&inputs, &read).map_err(|report| Failure { exit: Exit::Usage, report })
+    layers::load(&inputs, &|path| read(path, directory))
+        .map_err(|report| Failure { exit: Exit::Usage, report })
 }
 
-/// Reads a configuration file; a link is refused, for what it leads to is not what the project committed.
-fn read(path: &Utf8Path) -> io::Result<Option<Vec<u8>>> {
-    match path.symlink_metadata() {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-        Ok(meta) if meta.is_symlink() => {
-            return Err(io::Error::other(
-                "it is a symbolic link, and configuration is read from plain files only",
-            ));
-        }
-        Ok(meta) if !meta.is_file() => return Err(io::Error::other("it is not a plain file")),
-        Ok(_) => {}
+/// Refuses a configuration that asks for more than the administrator's policy.
+pub fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
+    let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
+    let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
+    let paths = policy::ceiling::Paths { absolute: &absolute, root };
+    let problems = policy::ceiling::check(ceiling, &loaded.config, &paths);
+    if problems.is_empty() {
+        return Ok(());
     }
-    read_bounded(path, MOST_CONFIG).map(Some)
+    Err(Failure { exit: Exit::Usage, report: Report { sources: loaded.sources.clone(), problems } })
+}
+
+/// Reads a configuration file. In the project no part of the path may be a link: what that leads to is not what
+/// was committed. The user's own directories may be linked together as they like.
+pub fn read(path: &Utf8Path, project: Option<&Utf8Path>) -> io::Result<Option<Vec<u8>>> {
+    let read = if project.is_some_and(|project| path.starts_with(project)) {
+        read_without_links
+    } else {
+        read_bounded
+    };
+    match read(path, MOST_CONFIG) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A plan, and the values of variables that it only names.
@@ -218,7 +239,8 @@ fn preview(project: &Project, _target: &Target, probed: &probe::Probed) -> Resul
     })
 }
 
-fn show(progress: install::Progress) {
+/// Says what takes time while an agent is installed.
+pub fn show(progress: install::Progress) {
     match progress {
         install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
         install::Progress::Resolving { package, version } => {
@@ -261,4 +283,39 @@ pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<
         return Err(failure);
     }
     Err(failure.help(format!("read it, then run `pier trust`; without a terminal: `--trust={digest}`")))
+}
+
+/// The most that a stored plan may hold, in bytes.
+const MOST_PLAN: u64 = 16 * 1024 * 1024;
+
+fn plan_place(environment: &Environment, hash: &str) -> Utf8PathBuf {
+    environment.state.join("plans").join(format!("{hash}.json"))
+}
+
+/// Returns the plan that ran last in this project; `None` before the first session.
+pub fn last_plan(project: &Project, hash: &str) -> Result<Option<Plan>, Failure> {
+    let path = plan_place(&project.environment, hash);
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Failed, "plan::last", format!("cannot read the last plan `{path}`: {error}"))
+            .help("remove the file; the next session writes it anew")
+    };
+    match read_bounded(&path, MOST_PLAN) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(&error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Keeps the plan that is about to run, for `pier plan --diff`; written only when it is another one.
+pub fn keep_plan(project: &Project, plan: &Plan) -> Result<(), Failure> {
+    let path = plan_place(&project.environment, &plan.project.hash);
+    let failed = |error: io::Error| {
+        Failure::new(Exit::NotSetUp, "session::state", format!("cannot write `{path}`: {error}"))
+            .help("check the space and the permissions of that directory")
+    };
+    let text = serde_json::to_vec(plan).map_err(|error| failed(error.into()))?;
+    if read_bounded(&path, MOST_PLAN).is_ok_and(|before| before == text) {
+        return Ok(());
+    }
+    crate::util::fs::write_atomic(&path, &text, 0o600).map_err(failed)
 }

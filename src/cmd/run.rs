@@ -59,8 +59,7 @@ struct Start {
 pub fn up(global: &Global, args: Up) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
     let agents = &project.loaded.config.agents;
-    let default =
-        agents.iter().find(|agent| agent.default).or(if agents.len() == 1 { agents.first() } else { None });
+    let default = project.loaded.config.default_agent();
     let name = match (args.agent, default) {
         (Some(name), _) => name,
         (None, Some(agent)) => agent.name.value.clone(),
@@ -98,6 +97,7 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let wanted = project.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
     let cache = project.environment.cache.join("bwrap.json");
     let program = program::find(wanted, Some(&cache))?;
+    project::keep_plan(project, &planned.plan)?;
     Ok(match session::run(&planned.plan, &program, &planned.values)? {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,

@@ -74,3 +74,17 @@ pub fn plan(plan: &Plan) -> String {
     let _infallible = writeln!(out, "digest of the grants {digest}");
     out
 }
+
+/// Returns the lines that a plan has and the one before had not, and the other way round.
+pub fn difference(before: Option<&Plan>, after: &Plan) -> String {
+    let (old, new) = (before.map_or_else(String::new, plan), plan(after));
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let mut out = String::new();
+    for line in old.iter().filter(|line| !new.contains(line)) {
+        let _infallible = writeln!(out, "- {line}");
+    }
+    for line in new.iter().filter(|line| !old.contains(line)) {
+        let _infallible = writeln!(out, "+ {line}");
+    }
+    out
+}

@@ -26,8 +26,7 @@ pub struct Trust {
 
 pub fn run(global: &Global, args: &Trust) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
-    let agents = &project.loaded.config.agents;
-    let default = agents.iter().find(|agent| agent.default).or(agents.first().filter(|_| agents.len() == 1));
+    let default = project.loaded.config.default_agent();
     // With an agent that is on this host, its own directories are among the grants.
     let with_agent = default.map(|agent| Target::Agent { name: agent.name.value.clone(), extra: Vec::new() });
     let planned = match with_agent.map(|target| project::plan(&project, &target, Fetch::Never, None)) {

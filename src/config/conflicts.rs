@@ -1,4 +1,4 @@
-//! Finds what only shows when values of all layers meet: two mounts at one place, a secret that is also passed.
+//! Finds what cannot hold together once all layers are applied: each value is right, the two of them are not.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use crate::diag::Problem;
 use crate::util::text::escape;
 
 /// Returns what cannot hold together once all layers are applied.
-pub fn check(config: &Config) -> Vec<Problem> {
+pub fn conflicts(config: &Config) -> Vec<Problem> {
     let mut problems = Vec::new();
     let targets = config.mounts.iter().filter_map(|mount| {
         let at = match &mount.value {
@@ -55,11 +55,11 @@ pub fn check(config: &Config) -> Vec<Problem> {
         }
     }
     let mut default: Option<&Agent> = None;
-    for agent in config.agents.iter().filter(|agent| agent.default) {
+    for agent in config.agents.iter().filter(|agent| agent.default.value) {
         if let Some(first) = default {
             let message =
                 format!("`{}` and `{}` are both the default agent", first.name.value, agent.name.value);
-            let (at, other) = (&agent.name.origin, &first.name.origin);
+            let (at, other) = (&agent.default.origin, &first.default.origin);
             problems.extend(conflict(
                 at,
                 "a second default",
@@ -112,4 +112,27 @@ fn conflict(
         Some(span) => problem.also(span.clone(), other_label),
         None => problem,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layer;
+    use crate::config::decode::tests::decoded;
+
+    #[test]
+    fn what_cannot_hold_together_is_a_conflict() {
+        for (text, says) in [
+            ("mounts { ro a at=\"/x\"; rw b at=\"/x/\" }", "two mounts at `/x`"),
+            ("mounts { tmpfs \"/workspace\" }", "two mounts at `/workspace`"),
+            ("port 80 to=1\nport \"127.0.0.1:80\"", "two ports at `127.0.0.1:80`"),
+            ("agent a default=#true\nagent b default=#true", "both the default"),
+            ("env { pass K; secret K host=\"x.org\" from=\"env:K\" }", "`K` is a secret"),
+            ("network allowlist { allow \"10.0.0.0/8\" }", "private addresses"),
+        ] {
+            let found = conflicts(&decoded(&[(text, Layer::Project)]));
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert!(found[0].message.contains(says), "{text}: {found:?}");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //! roles merge by name.
 //!
 //! Shapes are the table's business: a value that does not fit has its problem already and is passed over here.
-//! What only shows when values meet, such as two mounts at one place, is found in [`super::conflicts`].
+//! What only shows when values meet, such as two mounts at one place, is found by [`super::conflicts`].
 
 use kdl::{KdlDocument, KdlEntry, KdlNode};
 
@@ -362,15 +362,15 @@ impl Decoder {
         if default == Some(true) {
             // A default of a lower layer gives way; two in one layer are a conflict.
             for other in &mut config.agents {
-                if other.default && other.name.origin.layer != self.layer {
-                    other.default = false;
+                if other.default.value && other.default.origin.layer != self.layer {
+                    other.default.value = false;
                 }
             }
         }
         let index = config.agents.iter().position(|agent| agent.name.value == name).unwrap_or_else(|| {
             config.agents.push(Agent {
                 name: self.sourced(node, name.to_owned()),
-                default: false,
+                default: Sourced::built_in(false),
                 version: None,
                 model: None,
                 tools: None,
@@ -386,7 +386,9 @@ impl Decoder {
         });
         let agent = &mut config.agents[index];
         agent.name.origin = self.origin(node);
-        agent.default = default.unwrap_or(agent.default);
+        if let Some(default) = default {
+            agent.default = self.sourced(node, default);
+        }
         for child in children(node) {
             match child.name().value() {
                 "version" => self.single(&mut agent.version, child),
@@ -465,12 +467,12 @@ fn number(entry: &KdlEntry) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::config::built_in::built_in;
     use crate::config::syntax;
 
-    fn decoded(layers: &[(&str, Layer)]) -> Config {
+    pub fn decoded(layers: &[(&str, Layer)]) -> Config {
         let mut config = built_in();
         for (index, (text, layer)) in layers.iter().enumerate() {
             let source = SourceId(index);
@@ -502,28 +504,12 @@ mod tests {
         assert_eq!(agent.model.as_ref().unwrap().value, "b");
         assert_eq!(agent.args.as_ref().unwrap().value, ["-a", "-b"]);
         assert_eq!(agent.tools.as_ref().unwrap().value, ["v"]);
-        assert!(!agent.default && config.agents[1].default);
+        assert!(!agent.default.value && config.agents[1].default.value);
         assert_eq!(config.env.set["A"].value, "z");
         assert_eq!(config.env.set["A"].origin.layer, Layer::Profile);
         assert_eq!(config.env.set["B"].origin.layer, Layer::Project);
         assert_eq!(config.env.pass.len(), 2);
         assert_eq!(config.limits.memory.unwrap().value.at_most, 1 << 30);
-    }
-
-    #[test]
-    fn what_cannot_hold_together_is_a_conflict() {
-        for (text, says) in [
-            ("mounts { ro a at=\"/x\"; rw b at=\"/x/\" }", "two mounts at `/x`"),
-            ("mounts { tmpfs \"/workspace\" }", "two mounts at `/workspace`"),
-            ("port 80 to=1\nport \"127.0.0.1:80\"", "two ports at `127.0.0.1:80`"),
-            ("agent a default=#true\nagent b default=#true", "both the default"),
-            ("env { pass K; secret K host=\"x.org\" from=\"env:K\" }", "`K` is a secret"),
-            ("network allowlist { allow \"10.0.0.0/8\" }", "private addresses"),
-        ] {
-            let found = crate::config::conflicts::check(&decoded(&[(text, Layer::Project)]));
-            assert_eq!(found.len(), 1, "{text}: {found:?}");
-            assert!(found[0].message.contains(says), "{text}: {found:?}");
-        }
     }
 
     #[test]

@@ -11,9 +11,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::built_in::built_in;
 use super::check::{arguments, check, name_range, value_range};
+use super::conflicts::conflicts;
 use super::overlay::Overlay;
 use super::schema::{Node, ROOT, Since};
-use super::{Config, Layer, codes, conflicts, decode, nearest, syntax};
+use super::{Config, Layer, codes, decode, nearest, syntax};
 use crate::diag::{Problem, Report, SourceId, Sources, Span};
 use crate::util::text::escape;
 
@@ -60,6 +61,8 @@ pub struct Loaded {
     pub sources: Sources,
     pub inputs: Vec<Input>,
     pub unavailable: Vec<Unavailable>,
+    /// Every document in the order in which they apply.
+    pub documents: Vec<(SourceId, Layer)>,
 }
 
 /// Loads all layers.
@@ -140,7 +143,7 @@ impl Loader<'_> {
                 return;
             }
         };
-        let sha256 = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex(&Sha256::digest(&bytes));
         self.inputs.push(Input { path: path.to_owned(), layer, sha256 });
         let source = self.sources.reserve();
         let text = match syntax::read(source, bytes) {
@@ -257,12 +260,20 @@ impl Loader<'_> {
             decode::apply(&mut config, &document.nodes, document.source, document.layer);
             later(&document.nodes, ROOT, document.source, "", &mut unavailable);
         }
-        self.problems.extend(conflicts::check(&config));
+        self.problems.extend(conflicts(&config));
         if self.problems.is_empty() {
-            return Ok(Loaded { config, ceiling, sources: self.sources, inputs: self.inputs, unavailable });
+            let documents = documents.iter().map(|document| (document.source, document.layer)).collect();
+            let Loader { sources, inputs, .. } = self;
+            return Ok(Loaded { config, ceiling, sources, inputs, unavailable, documents });
         }
         Err(Report { sources: self.sources, problems: self.problems })
     }
+}
+
+/// Writes bytes as lower-case hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn profiles(document: &Document) -> impl Iterator<Item = (&KdlNode, SourceId)> {
@@ -410,7 +421,8 @@ mod tests {
         }
         for (count, fits) in [(MAX_INCLUDES, true), (MAX_INCLUDES + 1, false)] {
             let names: Vec<String> = (0..count).map(|index| format!("/p/{index}.kdl")).collect();
-            let text: String = (0..count).map(|index| format!("include \"{index}.kdl\"\n")).collect();
+            let text: String =
+                (0..count).map(|index| format!("include \"{index}.kdl\"\n")).collect::<Vec<_>>().concat();
             let mut files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
             files.push(("/p/pier.kdl", &text));
             assert_eq!(loaded(&files, |_| ()).is_ok(), fits);
@@ -425,5 +437,107 @@ mod tests {
         )];
         let found = loaded(&files, |_| ()).unwrap().unavailable;
         assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["network.upstream"]);
+    }
+
+    const WHOLE: &str = r#"
+project "evm" key="EVM"
+runtime host { path "/opt/tools/bin" }
+workspace at="/workspace" {
+    root "git"
+    git shadow merge="auto"
+    clone #false
+    readonly "pier.kdl" "flake.nix" ".envrc"
+    hide ".env" "secrets/**"
+    gate report
+}
+home ephemeral { state "/var/x"; import git-config sync="always" from="~/.gitconfig" }
+mounts {
+    ro "~/.cargo/registry" at="/home/pier/.cargo/registry"
+    rw "./cache" at="/cache"
+    tmpfs "/scratch" size="2GiB"
+}
+env {
+    pass "LANG" "TZ"
+    set RUST_LOG="info"
+    file ".env.agent"
+    secret "ANTHROPIC_API_KEY" host="api.anthropic.com" from="env:ANTHROPIC_API_KEY" header="x-api-key"
+}
+network allowlist {
+    allow "api.anthropic.com" "*.example.org"
+    allow "git.example.com" port=22
+    allow "api.example.com" methods="GET" paths="/v1/*"
+    allow "10.0.0.0/8" private=#true
+    deny "telemetry.example.com"
+    upstream "http://proxy.example.com:3128"
+    bytes "api.example.com" up="100MiB"
+}
+port "127.0.0.1:8888" to=8888
+limits { memory "8GiB" required=#true; cpus 4; pids 2048; wall "2h"; minimum-tier 2 }
+budget { cost 5.00; tokens 2000000 }
+agent claude-code default=#true {
+    version "2.1.329"
+    model "anthropic/claude-opus-4-7"
+    tools read bash edit
+    args "--permission-mode" "acceptEdits"
+    import auth settings skills sessions extensions prompts roles sync="always" from="~/.claude"
+    mcp "files" command="npx" { args "-y" "server-files" }
+    skills "./skills"
+}
+agent mine { run "mine-agent" "--task"; logs "~/.mine/*.jsonl"; hosts "api.mine.example" }
+role reviewer { tools read grep find ls bash; thinking high; file "roles/reviewer.md" }
+coordination { remote "git@example.com:org/evm-coordination.git"; dir ".pi-env/coordination" }
+profile ci { runtime nix; network none; agent claude-code { args "--print" } }
+"#;
+
+    #[test]
+    fn the_whole_vocabulary_loads() {
+        let Loaded { config, unavailable, .. } =
+            loaded(&[("/p/pier.kdl", WHOLE)], |inputs| inputs.profile = Some("ci".into())).unwrap();
+        assert_eq!(config.network.rules.len(), 5);
+        assert_eq!(config.network.mode.value, NetworkMode::None);
+        assert_eq!(config.agents.len(), 2);
+        assert_eq!(config.agents[0].args.as_ref().unwrap().value.len(), 3);
+        assert_eq!(config.agents[0].imports[0].value.what.len(), 7);
+        assert_eq!(config.agents[0].mcp[0].value.args, ["-y", "server-files"]);
+        assert!(config.agents[1].run.is_some() && config.agents[1].logs.is_some());
+        assert_eq!(config.home.imports.len(), 1);
+        assert_eq!(config.mounts.len(), 3);
+        assert_eq!(config.ports[0].value.to, 8888);
+        assert_eq!(config.env.secrets[0].value.header.as_deref(), Some("x-api-key"));
+        assert_eq!(config.budget.cost.unwrap().value.to_bits(), 5.0_f64.to_bits());
+        assert_eq!(config.coordination.unwrap().value.dir.as_deref(), Some(".pi-env/coordination"));
+        let paths: Vec<&str> = unavailable.iter().map(|one| one.path.as_str()).collect();
+        assert_eq!(paths, ["network.upstream", "network.bytes", "budget"]);
+    }
+
+    fn load_bytes(bytes: &[u8]) {
+        let read = |path: &Utf8Path| Ok((path == "/p/pier.kdl").then(|| bytes.to_vec()));
+        let inputs = Inputs { project: Some("/p/pier.kdl".into()), ..Inputs::default() };
+        if let Err(report) = load(&inputs, &read) {
+            let style = crate::diag::render::Style {
+                glyphs: crate::diag::render::Glyphs::Unicode,
+                color: crate::diag::render::Color::Never,
+                width: 80,
+            };
+            let text = crate::diag::render::human(&report, style);
+            assert!(!text.contains('\u{1b}'));
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic_the_loader(
+            bytes: Vec<u8>,
+            edits in proptest::collection::vec((0_usize..WHOLE.len(), 0_usize..8, "[ -~\n\u{1b}é]{0,4}"), 1..6),
+        ) {
+            load_bytes(&bytes);
+            let mut text = WHOLE.as_bytes().to_vec();
+            for (at, drop, insert) in edits {
+                let start = at.min(text.len());
+                let end = (start + drop).min(text.len());
+                text.splice(start..end, insert.bytes());
+            }
+            load_bytes(&text);
+        }
     }
 }

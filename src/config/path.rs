@@ -32,11 +32,14 @@ pub struct Target {
     pub field: Option<Field>,
 }
 
+/// Why a path is none: the message and the help of a problem.
+type Wrong = (String, Option<String>);
+
 /// Parses a path.
 ///
 /// # Errors
 /// The message and the help of a problem.
-pub fn parse(path: &str) -> Result<Target, (String, Option<String>)> {
+pub fn parse(path: &str) -> Result<Target, Wrong> {
     let mut steps: Vec<Step> = Vec::new();
     let mut table: &'static [Node] = ROOT;
     let segments = split(path)?;
@@ -70,7 +73,7 @@ pub fn parse(path: &str) -> Result<Target, (String, Option<String>)> {
     Ok(Target { steps, part: Part::Value, field })
 }
 
-fn split(path: &str) -> Result<Vec<(String, Option<String>)>, (String, Option<String>)> {
+fn split(path: &str) -> Result<Vec<(String, Option<String>)>, Wrong> {
     let wrong = || {
         let help = "write names with dots between, such as `limits.memory` or `agent[claude-code].model`";
         (format!("`{}` is not the path of a setting", escape(path)), Some(help.to_owned()))
@@ -160,7 +163,7 @@ mod tests {
         }
         for (path, says) in [
             ("", "is not the path"),
-            ("a..b", "there is no `a`"),
+            ("a..b", "is not the path"),
             ("limits.", "is not the path"),
             ("limits.memroy", "there is no `memroy`"),
             ("agent[x", "is not the path"),

@@ -670,7 +670,7 @@ mod tests {
             assert!(
                 doc.ends_with('.') && doc.starts_with(char::is_uppercase) || doc.starts_with('`'),
                 "{doc}"
-            )
+            );
         };
         walk(ROOT, &mut |path, node| {
             check(node.doc);

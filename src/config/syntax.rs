@@ -95,7 +95,7 @@ fn rewrite(source: SourceId, text: &str, error: &kdl::KdlError) -> Vec<Problem> 
         let message = found.message.clone().unwrap_or_else(|| "this is not KDL 2".to_owned());
         let label = found.label.clone().unwrap_or_else(|| "here".to_owned());
         let mut problem = Problem::new(codes::SYNTAX, Span { source, range }, label, lower_first(&message));
-        problem.help = found.help.clone();
+        problem.help.clone_from(&found.help);
         problem
     };
     let problems: Vec<Problem> = error.diagnostics.iter().take(MAX_PROBLEMS).map(one).collect();
@@ -417,21 +417,19 @@ impl Walk<'_> {
         let equals = self.tokens[self.at - 1].range.clone();
         self.skip_space();
         self.annotation();
-        match self.kind() {
-            Some(Kind::Word | Kind::Number | Kind::Keyword | Kind::Quoted | Kind::Multiline | Kind::Bad) => {
-                self.at += 1;
-                if self.kind() == Some(Kind::Equals) {
-                    let help = "put the value in double quotes if `=` is part of it";
-                    self.add(self.range(), "a second `=`", "a property has one value", help);
-                    return false;
-                }
-                true
-            }
-            _ => {
-                self.add(equals, "nothing after it", "a property has no value", "write `name=value`");
-                false
-            }
+        let kind = self.kind();
+        let value = [Kind::Word, Kind::Number, Kind::Keyword, Kind::Quoted, Kind::Multiline, Kind::Bad];
+        if !kind.is_some_and(|kind| value.contains(&kind)) {
+            self.add(equals, "nothing after it", "a property has no value", "write `name=value`");
+            return false;
         }
+        self.at += 1;
+        if self.kind() == Some(Kind::Equals) {
+            let help = "put the value in double quotes if `=` is part of it";
+            self.add(self.range(), "a second `=`", "a property has one value", help);
+            return false;
+        }
+        true
     }
 }
 

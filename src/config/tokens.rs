@@ -53,6 +53,7 @@ pub struct Tokens {
     pub problems: Vec<Problem>,
 }
 
+const KEYWORDS: [&str; 6] = ["#true", "#false", "#null", "#inf", "#-inf", "#nan"];
 const NOT_IN_WORDS: &str = "\\/(){}[];\"#=";
 
 pub fn is_newline(c: char) -> bool {
@@ -288,7 +289,6 @@ impl Lexer<'_> {
             return self.raw(hashes);
         }
         let length = 1 + rest[1..].find(|c| !is_word(c)).unwrap_or(rest.len() - 1);
-        const KEYWORDS: [&str; 6] = ["#true", "#false", "#null", "#inf", "#-inf", "#nan"];
         let word = &rest[..length];
         if KEYWORDS.contains(&word) {
             return self.push(Kind::Keyword, length);
@@ -331,7 +331,7 @@ impl Lexer<'_> {
             if tail.starts_with(quotes) {
                 let length = at + quotes.len();
                 return if multiline {
-                    self.multiline(length, quotes.len(), quotes.len())
+                    self.multiline(length, quotes.len(), quotes.len());
                 } else {
                     self.push(Kind::Quoted, length);
                 };

@@ -10,6 +10,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::extra-value", "A node has more arguments than it takes."),
     ("config::include", "An included file is missing, out of bounds, or includes itself."),
     ("config::missing-value", "A node lacks an argument or a property."),
+    ("config::none", "There is no `pier.kdl` from here up to the project's root."),
     ("config::not-utf8", "The file is not UTF-8 text."),
     ("config::syntax", "The file is not KDL 2."),
     ("config::too-deep", "Blocks are nested too deep."),
@@ -21,6 +22,9 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unknown-profile", "No file has the profile that was asked for."),
     ("config::unknown-property", "The node has no such property."),
     ("config::unreadable", "A configuration file is there and cannot be read."),
+    ("init::exists", "There is a `pier.kdl` already."),
+    ("init::write", "The starter file cannot be written."),
+    ("policy::ceiling", "A file asks for more than the administrator's policy allows."),
 ];
 
 #[cfg(test)]

@@ -273,11 +273,7 @@ fn chosen_agent<'a>(
     target: &Target,
     problems: &mut Vec<Problem>,
 ) -> Option<&'a config::Agent> {
-    let default = || {
-        let marked = config.agents.iter().find(|agent| agent.default);
-        marked.or(if config.agents.len() == 1 { config.agents.first() } else { None })
-    };
-    let Target::Agent { name, .. } = target else { return default() };
+    let Target::Agent { name, .. } = target else { return config.default_agent() };
     let found = config.agents.iter().find(|agent| agent.name.value == *name);
     if found.is_none() {
         let declared: Vec<&str> = config.agents.iter().map(|agent| agent.name.value.as_str()).collect();
@@ -367,6 +363,7 @@ fn start_agent(
         let kind = MountKind::Symlink { to: to.clone() };
         mounts.push(Mount { at: format!("/.pier/bin/{name}").into(), kind, origin: BUILT_IN.into() });
     }
+    let skills = skills(declared, &*adapter, facts, problems, at);
     let places = Places { host_cwd: &facts.cwd, inside_cwd: cwd };
     let imports = declared.imports.iter().filter_map(|Sourced { value, origin }| {
         let rule = rule(value.sync)?;
@@ -392,10 +389,39 @@ fn start_agent(
         mounts,
         argv,
         environment: adapter.environment(),
-        imports: imports.flatten().collect(),
+        imports: imports.flatten().chain(skills).collect(),
         seeds: seeds.collect(),
         agent,
     })
+}
+
+/// Returns the copies for `skills` lines: each path becomes a directory among the agent's skills.
+fn skills(
+    declared: &config::Agent,
+    adapter: &dyn agent::Agent,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Vec<Import> {
+    let mut copies = Vec::new();
+    for Sourced { value, origin } in &declared.skills {
+        let Some(directory) = adapter.skills_dir() else {
+            let message = format!("pier does not know where `{}` keeps its skills", declared.name.value);
+            problems.push(problem("agent::skills", origin, "asked for here", message));
+            continue;
+        };
+        let purpose = Purpose::Mount(Access::ReadOnly);
+        let Some((from, _)) = mounts::source_of(value, purpose, origin, facts, problems) else { continue };
+        copies.push(Import {
+            from,
+            to: directory.into(),
+            rule: ImportRule::Always,
+            kind: ImportKind::Tree,
+            mode: None,
+            origin: at(origin),
+        });
+    }
+    copies
 }
 
 fn rule(sync: config::Sync) -> Option<ImportRule> {

@@ -67,6 +67,13 @@ pub fn grants(
         if let Some(version) = &agent.version {
             grant(&version.origin, format!("install {} {}", agent.name.value, version.value));
         }
+        for path in agent.skills.iter().filter(|path| !absolute(&path.value).starts_with(&facts.project.root))
+        {
+            grant(
+                &path.origin,
+                format!("copy skills for {} from `{}`", agent.name.value, absolute(&path.value)),
+            );
+        }
         for import in &agent.imports {
             let kinds: Vec<String> =
                 import.value.what.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();

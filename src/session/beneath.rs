@@ -75,11 +75,10 @@ impl Beneath {
         Ok((self.directory(relative.parent().unwrap_or(Utf8Path::new("")))?, name))
     }
 
-    /// Copies a tree of plain files and directories from the host; links and other things are left out.
-    pub fn copy_tree(&self, from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+    /// Copies the tree of an open directory: plain files and directories; links and other things are left out.
+    pub fn copy_tree(&self, from: OwnedFd, to: &Utf8Path) -> io::Result<()> {
         let mut budget = Budget { entries: MOST_ENTRIES, bytes: MOST_BYTES };
-        let source = nix::fcntl::open(from.as_std_path(), DIRECTORY, Mode::empty())?;
-        copy_directory(source, &self.directory(to)?, 0, &mut budget)
+        copy_directory(from, &self.directory(to)?, 0, &mut budget)
     }
 }
 
@@ -163,7 +162,7 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", path.join("from/link")).unwrap();
         Beneath::open(&path.join("home"))
             .unwrap()
-            .copy_tree(&path.join("from"), Utf8Path::new("to"))
+            .copy_tree(std::fs::File::open(path.join("from")).unwrap().into(), Utf8Path::new("to"))
             .unwrap();
         assert_eq!(fs_err::read(path.join("home/to/deep/file")).unwrap(), b"text");
         assert!(!path.join("home/to/link").exists());

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::beneath::Beneath;
 use crate::plan::{Import, ImportKind, ImportRule, Plan};
-use crate::util::fs::{create_private, read_bounded};
+use crate::util::fs::{create_private, open_without_links, read_bounded, read_without_links};
 
 /// The most that one imported file may hold, in bytes.
 const MOST_FILE: u64 = 64 * 1024 * 1024;
@@ -52,7 +52,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, Error> {
     }
     let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
     for import in &plan.imports {
-        copy(&home, import).map_err(|source| Error::Import {
+        copy(&home, import, &plan.project.root).map_err(|source| Error::Import {
             from: import.from.clone(),
             origin: import.origin.clone(),
             source,
@@ -67,13 +67,21 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, Error> {
 }
 
 /// Copies one import; a source that is not there is no error, for a machine need not have every login.
-fn copy(home: &Beneath, import: &Import) -> io::Result<()> {
+///
+/// Links are followed in the user's own directories only: one in the project may be the agent's work.
+fn copy(home: &Beneath, import: &Import, project: &Utf8Path) -> io::Result<()> {
     let Import { from, to, rule, kind, mode, .. } = import;
-    if !from.exists() || (*rule == ImportRule::Missing && home.has(to)?) {
+    let inside = from.starts_with(project);
+    let there = if inside { from.symlink_metadata() } else { from.metadata() };
+    if there.is_err() || (*rule == ImportRule::Missing && home.has(to)?) {
         return Ok(());
     }
     match kind {
-        ImportKind::File => home.write(to, &read_bounded(from, MOST_FILE)?, mode.unwrap_or(0o600)),
-        ImportKind::Tree => home.copy_tree(&from.canonicalize_utf8()?, to),
+        ImportKind::File => {
+            let read = if inside { read_without_links } else { read_bounded };
+            home.write(to, &read(from, MOST_FILE)?, mode.unwrap_or(0o600))
+        }
+        ImportKind::Tree if inside => home.copy_tree(open_without_links(from)?.into(), to),
+        ImportKind::Tree => home.copy_tree(std::fs::File::open(from)?.into(), to),
     }
 }

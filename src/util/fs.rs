@@ -4,6 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
 use camino::Utf8Path;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use sha2::{Digest as _, Sha256};
 
 /// Reads a file of at most `most` bytes.
@@ -11,13 +13,42 @@ use sha2::{Digest as _, Sha256};
 /// # Errors
 /// `FileTooLarge` for a longer one; whatever the system says otherwise.
 pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
-    let file = fs_err::File::open(path)?;
+    take(fs_err::File::open(path)?, path, most)
+}
+
+fn take(file: impl io::Read, path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
     }
     Ok(bytes)
+}
+
+/// Opens a path none of whose parts is a symbolic link, so that nobody can have pointed it elsewhere.
+///
+/// # Errors
+/// `ELOOP` becomes a sentence that names the reason.
+pub fn open_without_links(path: &Utf8Path) -> io::Result<std::fs::File> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK)
+        .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(AT_FDCWD, path.as_std_path(), how) {
+        Ok(fd) => Ok(fd.into()),
+        Err(Errno::ELOOP) => Err(io::Error::other(format!(
+            "`{path}` is or leads through a symbolic link, which can be pointed elsewhere"
+        ))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a plain file of at most `most` bytes, no part of whose path is a symbolic link.
+pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
+    let file = open_without_links(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    take(file, path, most)
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.
@@ -62,6 +93,17 @@ mod tests {
     fn digests_are_lower_case_hex() {
         // The name of a project's state directory is the start of such a digest; other tools compute it too.
         assert_eq!(&sha256(b"/home/me/src/app")[..16], "0af20a5227190839");
+    }
+
+    #[test]
+    fn a_link_anywhere_in_a_path_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        write_atomic(&path.join("real/file"), b"text", 0o600).unwrap();
+        std::os::unix::fs::symlink(path.join("real"), path.join("link")).unwrap();
+        assert_eq!(read_without_links(&path.join("real/file"), 9).unwrap(), b"text");
+        let error = read_without_links(&path.join("link/file"), 9).unwrap_err();
+        assert!(error.to_string().contains("symbolic link"), "{error}");
     }
 
     #[test]

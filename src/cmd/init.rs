@@ -1,0 +1,316 @@
+//! `pier init`: looks at the project and writes a short starter `pier.kdl`.
+
+use std::fmt::Write as _;
+
+use camino::Utf8Path;
+use clap::{Args, ValueEnum};
+
+use super::owner::{self, RootOwned};
+use super::{Global, Outcome, project};
+use crate::backend::{launcher, probe};
+use crate::config::Root;
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::util::fs::write_atomic;
+use crate::util::text::escape;
+use crate::{agent, ui};
+
+/// The version that is written for an agent that is not on the host: one that pier was checked against.
+const CHECKED: &[(&str, &str)] = &[("claude-code", "2.1.197")];
+
+/// Starts of names that open more than a model service; they are offered in a comment only.
+const FAR_REACHING: &[&str] =
+    &["AWS_", "AZURE_CLIENT_", "CLOUDFLARE_", "GH_", "GITHUB_", "GOOGLE_APPLICATION_"];
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pier init                    look at the project and write pier.kdl\n  \
+    pier init --stdout           only show the file\n  pier init --template empty   nothing but the baseline"
+)]
+pub struct Init {
+    /// Write for this kind of project instead of looking.
+    #[arg(long, value_name = "NAME")]
+    template: Option<Template>,
+    /// Replace a `pier.kdl` that is there.
+    #[arg(long)]
+    force: bool,
+    /// Print the file and write nothing.
+    #[arg(long)]
+    stdout: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Template {
+    Rust,
+    Node,
+    Python,
+    /// No agent, no network, no variables.
+    Empty,
+}
+
+/// What the file is made from.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    languages: Vec<Language>,
+    agents: Vec<Agent>,
+    /// Names that are set now and that a declared agent reads.
+    variables: Vec<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    Rust,
+    Node,
+    Python,
+    Go,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Agent {
+    name: &'static str,
+    /// `None`: the one on this host is used.
+    install: Option<Install>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Install {
+    version: &'static str,
+    why: String,
+}
+
+pub fn run(global: &Global, args: &Init) -> Outcome {
+    let cwd = project::current_directory()?;
+    let environment = Environment::of_process()?;
+    let root = probe::project_root(&cwd, Root::Git)?;
+    let environment = owner::settle(environment, global, &root, RootOwned::Stay)?;
+    let text = match args.template {
+        Some(Template::Empty) => EMPTY.to_owned(),
+        template => render(&look(&environment, &root, template)),
+    };
+    if args.stdout {
+        ui::write_out(&text);
+        return Ok(Exit::Done);
+    }
+    let path = root.join(project::FILE);
+    if !args.force && path.symlink_metadata().is_ok() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "init::exists",
+            format!("`{}` is there already", escape(path.as_str())),
+        )
+        .help("`pier init --stdout` shows what would be written; `--force` replaces the file"));
+    }
+    write_atomic(&path, text.as_bytes(), 0o644).map_err(|error| {
+        let message = format!("cannot write `{}`: {error}", escape(path.as_str()));
+        Failure::new(Exit::Failed, "init::write", message)
+    })?;
+    ui::say(&format!("wrote {}", escape(path.as_str())));
+    ui::say("next: read it, then");
+    if args.template == Some(Template::Empty) {
+        ui::say("  pier shell    a shell in the sandbox");
+    } else {
+        ui::say("  pier trust    approve what it grants");
+        ui::say("  pier up       start the agent");
+    }
+    Ok(Exit::Done)
+}
+
+fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) -> Seen {
+    let there = |name: &str| root.join(name).is_file();
+    let languages = match template {
+        Some(Template::Rust) => vec![Language::Rust],
+        Some(Template::Node) => vec![Language::Node],
+        Some(Template::Python) => vec![Language::Python],
+        Some(Template::Empty) => Vec::new(),
+        None => {
+            let python = ["pyproject.toml", "setup.py", "requirements.txt"].iter().any(|name| there(name));
+            let found = [
+                (Language::Rust, there("Cargo.toml")),
+                (Language::Node, there("package.json")),
+                (Language::Python, python),
+                (Language::Go, there("go.mod")),
+            ];
+            found.into_iter().filter(|(_, there)| *there).map(|(language, _)| language).collect()
+        }
+    };
+    let path = environment.get("PATH").unwrap_or_default();
+    let uid = nix::unistd::geteuid().as_raw();
+    let search = launcher::Search { path, home: &environment.home, uid };
+    let agents: Vec<Agent> = agent::ALL
+        .iter()
+        .filter_map(|known| {
+            let install = match launcher::find(&known.launchers(), &search) {
+                Ok(_) => None,
+                Err(launcher::Error::NotFound { .. }) => return None,
+                // It is there and its place would open too much: pier's own copy does not.
+                Err(error) => Some(Install { version: checked(known.name())?, why: error.to_string() }),
+            };
+            Some(Agent { name: known.name(), install })
+        })
+        .collect();
+    let agents = if agents.is_empty() { vec![first_agent()] } else { agents };
+    let declared = agent::ALL.iter().filter(|known| agents.iter().any(|agent| agent.name == known.name()));
+    let mut variables: Vec<&str> = declared.flat_map(|known| known.reads().iter().copied()).collect();
+    variables.retain(|name| environment.get(name).is_some());
+    variables.sort_unstable();
+    variables.dedup();
+    Seen { languages, agents, variables }
+}
+
+fn checked(name: &str) -> Option<&'static str> {
+    CHECKED.iter().find(|(known, _)| *known == name).map(|(_, version)| *version)
+}
+
+fn first_agent() -> Agent {
+    let (name, version) = CHECKED[0];
+    Agent { name, install: Some(Install { version, why: "no agent is on this host's `PATH`".into() }) }
+}
+
+const EMPTY: &str = "\
+// What a command may see, touch, reach and spend in this project; `pier schema` lists every setting.
+// Without a line here only the project is visible, at /workspace, and the network is off.
+
+network none
+";
+
+/// Returns the file; every line of it is meant to be read before `pier trust`.
+fn render(seen: &Seen) -> String {
+    let mut out = String::from(
+        "// What coding agents may see, touch, reach and spend in this project; `pier schema` lists every setting.\n\
+         // The project is read-write at /workspace, with a home of its own. Lines marked * need `pier trust`.\n",
+    );
+    for (index, agent) in seen.agents.iter().enumerate() {
+        let default = if index == 0 { " default=#true" } else { "" };
+        match &agent.install {
+            None => line(&mut out, &format!("\nagent {}{default}    // * the one on this host", agent.name)),
+            Some(install) => {
+                line(&mut out, &format!("\n// pier installs this agent, because {}.", comment(&install.why)));
+                line(&mut out, &format!("agent {}{default} {{", agent.name));
+                line(&mut out, &format!("    version \"{}\"    // *", install.version));
+                line(&mut out, "}");
+            }
+        }
+    }
+    out.push_str(
+        "\n// * Agents need a model service. A list of allowed hosts is not available yet, so this is the whole network of\n\
+         // the host, its loopback services included. `network none` closes it.\nnetwork host\n",
+    );
+    let (far, near): (Vec<&str>, Vec<&str>) =
+        seen.variables.iter().partition(|name| FAR_REACHING.iter().any(|start| name.starts_with(start)));
+    if near.is_empty() {
+        out.push_str("\n// No key of a model service is set now. To pass one:\n");
+        line(&mut out, &format!("// env {{ pass \"{}\" }}", first_key(&seen.agents)));
+    } else {
+        out.push_str("\nenv {\n    // * Set now, and read by the agent.\n");
+        line(&mut out, &format!("    pass {}", quoted(&near)));
+        out.push_str("}\n");
+    }
+    if !far.is_empty() {
+        out.push_str("\n// Also set, but they open more than a model service:\n");
+        line(&mut out, &format!("// env {{ pass {} }}", quoted(&far)));
+    }
+    for language in &seen.languages {
+        out.push('\n');
+        out.push_str(match language {
+            Language::Rust => RUST,
+            Language::Node => NODE,
+            Language::Python => PYTHON,
+            Language::Go => GO,
+        });
+    }
+    out.push_str(
+        "\n// Caches and logins of the agent stay in the sandbox home between sessions. To start empty each time:\n\
+         // home ephemeral\n",
+    );
+    out
+}
+
+const RUST: &str = "\
+// Rust: crates are downloaded into the sandbox home. To see those of the host (*):
+// mounts { ro \"~/.cargo/registry\" at=\"/home/pier/.cargo/registry\" }
+";
+
+const NODE: &str = "\
+// Node: the npm cache is in the sandbox home. To see the one of the host (*):
+// mounts { ro \"~/.npm/_cacache\" at=\"/home/pier/.npm/_cacache\" }
+";
+
+const PYTHON: &str = "\
+// Python: the pip cache is in the sandbox home. To see the one of the host (*):
+// mounts { ro \"~/.cache/pip\" at=\"/home/pier/.cache/pip\" }
+";
+
+const GO: &str = "\
+// Go: modules are downloaded into the sandbox home. To see those of the host (*):
+// mounts { ro \"~/go/pkg/mod\" at=\"/home/pier/go/pkg/mod\" }
+";
+
+fn line(out: &mut String, text: &str) {
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(out, "{text}");
+}
+
+fn quoted(names: &[&str]) -> String {
+    names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" ")
+}
+
+/// Makes foreign text fit into one comment.
+fn comment(text: &str) -> String {
+    escape(text).replace('\n', " ")
+}
+
+fn first_key(agents: &[Agent]) -> &'static str {
+    let known = agents.first().and_then(|agent| agent::find(agent.name).ok());
+    let key = known.and_then(|known| known.reads().iter().find(|name| name.ends_with("_API_KEY")).copied());
+    key.unwrap_or("ANTHROPIC_API_KEY")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::{Inputs, load};
+
+    fn valid(text: &str) -> crate::config::Config {
+        let read = |_: &Utf8Path| Ok(Some(text.as_bytes().to_vec()));
+        let inputs = Inputs { project: Some("/p/pier.kdl".into()), ..Inputs::default() };
+        match load(&inputs, &read) {
+            Ok(loaded) => loaded.config,
+            Err(report) => panic!("{:?}\n{text}", report.problems),
+        }
+    }
+
+    #[test]
+    fn every_starter_file_is_valid() {
+        valid(EMPTY);
+        let found = |name| Agent { name, install: None };
+        let refused = || Install { version: "2.1.197", why: "a line\nand \"another\" */ one".into() };
+        for (agents, variables) in [
+            (vec![first_agent()], vec![]),
+            (vec![found("claude-code"), found("pi")], vec!["ANTHROPIC_API_KEY", "AWS_PROFILE"]),
+            (vec![Agent { name: "claude-code", install: Some(refused()) }], vec!["AWS_PROFILE"]),
+        ] {
+            let languages = vec![Language::Rust, Language::Node, Language::Python, Language::Go];
+            let count = agents.len();
+            let config = valid(&render(&Seen { languages, agents, variables }));
+            assert_eq!(config.agents.len(), count);
+            assert!(config.agents[0].default.value);
+            assert!(config.env.pass.iter().all(|name| !name.value.starts_with("AWS_")));
+        }
+    }
+
+    #[test]
+    fn the_lines_in_comments_are_valid_too() {
+        let text: String = [RUST, NODE, PYTHON, GO].concat();
+        for line in text.lines().filter_map(|line| line.strip_prefix("// mounts")) {
+            assert_eq!(valid(&format!("mounts{line}")).mounts.len(), 1);
+        }
+        valid("home ephemeral");
+    }
+
+    #[test]
+    fn an_agent_that_is_nowhere_is_installed() {
+        let seen = Seen { agents: vec![first_agent()], ..Seen::default() };
+        let config = valid(&render(&seen));
+        assert_eq!(config.agents[0].version.as_ref().unwrap().value, "2.1.197");
+    }
+}

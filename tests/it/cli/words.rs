@@ -1,0 +1,127 @@
+//! Words that name no command, and flags that are none.
+
+use snapbox::str;
+
+use crate::support::{World, check};
+
+#[test]
+fn commands_to_come_say_so() {
+    let world = World::new();
+    check(
+        &world.pier(&["view"]),
+        str![[r#"
+exit 2
+-- stderr
+cli::not-yet
+
+  x not available yet: pier view
+
+"#]],
+    );
+    check(
+        &world.pier(&["job", "start", "--n-tasks", "3"]),
+        str![[r#"
+exit 2
+-- stderr
+cli::not-yet
+
+  x not available yet: pier job
+
+"#]],
+    );
+}
+
+#[test]
+fn a_typo_gets_the_nearest_name() {
+    let world = World::new();
+    check(
+        &world.pier(&["validat"]),
+        str![[r#"
+exit 2
+-- stderr
+cli::unknown-command
+
+  x there is no command `validat`
+  help: did you mean `pier validate`?
+
+"#]],
+    );
+    check(
+        &world.pier(&["frobnicate", "--help"]),
+        str![[r#"
+exit 2
+-- stderr
+cli::unknown-command
+
+  x there is no command `frobnicate`
+  help: `pier --help` lists the commands
+
+"#]],
+    );
+}
+
+#[test]
+fn bad_flags_exit_with_2() {
+    let world = World::new();
+    check(
+        &world.pier(&["validate", "--jsn"]),
+        str![[r#"
+exit 2
+-- stderr
+error: unexpected argument '--jsn' found
+
+  tip: a similar argument exists: '--json'
+
+Usage: pier validate --json [FILE]
+
+For more information, try '--help'.
+
+"#]],
+    );
+    check(
+        &world.pier(&["config"]),
+        str![[r#"
+exit 2
+-- stderr
+Read and change single settings
+
+Usage: pier config [OPTIONS] <COMMAND>
+
+Commands:
+  get    Print the values that apply, one a line; exit 1 where no file sets any
+  set    Set a value, or add one to a list
+  unset  Remove a setting, or one value of a list
+
+Options:
+  -v, --verbose...        Say more; twice for traces. `PIER_LOG` chooses by module
+      --profile <NAME>    Apply a profile of `pier.kdl` [env: PIER_PROFILE=]
+      --set <PATH=VALUE>  Set one value for this call, such as `network=none`
+      --as-root           As root, run as root instead of as the project's owner
+  -h, --help              Print help
+
+Examples:
+  pier config get network --origin
+  pier config set limits.memory 8GiB
+  pier config set 'agent[claude-code].model' opus --local
+  pier config unset 'network.allow[0]'
+
+`pier schema` lists the settings.
+
+"#]],
+    );
+    check(
+        &world.pier(&["lock", "updat"]),
+        str![[r#"
+exit 2
+-- stderr
+error: unrecognized subcommand 'updat'
+
+  tip: a similar subcommand exists: 'update'
+
+Usage: pier lock [OPTIONS] <COMMAND>
+
+For more information, try '--help'.
+
+"#]],
+    );
+}
