@@ -116,7 +116,7 @@ fn a_file_that_is_no_configuration_is_one_error() {
         (b"network host\nnetwork none".to_vec(), "config::duplicate"),
         (b"network maybe".to_vec(), "config::bad-value"),
         (b"project \"\xff\"".to_vec(), "config::not-utf8"),
-        (b"\0".to_vec(), "config::syntax"),
+        (b"\0".to_vec(), "config::control-character"),
         (deep(100_000).into_bytes(), "config::too-"),
         (deep(1_000).into_bytes(), "config::too-deep"),
         (b"// a long file\n".repeat(30_000), "config::too-large"),
@@ -230,9 +230,14 @@ fn a_home_that_is_not_set_is_one_error() {
 #[test]
 fn a_wrong_command_line_says_so_on_standard_error() {
     let project = Project::new("");
-    for args in [&["exec"][..], &["exec", "--no-such-flag", "true"]] {
+    let table = [
+        (&["exec"][..], "Usage:"),
+        (&["no-such-command"], "cli::unknown-command"),
+        (&["exec", "--no-such-flag", "true"], "Usage:"),
+    ];
+    for (args, says) in table {
         let output = project.pier(args).expect(2);
         assert_eq!(output.text(), "");
-        assert!(output.said().contains("Usage:"), "{}", output.said());
+        assert!(output.said().contains(says), "{}", output.said());
     }
 }

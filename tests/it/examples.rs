@@ -32,11 +32,9 @@ fn plan(project: &Project) -> Value {
 #[test]
 fn every_example_can_be_planned() {
     let names = fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap();
-    let mut names: Vec<String> = names
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
+    let names = names.map(|entry| entry.unwrap().path()).filter(|path| path.join("pier.kdl").exists());
+    let mut names: Vec<String> =
+        names.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     names.sort();
     assert_eq!(names, ["node-pi", "python-no-agent", "rust-claude"]);
     for name in names {
