@@ -207,3 +207,16 @@ fn doctor_lists_every_check_as_data() {
     ];
     assert_eq!(names, expected);
 }
+
+#[test]
+fn a_writable_mount_does_not_open_what_is_read_only_in_the_workspace() {
+    let place = Place::new();
+    fs::create_dir(place.project().join("cache")).unwrap();
+    for (source, refused) in [(".", true), ("pier.kdl", true), ("cache", false)] {
+        let text = format!("mounts {{ rw \"{source}\" at=\"/opt/x\" }}\n");
+        fs::write(place.project().join("pier.kdl"), text).unwrap();
+        let (code, _, stderr) = place.said(&["explain", "cache"]);
+        assert_eq!(code == 0, !refused, "{source}: {stderr}");
+        assert_eq!(stderr.contains("is not mounted writable"), refused, "{source}: {stderr}");
+    }
+}
