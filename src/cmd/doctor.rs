@@ -1,5 +1,7 @@
 //! `pier doctor`: what this host can do, what is missing or blocked, and the exact fix for each.
 
+use std::fmt::Write as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use serde::Serialize;
@@ -110,10 +112,11 @@ fn render(checks: &[Check], ready: bool) -> String {
             Status::Warn => "warn",
             Status::Fail => "fail",
         };
-        out.push_str(&format!("{word}  {what}: {}\n", escape(detail)));
+        // Writing to a String cannot fail.
+        let _infallible = writeln!(out, "{word}  {what}: {}", escape(detail));
         for (index, line) in fix.iter().flat_map(|fix| fix.lines()).enumerate() {
             let start = if index == 0 { "      help: " } else { "            " };
-            out.push_str(&format!("{start}{}\n", escape_lines(line)));
+            let _infallible = writeln!(out, "{start}{}", escape_lines(line));
         }
     }
     out.push_str(if ready {
@@ -417,6 +420,8 @@ mod tests {
         }
     }
 
+    type Edit = fn(&mut Host);
+
     fn worst(host: &Host, trial: Option<&Result<(), Failure>>) -> (Status, String) {
         let made = checks(host, trial);
         let worst = made.iter().max_by_key(|check| check.status).unwrap();
@@ -433,27 +438,18 @@ mod tests {
     #[test]
     fn each_block_is_answered_with_its_fix() {
         let refused = || Some(Err(Failure::new(Exit::NotSetUp, "bwrap::refused", "no permissions")));
-        let cases: [(&str, Box<dyn Fn(&mut Host)>); 4] = [
-            (
-                "sysctl -w user.max_user_namespaces=15000",
-                Box::new(|host| {
-                    host.sysctls.push(("user.max_user_namespaces", "0".into()));
-                }),
-            ),
-            (
-                "sysctl -w kernel.unprivileged_userns_clone=1",
-                Box::new(|host| {
-                    host.sysctls.push(("kernel.unprivileged_userns_clone", "0".into()));
-                }),
-            ),
-            (
-                "profile bwrap /usr/bin/bwrap flags=(unconfined) {\n  userns,",
-                Box::new(|host| {
-                    host.user_namespace = Ok(UserNamespace::Powerless(1));
-                    host.sysctls.push(("kernel.apparmor_restrict_unprivileged_userns", "1".into()));
-                }),
-            ),
-            ("apt-get install bubblewrap", Box::new(|host| host.bubblewrap = Err(program::Error::Missing))),
+        let cases: [(&str, Edit); 4] = [
+            ("sysctl -w user.max_user_namespaces=15000", |host| {
+                host.sysctls.push(("user.max_user_namespaces", "0".into()));
+            }),
+            ("sysctl -w kernel.unprivileged_userns_clone=1", |host| {
+                host.sysctls.push(("kernel.unprivileged_userns_clone", "0".into()));
+            }),
+            ("profile bwrap /usr/bin/bwrap flags=(unconfined) {\n  userns,", |host| {
+                host.user_namespace = Ok(UserNamespace::Powerless(1));
+                host.sysctls.push(("kernel.apparmor_restrict_unprivileged_userns", "1".into()));
+            }),
+            ("apt-get install bubblewrap", |host| host.bubblewrap = Err(program::Error::Missing)),
         ];
         for (fix, edit) in cases {
             let mut host = host();

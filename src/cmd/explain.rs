@@ -1,5 +1,7 @@
 //! `pier explain`: would the sandbox see a path, a variable or a host, and which line says so.
 
+use std::fmt::Write as _;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use serde::Serialize;
@@ -92,9 +94,10 @@ fn render(answer: &Answer) -> String {
         format!("no: `{what}` is not {verb}\n")
     };
     let origin = answer.origin.as_ref().map_or(String::new(), |origin| format!(" ({})", escape(origin)));
-    out.push_str(&format!("because {}{origin}\n", escape(&answer.reason)));
+    // Writing to a String cannot fail.
+    let _infallible = writeln!(out, "because {}{origin}", escape(&answer.reason));
     if let Some(help) = &answer.help {
-        out.push_str(&format!("help: {}\n", escape(help)));
+        let _infallible = writeln!(out, "help: {}", escape(help));
     }
     out
 }

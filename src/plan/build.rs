@@ -88,8 +88,6 @@ pub fn build(
         mounts.extend(started.mounts.iter().cloned());
         path.insert(0, "/.pier/bin".to_owned());
     }
-    mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
-
     let root = &facts.project.root;
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
     let bind = MountKind::Bind {
@@ -98,6 +96,8 @@ pub fn build(
         expect: Some(facts.project.identity),
     };
     mounts.push(Mount { at: at_workspace.to_owned(), kind: bind, origin: at(&config.workspace.at.origin) });
+    // After the project, for some of them are below it.
+    mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
     protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });

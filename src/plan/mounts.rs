@@ -60,7 +60,19 @@ pub fn declared(
                     config::Access::ReadOnly => Access::ReadOnly,
                     config::Access::ReadWrite => Access::ReadWrite,
                 };
-                source_of(source, Purpose::Mount(access), origin, facts, problems).map(|(path, found)| {
+                let found = source_of(source, Purpose::Mount(access), origin, facts, problems);
+                let found = found.filter(|(path, _)| match undone(path, access, config, facts) {
+                    None => true,
+                    Some(inner) => {
+                        let message = format!("`{path}` is not mounted writable: `{inner}` is read-only");
+                        problems.push(
+                            problem("mount::refused", origin, "refused", message)
+                                .help("mount it with `ro`, or name a directory beside it"),
+                        );
+                        false
+                    }
+                });
+                found.map(|(path, found)| {
                     let target = target.as_ref().map_or_else(|| path.clone(), Utf8PathBuf::from);
                     (target, MountKind::Bind { source: path, access, expect: Some(found.identity) })
                 })
@@ -86,6 +98,20 @@ pub fn declared(
     // A parent mounted after its child would hide it; equal depth keeps the order of the file.
     mounts.sort_by_key(|mount| mount.at.components().count());
     mounts
+}
+
+/// Returns the path, read-only in the workspace, that a second, writable mount would open again.
+fn undone(path: &Utf8Path, access: Access, config: &config::Config, facts: &Facts) -> Option<Utf8PathBuf> {
+    if access == Access::ReadOnly {
+        return None;
+    }
+    let root = &facts.project.root;
+    let named = super::protected_paths(config).map(|(name, _)| super::paths::clean(&root.join(name)));
+    let there = named.filter(|path| facts.paths.get(path).is_some_and(|fact| fact.found.is_some()));
+    let direct = config.workspace.git.value == config::Git::Direct;
+    let git = facts.project.git.iter().filter(|_| !direct);
+    let git = git.flat_map(|git| [root.join(".git"), git.directory.clone(), git.common.clone()]);
+    there.chain(git).find(|inner| inner.starts_with(path) || path.starts_with(inner))
 }
 
 /// Returns the canonical source and what is there, or says why it is refused.

@@ -103,15 +103,12 @@ fn mounts(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut Foun
             continue;
         }
         let path = escape(path.as_str());
-        match above.first() {
-            Some((top, _, ceiling)) => {
-                let message = format!("`{path}` is writable, and the policy has `{top}` read-only");
-                found.exceeds(origin, Some(ceiling), message);
-            }
-            None => {
-                let message = format!("`{path}` is not among the paths that the policy lists");
-                found.exceeds(origin, Some(first), message);
-            }
+        if let Some((top, _, ceiling)) = above.first() {
+            let message = format!("`{path}` is writable, and the policy has `{top}` read-only");
+            found.exceeds(origin, Some(ceiling), message);
+        } else {
+            let message = format!("`{path}` is not among the paths that the policy lists");
+            found.exceeds(origin, Some(first), message);
         }
     }
 }

@@ -10,6 +10,7 @@
 mod agents;
 mod bad;
 mod cli;
+mod cli_init;
 mod examples;
 mod exec;
 #[path = "../model_server/mod.rs"]

@@ -1,0 +1,222 @@
+//! `pier init`, `pier explain` and `pier doctor` as people call them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use snapbox::{assert_data_eq, str};
+
+/// A project and a home of its own, with nothing on `PATH`.
+struct Place {
+    top: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let top = tempfile::tempdir().unwrap();
+        for name in ["home", "project", "bin"] {
+            fs::create_dir(top.path().join(name)).unwrap();
+        }
+        Place { top }
+    }
+
+    fn project(&self) -> PathBuf {
+        self.top.path().join("project")
+    }
+
+    fn pier(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_pier"))
+            .args(arguments)
+            .current_dir(self.project())
+            .env_clear()
+            .env("HOME", self.top.path().join("home"))
+            .env("PATH", self.top.path().join("bin"))
+            .env("ANTHROPIC_API_KEY", "x")
+            .env("AWS_PROFILE", "x")
+            .output()
+            .unwrap()
+    }
+
+    /// Exit code, standard output, standard error; the temporary directory is `[TOP]`.
+    fn said(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.pier(arguments);
+        let top = fs::canonicalize(self.top.path()).unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(top.to_str().unwrap(), "[TOP]");
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn init_writes_a_file_that_names_the_next_steps() {
+    let place = Place::new();
+    fs::write(place.project().join("Cargo.toml"), "").unwrap();
+    let (code, stdout, stderr) = place.said(&["init"]);
+    assert_eq!((code, stdout.as_str()), (0, ""));
+    assert_data_eq!(
+        stderr,
+        str![[r"
+wrote [TOP]/project/pier.kdl
+next: read it, then
+  pier trust    approve what it grants
+  pier up       start the agent
+
+"]]
+    );
+    assert_data_eq!(
+        fs::read_to_string(place.project().join("pier.kdl")).unwrap(),
+        str![[r#"
+// What coding agents may see, touch, reach and spend in this project; `pier schema` lists every setting.
+// The project is read-write at /workspace, with a home of its own. Lines marked * need `pier trust`.
+
+// pier installs this agent, because no agent is on this host's `PATH`.
+agent claude-code default=#true {
+    version "2.1.197"    // *
+}
+
+// * Agents need a model service. A list of allowed hosts is not available yet, so this is the whole network of
+// the host, its loopback services included. `network none` closes it.
+network host
+
+env {
+    // * Set now, and read by the agent.
+    pass "ANTHROPIC_API_KEY"
+}
+
+// Also set, but they open more than a model service:
+// env { pass "AWS_PROFILE" }
+
+// Rust: crates are downloaded into the sandbox home. To see those of the host (*):
+// mounts { ro "~/.cargo/registry" at="/home/pier/.cargo/registry" }
+
+// Caches and logins of the agent stay in the sandbox home between sessions. To start empty each time:
+// home ephemeral
+
+"#]]
+    );
+}
+
+#[test]
+fn init_does_not_replace_a_file_unless_it_is_told_to() {
+    let place = Place::new();
+    let file = place.project().join("pier.kdl");
+    fs::write(&file, "network none\n").unwrap();
+    let (code, stdout, stderr) = place.said(&["init"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.contains("init::exists") && stderr.contains("--force"), "{stderr}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "network none\n");
+    assert_eq!(place.said(&["init", "--force", "--template", "empty"]).0, 0);
+    let (code, stdout, _) = place.said(&["init", "--stdout", "--template", "empty"]);
+    assert_eq!((code, stdout), (0, fs::read_to_string(&file).unwrap()));
+}
+
+#[test]
+fn init_says_when_it_cannot_write() {
+    let place = Place::new();
+    fs::create_dir(place.project().join("pier.kdl")).unwrap();
+    let (code, _, stderr) = place.said(&["init", "--force"]);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("init::write"), "{stderr}");
+}
+
+#[test]
+fn explain_says_no_to_the_keys_of_the_user_and_why() {
+    let place = Place::new();
+    fs::create_dir(place.top.path().join("home/.ssh")).unwrap();
+    let (code, stdout, stderr) = place.said(&["explain", "~/.ssh"]);
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    assert_data_eq!(
+        stdout,
+        str![[r#"
+no: `~/.ssh` is not visible
+because your home directory is private; the sandbox has its own at `/home/pier`
+help: `mounts { ro "[TOP]/home/.ssh" }` in `pier.kdl` would show it, and needs `pier trust`
+
+"#]]
+    );
+    let _socket = std::os::unix::net::UnixListener::bind(place.top.path().join("home/.ssh/agent")).unwrap();
+    let (_, stdout, _) = place.said(&["explain", "~/.ssh"]);
+    assert!(stdout.contains("help: a mount of it would be refused"), "{stdout}");
+    assert!(stdout.contains("the live socket `[TOP]/home/.ssh/agent`"), "{stdout}");
+}
+
+#[test]
+fn explain_names_the_line_that_decided() {
+    let place = Place::new();
+    let shared = fs::canonicalize(place.top.path()).unwrap().join("shared");
+    fs::create_dir(&shared).unwrap();
+    let text = format!(
+        "mounts {{\n    ro {:?} at=\"/opt/shared\"\n}}\nenv {{\n    pass ANTHROPIC_API_KEY\n}}\nnetwork none\n",
+        shared.to_str().unwrap()
+    );
+    fs::write(place.project().join("pier.kdl"), text).unwrap();
+    for (what, code, says) in [
+        ("../shared/new", 1, "nothing is there now"),
+        (
+            "../shared",
+            0,
+            "visible, at `/opt/shared`, read-only\nbecause `/opt/shared` is mounted read-only ([TOP]/project/pier.kdl:2)",
+        ),
+        ("pier.kdl", 0, "at `/workspace/pier.kdl`, read-only"),
+        ("/workspace/pier.kdl", 0, "at `/workspace/pier.kdl`, read-only"),
+        ("ANTHROPIC_API_KEY", 0, "([TOP]/project/pier.kdl:5)"),
+        ("AWS_PROFILE", 1, "help: `env { pass \"AWS_PROFILE\" }`"),
+        ("LD_PRELOAD", 1, "neither passed nor set"),
+        ("https://api.example.com/v1", 1, "no network but its own loopback ([TOP]/project/pier.kdl:7)"),
+        ("localhost:80", 1, "a loopback of its own"),
+    ] {
+        let (found, stdout, stderr) = place.said(&["explain", what]);
+        assert_eq!((found, stderr.as_str()), (code, ""), "{what}: {stdout}");
+        assert!(stdout.contains(says), "{what}: {stdout}");
+    }
+    let (_, stdout, _) = place.said(&["explain", "--json", "../shared"]);
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    let keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["what", "kind", "visible", "access", "at", "reason", "origin", "help"]);
+}
+
+#[test]
+fn doctor_lists_every_check_as_data() {
+    let place = Place::new();
+    let (code, stdout, stderr) = place.said(&["doctor", "--json"]);
+    let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(code == 0, answer["ready"].as_bool().unwrap(), "{stdout}{stderr}");
+    let checks = answer["checks"].as_array().unwrap();
+    let mut names: Vec<&str> = Vec::new();
+    for check in checks {
+        let keys: Vec<&str> = check.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, ["status", "what", "detail", "fix"]);
+        assert!(check["status"] == "ok" || check["fix"].is_string(), "{check}");
+        names.push(check["what"].as_str().unwrap());
+    }
+    names.dedup();
+    let expected = [
+        "bubblewrap",
+        "sandbox",
+        "user namespaces",
+        "landlock",
+        "seccomp",
+        "control groups",
+        "directory",
+        "git",
+        "node",
+        "npm",
+        "docker",
+        "nix",
+        "docker engine",
+        "surroundings",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn a_writable_mount_does_not_open_what_is_read_only_in_the_workspace() {
+    let place = Place::new();
+    fs::create_dir(place.project().join("cache")).unwrap();
+    for (source, refused) in [(".", true), ("pier.kdl", true), ("cache", false)] {
+        let text = format!("mounts {{ rw \"{source}\" at=\"/opt/x\" }}\n");
+        fs::write(place.project().join("pier.kdl"), text).unwrap();
+        let (code, _, stderr) = place.said(&["explain", "cache"]);
+        assert_eq!(code == 0, !refused, "{source}: {stderr}");
+        assert_eq!(stderr.contains("is not mounted writable"), refused, "{source}: {stderr}");
+    }
+}
