@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::diag::{Exit, Failure};
-use crate::ui;
+use crate::{env, ui};
 
 mod completions;
 mod config;
@@ -28,17 +28,17 @@ mod trace;
 mod trust;
 mod validate;
 
+const EXAMPLES: &str = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
+    pier trust              approve what the file grants\n  pier                    start the default agent\n  \
+    pier exec -- cargo test run one command in the sandbox";
+
 /// What a command returns: how it ended, or why it did not do what it was asked.
 type Outcome = Result<Exit, Failure>;
 
 /// Runs coding agents in sandboxes that hold nothing but what `pier.kdl` grants.
 #[derive(Debug, Parser)]
 #[command(name = "pier", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
-#[command(
-    after_help = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
-    pier trust              approve what the file grants\n  pier                    start the default agent\n  \
-    pier exec -- cargo test run one command in the sandbox"
-)]
+#[command(after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -102,7 +102,8 @@ enum Command {
 
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let help = Cli::command().after_long_help(format!("{EXAMPLES}\n\n{}", env::help()));
+    let cli = match help.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };

@@ -156,7 +156,6 @@ pub enum Exit {
     CannotRun,
     /// The command was not found inside.
     NotFound,
-    Interrupted,
     /// The child's own code, or 128 + its signal.
     Child(u8),
 }
@@ -171,7 +170,6 @@ impl Exit {
             Exit::NotSetUp => 125,
             Exit::CannotRun => 126,
             Exit::NotFound => 127,
-            Exit::Interrupted => 130,
             Exit::Child(code) => code,
         }
     }

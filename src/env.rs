@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
-/// The variables that pier itself reads: name and meaning. `pier help environment` prints them.
+/// The variables that pier itself reads: name and meaning; `pier --help` prints them.
 pub const VARIABLES: &[(&str, &str)] = &[
     ("HOME", "the home directory; must be absolute"),
     ("NO_COLOR", "any value: no colour in the output"),
@@ -14,13 +14,20 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("PIER_AS_ROOT", "`1`: as root, run the sandbox as root instead of as the project's owner"),
     ("PIER_BWRAP", "absolute path of the `bwrap` to use; the same checks apply to it"),
     ("PIER_LOG", "what to trace on standard error: `debug`, or `pier::backend=trace`"),
-    ("PIER_PROFILE", "profiles to apply, separated by commas"),
+    ("PIER_PROFILE", "the profile to apply"),
+    ("PIER_SET", "settings as `PATH=VALUE`, separated by `;`, below those of `--set`"),
     ("PIER_TRUST", "digest of the grants that are approved, as `pier trust --show` prints it"),
     ("SUDO_UID", "as root: the user who called sudo, for a project that root owns"),
     ("XDG_CACHE_HOME", "caches, by default `~/.cache`"),
     ("XDG_CONFIG_HOME", "user configuration, by default `~/.config`"),
     ("XDG_STATE_HOME", "sandbox homes, approvals and sessions, by default `~/.local/state`"),
 ];
+
+/// Returns the variables as a part of the help.
+pub fn help() -> String {
+    let line = |(name, meaning): &(&str, &str)| format!("  {name:16}  {meaning}\n");
+    format!("Variables:\n{}", VARIABLES.iter().map(line).collect::<String>())
+}
 
 /// The ceiling that an administrator sets for everybody.
 pub const POLICY: &str = "/etc/pier/policy.kdl";
@@ -46,7 +53,6 @@ pub enum Error {
 
 impl Environment {
     /// Takes the process environment.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads it")]
     pub fn of_process() -> Result<Self, Error> {
         Self::new(std::env::vars_os())
     }

@@ -1,7 +1,5 @@
 //! Printing: the answer on standard output, the talk on standard error, colour only where it is seen.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one module that prints")]
-
 use std::io::{IsTerminal as _, Write as _};
 
 use crate::diag::{Failure, render};

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
@@ -50,7 +50,7 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
     } else {
         (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
     };
-    let keep: Vec<i32> = socket.iter().chain(&streams).map(|fd| fd.as_raw_fd()).collect();
+    let keep: Vec<i32> = socket.iter().chain(&streams).map(AsRawFd::as_raw_fd).collect();
     fd::close_others(3, &keep)?;
     let mut handled = SigSet::empty();
     for signal in [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
@@ -74,7 +74,6 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
 }
 
 /// The environment that the sandbox was started with is the command's.
-#[expect(clippy::disallowed_methods, reason = "inside, the environment is the plan's own")]
 fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }

@@ -141,12 +141,16 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
         }
     }
     if let Runtime::Host { paths } = &config.runtime.value {
-        paths.iter().for_each(|path| add(&path.value));
+        for path in paths {
+            add(&path.value);
+        }
     }
     for (name, _) in plan::protected_paths(config) {
         add(name);
     }
-    config.agents.iter().flat_map(|agent| &agent.skills).for_each(|path| add(&path.value));
+    for path in config.agents.iter().flat_map(|agent| &agent.skills) {
+        add(&path.value);
+    }
     asked
 }
 

@@ -79,6 +79,14 @@ pub fn load_layers(
     directory: Option<&Utf8Path>,
 ) -> Result<Loaded, Failure> {
     let mut overlays = Vec::new();
+    for assignment in
+        environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())
+    {
+        overlays.push(
+            overlay::set(&format!("PIER_SET {assignment}"), Layer::Environment, assignment)
+                .map_err(|problem| Failure::of(Exit::Usage, problem))?,
+        );
+    }
     for assignment in &global.set {
         overlays.push(
             overlay::set(&format!("--set {assignment}"), Layer::Flag, assignment)

@@ -17,6 +17,9 @@ pub struct Schema {
     /// As a page with a table for each node.
     #[arg(long)]
     markdown: bool,
+    /// Every path that `pier config` and `--set` take, with the words that can stand there.
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    paths: bool,
 }
 
 pub fn run(args: &Schema) -> Exit {
@@ -24,6 +27,11 @@ pub fn run(args: &Schema) -> Exit {
         ui::json(&reference::json_schema());
     } else if args.markdown {
         ui::write_out(&reference::markdown());
+    } else if args.paths {
+        for path in reference::paths() {
+            let choices = reference::choices(&path).join(" ");
+            ui::answer(format!("{path} {choices}").trim_end());
+        }
     } else {
         ui::write_out(&reference::text());
     }

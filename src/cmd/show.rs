@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::plan::{Access, ImportRule, MountKind, NetworkMode, Plan};
-use crate::util::text::{escape, print_bytes, shell_line};
+use crate::util::text::{escape, print_bytes, print_duration, shell_line};
 
 /// Returns the plan in sections; everything that came from a file is escaped.
 pub fn plan(plan: &Plan) -> String {
@@ -23,6 +23,9 @@ pub fn plan(plan: &Plan) -> String {
     line(format!("git       {:?}", plan.git.mode).to_lowercase());
     line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
     line(format!("cwd       {}", plan.command.cwd));
+    if let Some(wall) = plan.limits.wall {
+        line(format!("wall      {}", print_duration(std::time::Duration::from_secs(wall))));
+    }
     line("mounts".into());
     for mount in &plan.mounts {
         let what = match &mount.kind {

@@ -38,7 +38,10 @@ pub fn run(global: &Global, args: &Trust) -> Outcome {
     let before = trust::load(&project.environment.state, &plan.project.hash, &plan.project.root)?;
     let approved = before.map(|approval| approval.grants).unwrap_or_default();
     if args.json {
-        let answer = serde_json::json!({ "digest": digest, "grants": plan.grants, "approved": approved });
+        let inputs = project.loaded.inputs.iter();
+        let inputs: Vec<_> =
+            inputs.map(|input| serde_json::json!({ "path": input.path, "sha256": input.sha256 })).collect();
+        let answer = serde_json::json!({ "digest": digest, "grants": plan.grants, "approved": approved, "inputs": inputs });
         ui::json(&answer);
     } else if plan.grants.is_empty() {
         ui::answer("nothing beyond the baseline is granted, so nothing needs approval");

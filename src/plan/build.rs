@@ -109,6 +109,10 @@ pub fn build(
         if environment::RESERVED.contains(&value.as_str()) {
             let message = format!("`{value}` cannot be passed: the sandbox has its own");
             problems.push(problem("env::reserved", origin, "reserved", message));
+        } else if started.as_ref().is_some_and(|started| started.refuses.contains(&value.as_str())) {
+            let message =
+                format!("`{value}` cannot be passed: it would confuse the agent about where it runs");
+            problems.push(problem("env::reserved", origin, "refused by the agent", message));
         } else if !facts.variables.contains(value) {
             warnings.push(format!("`{value}` is not set and is not passed ({})", at(origin)));
         }
@@ -292,6 +296,7 @@ struct Started {
     mounts: Vec<Mount>,
     argv: Vec<String>,
     environment: &'static [(&'static str, &'static str)],
+    refuses: &'static [&'static str],
     imports: Vec<Import>,
     seeds: Vec<Seed>,
     agent: Agent,
@@ -389,6 +394,7 @@ fn start_agent(
         mounts,
         argv,
         environment: adapter.environment(),
+        refuses: adapter.refuses(),
         imports: imports.flatten().chain(skills).collect(),
         seeds: seeds.collect(),
         agent,

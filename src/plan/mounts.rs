@@ -144,7 +144,7 @@ pub fn source_of<'a>(
         );
         return None;
     };
-    if let Err(reason) = check_source(&path, found, purpose, facts) {
+    if let Err(reason) = check_source(found, purpose, facts) {
         let mut refused =
             problem("mount::refused", origin, "refused", format!("`{path}` is not mounted: {reason}"));
         if found.symlinked {
@@ -156,7 +156,7 @@ pub fn source_of<'a>(
     Some((found.canonical.clone(), found))
 }
 
-fn check_source(path: &Utf8Path, found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), String> {
+fn check_source(found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), String> {
     let real = found.canonical.as_path();
     if found.symlinked {
         return Err("it is reached through a symbolic link, which can be pointed elsewhere".into());
@@ -194,7 +194,6 @@ fn check_source(path: &Utf8Path, found: &Found, purpose: Purpose, facts: &Facts)
             "the live socket `{socket}` is in it, and read-only does not keep anybody from connecting"
         ));
     }
-    let _asked = path;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Descriptors: sealed memory files, placement into a child, messages that carry descriptors.
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -37,7 +37,7 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_
     if message.len() > MAX_MESSAGE || descriptors.len() > MAX_DESCRIPTORS {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too large for the control socket"));
     }
-    let raw: Vec<RawFd> = descriptors.iter().map(|fd| fd.as_raw_fd()).collect();
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
     let control = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &control[..0] } else { &control[..] };
     sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(message)], control, MsgFlags::MSG_NOSIGNAL, None)?;
@@ -129,15 +129,6 @@ pub fn close_others(first: RawFd, keep: &[RawFd]) -> io::Result<()> {
             }
         }
         from = fd.saturating_add(1);
-    }
-    Ok(())
-}
-
-/// Makes `fd` the standard stream `number` (0, 1 or 2) of this process.
-pub fn become_standard(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    // SAFETY: replaces one of the three standard streams, which std addresses by number.
-    if unsafe { libc::dup2(fd.as_raw_fd(), number) } < 0 {
-        return Err(io::Error::last_os_error());
     }
     Ok(())
 }

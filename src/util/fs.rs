@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 /// # Errors
 /// `FileTooLarge` for a longer one; whatever the system says otherwise.
 pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
-    take(fs_err::File::open(path)?, path, most)
+    take(fs_err::File::open(path)?, most)
 }
 
-fn take(file: impl io::Read, path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
+fn take(file: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
@@ -48,7 +48,7 @@ pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a plain file"));
     }
-    take(file, path, most)
+    take(file, most)
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.

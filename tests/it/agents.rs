@@ -11,7 +11,7 @@ use crate::model_server::{ModelServer, Script};
 use crate::sandbox::{Call, Project};
 
 /// Long enough for an installation of some hundred megabytes.
-const INSTALLED: Duration = Duration::from_secs(600);
+const INSTALLED: Duration = Duration::from_mins(10);
 
 /// What no agent may see, in files and variables of the host.
 const SECRET: &str = "top-secret-of-the-host";

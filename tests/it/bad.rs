@@ -21,7 +21,7 @@ fn refused(project: &Project, output: Output, exit: i32, code: &str) -> String {
 #[test]
 fn the_root_of_the_file_system_is_no_project() {
     let project = Project::bare();
-    let output = project.call(SCRIPT).cwd("/").as_owner().run();
+    let output = project.call(SCRIPT).cwd("/").into_owner().run();
     let said = refused(&project, output, 125, "project::root");
     assert!(said.contains("it is the root of the file system"), "{said}");
 }

@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::print_stdout,
     clippy::disallowed_methods,
     clippy::needless_raw_string_hashes,
     reason = "a failed unwrap is a failed test; snapshots are written with hashes"

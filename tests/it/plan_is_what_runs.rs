@@ -110,8 +110,7 @@ fn expected_table(plan: &Value) -> BTreeMap<String, (bool, String)> {
         let at = text(&mount["at"]).to_owned();
         let row = match text(&mount["kind"]) {
             "bind" => (mount["access"] == "read-only", text(&mount["source"]).to_owned()),
-            "tmpfs" => (false, "tmpfs".to_owned()),
-            "dev" => (false, "tmpfs".to_owned()),
+            "tmpfs" | "dev" => (false, "tmpfs".to_owned()),
             "proc" => (false, "proc".to_owned()),
             "seal" => (true, table[&at].1.clone()),
             _ => continue,

@@ -15,7 +15,7 @@ pub const PIER: &str = env!("CARGO_BIN_EXE_pier");
 const OWNER: u32 = 1000;
 
 /// Longer than any single run may take.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Says whether root runs the tests.
 pub fn is_root() -> bool {
@@ -223,7 +223,7 @@ impl Call {
     }
 
     /// Makes the call as the owner of the project from the start.
-    pub fn as_owner(mut self) -> Self {
+    pub fn into_owner(mut self) -> Self {
         if is_root() {
             self.command.uid(OWNER).gid(OWNER);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -140,19 +140,9 @@ impl Sandbox {
         let _ended = self.child.wait();
     }
 
-    /// Waits for bubblewrap itself, after its init has reported the end.
-    pub fn wait(&mut self) -> io::Result<()> {
-        self.child.wait().map(drop)
-    }
-
     /// Process id of bubblewrap on the host.
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// The control socket's number, for tracing.
-    pub fn control_number(&self) -> i32 {
-        self.control.as_raw_fd()
     }
 }
 

@@ -59,6 +59,12 @@ exit 0
   ],
   "approved": [
     "use the network of the host, with its loopback services"
+  ],
+  "inputs": [
+    {
+      "path": "[ROOT]/project/pier.kdl",
+      "sha256": "[DIGEST]"
+    }
   ]
 }
 
