@@ -69,10 +69,11 @@ pub fn run(plan: &Plan, program: &Bubblewrap, values: &BTreeMap<String, String>)
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals =
         SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
-    let (relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
+    let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
     let sandbox = Sandbox::start(plan, program, values, streams)?;
     tracing::debug!(bubblewrap = sandbox.id(), "the sandbox is ready");
-    sandbox.begin().map_err(set_up("start the command"))?;
+    let terminals = relay.terminals();
+    sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
     let limit = plan.limits.wall.map(Duration::from_secs);
     let mut live = Live {
         sandbox,

@@ -59,7 +59,7 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
     process::block_signals(&handled)?;
     let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut init = Init { socket, commands: BTreeMap::new() };
-    init.wait_for_begin()?;
+    let streams = init.wait_for_begin(streams)?;
     let first = Program::new(argv, &environment(), None)?;
     if let Err(refusal) = init.start(FIRST, &first, streams) {
         let code = match refusal {
@@ -91,14 +91,35 @@ struct Running {
 }
 
 impl Init {
-    /// Says that containment stands and waits for the word to go.
-    fn wait_for_begin(&self) -> io::Result<()> {
-        let Some(socket) = &self.socket else { return Ok(()) };
+    /// Says that containment stands, waits for the word to go, and returns the streams to go with.
+    fn wait_for_begin(&self, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
+        let Some(socket) = &self.socket else { return Ok(streams) };
         protocol::send(socket, &Report::Ready { version: protocol::VERSION }, &[])?;
         match protocol::receive::<Order>(socket)? {
-            Some((Order::Begin { version: protocol::VERSION }, _)) => Ok(()),
+            Some((Order::Begin { version: protocol::VERSION, terminals: [false, false, false] }, _)) => {
+                Ok(streams)
+            }
+            Some((Order::Begin { version: protocol::VERSION, terminals }, _)) => {
+                Self::with_terminal(socket, streams, terminals)
+            }
             _ => Err(io::Error::other("the supervisor did not begin")),
         }
+    }
+
+    /// Makes a terminal in the sandbox's own `/dev/pts`, where programs find its name, and puts it in place of the
+    /// marked streams. The supervisor has its other side before anything runs.
+    fn with_terminal(socket: &OwnedFd, streams: [OwnedFd; 3], marked: [bool; 3]) -> io::Result<[OwnedFd; 3]> {
+        let (master, slave) = terminal::pair()?;
+        protocol::send(socket, &Report::Terminal, &[master.as_fd()])?;
+        drop(master);
+        if !matches!(protocol::receive::<Order>(socket)?, Some((Order::Attached, _))) {
+            return Err(io::Error::other("the supervisor did not take the terminal"));
+        }
+        let mut placed = Vec::with_capacity(3);
+        for (stream, marked) in streams.into_iter().zip(marked) {
+            placed.push(if marked { slave.try_clone()? } else { stream });
+        }
+        placed.try_into().map_err(|_| io::Error::other("three streams were made"))
     }
 
     fn report(&self, report: &Report) -> io::Result<()> {
@@ -184,7 +205,7 @@ impl Init {
         let Some(socket) = &self.socket else { return Ok(true) };
         let Some((order, descriptors)) = protocol::receive::<Order>(socket)? else { return Ok(false) };
         match order {
-            Order::Begin { .. } => return Err(io::Error::other("begun twice")),
+            Order::Begin { .. } | Order::Attached => return Err(io::Error::other("begun twice")),
             Order::Ping { count } => self.report(&Report::Alive { count })?,
             Order::Signal { id, signal } => {
                 if let Some(running) = self.commands.get(&id) {

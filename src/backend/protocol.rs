@@ -28,6 +28,8 @@ pub enum Report {
     Ready {
         version: u32,
     },
+    /// The master of the sandbox's terminal travels with this.
+    Terminal,
     Started {
         id: u32,
     },
@@ -58,10 +60,14 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Order {
-    /// Start the command given on the init's own command line, as id 0.
+    /// Start the command given on the init's own command line, as id 0. Those of its streams that are `true`
+    /// become a terminal of the sandbox, whose other side is reported first.
     Begin {
         version: u32,
+        terminals: [bool; 3],
     },
+    /// The reported terminal is set up: go on.
+    Attached,
     /// Start another command; its three streams travel with the message.
     Exec {
         id: u32,

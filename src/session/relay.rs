@@ -19,6 +19,8 @@ use crate::sys::terminal::{self, Raw};
 const MOST_PENDING: usize = 64 * 1024;
 
 pub struct Relay {
+    /// Streams of this process that are terminals, until the sandbox's terminal is there.
+    kept: [Option<OwnedFd>; 3],
     pty: Option<Pty>,
 }
 
@@ -35,27 +37,41 @@ struct Pty {
 }
 
 impl Relay {
-    /// Returns the relay, and the streams for the command.
+    /// Returns the relay, and the streams for the command; those that are terminals here stay here.
     pub fn new() -> io::Result<(Self, Streams)> {
         let own = [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?];
-        let are_terminals = [0, 1, 2].map(|index: usize| isatty(&own[index]).unwrap_or(false));
-        let Some(first) = are_terminals.iter().position(|is| *is) else {
-            return Ok((Relay { pty: None }, own));
-        };
-        let (master, slave) = terminal::pair(&own[first])?;
-        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let terminal = own[first].try_clone()?;
-        let input = if are_terminals[0] { Some(own[0].try_clone()?) } else { None };
-        let shown = if are_terminals[1] { 1 } else { 2 };
-        let output = if are_terminals[shown] { own[shown].try_clone()? } else { terminal.try_clone()? };
-        let raw = input.as_ref().map(OwnedFd::try_clone).transpose()?.map(Raw::enter).transpose()?;
+        let terminals = [0, 1, 2].map(|index: usize| isatty(&own[index]).unwrap_or(false));
+        let mut kept = [None, None, None];
         let mut streams = Vec::with_capacity(3);
-        for (stream, is_terminal) in own.into_iter().zip(are_terminals) {
-            streams.push(if is_terminal { slave.try_clone()? } else { stream });
+        for ((stream, is_terminal), kept) in own.into_iter().zip(terminals).zip(&mut kept) {
+            if is_terminal {
+                // Never used: the sandbox puts its own terminal there.
+                streams.push(std::fs::File::open("/dev/null")?.into());
+                *kept = Some(stream);
+            } else {
+                streams.push(stream);
+            }
         }
         let streams = streams.try_into().map_err(|_| io::Error::other("three streams were made"))?;
-        let pty = Pty { master, terminal, input, output, pending: Vec::new(), raw, open: true };
-        Ok((Relay { pty: Some(pty) }, streams))
+        Ok((Relay { kept, pty: None }, streams))
+    }
+
+    /// Returns which streams of the command are to be a terminal.
+    pub fn terminals(&self) -> [bool; 3] {
+        [0, 1, 2].map(|index: usize| self.kept[index].is_some())
+    }
+
+    /// Takes the other side of the sandbox's terminal: it looks like the person's from now on, which is raw.
+    pub fn attach(&mut self, master: OwnedFd) -> io::Result<()> {
+        let [input, output, error] = std::mem::take(&mut self.kept);
+        let missing = || io::Error::other("no stream is a terminal");
+        let shown = output.as_ref().or(error.as_ref()).or(input.as_ref()).ok_or_else(missing)?;
+        let (terminal, output) = (shown.try_clone()?, shown.try_clone()?);
+        terminal::imitate(&master, &terminal)?;
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        let raw = input.as_ref().map(OwnedFd::try_clone).transpose()?.map(Raw::enter).transpose()?;
+        self.pty = Some(Pty { master, terminal, input, output, pending: Vec::new(), raw, open: true });
+        Ok(())
     }
 
     /// Adds what to wait for, and returns the places of input and output in the list.

@@ -1,20 +1,30 @@
 //! Terminals: a pty pair for the sandbox, raw mode of the real one, its size.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
+use nix::fcntl::OFlag;
 use nix::libc;
-use nix::pty::{OpenptyResult, Winsize, openpty};
+use nix::pty::{Winsize, grantpt, posix_openpt, ptsname_r, unlockpt};
+use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
-/// Returns a pty pair with the size and modes of `like`.
-pub fn pair(like: &impl AsFd) -> io::Result<(OwnedFd, OwnedFd)> {
-    let modes = tcgetattr(like).ok();
-    let OpenptyResult { master, slave } = openpty(&size(like).ok(), &modes)?;
-    for fd in [&master, &slave] {
-        nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
-    }
+/// Returns a pty pair of the `/dev/pts` that this process sees, so that the slave has a name there.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let master = posix_openpt(flags)?;
+    grantpt(&master)?;
+    unlockpt(&master)?;
+    let slave = nix::fcntl::open(ptsname_r(&master)?.as_str(), flags, Mode::empty())?;
+    // SAFETY: `into_raw_fd` gives the descriptor up, so that nobody else closes it.
+    let master = unsafe { OwnedFd::from_raw_fd(master.into_raw_fd()) };
     Ok((master, slave))
+}
+
+/// Gives a pty the modes and the size of another terminal.
+pub fn imitate(pty: &impl AsFd, like: &impl AsFd) -> io::Result<()> {
+    tcsetattr(pty, SetArg::TCSANOW, &tcgetattr(like)?)?;
+    resize(pty, size(like)?)
 }
 
 /// Returns rows and columns of a terminal.

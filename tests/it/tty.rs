@@ -123,6 +123,14 @@ fn all_three_streams_are_a_terminal() {
 }
 
 #[test]
+fn the_terminal_has_a_name_inside() {
+    let project = Project::new("");
+    let mut terminal = bash(&project, "tty; exit 0");
+    terminal.see("/dev/pts/0");
+    terminal.end(0);
+}
+
+#[test]
 fn a_redirected_stream_stays_a_pipe() {
     let project = Project::new("");
     let script =
@@ -221,14 +229,16 @@ fn a_terminal_that_goes_away_ends_the_session() {
 #[test]
 fn the_terminal_of_the_host_is_out_of_reach() {
     let project = Project::new("");
-    let script = "for fd in 0 1 2; do stat -L -c %t:%T /proc/self/fd/$fd; done
+    let script = "for fd in 0 1 2; do stat -L -c %d:%t:%T /proc/self/fd/$fd; done
         perl -e 'for (split //, \"typed-by-nobody\\n\") { ioctl(STDIN, 0x5412, $_) }'
         ls /dev/pts; echo done";
     let mut terminal = bash(&project, script);
     let screen = within(SOON, || terminal.screen().contains("done"));
     assert!(screen, "{}", terminal.screen());
-    let device = fs_err::metadata(&terminal.path).unwrap().rdev();
-    let own = format!("{:x}:{:x}", nix::sys::stat::major(device), nix::sys::stat::minor(device));
+    let meta = fs_err::metadata(&terminal.path).unwrap();
+    // Each mount of devpts counts from 0, so the number alone says nothing.
+    let (major, minor) = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
+    let own = format!("{}:{major:x}:{minor:x}", meta.dev());
     let screen = terminal.screen();
     let inside: Vec<&str> = screen.split("\r\n").take(3).collect();
     assert!(inside.iter().all(|number| number.contains(':') && *number != own), "{own} in {inside:?}");

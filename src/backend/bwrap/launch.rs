@@ -124,9 +124,24 @@ impl Sandbox {
         }
     }
 
-    /// Lets the command start.
-    pub fn begin(&self) -> io::Result<()> {
-        self.order(&Order::Begin { version: protocol::VERSION }, &[])
+    /// Lets the command start, with a terminal of the sandbox in place of the marked streams.
+    ///
+    /// `attach` gets the terminal's other side before the command has it.
+    pub fn begin(
+        &self,
+        terminals: [bool; 3],
+        attach: impl FnOnce(OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.order(&Order::Begin { version: protocol::VERSION, terminals }, &[])?;
+        if terminals.contains(&true) {
+            let report = protocol::receive::<Report>(&self.control)?;
+            let Some((Report::Terminal, mut descriptors)) = report else {
+                return Err(io::Error::other("the sandbox made no terminal"));
+            };
+            attach(descriptors.pop().ok_or_else(|| io::Error::other("the sandbox sent no terminal"))?)?;
+            self.order(&Order::Attached, &[])?;
+        }
+        Ok(())
     }
 
     pub fn order(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
