@@ -35,6 +35,20 @@ pub fn warn(line: &str) {
     anstream::eprintln!("{style}warning:{style:#} {line}");
 }
 
+/// Says whether somebody is there to answer a question.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Asks a question that only a clear yes answers with yes.
+pub fn ask(question: &str) -> bool {
+    anstream::eprint!("{question} [y/N] ");
+    let mut line = String::new();
+    // A terminal that has gone away says nothing, which is no.
+    let _closed = std::io::stdin().read_line(&mut line);
+    matches!(line.trim(), "y" | "Y" | "yes")
+}
+
 /// Prints why a command failed.
 pub fn fail(failure: &Failure) {
     let terminal = std::io::stderr().is_terminal();

@@ -277,6 +277,16 @@ pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<
     if new.is_empty() {
         return Ok(());
     }
+    if given.is_none() && ui::can_ask() {
+        for grant in &new {
+            ui::say(&format!("  + {} ({})", crate::util::text::escape(&grant.text), grant.origin));
+        }
+        let question = "this project's files grant this beyond what you approved; approve it?";
+        if ui::ask(question) {
+            trust::store(&project.environment.state, &plan.project.hash, &plan.project.root, &plan.grants)?;
+            return Ok(());
+        }
+    }
     let mut message = String::from(if approved.is_empty() {
         "this project's files grant more than the baseline, and nobody has approved it:"
     } else {

@@ -248,3 +248,18 @@ fn the_terminal_of_the_host_is_out_of_reach() {
     let mut buffer = [0; 64];
     assert_eq!(nix::unistd::read(&terminal.slave, &mut buffer), Err(nix::errno::Errno::EAGAIN));
 }
+
+#[test]
+fn an_approval_is_asked_for_at_a_terminal_and_only_a_yes_is_one() {
+    let project = Project::new("");
+    project.write("pier.kdl", "env { pass \"LANG\"; }\n");
+    for (answer, exit) in [("n", 125), ("", 125), ("y", 0)] {
+        let mut terminal = Terminal::start(&project, &["exec", "--", "true"]);
+        terminal.see("pass the variable `LANG`");
+        terminal.see("[y/N]");
+        terminal.master.write_all(format!("{answer}\n").as_bytes()).unwrap();
+        terminal.end(exit);
+    }
+    // Once given, it is not asked for again.
+    Terminal::start(&project, &["exec", "--", "true"]).end(0);
+}
