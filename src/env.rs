@@ -8,6 +8,7 @@ use thiserror::Error;
 
 /// The variables that pier itself reads: name and meaning; `pier --help` prints them.
 pub const VARIABLES: &[(&str, &str)] = &[
+    ("COLUMNS", "the width of messages, in place of the terminal's"),
     ("HOME", "the home directory; must be absolute"),
     ("NO_COLOR", "any value: no colour in the output"),
     ("PATH", "where agents are looked for"),
@@ -27,6 +28,11 @@ pub const VARIABLES: &[(&str, &str)] = &[
 pub fn help() -> String {
     let line = |(name, meaning): &(&str, &str)| format!("  {name:16}  {meaning}\n");
     format!("Variables:\n{}", VARIABLES.iter().map(line).collect::<String>())
+}
+
+/// Returns the width that the caller asks for, in columns; messages need it before all else is known.
+pub fn columns() -> Option<usize> {
+    std::env::var("COLUMNS").ok()?.parse().ok()
 }
 
 /// The ceiling that an administrator sets for everybody.

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use crate::diag::{Failure, render};
+use crate::env;
 
 /// Prints one line of the answer.
 pub fn answer(line: &str) {
@@ -63,6 +64,6 @@ fn colour() -> bool {
 }
 
 fn width() -> usize {
-    let columns = crate::sys::terminal::size(&std::io::stderr()).map(|size| usize::from(size.ws_col));
-    columns.ok().filter(|columns| *columns > 20).unwrap_or(100).min(140)
+    let terminal = || Some(usize::from(crate::sys::terminal::size(&std::io::stderr()).ok()?.ws_col));
+    env::columns().or_else(terminal).filter(|columns| *columns > 20).unwrap_or(100).min(140)
 }

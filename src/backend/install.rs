@@ -111,7 +111,9 @@ impl Error {
     /// Returns the next step, where there is one.
     pub fn help(&self) -> Option<String> {
         Some(match self {
-            Error::NoNpm { .. } => "install Node with npm, or the agent itself".to_owned(),
+            Error::NoNpm { .. } | Error::NoNode { source: launcher::Error::NotFound { .. }, .. } => {
+                "install Node with npm, or the agent itself".to_owned()
+            }
             Error::NoNode { source, .. } => return source.help(),
             Error::NodeTooOld { wanted, .. } => format!("install Node {wanted}, or pin an older `version`"),
             Error::Unreachable { .. } => {

@@ -2,7 +2,7 @@
 
 use crate::backend::bwrap::{launch, program};
 use crate::backend::protocol::Refusal;
-use crate::backend::{install, launcher, probe};
+use crate::backend::{install, probe};
 use crate::diag::{Exit, Failure};
 use crate::session::{self, prepare, trust};
 use crate::util::text::escape;
@@ -40,17 +40,6 @@ impl From<probe::Error> for Failure {
         match error {
             probe::Error::NotUtf8 { .. } => failure.help("move the project to a path in UTF-8"),
             _ => failure,
-        }
-    }
-}
-
-impl From<launcher::Error> for Failure {
-    fn from(error: launcher::Error) -> Self {
-        let help = error.help();
-        let failure = failure(Exit::Usage, "agent::launcher", &error);
-        match help {
-            Some(help) => failure.help(help),
-            None => failure,
         }
     }
 }

@@ -1,4 +1,6 @@
 //! `pier explain`: would the sandbox see a path, a variable or a host, and which line says so.
+//!
+//! A diagnostic code is explained by its own sentence; that needs no project.
 
 use std::fmt::Write as _;
 
@@ -12,21 +14,29 @@ use super::{Global, Outcome};
 use crate::backend::probe;
 use crate::config::values::{is_host, is_variable};
 use crate::config::{Access as Wanted, Mount as Line, Origin, Sourced};
-use crate::diag::{Exit, Problem};
+use crate::diag::{Exit, Problem, codes};
 use crate::plan::{self, Access, Mount, MountKind, NetworkMode, Plan, Target, environment};
 use crate::ui;
 use crate::util::text::escape;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pier explain ~/.ssh\n  pier explain ANTHROPIC_API_KEY\n  \
-    pier explain api.example.com\n  pier explain /workspace/pier.kdl --json")]
+    pier explain api.example.com\n  pier explain /workspace/pier.kdl --json\n  pier explain mount::refused")]
 pub struct Explain {
-    /// A path of the host or of the sandbox, a host name, or a variable.
-    #[arg(value_name = "PATH|HOST|VAR")]
+    /// A path of the host or of the sandbox, a host name, a variable, or a code of an error.
+    #[arg(value_name = "PATH|HOST|VAR|CODE")]
     what: String,
     /// As JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// A diagnostic code and what it means.
+#[derive(Debug, Serialize)]
+struct Code<'a> {
+    what: &'a str,
+    kind: &'static str,
+    meaning: &'static str,
 }
 
 /// Whether the sandbox sees a thing, and why.
@@ -61,6 +71,14 @@ impl Answer {
 }
 
 pub fn run(global: &Global, args: &Explain) -> Outcome {
+    if let Some(meaning) = codes::meaning(&args.what) {
+        if args.json {
+            ui::json(&Code { what: &args.what, kind: "code", meaning });
+        } else {
+            ui::answer(&format!("{}: {meaning}", args.what));
+        }
+        return Ok(Exit::Done);
+    }
     let project = project::load(global, RootOwned::Stay)?;
     let default = project.loaded.config.default_agent();
     let with_agent = default.map(|agent| Target::Agent { name: agent.name.value.clone(), extra: Vec::new() });

@@ -1,9 +1,16 @@
 //! Every diagnostic code, with the sentence that explains it. Codes are stable: scripts match on them.
 
-/// `(code, what it means)`, sorted by code. Every one has a snapshot in `tests/it`.
+/// `(code, what it means)`, sorted by code. Every one has a snapshot or a named test in `tests/it`.
 pub const ALL: &[(&str, &str)] = &[
+    ("agent::install", "The version of the agent that is pinned cannot be installed."),
+    ("agent::mcp", "MCP servers are given to an agent that has no MCP client."),
+    ("agent::missing", "The agent is not on this host, and no version of it is pinned."),
     ("agent::none", "It is not clear which agent to start."),
+    ("agent::skills", "Skills are given to an agent whose place for them is not known."),
     ("agent::undeclared", "No file declares an agent of that name."),
+    ("agent::unknown", "There is no agent of that name, and no command says how to start one."),
+    ("bwrap::program", "There is no bubblewrap that pier can run safely."),
+    ("bwrap::refused", "Bubblewrap cannot make the sandbox on this host."),
     ("cli::not-yet", "The command is designed and not part of this version."),
     ("cli::unknown-command", "There is no such command."),
     ("cli::write", "A file that the command makes cannot be written."),
@@ -16,7 +23,6 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::include", "An included file is missing, out of bounds, or includes itself."),
     ("config::missing-value", "A node lacks an argument or a property."),
     ("config::none", "There is no `pier.kdl` from here up to the project's root."),
-    ("config::not-utf8", "The file is not UTF-8 text."),
     ("config::syntax", "The file is not KDL 2."),
     ("config::too-deep", "Blocks are nested too deep."),
     ("config::too-large", "The file is larger than any configuration."),
@@ -27,16 +33,39 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unknown-profile", "No file has the profile that was asked for."),
     ("config::unknown-property", "The node has no such property."),
     ("config::unreadable", "A configuration file is there and cannot be read."),
+    ("env::directories", "`HOME` or an XDG variable is missing or is not an absolute path."),
+    ("env::reserved", "A variable is passed or set that the sandbox or the agent sets itself."),
+    ("exec::cannot-run", "The command is there and cannot be executed inside the sandbox."),
+    ("exec::not-found", "The command is not there inside the sandbox."),
+    ("home::state", "The state directory is inside the project, or is no path."),
+    ("host::probe", "Something of this host that the plan depends on cannot be looked at."),
     ("init::exists", "There is a `pier.kdl` already."),
     ("init::write", "The starter file cannot be written."),
     ("lock::invalid", "`pier.lock` is damaged, or written by a newer pier."),
     ("lock::stale", "`pier.lock` does not pin what `pier.kdl` asks for."),
     ("mount::missing", "What is to be mounted is not on this host."),
     ("mount::refused", "What is to be mounted would open the host to the sandbox."),
+    ("mount::source", "What is to be mounted or copied is written as no path."),
+    ("mount::target", "The place of a mount is one that the sandbox has a use for itself."),
+    ("owner::home", "The owner of the project has no home directory."),
+    ("owner::root", "Root would run something in a project that root owns."),
+    ("owner::switch", "Root cannot become the owner of the project."),
+    ("plan::last", "The plan of the last session cannot be read."),
     ("plan::not-available", "A setting is checked and cannot be carried out by this version."),
     ("policy::ceiling", "A file asks for more than the administrator's policy allows."),
+    ("project::root", "A directory that holds more than a project cannot be one."),
+    ("session::import", "A personal setting cannot be copied into the sandbox home."),
+    ("session::set-up", "The sandbox could not be started, or the command in it."),
+    ("session::state", "The state directory of the project cannot be written."),
     ("trust::needed", "The project's files grant more than was approved."),
+    ("trust::store", "The approval of a project cannot be read or stored."),
+    ("workspace::readonly", "A path cannot be made read-only in the workspace."),
 ];
+
+/// Returns what a code means; `None` where it is none.
+pub fn meaning(code: &str) -> Option<&'static str> {
+    ALL.iter().find(|(known, _)| *known == code).map(|(_, meaning)| *meaning)
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,8 +4,12 @@
 //! written out.
 
 use std::fmt;
+use std::ops::Range;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
+    NamedSource, SourceCode, SourceSpan, SpanContents,
+};
 use serde_json::{Value, json};
 
 use super::{Problem, Report, Source, Sources, Span, codes};
@@ -65,34 +69,107 @@ pub fn human(report: &Report, style: Style) -> String {
     out
 }
 
-/// A text without control characters, and where its bytes have gone.
+/// A line with more characters than this is shown around its place only.
+const MOST_COLUMNS: usize = 200;
+
+/// How many characters of a long line are shown in front of its place.
+const LEAD: usize = 60;
+
+const CUT: &str = "...";
+
+/// A text without control characters and without long lines, and where its bytes have gone.
 struct Plain {
     text: String,
-    /// `(offset before, offset after)` behind each replaced character.
+    /// `(offset before, offset after)` behind each replaced piece.
     moved: Vec<(usize, usize)>,
 }
 
 impl Plain {
-    fn of(text: &str) -> Plain {
+    /// `places` are offsets of what is shown, the most important first.
+    fn of(text: &str, places: &[usize]) -> Plain {
         let mut plain = Plain { text: String::with_capacity(text.len()), moved: Vec::new() };
-        let mut chars = text.char_indices().peekable();
-        while let Some((at, c)) = chars.next() {
-            let line_break = c == '\r' && chars.peek().is_some_and(|(_, next)| *next == '\n');
-            if !is_unsafe_char(c) || c == '\n' || c == '\t' || line_break {
-                plain.text.push(c);
-                continue;
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let content = line.trim_end_matches(['\n', '\r']).len();
+            let here = places.iter().find(|place| (start..start + line.len()).contains(place));
+            let shown = window(&line[..content], here.map_or(0, |place| place - start));
+            if shown.start > 0 {
+                plain.replace(start + shown.start, CUT);
             }
-            plain.text.push_str(&format!("\\u{{{:x}}}", u32::from(c)));
-            plain.moved.push((at + c.len_utf8(), plain.text.len()));
+            plain.push(start + shown.start, &line[shown.clone()]);
+            if shown.end < content {
+                plain.replace(start + content, CUT);
+            }
+            plain.push(start + content, &line[content..]);
+            start += line.len();
         }
         plain
     }
 
-    /// Maps an offset at the border of a character.
+    /// Adds text that begins at the offset `at`.
+    fn push(&mut self, at: usize, text: &str) {
+        let mut chars = text.char_indices().peekable();
+        while let Some((index, c)) = chars.next() {
+            let line_break = c == '\r' && chars.peek().is_some_and(|(_, next)| *next == '\n');
+            if !is_unsafe_char(c) || c == '\n' || c == '\t' || line_break {
+                self.text.push(c);
+                continue;
+            }
+            self.replace(at + index + c.len_utf8(), &format!("\\u{{{:x}}}", u32::from(c)));
+        }
+    }
+
+    /// Adds what stands for everything before the offset `to`.
+    fn replace(&mut self, to: usize, text: &str) {
+        self.text.push_str(text);
+        self.moved.push((to, self.text.len()));
+    }
+
+    /// Maps an offset at the border of a character; one in a piece that is cut is at the end of the mark.
     fn offset(&self, at: usize) -> usize {
         let index = self.moved.partition_point(|(before, _)| *before <= at);
         let moved = index.checked_sub(1).map_or(at, |index| self.moved[index].1 + at - self.moved[index].0);
-        moved.min(self.text.len())
+        let most = self.moved.get(index).map_or(self.text.len(), |(_, after)| *after);
+        moved.min(most)
+    }
+}
+
+/// Returns the part of a line that is shown when `place` is what matters in it.
+fn window(line: &str, place: usize) -> Range<usize> {
+    let borders: Vec<usize> = line.char_indices().map(|(at, _)| at).collect();
+    if borders.len() <= MOST_COLUMNS {
+        return 0..line.len();
+    }
+    let column = borders.partition_point(|at| *at < place);
+    let first = column.saturating_sub(LEAD).min(borders.len() - MOST_COLUMNS);
+    let end = borders.get(first + MOST_COLUMNS).copied().unwrap_or(line.len());
+    borders[first]..end
+}
+
+/// A text whose place is named with its column before the line was cut.
+struct Input {
+    text: NamedSource<String>,
+    /// From 0.
+    column: usize,
+}
+
+impl SourceCode for Input {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let found = self.text.read_span(span, before, after)?;
+        // The place itself is asked for without the lines around it.
+        if before > 0 || after > 0 {
+            return Ok(found);
+        }
+        let (line, count) = (found.line(), found.line_count());
+        let name = self.text.name().to_owned();
+        let place =
+            MietteSpanContents::new_named(name, found.data(), *found.span(), line, self.column, count);
+        Ok(Box::new(place.with_language("kdl")))
     }
 }
 
@@ -102,7 +179,7 @@ struct Shown {
     message: String,
     help: Option<String>,
     labels: Vec<LabeledSpan>,
-    input: Option<NamedSource<String>>,
+    input: Option<Input>,
 }
 
 impl Shown {
@@ -118,7 +195,12 @@ impl Shown {
         let primary = problem.at.as_ref().map(|(span, _)| span.source);
         if let Some((span, label)) = &problem.at {
             let source = sources.get(span.source);
-            let plain = Plain::of(&source.text);
+            let related = problem.related.iter().filter(|(other, _)| other.source == span.source);
+            let places: Vec<usize> = std::iter::once(span)
+                .chain(related.map(|(other, _)| other))
+                .map(|span| span.range.start)
+                .collect();
+            let plain = Plain::of(&source.text, &places);
             let label_of = |span: &Span, label: &str| {
                 let (start, end) = (plain.offset(span.range.start), plain.offset(span.range.end));
                 (Some(escape(label)), (start, end.saturating_sub(start)))
@@ -129,7 +211,9 @@ impl Shown {
                 let (text, range) = label_of(span, label);
                 shown.labels.push(LabeledSpan::new_with_span(text, range));
             }
-            shown.input = Some(NamedSource::new(escape(&source.name), plain.text).with_language("kdl"));
+            let column = position(source, span.range.start.min(source.text.len())).1 - 1;
+            let text = NamedSource::new(escape(&source.name), plain.text).with_language("kdl");
+            shown.input = Some(Input { text, column });
         }
         for (span, label) in problem.related.iter().filter(|(span, _)| Some(span.source) != primary) {
             notes.push(format!("{}: {}", escape(&sources.place(span)), escape(label)));
@@ -251,8 +335,7 @@ pub fn sarif(report: &Report) -> Value {
     used.sort_unstable();
     used.dedup();
     let rule = |code: &&str| {
-        let meaning =
-            codes::ALL.iter().find(|(known, _)| known == code).map_or(*code, |(_, meaning)| meaning);
+        let meaning = codes::meaning(code).unwrap_or(code);
         json!({ "id": code, "shortDescription": { "text": meaning } })
     };
     json!({
@@ -348,6 +431,39 @@ mod tests {
         let related =
             &run["results"][0]["relatedLocations"][1]["physicalLocation"]["artifactLocation"]["uri"];
         assert_eq!(related, "us%1Ber.kdl");
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_its_place() {
+        let mut report = Report::default();
+        let text =
+            format!("{}\nproject \"{}\" oops {}\n", "x".repeat(300), "é".repeat(9_000), "y".repeat(9_000));
+        let start = text.find("oops").unwrap();
+        let long = text.find("project").unwrap();
+        let source = report.sources.add("pier.kdl", text.as_str());
+        let at = |range| Span { source, range };
+        let problem = Problem::new("config::extra-value", at(start..start + 4), "one too many", "too much");
+        report.problems.push(problem.also(at(long..long + 7), "of this"));
+        let shown = human(&report, PLAIN);
+        assert!(shown.lines().all(|line| line.chars().count() < MOST_COLUMNS + 20), "{shown}");
+        for part in ["pier.kdl:2:9012]", "é\" oops yyy", "...é", "y...", "xxx...", "one too many", "of this"]
+        {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        assert_eq!(json(&report)["problems"][0]["column"], 9012);
+    }
+
+    #[test]
+    fn the_end_of_a_long_line_and_a_place_across_it_are_shown() {
+        for (range, part) in
+            [(19_990..20_000, "xxxxxxxxxx\n"), (0..20_000, " 1 | xxx"), (0..20_001, "xxx...")]
+        {
+            let mut report = Report::default();
+            let source = report.sources.add("x", format!("{}\nend\n", "x".repeat(20_000)));
+            report.problems.push(Problem::new("config::syntax", Span { source, range }, "l", "m"));
+            let shown = human(&report, PLAIN);
+            assert!(shown.contains(part) && shown.len() < 2_000, "{part}: {shown}");
+        }
     }
 
     proptest::proptest! {

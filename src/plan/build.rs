@@ -123,7 +123,7 @@ pub fn build(
             problems.push(problem("env::reserved", origin, "reserved", message));
         }
     }
-    let mut imports = home_imports(config, &at);
+    let mut imports = home_imports(config, facts, &mut problems, &at);
     let mut seeds = Vec::new();
     let (argv, agent) = match (&started, target) {
         (Some(started), Target::Agent { .. }) => {
@@ -438,13 +438,26 @@ fn rule(sync: config::Sync) -> Option<ImportRule> {
     }
 }
 
-fn home_imports(config: &Config, at: &dyn Fn(&Origin) -> String) -> Vec<Import> {
+fn home_imports(
+    config: &Config,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Vec<Import> {
     let mut imports = Vec::new();
     for Sourced { value, origin } in &config.home.imports {
         let Some(rule) = rule(value.sync) else { continue };
         let from = value.from.as_deref().unwrap_or("~/.gitconfig");
+        let from = match super::expand(from, &facts.home, &facts.project.root) {
+            Ok(from) => from,
+            Err(reason) => {
+                let message = format!("the path `{from}` {reason}");
+                problems.push(problem("mount::source", origin, "this path", message));
+                continue;
+            }
+        };
         imports.push(Import {
-            from: from.into(),
+            from,
             to: ".gitconfig".into(),
             rule,
             kind: ImportKind::File,

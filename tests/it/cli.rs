@@ -1,10 +1,13 @@
 //! Every command: exit code, answer and talk.
 
+mod code;
 mod coverage;
 mod edit;
 mod finding;
 mod lock;
 mod page;
+mod refused;
+mod set_up;
 mod start;
 mod validate;
 mod words;

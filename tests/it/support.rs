@@ -64,20 +64,35 @@ impl World {
     /// Runs pier with a standard input.
     pub fn pier_with(&self, arguments: &[&str], input: &[u8]) -> String {
         give(&self.root());
-        let home = self.root().join("home");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_pier"))
+        self.said_by(&mut self.command(arguments), input)
+    }
+
+    /// Runs pier in another directory, which may be below the world, with more variables.
+    pub fn pier_at(&self, directory: impl AsRef<Path>, set: &[(&str, &str)], arguments: &[&str]) -> String {
+        give(&self.root());
+        let mut command = self.command(arguments);
+        command.current_dir(self.root().join(directory)).envs(set.iter().copied());
+        self.said_by(&mut command, b"")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pier"));
+        command
             .args(arguments)
             .current_dir(self.project())
             .env_clear()
-            .env("HOME", &home)
+            .env("HOME", self.root().join("home"))
             .env("PATH", "/usr/bin:/bin")
             .env("COLUMNS", "100")
             .env("LANG", "C.UTF-8")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn said_by(&self, command: &mut Command, input: &[u8]) -> String {
+        let mut child = command.spawn().unwrap();
         // A command that reads no input closes it.
         let _closed = child.stdin.take().unwrap().write_all(input);
         let output = child.wait_with_output().unwrap();

@@ -18,15 +18,18 @@ fn every_diagnostic_code_has_a_snapshot() {
     let mut texts = String::new();
     gather(&root.join("tests/it"), &mut texts);
     // A snapshot has the code alone on its line; other tests look for it by name.
-    let shown =
-        |code: &str| texts.contains(&format!("\n{code}\n")) || texts.contains(&format!("(\"{code}\")"));
+    let shown = |code: &str| {
+        let forms = [format!("\n{code}\n"), format!("(\"{code}\")"), format!(", \"{code}\")")];
+        forms.iter().any(|form| texts.contains(form))
+    };
     let mut used = String::new();
     gather(&root.join("src"), &mut used);
+    let used = used.replace(&source, "");
     let words = used.split('"').filter(|word| is_code(word)).collect::<BTreeSet<&str>>();
-    for code in words.difference(&codes) {
-        let how = if shown(code) { "has a snapshot" } else { "has no snapshot" };
-        println!("`{code}` is not in the table and {how}");
-    }
+    let unknown: Vec<&&str> = words.difference(&codes).collect();
+    assert!(unknown.is_empty(), "the table of codes has no {unknown:?}");
+    let unused: Vec<&&str> = codes.difference(&words).collect();
+    assert!(unused.is_empty(), "nothing reports {unused:?}");
     let missing: Vec<&&str> = codes.iter().filter(|code| !shown(code) && !ELSEWHERE.contains(code)).collect();
     assert!(missing.is_empty(), "no snapshot shows {missing:?}");
 }
