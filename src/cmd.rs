@@ -76,7 +76,7 @@ enum Command {
     Exec(run::Exec),
     /// Show exactly what would run.
     Plan(plan::Plan),
-    /// Say whether the sandbox sees a path, a variable or a host, and by which line.
+    /// Say whether the sandbox sees a path, a variable or a host, and by which line; or what a code means.
     Explain(explain::Explain),
     /// Approve what this project's files grant.
     Trust(trust::Trust),

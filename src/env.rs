@@ -31,6 +31,7 @@ pub fn help() -> String {
 }
 
 /// Returns the width that the caller asks for, in columns; messages need it before all else is known.
+#[expect(clippy::disallowed_methods, reason = "variables are read in this file")]
 pub fn columns() -> Option<usize> {
     std::env::var("COLUMNS").ok()?.parse().ok()
 }

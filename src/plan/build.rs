@@ -139,7 +139,9 @@ pub fn build(
     }
     let directories = ["home", "home/.cache", "home/.config"];
     let directories = directories.map(|name| Directory { path: project.state.join(name), mode: 0o700 });
-    let grants = grants::grants(config, facts, agent.as_ref(), &at);
+    // An agent's directories are mounted for a shell and for a single command too.
+    let mounted = started.as_ref().map(|started| &started.agent);
+    let grants = grants::grants(config, facts, mounted, &at);
     Ok(Plan {
         schema: SCHEMA,
         backend: Backend::Bubblewrap,

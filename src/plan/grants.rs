@@ -94,8 +94,10 @@ pub fn grants(
         && let Some(launcher) = facts.launchers.get(&agent.name)
         && launcher.kind == InstallKind::Host
     {
+        // A `run` line chooses the program, whoever named the agent last.
+        let origin = declared.run.as_ref().map_or(&declared.name.origin, |run| &run.origin);
         for directory in &launcher.directories {
-            grant(&declared.name.origin, format!("run {} from `{directory}`", agent.name));
+            grant(origin, format!("run {} from `{directory}`", agent.name));
         }
     }
     made.sort();

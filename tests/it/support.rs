@@ -83,7 +83,8 @@ impl World {
             .env_clear()
             .env("HOME", self.root().join("home"))
             .env("PATH", "/usr/bin:/bin")
-            .env("COLUMNS", "100")
+            // Wider than any path: where a line is cut would depend on the name of the directory.
+            .env("COLUMNS", "1000")
             .env("LANG", "C.UTF-8")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

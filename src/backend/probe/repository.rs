@@ -27,9 +27,10 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
     let common = first_line(&directory.join("commondir"))
         .and_then(|named| directory.join(named.trim()).canonicalize_utf8().ok())
         .unwrap_or_else(|| directory.clone());
+    // A submodule has no common directory but its own: one that it names would be any repository of this host.
+    let submodule = common == directory && submodule_points_back(&directory, root);
     let looks_right = common.join("HEAD").is_file() && common.join("objects").is_dir();
-    let foreign = !(looks_right
-        && (worktree_points_back(&directory, &common, &dot) || submodule_points_back(&directory, root)));
+    let foreign = !(looks_right && (submodule || worktree_points_back(&directory, &common, &dot)));
     Some(Repository { directory, common, foreign })
 }
 
@@ -53,4 +54,46 @@ fn submodule_points_back(directory: &Utf8Path, root: &Utf8Path) -> bool {
     let value = text.lines().find_map(|line| line.trim().strip_prefix("worktree")?.trim().strip_prefix('='));
     let tree = value.and_then(|value| directory.join(value.trim()).canonicalize_utf8().ok());
     tree.as_deref() == Some(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// Makes a root whose `.git` file names `repo/modules/sub`, and returns it and that directory.
+    fn submodule(base: &Utf8Path) -> (Utf8PathBuf, Utf8PathBuf) {
+        let (root, directory) = (base.join("root"), base.join("repo/modules/sub"));
+        fs::create_dir_all(&root).unwrap();
+        fs::create_dir_all(directory.join("objects")).unwrap();
+        fs::write(directory.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(directory.join("config"), "[core]\n\tworktree = ../../../root\n").unwrap();
+        fs::write(root.join(".git"), "gitdir: ../repo/modules/sub\n").unwrap();
+        (root, directory)
+    }
+
+    #[test]
+    fn a_submodule_has_no_other_common_directory() {
+        let place = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(place.path()).unwrap().canonicalize_utf8().unwrap();
+        let (root, directory) = submodule(&base);
+        let found = find(&root).unwrap();
+        assert_eq!((found.foreign, &found.common), (false, &directory));
+
+        let other = base.join("other.git");
+        fs::create_dir_all(other.join("objects")).unwrap();
+        fs::write(other.join("HEAD"), "ref: refs/heads/main\n").unwrap();
+        fs::write(directory.join("commondir"), other.as_str()).unwrap();
+        assert!(find(&root).unwrap().foreign);
+    }
+
+    #[test]
+    fn a_directory_that_does_not_point_back_is_foreign() {
+        let place = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(place.path()).unwrap().canonicalize_utf8().unwrap();
+        let (root, directory) = submodule(&base);
+        fs::write(directory.join("config"), "[core]\n\tworktree = ../../../elsewhere\n").unwrap();
+        assert!(find(&root).unwrap().foreign);
+    }
 }

@@ -131,8 +131,7 @@ exit 2
 -- stderr
 config::unreadable
 
-  x cannot read `[ROOT]/project/pier.kdl`: it is or leads through a symbolic link, which
-  | can be pointed elsewhere
+  x cannot read `[ROOT]/project/pier.kdl`: it is or leads through a symbolic link, which can be pointed elsewhere
 
 "#]],
     );

@@ -157,10 +157,8 @@ trust::needed
 
   x this project's files grant more than the baseline, and nobody has approved it:
   |   + install pi 0.74.2 ([ROOT]/project/pier.kdl:2)
-  |   + use the network of the host, with its loopback services ([ROOT]/project/
-  | pier.kdl:1)
-  help: read it, then run `pier trust`; without a terminal:
-        `--trust=[DIGEST]`
+  |   + use the network of the host, with its loopback services ([ROOT]/project/pier.kdl:1)
+  help: read it, then run `pier trust`; without a terminal: `--trust=[DIGEST]`
 
 "#]],
     );

@@ -135,8 +135,7 @@ exit 1
 -- stderr
 cli::write
 
-  x cannot write `file/man/pier.1`: cannot make the directory `file/man`: Not a directory (os
-  | error 20)
+  x cannot write `file/man/pier.1`: cannot make the directory `file/man`: Not a directory (os error 20)
 
 "#]],
     );

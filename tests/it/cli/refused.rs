@@ -14,8 +14,7 @@ exit 2
 -- stderr
 agent::unknown
 
-  x cannot find the agent `clade-code`: pier knows `claude-code`, `pi`, and a custom one needs a
-  | `run` line
+  x cannot find the agent `clade-code`: pier knows `claude-code`, `pi`, and a custom one needs a `run` line
    ,-[[ROOT]/project/pier.kdl:1:7]
  1 | agent clade-code default=#true
    :       ^^^^^|^^^^
@@ -228,8 +227,7 @@ exit 2
 -- stderr
 home::state
 
-  x the state directory `[ROOT]/project/.state` is inside the project ([ROOT]/
-  | project/pier.kdl:1)
+  x the state directory `[ROOT]/project/.state` is inside the project ([ROOT]/project/pier.kdl:1)
    ,-[[ROOT]/project/pier.kdl:1:14]
  1 | home { state ".state" }
    :              ^^^^|^^^
@@ -325,8 +323,7 @@ exit 125
 -- stderr
 project::root
 
-  x `[ROOT]/home` cannot be a project: it is your home directory or holds it, with keys,
-  | logins and history
+  x `[ROOT]/home` cannot be a project: it is your home directory or holds it, with keys, logins and history
   help: run pier inside a project directory, such as a Git repository
 
 "#]],
@@ -354,8 +351,8 @@ exit 1
 -- stderr
 plan::last
 
-  x cannot read the last plan `[ROOT]/home/.local/state/pier/
-  | plans/[PROJECT].json`: EOF while parsing an object at line 1 column 1
+  x cannot read the last plan `[ROOT]/home/.local/state/pier/plans/[PROJECT].json`: EOF while parsing an object at line 1
+  | column 1
   help: remove the file; the next session writes it anew
 
 "#]],

@@ -15,10 +15,8 @@ exit 125
 trust::needed
 
   x this project's files grant more than the baseline, and nobody has approved it:
-  |   + use the network of the host, with its loopback services ([ROOT]/project/
-  | pier.kdl:1)
-  help: read it, then run `pier trust`; without a terminal:
-        `--trust=[DIGEST]`
+  |   + use the network of the host, with its loopback services ([ROOT]/project/pier.kdl:1)
+  help: read it, then run `pier trust`; without a terminal: `--trust=[DIGEST]`
 
 "#]],
     );
@@ -98,10 +96,8 @@ exit 125
 trust::needed
 
   x this project's files grant more than the baseline, and nobody has approved it:
-  |   + use the network of the host, with its loopback services ([ROOT]/project/
-  | pier.kdl:1)
-  help: the digest that was given is another one; this is
-        [DIGEST]
+  |   + use the network of the host, with its loopback services ([ROOT]/project/pier.kdl:1)
+  help: the digest that was given is another one; this is [DIGEST]
 
 "#]],
     );
@@ -117,8 +113,7 @@ exit 2
 agent::none
 
   x no agent is declared
-  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to
-        `pier.kdl`
+  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`
 
 "#]],
     );
@@ -130,8 +125,7 @@ exit 2
 agent::none
 
   x several agents are declared and none is the default
-  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to
-        `pier.kdl`
+  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`
 
 "#]],
     );
@@ -234,8 +228,7 @@ exit 2
 -- stderr
 mount::refused
 
-  x `[ROOT]/home` is not mounted: it is your home directory or holds it, with keys,
-  | logins and history
+  x `[ROOT]/home` is not mounted: it is your home directory or holds it, with keys, logins and history
    ,-[[ROOT]/project/pier.kdl:1:13]
  1 | mounts { ro "~" at="/x" }
    :             ^|^
@@ -272,4 +265,29 @@ agent::undeclared
 
 "#]],
     );
+}
+
+#[test]
+fn the_directory_of_an_agent_needs_approval_whatever_is_started() {
+    let world = World::with("agent mine default=#true { run \"mine\" }\n");
+    let tool = world.root().join("home/tools/mine/bin/mine");
+    std::fs::create_dir_all(tool.parent().unwrap()).unwrap();
+    std::fs::write(&tool, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&tool, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", tool.parent().unwrap().to_str().unwrap());
+    let exec = world.pier_at("project", &[("PATH", &path)], &["exec", "--", "true"]);
+    check(
+        &exec,
+        str![[r#"
+exit 125
+-- stderr
+trust::needed
+
+  x this project's files grant more than the baseline, and nobody has approved it:
+  |   + run mine from `[ROOT]/home/tools/mine/bin/mine` ([ROOT]/project/pier.kdl:1)
+  help: read it, then run `pier trust`; without a terminal: `--trust=[DIGEST]`
+
+"#]],
+    );
+    assert_eq!(exec, world.pier_at("project", &[("PATH", &path)], &["up"]));
 }
