@@ -57,6 +57,7 @@ fn submodule_points_back(directory: &Utf8Path, root: &Utf8Path) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests write plain files")]
 mod tests {
     use std::fs;
 
