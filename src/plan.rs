@@ -37,7 +37,7 @@ pub struct Plan {
     pub git: Git,
     /// In the order in which they are made: parents before children, protection last.
     pub mounts: Vec<Mount>,
-    /// Directories below the state directory that must exist before the mounts are made.
+    /// Directories that must exist before the mounts are made.
     pub directories: Vec<Directory>,
     /// Copies from the host into the state directory, made before the start.
     pub imports: Vec<Import>,
@@ -86,6 +86,7 @@ pub struct Project {
     pub hash: String,
     /// State directory of this project on the host.
     pub state: Utf8PathBuf,
+    /// The sandbox home is the session's own and not the one in `state`.
     pub ephemeral: bool,
 }
 
@@ -135,6 +136,11 @@ pub enum MountKind {
         access: Access,
         expect: Option<Identity>,
     },
+    /// A directory that the session makes below its own on the host, and removes afterwards.
+    Session {
+        name: Utf8PathBuf,
+        access: Access,
+    },
     Tmpfs {
         size: Option<u64>,
         mode: u32,
@@ -171,6 +177,7 @@ pub struct Identity {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Directory {
+    /// Relative to the state directory of the project, or to the session's own.
     pub path: Utf8PathBuf,
     pub mode: u32,
 }

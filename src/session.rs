@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use camino::Utf8Path;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -19,10 +20,12 @@ use crate::plan::Plan;
 use crate::sys::process::{self, Ended};
 
 mod beneath;
+pub mod place;
 pub mod prepare;
 mod relay;
 pub mod trust;
 
+use place::Place;
 use relay::Relay;
 
 /// Time between TERM and KILL when the wall clock of a session has run out.
@@ -56,10 +59,22 @@ pub enum Error {
     Refused(Refusal),
 }
 
+/// What a session is started with.
+pub struct Start<'a> {
+    pub plan: &'a Plan,
+    pub program: &'a Bubblewrap,
+    /// Values of the variables that the plan only names.
+    pub values: &'a BTreeMap<String, String>,
+    /// pier's own state directory, where the session gets one of its own.
+    pub state: &'a Utf8Path,
+}
+
 /// Runs the plan's command to its end.
-pub fn run(plan: &Plan, program: &Bubblewrap, values: &BTreeMap<String, String>) -> Result<Outcome, Error> {
+pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let prepared = prepare::prepare(plan)?;
+    let Start { plan, program, values, state } = *start;
+    let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
+    prepare::prepare(plan, &place.path)?;
     // Signals are taken from a descriptor before anything starts, so that none is lost in between.
     let mut handled = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH] {
@@ -70,8 +85,8 @@ pub fn run(plan: &Plan, program: &Bubblewrap, values: &BTreeMap<String, String>)
     let signals =
         SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
     let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
-    let sandbox = Sandbox::start(plan, program, values, streams)?;
-    tracing::debug!(bubblewrap = sandbox.id(), "the sandbox is ready");
+    let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
+    tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     let terminals = relay.terminals();
     sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
     let limit = plan.limits.wall.map(Duration::from_secs);
@@ -86,7 +101,7 @@ pub fn run(plan: &Plan, program: &Bubblewrap, values: &BTreeMap<String, String>)
     let outcome = live.watch();
     live.relay.finish();
     drop(live);
-    drop(prepared);
+    drop(place);
     outcome
 }
 

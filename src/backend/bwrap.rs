@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use camino::Utf8Path;
+
 use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
@@ -25,12 +27,18 @@ pub struct Arguments {
 /// Descriptor number of the first generated file.
 pub const FIRST_FILE: i32 = 16;
 
-/// Returns the arguments for a plan. `passed` has the values of variables that the plan only names.
-pub fn arguments(plan: &Plan, bubblewrap: &Bubblewrap, passed: &BTreeMap<String, String>) -> Arguments {
+/// Returns the arguments for a plan. `passed` has the values of variables that the plan only names, and `session`
+/// is the session's own directory on the host.
+pub fn arguments(
+    plan: &Plan,
+    bubblewrap: &Bubblewrap,
+    passed: &BTreeMap<String, String>,
+    session: &Utf8Path,
+) -> Arguments {
     let mut made = Arguments::default();
     made.isolation(plan, bubblewrap);
     for mount in &plan.mounts {
-        made.mount(mount);
+        made.mount(mount, session);
     }
     made.environment(plan, passed);
     made.push(&["--chdir", plan.command.cwd.as_str()]);
@@ -72,16 +80,19 @@ impl Arguments {
         ]);
     }
 
-    fn mount(&mut self, mount: &Mount) {
+    fn bind(&mut self, source: &str, access: Access, at: &str) {
+        let option = match access {
+            Access::ReadOnly => "--ro-bind",
+            Access::ReadWrite => "--bind",
+        };
+        self.push(&[option, source, at]);
+    }
+
+    fn mount(&mut self, mount: &Mount, session: &Utf8Path) {
         let at = mount.at.as_str();
         match &mount.kind {
-            MountKind::Bind { source, access, .. } => {
-                let option = match access {
-                    Access::ReadOnly => "--ro-bind",
-                    Access::ReadWrite => "--bind",
-                };
-                self.push(&[option, source.as_str(), at]);
-            }
+            MountKind::Bind { source, access, .. } => self.bind(source.as_str(), *access, at),
+            MountKind::Session { name, access } => self.bind(session.join(name).as_str(), *access, at),
             MountKind::Tmpfs { size, mode } => {
                 self.push(&["--perms", &format!("{mode:04o}")]);
                 if let Some(size) = size {

@@ -222,9 +222,11 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
     {
         let there = match &mount.kind {
             MountKind::Bind { source, .. } => exists(&below(source, mount, &inside)),
-            MountKind::Tmpfs { .. } | MountKind::Proc | MountKind::Dev | MountKind::Seal => {
-                inside == mount.at
-            }
+            MountKind::Session { .. }
+            | MountKind::Tmpfs { .. }
+            | MountKind::Proc
+            | MountKind::Dev
+            | MountKind::Seal => inside == mount.at,
             MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Symlink { .. } => true,
         };
         return shown(what, inside, mount, there);
@@ -256,6 +258,10 @@ fn shown(what: &str, at: Utf8PathBuf, mount: &Mount, exists: bool) -> Answer {
         }
         MountKind::Bind { access: Access::ReadOnly, .. } => {
             ("read-only", format!("`{}` is mounted read-only", mount.at))
+        }
+        MountKind::Session { access, .. } => {
+            let word = if *access == Access::ReadWrite { "read-write" } else { "read-only" };
+            (word, format!("`{}` is made for the session and removed after it", mount.at))
         }
         MountKind::Tmpfs { .. } => {
             ("read-write", format!("`{}` is an empty place of the sandbox's own", mount.at))
@@ -299,9 +305,11 @@ fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
         MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Symlink { .. } => {
             inside == mount.at
         }
-        MountKind::Bind { .. } | MountKind::Tmpfs { .. } | MountKind::Proc | MountKind::Dev => {
-            inside.starts_with(&mount.at)
-        }
+        MountKind::Bind { .. }
+        | MountKind::Session { .. }
+        | MountKind::Tmpfs { .. }
+        | MountKind::Proc
+        | MountKind::Dev => inside.starts_with(&mount.at),
     })
 }
 

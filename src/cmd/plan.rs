@@ -8,6 +8,7 @@ use super::{Global, Outcome};
 use crate::backend::bwrap::{self, program};
 use crate::diag::Exit;
 use crate::plan::Target;
+use crate::session::place;
 use crate::ui;
 
 #[derive(Debug, Args)]
@@ -48,7 +49,9 @@ pub fn run(global: &Global, args: &Plan) -> Outcome {
         let wanted = project.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
         let program = program::find(wanted, None)?;
         // Passed values stay out: the line is for logs and other people's eyes.
-        let arguments = bwrap::arguments(&planned.plan, &program, &std::collections::BTreeMap::new());
+        let none = std::collections::BTreeMap::new();
+        let session = place::all(&project.environment.state).join("SESSION");
+        let arguments = bwrap::arguments(&planned.plan, &program, &none, &session);
         ui::answer(&arguments.as_shell(program.path.as_str()));
     } else if args.diff {
         let before = project::last_plan(&project, &planned.plan.project.hash)?;

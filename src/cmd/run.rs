@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::owner::RootOwned;
-use super::project::{self, Fetch, Project};
+use super::project::{self, Fetch, Planned, Project};
 use super::{Global, Outcome};
 use crate::backend::bwrap::program;
 use crate::diag::{Exit, Failure};
@@ -98,7 +98,9 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let cache = project.environment.cache.join("bwrap.json");
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
-    Ok(match session::run(&planned.plan, &program, &planned.values)? {
+    let Planned { plan, values } = &planned;
+    let begun = session::Start { plan, program: &program, values, state: &project.environment.state };
+    Ok(match session::run(&begun)? {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),

@@ -29,8 +29,11 @@ pub fn plan(plan: &Plan) -> String {
     line("mounts".into());
     for mount in &plan.mounts {
         let what = match &mount.kind {
+            MountKind::Session { name, access } => {
+                format!("{}      {} <- {name} of the session", short(*access), mount.at)
+            }
             MountKind::Bind { source, access, .. } => {
-                let access = if *access == Access::ReadOnly { "ro" } else { "rw" };
+                let access = short(*access);
                 if *source == mount.at {
                     format!("{access}      {}", mount.at)
                 } else {
@@ -90,4 +93,11 @@ pub fn difference(before: Option<&Plan>, after: &Plan) -> String {
         let _infallible = writeln!(out, "+ {line}");
     }
     out
+}
+
+fn short(access: Access) -> &'static str {
+    match access {
+        Access::ReadOnly => "ro",
+        Access::ReadWrite => "rw",
+    }
 }

@@ -79,7 +79,7 @@ pub fn build(
 
     let mut mounts = system::mounts(facts, &user, mode);
     mounts.push(built_in_bind(super::INIT, &facts.own_binary, Access::ReadOnly));
-    mounts.push(built_in_bind(user.home.as_str(), &project.state.join("home"), Access::ReadWrite));
+    mounts.push(home(&user, &project));
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
     let chosen = chosen_agent(config, target, &mut problems);
@@ -138,7 +138,7 @@ pub fn build(
         return Err(problems);
     }
     let directories = ["home", "home/.cache", "home/.config"];
-    let directories = directories.map(|name| Directory { path: project.state.join(name), mode: 0o700 });
+    let directories = directories.map(|name| Directory { path: name.into(), mode: 0o700 });
     // An agent's directories are mounted for a shell and for a single command too.
     let mounted = started.as_ref().map(|started| &started.agent);
     let grants = grants::grants(config, facts, mounted, &at);
@@ -178,6 +178,16 @@ fn place(origin: &Origin, sources: &Sources) -> String {
 fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
     let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
     Mount { at: at.into(), kind, origin: BUILT_IN.into() }
+}
+
+/// The sandbox home: kept with the project's state, or of this session alone.
+fn home(user: &User, project: &Project) -> Mount {
+    let access = Access::ReadWrite;
+    if !project.ephemeral {
+        return built_in_bind(user.home.as_str(), &project.state.join("home"), access);
+    }
+    let kind = MountKind::Session { name: "home".into(), access };
+    Mount { at: user.home.clone(), kind, origin: BUILT_IN.into() }
 }
 
 fn user(facts: &Facts) -> User {
@@ -227,10 +237,6 @@ fn project(
     let name = config.project.as_ref().map(|project| project.value.name.clone());
     let name = name.or_else(|| root.file_name().map(str::to_owned)).unwrap_or_else(|| "project".to_owned());
     let ephemeral = config.home.keep.value == config::Keep::Ephemeral;
-    if ephemeral {
-        // A place of its own, so that nothing of an earlier session is seen; emptied by the session.
-        state = facts.state.join("ephemeral").join(&hash);
-    }
     Project { name, root: root.clone(), at: (&config.workspace.at.value).into(), hash, state, ephemeral }
 }
 

@@ -20,35 +20,19 @@ pub enum Error {
     Import { from: Utf8PathBuf, origin: String, source: io::Error },
 }
 
-/// What a session undoes when it ends.
-pub struct Prepared {
-    /// Removed with all that is in it.
-    ephemeral: Option<Utf8PathBuf>,
-}
-
-impl Drop for Prepared {
-    fn drop(&mut self) {
-        if let Some(path) = &self.ephemeral
-            && let Err(error) = fs_err::remove_dir_all(path)
-        {
-            tracing::warn!(%path, %error, "an ephemeral home was not removed");
-        }
-    }
-}
-
 /// Makes the plan's directories, copies its imports, writes its seeds.
-pub fn prepare(plan: &Plan) -> Result<Prepared, Error> {
-    let state = &plan.project.state;
+///
+/// The home is in the project's state directory, or in the directory of the session when it is ephemeral.
+pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
+    let state = if plan.project.ephemeral { session } else { &plan.project.state };
     let failed = |path: &Utf8Path| {
         let path = path.to_owned();
         move |source| Error::State { path, source }
     };
     create_private(state).map_err(failed(state))?;
-    let prepared = Prepared { ephemeral: plan.project.ephemeral.then(|| state.clone()) };
     let root = Beneath::open(state).map_err(failed(state))?;
     for directory in &plan.directories {
-        let below = directory.path.strip_prefix(state).unwrap_or(&directory.path);
-        root.directory(below).map_err(failed(&directory.path))?;
+        root.directory(&directory.path).map_err(failed(&state.join(&directory.path)))?;
     }
     let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
     for import in &plan.imports {
@@ -63,7 +47,7 @@ pub fn prepare(plan: &Plan) -> Result<Prepared, Error> {
             home.write(&seed.path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
         }
     }
-    Ok(prepared)
+    Ok(())
 }
 
 /// Copies one import; a source that is not there is no error, for a machine need not have every login.

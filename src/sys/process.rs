@@ -242,6 +242,13 @@ pub fn signal_group(leader: Pid, signal: i32) {
     unsafe { libc::kill(-leader.as_raw(), signal) };
 }
 
+/// Fills `bytes` with the kernel's random numbers.
+pub fn random(bytes: &mut [u8]) -> io::Result<()> {
+    // SAFETY: the kernel writes at most `len` bytes into the buffer; up to 256 bytes are never cut short.
+    let filled = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    if usize::try_from(filled) == Ok(bytes.len()) { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Gives up root for good: supplementary groups, then group, then user.
 ///
 /// # Errors

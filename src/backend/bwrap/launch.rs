@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
+use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use thiserror::Error;
 
@@ -57,10 +58,11 @@ impl Sandbox {
         plan: &Plan,
         program: &Bubblewrap,
         passed: &BTreeMap<String, String>,
+        session: &Utf8Path,
         streams: [OwnedFd; 3],
     ) -> Result<Self, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
-        let made = super::arguments(plan, program, passed);
+        let made = super::arguments(plan, program, passed, session);
         let mut blob = Vec::new();
         for word in &made.options {
             blob.extend_from_slice(word.as_bytes());

@@ -1,0 +1,102 @@
+//! A session's own directory on the host: its name, and the lock that says it lives.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::util::fs::create_private;
+
+/// Names a session on this machine: eight letters and digits that are hard to confuse.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Id(String);
+
+/// Without `i`, `l`, `o`, `u`, 0 and 1.
+const LETTERS: &[u8; 30] = b"abcdefghjkmnpqrstvwxyz23456789";
+const LENGTH: usize = 8;
+
+impl Id {
+    /// A name from the kernel's random numbers.
+    fn random() -> io::Result<Self> {
+        let mut bytes = [0; LENGTH];
+        crate::sys::process::random(&mut bytes)?;
+        Ok(Id(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// The file in a session's directory that is locked for as long as its supervisor lives, however it ends.
+pub const ALIVE: &str = "alive";
+
+/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped.
+pub struct Place {
+    pub id: Id,
+    pub path: Utf8PathBuf,
+    /// Held to the end; the kernel lets go of it when the process is killed.
+    _alive: Flock<File>,
+}
+
+/// Where the directories of all sessions are.
+pub fn all(state: &Utf8Path) -> Utf8PathBuf {
+    state.join("sessions")
+}
+
+impl Place {
+    /// Makes a directory that no other session has.
+    pub fn make(state: &Utf8Path) -> io::Result<Self> {
+        let sessions = all(state);
+        create_private(&sessions)?;
+        loop {
+            let id = Id::random()?;
+            let path = sessions.join(id.as_str());
+            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => return Err(error),
+            }
+            let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
+            let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
+            return Ok(Place { id, path, _alive: alive });
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Err(error) = fs_err::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_private_locked_and_gone_afterwards() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let state = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(state.path()).unwrap();
+        let (one, other) = (Place::make(state).unwrap(), Place::make(state).unwrap());
+        assert_ne!(one.id, other.id);
+        assert_eq!(one.path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        let file = File::open(one.path.join(ALIVE)).unwrap();
+        let Err((file, _)) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { panic!("not locked") };
+        let path = one.path.clone();
+        drop(one);
+        assert!(!path.exists() && other.path.exists());
+        Flock::lock(file, FlockArg::LockExclusiveNonblock).unwrap();
+    }
+}
