@@ -14,6 +14,7 @@ mod doctor;
 mod errors;
 mod explain;
 mod fmt;
+mod gate;
 mod init;
 mod later;
 mod lock;

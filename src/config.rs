@@ -49,6 +49,11 @@ pub struct Origin {
 
 impl Origin {
     pub const BUILT_IN: Origin = Origin { layer: Layer::BuiltIn, span: None };
+
+    /// Says whether a value came with the repository, and so from somebody who is not the user.
+    pub fn is_of_repository(&self) -> bool {
+        matches!(self.layer, Layer::Project | Layer::Local | Layer::Profile)
+    }
 }
 
 /// A value that knows where it came from.
@@ -128,6 +133,8 @@ pub struct Workspace {
     pub readonly: Vec<Sourced<String>>,
     pub hide: Vec<Sourced<String>>,
     pub gate: Sourced<Gate>,
+    /// The gate that the user's own files asked for, where the repository's replaced it.
+    pub own_gate: Option<Sourced<Gate>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +162,23 @@ pub enum Gate {
     Report,
     Quarantine,
     Block,
+}
+
+impl Gate {
+    pub fn word(self) -> &'static str {
+        match self {
+            Gate::Report => "report",
+            Gate::Quarantine => "quarantine",
+            Gate::Block => "block",
+        }
+    }
+
+    /// Says whether somebody who asked for this gate gets less than that from another one.
+    ///
+    /// `quarantine` and `block` are not ordered: one moves files and ends well, the other leaves them and fails.
+    pub fn is_loosened_by(self, other: Gate) -> bool {
+        self != Gate::Report && self != other
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

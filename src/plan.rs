@@ -35,6 +35,8 @@ pub struct Plan {
     pub project: Project,
     pub user: User,
     pub git: Git,
+    #[serde(default)]
+    pub gate: GateMode,
     /// In the order in which they are made: parents before children, protection last.
     pub mounts: Vec<Mount>,
     /// Directories that must exist before the mounts are made.
@@ -116,6 +118,19 @@ pub enum GitMode {
     Shadow,
     Readonly,
     Direct,
+}
+
+/// What happens at the end to new and changed files that programs of the host execute or obey.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateMode {
+    /// They are listed.
+    #[default]
+    Report,
+    /// They are moved out of the project.
+    Quarantine,
+    /// A session that leaves some ends with exit code 1.
+    Block,
 }
 
 /// One thing in the sandbox's file tree.

@@ -20,11 +20,13 @@ use crate::plan::Plan;
 use crate::sys::process::{self, Ended};
 
 mod beneath;
+pub mod gate;
 pub mod place;
 pub mod prepare;
 mod relay;
 pub mod trust;
 
+use gate::Gate;
 use place::Place;
 use relay::Relay;
 
@@ -69,8 +71,15 @@ pub struct Start<'a> {
     pub state: &'a Utf8Path,
 }
 
+/// How a session ended, and what it leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    pub outcome: Outcome,
+    pub gate: gate::Report,
+}
+
 /// Runs the plan's command to its end.
-pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
+pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
     let Start { plan, program, values, state } = *start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
@@ -85,8 +94,10 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     let signals =
         SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
     let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
+    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
+    let gate = gate.ready();
     let terminals = relay.terminals();
     sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
     let limit = plan.limits.wall.map(Duration::from_secs);
@@ -100,9 +111,13 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     };
     let outcome = live.watch();
     live.relay.finish();
+    // The exit gate looks at what nobody can change any more.
+    live.sandbox.end();
     drop(live);
+    let outcome = outcome?;
+    let gate = gate.close(state, place.id.as_str());
     drop(place);
-    outcome
+    Ok(Finished { outcome, gate })
 }
 
 struct Live {
@@ -215,7 +230,6 @@ impl Live {
     /// First TERM, then, after the grace, the end of the whole sandbox.
     fn out_of_time(&mut self) -> Option<Outcome> {
         if self.asked.is_some() {
-            self.sandbox.kill();
             return Some(Outcome::TimeLimit);
         }
         self.send(Signal::SIGTERM as i32);

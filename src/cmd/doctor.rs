@@ -99,7 +99,7 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         failed(messages.join("; "))
     })?;
     let start = session::Start { plan: &plan, program, values: &probed.values, state: &environment.state };
-    match session::run(&start)? {
+    match session::run(&start)?.outcome {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),
     }

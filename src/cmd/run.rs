@@ -8,7 +8,7 @@ use super::{Global, Outcome};
 use crate::backend::bwrap::program;
 use crate::diag::{Exit, Failure};
 use crate::plan::Target;
-use crate::session::{self, Outcome as Ended};
+use crate::session::{self, Finished, Outcome as Ended};
 use crate::ui;
 
 #[derive(Debug, Default, Args)]
@@ -100,7 +100,8 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values } = &planned;
     let begun = session::Start { plan, program: &program, values, state: &project.environment.state };
-    Ok(match session::run(&begun)? {
+    let Finished { outcome, gate } = session::run(&begun)?;
+    let exit = match outcome {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),
@@ -113,5 +114,8 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
             ui::warn("the sandbox was killed from outside");
             Exit::Child(137)
         }
-    })
+    };
+    super::gate::tell(&gate);
+    // A command that failed says so by its own code.
+    if exit == Exit::Done { super::gate::judge(&gate).map_or(Ok(exit), Err) } else { Ok(exit) }
 }

@@ -21,6 +21,7 @@ pub fn plan(plan: &Plan) -> String {
     };
     line(format!("network   {mode} ({})", plan.network.origin));
     line(format!("git       {:?}", plan.git.mode).to_lowercase());
+    line(format!("gate      {:?}", plan.gate).to_lowercase());
     line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
     line(format!("cwd       {}", plan.command.cwd));
     if let Some(wall) = plan.limits.wall {

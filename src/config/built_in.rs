@@ -21,6 +21,7 @@ pub fn built_in() -> Config {
             readonly: READONLY.iter().map(|file| Sourced::built_in((*file).to_owned())).collect(),
             hide: Vec::new(),
             gate: Sourced::built_in(Gate::Report),
+            own_gate: None,
         },
         home: Home { keep: Sourced::built_in(Keep::Persistent), state: None, imports: Vec::new() },
         mounts: Vec::new(),

@@ -11,7 +11,7 @@ use super::values::parse_listen;
 use super::{
     Access, Agent, AgentImport, Build, ByteBudget, Config, Container, Gate, Git, HomeImport, HostRule,
     ImportKind, Keep, Layer, Limit, Mcp, Merge, Mount, NetworkMode, Origin, Port, Project, Role, Root,
-    Runtime, Secret, Sourced, Sync, Verdict,
+    Runtime, Secret, Sourced, Sync, Verdict, Workspace,
 };
 use crate::diag::{SourceId, Span};
 use crate::util::text::{parse_bytes, parse_duration};
@@ -191,11 +191,20 @@ impl Decoder {
                 }
                 ("readonly", _) => self.extend(&mut workspace.readonly, child),
                 ("hide", _) => self.extend(&mut workspace.hide, child),
-                ("gate", Some("report")) => workspace.gate = self.sourced(child, Gate::Report),
-                ("gate", Some("quarantine")) => workspace.gate = self.sourced(child, Gate::Quarantine),
-                ("gate", Some("block")) => workspace.gate = self.sourced(child, Gate::Block),
+                ("gate", Some("report")) => self.gate(workspace, child, Gate::Report),
+                ("gate", Some("quarantine")) => self.gate(workspace, child, Gate::Quarantine),
+                ("gate", Some("block")) => self.gate(workspace, child, Gate::Block),
                 _ => {}
             }
+        }
+    }
+
+    /// Replaces the gate, and keeps what the user's own files said where the repository's replaces that.
+    fn gate(self, workspace: &mut Workspace, node: &KdlNode, gate: Gate) {
+        let gate = self.sourced(node, gate);
+        let before = std::mem::replace(&mut workspace.gate, gate);
+        if workspace.gate.origin.is_of_repository() && !before.origin.is_of_repository() {
+            workspace.own_gate = Some(before);
         }
     }
 

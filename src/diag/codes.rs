@@ -37,6 +37,11 @@ pub const ALL: &[(&str, &str)] = &[
     ("env::reserved", "A variable is passed or set that the sandbox or the agent sets itself."),
     ("exec::cannot-run", "The command is there and cannot be executed inside the sandbox."),
     ("exec::not-found", "The command is not there inside the sandbox."),
+    (
+        "gate::blocked",
+        "The session left files that programs of this host execute or obey, and the gate is `block`.",
+    ),
+    ("gate::quarantine", "Files that programs of this host execute or obey could not be moved away."),
     ("home::state", "The state directory is inside the project, or is no path."),
     ("host::probe", "Something of this host that the plan depends on cannot be looked at."),
     ("init::exists", "There is a `pier.kdl` already."),

@@ -21,9 +21,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if workspace.clone.value {
         not_yet(&workspace.clone.origin, "`clone`");
     }
-    if workspace.gate.origin.layer != Layer::BuiltIn {
-        not_yet(&workspace.gate.origin, "`gate`");
-    }
     if let Some(hide) = workspace.hide.first() {
         not_yet(&hide.origin, "`hide`");
     }

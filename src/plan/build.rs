@@ -6,9 +6,9 @@ use super::facts::{Facts, InstallKind, Kind, Launcher};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
-    environment, grants, system,
+    Access, Agent, Backend, Command, Directory, GateMode, Git, GitMode, Import, ImportKind, ImportRule,
+    Limits, Mount, MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User,
+    available, environment, grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -148,6 +148,7 @@ pub fn build(
         root: RootFilesystem::Host,
         project,
         git,
+        gate: gate_mode(config),
         mounts,
         directories: directories.to_vec(),
         imports,
@@ -253,6 +254,14 @@ fn network_mode(config: &Config) -> NetworkMode {
         config::NetworkMode::None => NetworkMode::None,
         config::NetworkMode::Allowlist => NetworkMode::Allowlist,
         config::NetworkMode::Host => NetworkMode::Host,
+    }
+}
+
+fn gate_mode(config: &Config) -> GateMode {
+    match config.workspace.gate.value {
+        config::Gate::Report => GateMode::Report,
+        config::Gate::Quarantine => GateMode::Quarantine,
+        config::Gate::Block => GateMode::Block,
     }
 }
 

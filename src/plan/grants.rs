@@ -2,7 +2,7 @@
 
 use super::facts::{Facts, InstallKind};
 use super::{Agent, expand};
-use crate::config::{Access, Config, Git, Layer, Mount, NetworkMode, Origin, Runtime};
+use crate::config::{Access, Config, Git, Mount, NetworkMode, Origin, Runtime};
 use crate::policy::Grant;
 
 /// Returns the grants that need approval: those that come with the repository.
@@ -16,7 +16,7 @@ pub fn grants(
 ) -> Vec<Grant> {
     let mut made = Vec::new();
     let mut grant = |origin: &Origin, text: String| {
-        if from_repository(origin) {
+        if origin.is_of_repository() {
             made.push(Grant { text, origin: at(origin) });
         }
     };
@@ -59,6 +59,13 @@ pub fn grants(
             &config.workspace.git.origin,
             "write the repository's own `.git`, with hooks and configuration".into(),
         );
+    }
+    let gate = &config.workspace.gate;
+    if let Some(own) = &config.workspace.own_gate
+        && own.value.is_loosened_by(gate.value)
+    {
+        let (asked, instead) = (own.value.word(), gate.value.word());
+        grant(&gate.origin, format!("have the exit gate {instead} where you asked for `gate {asked}`"));
     }
     if let Some(state) = &config.home.state {
         grant(&state.origin, format!("keep the sandbox home in `{}`", absolute(&state.value)));
@@ -103,9 +110,4 @@ pub fn grants(
     made.sort();
     made.dedup_by(|one, other| one.text == other.text);
     made
-}
-
-/// Says whether a value came with the repository, and so from somebody who is not the user.
-fn from_repository(origin: &Origin) -> bool {
-    matches!(origin.layer, Layer::Project | Layer::Local | Layer::Profile)
 }

@@ -72,6 +72,12 @@ fn modes(ceiling: &Config, config: &Config, found: &mut Found) {
         let message = "`git direct` writes the repository's `.git`, and the policy says otherwise".to_owned();
         found.exceeds(&git.origin, Some(&most.origin), message);
     }
+    let (least, gate) = (&ceiling.workspace.gate, &config.workspace.gate);
+    if explicit(least) && least.value.is_loosened_by(gate.value) {
+        let (asked, policy) = (gate.value.word(), least.value.word());
+        let message = format!("`gate {asked}` does less than the policy's `gate {policy}`");
+        found.exceeds(&gate.origin, Some(&least.origin), message);
+    }
 }
 
 fn mounts(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut Found) {
@@ -263,6 +269,8 @@ mod tests {
             ("network allowlist", "network host", "`network host` is more open"),
             ("network none", "network allowlist", "`network allowlist` is more open"),
             ("workspace { git readonly }", "workspace { git direct }", "`git direct`"),
+            ("workspace { gate block }", "workspace { gate report }", "`gate report` does less"),
+            ("workspace { gate block }", "workspace { gate quarantine }", "`gate quarantine` does less"),
             ("mounts { ro \"/opt\" }", "mounts { ro \"/srv/x\" }", "`/srv/x` is not among"),
             ("mounts { ro \"/opt\" }", "mounts { ro \"/optional\" }", "`/optional` is not among"),
             ("mounts { ro \"/opt\" }", "mounts { rw \"/opt/x\" }", "has `/opt` read-only"),
@@ -298,6 +306,8 @@ mod tests {
             ("network host", "network host"),
             ("limits { pids 100 }", "network host"),
             ("workspace { git direct }", "workspace { git direct }"),
+            ("workspace { gate block }", "workspace { gate block }"),
+            ("workspace { gate report }", "workspace { gate quarantine }"),
             ("mounts { rw \"/opt\" }", "mounts { ro \"/opt/x\"; tmpfs \"/scratch\" }"),
             ("mounts { ro \"/opt\" }", "runtime host { path \"/opt/bin\" }"),
             ("env { pass LANG TZ }", "env { pass TZ; file \"./.env.agent\" }"),

@@ -2,11 +2,13 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2, setresgid, setresuid};
@@ -208,6 +210,30 @@ pub fn reap() -> Option<(Pid, Ended)> {
             Ok(_) | Err(Errno::EINTR) => continue,
             Err(_) => None,
         };
+    }
+}
+
+/// Waits until a child has ended; it still has to be waited for.
+///
+/// # Errors
+/// `TimedOut` when it is still there.
+pub fn wait_within(child: u32, time: Duration) -> io::Result<()> {
+    // SAFETY: takes two numbers and returns a new descriptor or an error.
+    let number = unsafe { libc::syscall(libc::SYS_pidfd_open, child, 0u32) };
+    let number =
+        i32::try_from(number).ok().filter(|number| *number >= 0).ok_or_else(io::Error::last_os_error)?;
+    // SAFETY: the kernel has just made it for us.
+    let watched = unsafe { OwnedFd::from_raw_fd(number) };
+    let until = Instant::now() + time;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(watched.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

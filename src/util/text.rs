@@ -118,6 +118,20 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Like [`escape`] for a name, which may be any bytes: those that are no UTF-8 become `\x{ff}`.
+///
+/// A backslash is doubled, so that two names never look alike.
+pub fn escape_name(name: &[u8]) -> String {
+    let mut out = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        out.push_str(&escape(&chunk.valid().replace('\\', "\\\\")));
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{{{byte:x}}}"));
+        }
+    }
+    out
+}
+
 /// Like [`escape`] for text of several lines: keeps `\n` and tabs.
 pub fn escape_lines(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -172,6 +186,7 @@ mod tests {
     fn terminal_controls_are_written_out() {
         assert_eq!(escape("a\u{1b}[31m\n\u{202e}é"), "a\\u{1b}[31m\\n\\u{202e}é");
         assert_eq!(escape_lines("a\tb\n\u{9b}"), "a\tb\n\\u{9b}");
+        assert_eq!(escape_name(b"a\xffb\n\\n\xc3\xa9\xc3"), "a\\x{ff}b\\n\\\\n\u{e9}\\x{c3}");
     }
 
     proptest::proptest! {

@@ -2,23 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
 
 use super::{Bubblewrap, FIRST_FILE};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS};
 use crate::plan::Plan;
-use crate::sys::fd;
+use crate::sys::{fd, process};
 
 /// Where bubblewrap finds its own arguments.
 const ARGUMENTS: i32 = 10;
 
 /// How long bubblewrap and the init may take to get ready, in milliseconds.
 const READY_WITHIN: u16 = 20_000;
+
+/// How long the init may take to end everything inside.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// The most that is read of bubblewrap's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -148,6 +153,16 @@ impl Sandbox {
 
     pub fn order(&self, order: &Order, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         protocol::send(&self.control, order, descriptors)
+    }
+
+    /// Ends everything inside and waits until it is gone: bubblewrap ends after its init, and that after all others.
+    pub fn end(&mut self) {
+        // The init sees that nobody listens, and kills what is left. It may have gone already.
+        let _gone = shutdown(self.control.as_raw_fd(), Shutdown::Both);
+        if let Err(error) = process::wait_within(self.child.id(), END_WITHIN) {
+            tracing::warn!(%error, "the sandbox did not end by itself");
+        }
+        self.kill();
     }
 
     /// Kills bubblewrap; the kernel ends the rest with its namespace.

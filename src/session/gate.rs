@@ -1,0 +1,231 @@
+//! The exit gate: what a session leaves behind that an innocent command of the host would execute or obey.
+//!
+//! One look at the start, while bubblewrap starts, and one at the end, when nothing of the sandbox is left to write.
+//! What differs and counts by the table is a finding. An edit that somebody else makes meanwhile is one too: who
+//! wrote a file cannot be seen afterwards.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{GateMode, Plan};
+use crate::util::text::escape_name;
+
+mod act;
+mod compare;
+mod copy;
+mod ground;
+mod mark;
+mod rules;
+mod table;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+pub use mark::What;
+pub use table::Class;
+
+use compare::{Context, Found};
+use ground::Ground;
+use walk::{BOUNDS, Bounds, Budget, Seen};
+
+/// Findings that are kept for people and records; the rest is counted.
+pub const MOST_FINDINGS: usize = 1000;
+
+/// A file's time is that of the kernel's last tick, at most this long ago.
+const TICK: Duration = Duration::from_millis(20);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    New,
+    Changed,
+}
+
+/// What became of a finding.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    /// It is where it was found.
+    Left,
+    /// It is in the quarantine now, under this path.
+    Moved { to: String },
+    /// It should be in the quarantine and is not.
+    Stuck { why: String },
+}
+
+/// One file, or other thing, that the host executes or obeys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// Escaped; relative to the project, absolute elsewhere.
+    pub path: String,
+    pub change: Change,
+    pub class: Class,
+    pub what: What,
+    /// Who obeys it, and how.
+    pub reason: String,
+    pub fate: Fate,
+}
+
+/// What the gate found, and what it did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    pub mode: GateMode,
+    /// Obeyed ones first; at most [`MOST_FINDINGS`].
+    pub findings: Vec<Finding>,
+    /// How many are obeyed, how many a build runs, and how many should be in the quarantine and are not.
+    pub obeyed: usize,
+    pub built: usize,
+    pub stuck: usize,
+    /// Where files were moved to.
+    pub quarantine: Option<Utf8PathBuf>,
+    /// How to get them back: shell commands.
+    pub restore: Vec<String>,
+}
+
+impl Report {
+    /// Says whether the mode calls for a failure: something that should not be there still is.
+    pub fn fails(&self) -> bool {
+        match self.mode {
+            GateMode::Report => false,
+            GateMode::Block => self.obeyed > 0,
+            GateMode::Quarantine => self.stuck > 0,
+        }
+    }
+}
+
+/// A session's gate between its two looks.
+pub struct Gate {
+    grounds: Arc<Vec<Open>>,
+    mode: GateMode,
+    root_user: bool,
+    since: SystemTime,
+    first: First,
+}
+
+/// A ground whose root is held open: whatever its path leads to later, this is what the session could write to.
+struct Open {
+    ground: Ground,
+    root: OwnedFd,
+}
+
+enum First {
+    Looking(JoinHandle<Vec<Seen>>),
+    Seen(Vec<Seen>),
+}
+
+impl Gate {
+    /// Begins the first look in a thread of its own; signals must be blocked already, so that it inherits that.
+    pub fn open(plan: &Plan) -> io::Result<Self> {
+        let grounds = Arc::new(open(ground::grounds(plan))?);
+        let since = SystemTime::now();
+        let of_thread = Arc::clone(&grounds);
+        // One thread: the other processor is bubblewrap's.
+        let look = std::thread::Builder::new().name("gate".into());
+        let look = look.spawn(move || look_at(&of_thread, BOUNDS, 1, "start"))?;
+        let (mode, root_user) = (plan.gate, plan.user.uid == 0);
+        Ok(Gate { grounds, mode, root_user, since, first: First::Looking(look) })
+    }
+
+    /// Waits for the first look; nothing may run inside before.
+    pub fn ready(self) -> Self {
+        let seen = match self.first {
+            First::Seen(seen) => seen,
+            // A look that has panicked has seen nothing, and says so.
+            First::Looking(look) => look.join().unwrap_or_else(|_| {
+                let nothing = || Seen { cut: Some(walk::UNREADABLE), ..Seen::default() };
+                self.grounds.iter().map(|_| nothing()).collect()
+            }),
+        };
+        Gate { first: First::Seen(seen), ..self }
+    }
+
+    /// Takes the second look and does what the mode says. Nothing of the sandbox may run any more.
+    pub fn close(self, state: &Utf8Path, session: &str) -> Report {
+        let Gate { grounds, mode, root_user, since, first } = self.ready();
+        let first = match first {
+            First::Seen(seen) => seen,
+            First::Looking(_) => Vec::new(),
+        };
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
+        let second = look_at(&grounds, BOUNDS, threads, "end");
+        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(TICK);
+        let since = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos().into());
+        let looks = grounds.iter().zip(&first).zip(second);
+        let found: Vec<Vec<Found>> = looks
+            .map(|((open, start), end)| {
+                let (ground, root) = (&open.ground, open.root.as_fd());
+                let context = Context { ground, root, system_is_safe: !root_user, since };
+                compare::compare(&context, start, end)
+            })
+            .collect();
+        if mode == GateMode::Quarantine {
+            return act::quarantine(&grounds, found, state, session);
+        }
+        let fates = found.iter().map(|found| vec![Fate::Left; found.len()]).collect();
+        report(mode, &grounds, found, fates)
+    }
+}
+
+/// Opens every ground that is a directory; a single file that is mounted is no place to work in.
+fn open(grounds: Vec<Ground>) -> io::Result<Vec<Open>> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let mut opened = Vec::new();
+    for ground in grounds {
+        match nix::fcntl::open(ground.root.as_std_path(), flags, Mode::empty()) {
+            Ok(root) => opened.push(Open { ground, root }),
+            Err(Errno::ENOTDIR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(opened)
+}
+
+fn look_at(grounds: &[Open], bounds: Bounds, threads: usize, when: &str) -> Vec<Seen> {
+    let began = Instant::now();
+    let budget = Budget::new(bounds);
+    let seen =
+        grounds.iter().map(|open| walk::walk(&open.ground, open.root.as_fd(), &budget, threads)).collect();
+    let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(when, entries = budget.entries(), microseconds, "the exit gate has looked");
+    seen
+}
+
+/// Puts the findings of all grounds together, obeyed ones first.
+fn report(mode: GateMode, grounds: &[Open], found: Vec<Vec<Found>>, fates: Vec<Vec<Fate>>) -> Report {
+    let mut findings = Vec::new();
+    for (number, (found, fates)) in found.into_iter().zip(fates).enumerate() {
+        // The first ground is the project.
+        let root = grounds.get(number).filter(|_| number > 0).map(|open| &open.ground.root);
+        findings.extend(found.into_iter().zip(fates).map(|(found, fate)| finding(found, root, fate)));
+    }
+    findings.sort_by_key(|finding| finding.class);
+    let count = |counts: &dyn Fn(&Finding) -> bool| findings.iter().filter(|finding| counts(finding)).count();
+    let obeyed = count(&|finding| finding.class == Class::Obeyed);
+    let stuck = count(&|finding| matches!(finding.fate, Fate::Stuck { .. }));
+    let built = findings.len() - obeyed;
+    findings.truncate(MOST_FINDINGS);
+    Report { mode, findings, obeyed, built, stuck, quarantine: None, restore: Vec::new() }
+}
+
+fn finding(found: Found, root: Option<&Utf8PathBuf>, fate: Fate) -> Finding {
+    let Found { path, change, class, mark, reason } = found;
+    let name = escape_name(&path);
+    let path = match root {
+        Some(root) if name.is_empty() => root.to_string(),
+        Some(root) => format!("{root}/{name}"),
+        None if name.is_empty() => ".".to_owned(),
+        // A name that looks like an option is shown as what it is: a path.
+        None if name.starts_with('-') => format!("./{name}"),
+        None => name,
+    };
+    Finding { path, change, class, what: mark.what, reason, fate }
+}
