@@ -110,9 +110,9 @@ pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
         asked: None,
     };
     let outcome = live.watch();
-    live.relay.finish();
-    // The exit gate looks at what nobody can change any more.
+    // Nobody writes to the terminal any more, nor to what the exit gate looks at.
     live.sandbox.end();
+    live.relay.finish();
     drop(live);
     let outcome = outcome?;
     let gate = gate.close(state, place.id.as_str());

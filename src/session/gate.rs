@@ -4,6 +4,7 @@
 //! What differs and counts by the table is a finding. An edit that somebody else makes meanwhile is one too: who
 //! wrote a file cannot be seen afterwards.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
@@ -37,8 +38,8 @@ use compare::{Context, Found};
 use ground::Ground;
 use walk::{BOUNDS, Bounds, Budget, Seen};
 
-/// Findings that are kept for people and records; the rest is counted.
-pub const MOST_FINDINGS: usize = 1000;
+/// Findings of one reason that are kept for people and records; the rest is counted. There are some 60 reasons.
+const MOST_ALIKE: usize = 100;
 
 /// A file's time is that of the kernel's last tick, at most this long ago.
 const TICK: Duration = Duration::from_millis(20);
@@ -70,16 +71,20 @@ pub struct Finding {
     pub change: Change,
     pub class: Class,
     pub what: What,
+    /// Where a link points, escaped.
+    pub target: Option<String>,
     /// Who obeys it, and how.
     pub reason: String,
     pub fate: Fate,
+    /// How many more of the same reason are left out after this one.
+    pub alike: usize,
 }
 
 /// What the gate found, and what it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     pub mode: GateMode,
-    /// Obeyed ones first; at most [`MOST_FINDINGS`].
+    /// Obeyed ones first; a bounded number.
     pub findings: Vec<Finding>,
     /// How many are obeyed, how many a build runs, and how many should be in the quarantine and are not.
     pub obeyed: usize,
@@ -202,30 +207,46 @@ fn look_at(grounds: &[Open], bounds: Bounds, threads: usize, when: &str) -> Vec<
 /// Puts the findings of all grounds together, obeyed ones first.
 fn report(mode: GateMode, grounds: &[Open], found: Vec<Vec<Found>>, fates: Vec<Vec<Fate>>) -> Report {
     let mut findings = Vec::new();
-    for (number, (found, fates)) in found.into_iter().zip(fates).enumerate() {
-        // The first ground is the project.
-        let root = grounds.get(number).filter(|_| number > 0).map(|open| &open.ground.root);
-        findings.extend(found.into_iter().zip(fates).map(|(found, fate)| finding(found, root, fate)));
+    for ((open, found), fates) in grounds.iter().zip(found).zip(fates) {
+        findings.extend(found.into_iter().zip(fates).map(|(found, fate)| finding(found, &open.ground, fate)));
     }
     findings.sort_by_key(|finding| finding.class);
     let count = |counts: &dyn Fn(&Finding) -> bool| findings.iter().filter(|finding| counts(finding)).count();
     let obeyed = count(&|finding| finding.class == Class::Obeyed);
     let stuck = count(&|finding| matches!(finding.fate, Fate::Stuck { .. }));
     let built = findings.len() - obeyed;
-    findings.truncate(MOST_FINDINGS);
+    let findings = bound(findings);
     Report { mode, findings, obeyed, built, stuck, quarantine: None, restore: Vec::new() }
 }
 
-fn finding(found: Found, root: Option<&Utf8PathBuf>, fate: Fate) -> Finding {
+/// Keeps some findings of each reason, so that none is lost behind many others.
+fn bound(findings: Vec<Finding>) -> Vec<Finding> {
+    let mut kept: Vec<Finding> = Vec::new();
+    let mut counts: HashMap<String, (usize, usize)> = HashMap::new();
+    for finding in findings {
+        let (count, last) = counts.entry(finding.reason.clone()).or_insert((0, 0));
+        *count += 1;
+        if *count <= MOST_ALIKE {
+            *last = kept.len();
+            kept.push(finding);
+        } else if let Some(last) = kept.get_mut(*last) {
+            last.alike += 1;
+        }
+    }
+    kept
+}
+
+fn finding(found: Found, ground: &Ground, fate: Fate) -> Finding {
     let Found { path, change, class, mark, reason } = found;
     let name = escape_name(&path);
-    let path = match root {
-        Some(root) if name.is_empty() => root.to_string(),
-        Some(root) => format!("{root}/{name}"),
-        None if name.is_empty() => ".".to_owned(),
+    let path = match ground.is_project {
+        false if name.is_empty() => ground.root.to_string(),
+        false => format!("{}/{name}", ground.root),
+        true if name.is_empty() => ".".to_owned(),
         // A name that looks like an option is shown as what it is: a path.
-        None if name.starts_with('-') => format!("./{name}"),
-        None => name,
+        true if name.starts_with('-') => format!("./{name}"),
+        true => name,
     };
-    Finding { path, change, class, what: mark.what, reason, fate }
+    let target = mark.target.as_deref().map(escape_name);
+    Finding { path, change, class, what: mark.what, target, reason, fate, alike: 0 }
 }

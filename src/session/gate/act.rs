@@ -43,8 +43,7 @@ pub fn quarantine(grounds: &[Open], found: Vec<Vec<Found>>, state: &Utf8Path, se
     let mut restore = Vec::new();
     let mut fates = Vec::new();
     for (number, (Open { ground, root }, found)) in grounds.iter().zip(&found).enumerate() {
-        // The first ground is the project.
-        let name = if number == 0 { "project".to_owned() } else { format!("other-{number}") };
+        let name = if ground.is_project { "project".to_owned() } else { format!("other-{number}") };
         let before = files.len();
         if found.iter().all(|one| one.class == Class::Built) {
             fates.push(vec![Fate::Left; found.len()]);

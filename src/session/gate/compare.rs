@@ -11,7 +11,6 @@ use super::ground::Ground;
 use super::mark::{Mark, What, look_behind, stamp};
 use super::table::Class;
 use super::walk::Seen;
-use crate::util::text::escape_name;
 
 /// Read-only for users who are not root, and the same for everyone: a link there gives nothing away.
 const SYSTEM: &[&str] = &["/usr", "/bin", "/sbin", "/lib", "/lib64", "/nix/store"];
@@ -80,8 +79,7 @@ impl Context<'_> {
                 says("nobody can list this directory, and git finds a repository in it by name")
             }
             What::Link if self.leaves(path, mark) => {
-                let target = escape_name(mark.target.as_deref().unwrap_or_default());
-                Some((Class::Obeyed, format!("the link leads out of the project, to `{target}`")))
+                says("a program that writes or reads through it leaves the project")
             }
             _ => mark.row.map(|row| (row.class, format!("{} {}", row.tool, row.does))),
         }

@@ -242,6 +242,7 @@ mod tests {
             (".git/commondir", obeyed("git")),
             (".git/hooks/post-checkout", obeyed("git")),
             (".git/info/attributes", obeyed("git")),
+            (".git/rebase-merge/git-rebase-todo", obeyed("git")),
             ("sub/.gitattributes", obeyed("git")),
             ("sub/.envrc", obeyed("direnv")),
             (".tool-versions", obeyed("mise")),
@@ -307,6 +308,14 @@ mod tests {
             (".code-workspace-and-a-very-long-name-that-no-pattern-can-have.x", None),
         ] {
             assert_eq!(row(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn everything_that_is_protected_where_it_exists_counts_where_it_did_not() {
+        let config = crate::config::built_in::built_in();
+        for (path, _) in crate::plan::protected_paths(&config) {
+            assert!(of(path).unwrap().linked.is_some(), "{path}");
         }
     }
 

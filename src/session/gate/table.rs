@@ -49,6 +49,12 @@ pub const EVERYWHERE: &[Row] = &[
     obeyed("git", "takes its configuration and hooks from the place that it names", ".git/commondir"),
     obeyed("git", "runs it as a hook", ".git/hooks/"),
     obeyed("git", "chooses filters and diff programs by it", ".git/info/attributes"),
+    obeyed(
+        "git",
+        "runs the commands in it when a rebase or a pick goes on",
+        ".git/rebase-merge/ .git/rebase-apply/ .git/sequencer/",
+    ),
+    obeyed("lazygit", "runs the commands that it names", ".git/lazygit.yml"),
 ];
 
 /// Below Git's own directory, large, and no place for a program's name.
@@ -78,6 +84,7 @@ pub const ROWS: &[Row] = &[
     // Version control.
     obeyed("git", "chooses filters and diff programs by it", ".gitattributes"),
     obeyed("git", "fetches from the places that it names", ".gitmodules .lfsconfig"),
+    obeyed("lazygit", "runs the commands that it names", ".lazygit.yml"),
     obeyed("git", "obeys it where `include.path` names it", ".gitconfig"),
     obeyed("git", "runs it where `core.hooksPath` names its directory", ".githooks/ .git-hooks/ .hooks/"),
     obeyed(
@@ -164,7 +171,7 @@ pub const ROWS: &[Row] = &[
          .markdownlint-cli2.* .xo-config.* .credo.exs .formatter.exs phpstan.neon phpstan.neon.dist psalm.xml \
          .php-cs-fixer.php .php-cs-fixer.dist.php rector.php .perlcriticrc .ansible-lint .golangci.yml .golangci.yaml \
          .golangci.toml .custom-gcl.yml .tflint.hcl dprint.json .dprint.json treefmt.toml .treefmt.toml treefmt.nix \
-         .vale.ini .trunk/ .semgrep/ .scalafix.conf",
+         .vale.ini .sqlfluff .trunk/ .semgrep/ .scalafix.conf",
     ),
     // Interpreters and debuggers that read the directory they start in.
     obeyed(

@@ -7,7 +7,8 @@ use super::*;
 use crate::util::text::shell_word;
 
 fn opened(root: &str) -> Open {
-    let ground = Ground { root: root.into(), top: Place::TOP, skip: std::collections::HashSet::new() };
+    let skip = std::collections::HashSet::new();
+    let ground = Ground { root: root.into(), is_project: true, top: Place::TOP, skip };
     open(vec![ground]).unwrap().remove(0)
 }
 
@@ -338,7 +339,11 @@ fn a_look_ends_at_each_of_its_bounds_and_says_so() {
             assert_eq!(unseen.reason, format!("the tree was too large to look at whole: {reason}"));
         }
     }
-    assert_eq!(tree.found(&none, BOUNDS).len(), 301);
+    let found = tree.found(&none, BOUNDS);
+    let fates = vec![Fate::Left; found.len()];
+    let report = report(GateMode::Report, &tree.open, vec![found], vec![fates]);
+    assert_eq!((report.obeyed, report.findings.len()), (301, MOST_ALIKE));
+    assert_eq!(report.findings[MOST_ALIKE - 1].alike, 301 - MOST_ALIKE);
 }
 
 #[test]
