@@ -82,19 +82,19 @@ pub struct Finished {
 pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
     let Start { plan, program, values, state } = *start;
-    let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
-    prepare::prepare(plan, &place.path)?;
     // Signals are taken from a descriptor before anything starts, so that none is lost in between.
     let mut handled = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH] {
         handled.add(signal);
     }
     process::block_signals(&handled).map_err(set_up("block signals"))?;
+    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
+    let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
+    prepare::prepare(plan, &place.path)?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals =
         SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
     let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
-    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     let gate = gate.ready();

@@ -25,6 +25,7 @@ mod compare;
 mod copy;
 mod ground;
 mod mark;
+mod pool;
 mod rules;
 mod table;
 #[cfg(test)]
@@ -43,6 +44,9 @@ const MOST_ALIKE: usize = 100;
 
 /// A file's time is that of the kernel's last tick, at most this long ago.
 const TICK: Duration = Duration::from_millis(20);
+
+/// More do not make a walk faster: it is the kernel's directories that they wait for.
+const MOST_THREADS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -133,9 +137,10 @@ impl Gate {
         let grounds = Arc::new(open(ground::grounds(plan))?);
         let since = SystemTime::now();
         let of_thread = Arc::clone(&grounds);
-        // One thread: the other processor is bubblewrap's.
+        // One processor is bubblewrap's.
+        let threads = processors().saturating_sub(1).clamp(1, MOST_THREADS);
         let look = std::thread::Builder::new().name("gate".into());
-        let look = look.spawn(move || look_at(&of_thread, BOUNDS, 1, "start"))?;
+        let look = look.spawn(move || look_at(&of_thread, BOUNDS, threads, None))?;
         let (mode, root_user) = (plan.gate, plan.user.uid == 0);
         Ok(Gate { grounds, mode, root_user, since, first: First::Looking(look) })
     }
@@ -145,10 +150,9 @@ impl Gate {
         let seen = match self.first {
             First::Seen(seen) => seen,
             // A look that has panicked has seen nothing, and says so.
-            First::Looking(look) => look.join().unwrap_or_else(|_| {
-                let nothing = || Seen { cut: Some(walk::UNREADABLE), ..Seen::default() };
-                self.grounds.iter().map(|_| nothing()).collect()
-            }),
+            First::Looking(look) => look
+                .join()
+                .unwrap_or_else(|_| self.grounds.iter().map(|_| Seen::nothing(walk::UNREADABLE)).collect()),
         };
         Gate { first: First::Seen(seen), ..self }
     }
@@ -160,10 +164,9 @@ impl Gate {
             First::Seen(seen) => seen,
             First::Looking(_) => Vec::new(),
         };
-        let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(4));
-        let second = look_at(&grounds, BOUNDS, threads, "end");
-        let since = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(TICK);
-        let since = (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos().into());
+        let threads = processors().min(MOST_THREADS);
+        let second = look_at(&grounds, BOUNDS, threads, Some(&first));
+        let since = file_time(since, TICK);
         let looks = grounds.iter().zip(&first).zip(second);
         let found: Vec<Vec<Found>> = looks
             .map(|((open, start), end)| {
@@ -180,6 +183,10 @@ impl Gate {
     }
 }
 
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// Opens every ground that is a directory; a single file that is mounted is no place to work in.
 fn open(grounds: Vec<Ground>) -> io::Result<Vec<Open>> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -194,12 +201,23 @@ fn open(grounds: Vec<Ground>) -> io::Result<Vec<Open>> {
     Ok(opened)
 }
 
-fn look_at(grounds: &[Open], bounds: Bounds, threads: usize, when: &str) -> Vec<Seen> {
+/// Returns a moment, or a little before it, as files have it: seconds and nanoseconds.
+fn file_time(moment: SystemTime, before: Duration) -> (i64, i64) {
+    let since = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().saturating_sub(before);
+    (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos().into())
+}
+
+/// Walks all grounds within one budget; the look before has one `Seen` for each.
+fn look_at(grounds: &[Open], bounds: Bounds, threads: usize, before: Option<&[Seen]>) -> Vec<Seen> {
     let began = Instant::now();
     let budget = Budget::new(bounds);
-    let seen =
-        grounds.iter().map(|open| walk::walk(&open.ground, open.root.as_fd(), &budget, threads)).collect();
+    let walk = |(number, open): (usize, &Open)| {
+        let before = before.and_then(|before| before.get(number));
+        walk::walk(&open.ground, open.root.as_fd(), &budget, threads, before)
+    };
+    let seen = grounds.iter().enumerate().map(walk).collect();
     let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let when = if before.is_none() { "start" } else { "end" };
     tracing::debug!(when, entries = budget.entries(), microseconds, "the exit gate has looked");
     seen
 }

@@ -77,6 +77,11 @@ pub fn stamp(directory: BorrowedFd<'_>, name: &[u8]) -> nix::Result<(Kind, Stamp
     Ok((kind(&stat), Stamp::of(&stat)))
 }
 
+/// Looks at an open file or directory.
+pub fn own_stamp(open: BorrowedFd<'_>) -> nix::Result<Stamp> {
+    Ok(Stamp::of(&fstat(open)?))
+}
+
 fn kind(stat: &FileStat) -> Kind {
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => Kind::File,

@@ -49,11 +49,19 @@ impl Tree {
     }
 
     fn look(&self, bounds: Bounds, threads: usize) -> Seen {
-        look_at(&self.open, bounds, threads, "test").remove(0)
+        look_at(&self.open, bounds, threads, None).remove(0)
     }
 
     fn found(&self, start: &Seen, bounds: Bounds) -> Vec<Found> {
-        compare::compare(&self.context((i64::MAX, 0)), start, self.look(bounds, 2))
+        let again =
+            walk::walk(&self.open[0].ground, self.open[0].root.as_fd(), &Budget::new(bounds), 2, Some(start));
+        let found = compare::compare(&self.context((i64::MAX, 0)), start, again);
+        // What is known from the first look saves time and changes nothing.
+        let whole = compare::compare(&self.context((i64::MAX, 0)), start, self.look(bounds, 2));
+        if bounds.entries == BOUNDS.entries {
+            assert_eq!(found, whole);
+        }
+        found
     }
 
     fn context(&self, since: (i64, i64)) -> Context<'_> {
@@ -63,6 +71,8 @@ impl Tree {
 
     /// What differs after `change`, as `new .envrc`.
     fn after(&self, change: impl FnOnce(&Tree)) -> Vec<String> {
+        // Until then nothing is remembered of what has just been made.
+        std::thread::sleep(walk::SETTLED + Duration::from_millis(20));
         let start = self.look(BOUNDS, 1);
         assert_eq!(start.cut, None);
         change(self);
@@ -92,6 +102,28 @@ fn what_is_new_or_changed_is_found_and_what_is_not_is_not() {
         fs_err::remove_file(tree.path(".envrc")).unwrap();
     });
     assert_eq!(found, ["new .mise.toml", "changed .npmrc", "changed sub/.git/config", "changed Makefile"]);
+}
+
+#[test]
+fn what_did_not_change_is_not_read_again() {
+    let tree = Tree::new();
+    tree.shell("mkdir -p a/b c .vscode; touch a/b/file c/.envrc .vscode/tasks.json; git init -q --bare bare");
+    std::thread::sleep(walk::SETTLED + Duration::from_millis(20));
+    let start = tree.look(BOUNDS, 1);
+    let again = || {
+        let budget = Budget::new(BOUNDS);
+        let [Open { ground, root }] = &tree.open;
+        let seen = walk::walk(ground, root.as_fd(), &budget, 2, Some(&start));
+        (seen.marks == start.marks, budget.entries())
+    };
+    assert_eq!(again(), (true, 0));
+    // The names of `a/b` and no others, for only that directory is another.
+    tree.write("a/b/other", "");
+    assert_eq!(again(), (true, 2));
+    tree.write("c/.envrc", "changed");
+    assert_eq!(again(), (false, 2));
+    tree.shell("rm bare/config; rmdir bare/branches 2>/dev/null || true; git init -q bare/branches");
+    assert!(again().1 > 2);
 }
 
 #[test]
@@ -371,7 +403,7 @@ fn another_file_system_is_not_entered() {
     }
     let probe = tempfile::Builder::new().prefix(".pier-gate-").tempdir_in("/dev/shm").unwrap();
     fs_err::write(probe.path().join(".envrc"), "").unwrap();
-    let look = |root: &str| look_at(&[opened(root)], BOUNDS, 1, "test").remove(0);
+    let look = |root: &str| look_at(&[opened(root)], BOUNDS, 1, None).remove(0);
     let is_probe = |path: &Vec<u8>| path.ends_with(b"/.envrc");
     assert!(look("/dev/shm").marks.keys().any(is_probe));
     assert!(!look("/dev").marks.keys().any(is_probe));
@@ -461,15 +493,20 @@ fn modes_fail_for_what_is_left() {
 fn a_look_at_ten_thousand_files() {
     let tree = Tree::new();
     tree.shell("for d in {1..1000}; do mkdir d$d; for f in {1..10}; do : > d$d/file$f.rs; done; done");
-    for threads in [1, 2] {
+    std::thread::sleep(walk::SETTLED * 2);
+    let start = tree.look(BOUNDS, 1);
+    for (threads, before) in [(1, None), (2, None), (1, Some(&start)), (2, Some(&start))] {
         let mut times: Vec<Duration> = (0..40)
             .map(|_| {
                 let began = Instant::now();
-                assert_eq!(tree.look(BOUNDS, threads).cut, None);
+                let [Open { ground, root }] = &tree.open;
+                let seen = walk::walk(ground, root.as_fd(), &Budget::new(BOUNDS), threads, before);
+                assert_eq!(seen.cut, None);
                 began.elapsed()
             })
             .collect();
         times.sort();
-        println!("{threads} threads: median {:?}, least {:?}", times[20], times[0]);
+        let when = if before.is_some() { "last look" } else { "first look" };
+        println!("{when}, {threads} threads: median {:?}, least {:?}", times[20], times[0]);
     }
 }

@@ -6,14 +6,15 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2, readlinkat};
+use nix::unistd::{Whence, lseek};
 
 use super::ground::Ground;
-use super::mark::{Mark, What, look_behind, stamp};
+use super::mark::{Mark, Stamp, What, look_behind, own_stamp, stamp};
+use super::pool::{Pool, Work};
 use super::rules::{Meaning, Place, meaning};
 use super::table::{BARE, GIT};
 use crate::sys::directory::{self, Entry, Kind};
@@ -36,12 +37,34 @@ pub const BOUNDS: Bounds =
 /// Of one directory's entries, in bytes: a directory of 200 files is one call.
 const BUFFER: usize = 16 * 1024;
 
+/// Directories that changed later than this before a look are read again by the next one: a second change within the
+/// same tick of the kernel's clock would not show in their time.
+pub const SETTLED: Duration = Duration::from_millis(50);
+
 /// What was found in one ground.
 #[derive(Debug, Default)]
 pub struct Seen {
     pub marks: HashMap<Vec<u8>, Mark>,
+    /// What the next look need not read again.
+    known: HashMap<Vec<u8>, Known>,
     /// Why it is not everything.
     pub cut: Option<&'static str>,
+}
+
+impl Seen {
+    pub fn nothing(why: &'static str) -> Self {
+        Seen { cut: Some(why), ..Seen::default() }
+    }
+}
+
+/// A directory whose names stay the same as long as its own stamp does.
+#[derive(Debug)]
+struct Known {
+    stamp: Stamp,
+    /// It has the layout of a repository.
+    is_repository: bool,
+    /// The entries that are looked at or into; the others mean nothing.
+    entries: Vec<(Kind, u64, Box<[u8]>)>,
 }
 
 /// What is left of the bounds, for all grounds and threads together.
@@ -68,159 +91,165 @@ impl Budget {
 /// Why a walk is incomplete when the system would not go on.
 pub const UNREADABLE: &str = "a part of it could not be read";
 
-/// Walks a ground, whose root is open, with so many threads.
-pub fn walk(ground: &Ground, root: BorrowedFd<'_>, budget: &Budget, threads: usize) -> Seen {
+/// Walks a ground, whose root is open, with so many threads. A look before makes it faster.
+///
+/// Reading a directory costs ten times as much as a look at its time, and most do not change.
+pub fn walk(
+    ground: &Ground,
+    root: BorrowedFd<'_>,
+    budget: &Budget,
+    threads: usize,
+    before: Option<&Seen>,
+) -> Seen {
     let top = Work { path: Vec::new(), place: ground.top, depth: 0, behind: false };
     budget.memory.fetch_add(top.weight(), Ordering::Relaxed);
     let pool = Pool::new(top, threads);
-    let worker =
-        || Worker { ground, budget, root, pool: &pool, pending: Vec::new(), marks: Vec::new(), cut: None };
-    let found = std::thread::scope(|scope| {
+    let settled = super::file_time(SystemTime::now(), SETTLED);
+    let worker = || Worker {
+        ground,
+        root,
+        budget,
+        pool: &pool,
+        before,
+        settled,
+        pending: Vec::new(),
+        seen: Part::default(),
+    };
+    let parts = std::thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| worker().run())).collect();
-        let mut found = vec![worker().run()];
+        let mut parts = vec![worker().run()];
         for other in others {
             // A thread that has panicked has seen nothing, and says so.
-            found.push(other.join().unwrap_or((Vec::new(), Some(UNREADABLE))));
+            parts.push(other.join().unwrap_or(Part { cut: Some(UNREADABLE), ..Part::default() }));
         }
-        found
+        parts
     });
     let mut seen = Seen::default();
-    for (marks, cut) in found {
-        seen.marks.extend(marks);
-        seen.cut = seen.cut.or(cut);
+    for part in parts {
+        seen.marks.extend(part.marks);
+        seen.known.extend(part.known);
+        seen.cut = seen.cut.or(part.cut);
     }
     seen
 }
 
-/// A directory that is still to be read.
-struct Work {
-    /// Relative to the root; empty for the root itself.
-    path: Vec<u8>,
-    place: Place,
-    depth: usize,
-    /// It is behind a link that stands for a directory of a known name.
-    behind: bool,
-}
-
-impl Work {
-    /// Its size in memory, in bytes.
-    fn weight(&self) -> usize {
-        size_of::<Self>() + self.path.len()
-    }
-}
-
-/// Hands directories from threads that have many to those that have none.
-struct Pool {
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    hungry: AtomicUsize,
-}
-
-struct Queue {
-    waiting: Vec<Work>,
-    idle: usize,
-    threads: usize,
-}
-
-impl Pool {
-    fn new(top: Work, threads: usize) -> Self {
-        let queue = Mutex::new(Queue { waiting: vec![top], idle: 0, threads });
-        Pool { queue, wake: Condvar::new(), hungry: AtomicUsize::new(0) }
-    }
-
-    /// Waits for work; `None` when no thread has any.
-    fn take(&self) -> Option<Work> {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.idle += 1;
-        self.hungry.store(queue.idle, Ordering::Relaxed);
-        loop {
-            if let Some(work) = queue.waiting.pop() {
-                queue.idle -= 1;
-                self.hungry.store(queue.idle, Ordering::Relaxed);
-                return Some(work);
-            }
-            if queue.idle == queue.threads {
-                self.wake.notify_all();
-                return None;
-            }
-            queue = self.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Gives the older half away, if somebody waits: those are nearer to the root and hold more.
-    fn share(&self, pending: &mut Vec<Work>) {
-        if pending.len() > 1 && self.hungry.load(Ordering::Relaxed) > 0 {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.waiting.extend(pending.drain(..pending.len() / 2));
-            self.wake.notify_all();
-        }
-    }
+/// What one thread has seen.
+#[derive(Default)]
+struct Part {
+    marks: Vec<(Vec<u8>, Mark)>,
+    known: Vec<(Vec<u8>, Known)>,
+    cut: Option<&'static str>,
 }
 
 struct Worker<'a> {
     ground: &'a Ground,
-    budget: &'a Budget,
     root: BorrowedFd<'a>,
+    budget: &'a Budget,
     pool: &'a Pool,
+    before: Option<&'a Seen>,
+    /// Only directories that changed before this are remembered; seconds and nanoseconds.
+    settled: (i64, i64),
     pending: Vec<Work>,
-    marks: Vec<(Vec<u8>, Mark)>,
-    cut: Option<&'static str>,
+    seen: Part,
 }
 
-impl Worker<'_> {
-    fn run(mut self) -> (Vec<(Vec<u8>, Mark)>, Option<&'static str>) {
+impl<'a> Worker<'a> {
+    fn run(mut self) -> Part {
         let mut buffer = vec![0; BUFFER];
         while let Some(work) = self.pending.pop().or_else(|| self.pool.take()) {
             self.budget.memory.fetch_sub(work.weight(), Ordering::Relaxed);
             if self.budget.until < Instant::now() {
                 self.stop("it takes too long");
             }
-            if !self.budget.spent.load(Ordering::Relaxed) {
-                self.directory(&work, &mut buffer);
+            if !self.budget.spent.load(Ordering::Relaxed)
+                && let Err(error) = self.directory(&work, &mut buffer)
+            {
+                self.failed(&work, error);
             }
             self.pool.share(&mut self.pending);
         }
-        (self.marks, self.cut)
+        self.seen
+    }
+
+    fn failed(&mut self, work: &Work, error: Errno) {
+        match error {
+            // Gone, no directory any more, a link by now, or another file system.
+            Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV => {}
+            Errno::EACCES => self.keep(work.path.clone(), Mark::new(What::Unreadable, None)),
+            Errno::ENAMETOOLONG => self.too_deep(),
+            _ => self.cut(UNREADABLE),
+        }
+    }
+
+    /// What was known of a directory, which is the same as now if its stamp is.
+    fn known(&self, path: &[u8]) -> Option<&'a Known> {
+        self.before?.known.get(path)
+    }
+
+    fn cut(&mut self, why: &'static str) {
+        self.seen.cut = self.seen.cut.or(Some(why));
     }
 
     /// Ends the walk; what is pending is dropped unread.
     fn stop(&mut self, why: &'static str) {
-        self.cut = self.cut.or(Some(why));
+        self.cut(why);
         self.budget.spent.store(true, Ordering::Relaxed);
     }
 
-    fn directory(&mut self, work: &Work, buffer: &mut [u8]) {
-        let open = match self.open(work) {
-            Ok(open) => open,
-            // Gone, no directory any more, a link by now, or another file system.
-            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => return,
-            Err(Errno::EACCES) => {
-                return self.keep(work.path.clone(), Mark::new(What::Unreadable, None));
+    fn directory(&mut self, work: &Work, buffer: &mut [u8]) -> nix::Result<()> {
+        if let Some(known) = self.known(&work.path) {
+            let place = self.open(work, OFlag::O_PATH)?;
+            if own_stamp(place.as_fd())? == known.stamp {
+                self.again(work, known, place.as_fd());
+                return Ok(());
             }
-            Err(Errno::ENAMETOOLONG) => return self.too_deep(),
-            Err(_) => return self.cut = self.cut.or(Some(UNREADABLE)),
-        };
-        let before = (self.pending.len(), self.marks.len());
-        let layout = self.entries(work, work.place, &open, buffer);
-        if !layout.is_repository() || work.place.git {
-            return;
         }
-        // Git takes it for a repository, whatever its name: the same entries mean something else.
-        for work in self.pending.drain(before.0..) {
-            self.budget.memory.fetch_sub(work.weight(), Ordering::Relaxed);
+        let open = self.open(work, OFlag::O_RDONLY)?;
+        // Before the names, so that a change meanwhile shows.
+        let stamp = own_stamp(open.as_fd())?;
+        let before = (self.pending.len(), self.seen.marks.len());
+        let mut read = self.read(work, work.place, open.as_fd(), buffer)?;
+        let is_repository = !work.place.git && read.layout.is_repository();
+        if is_repository {
+            // Git takes it for one, whatever its name: the same entries mean something else.
+            for work in self.pending.drain(before.0..) {
+                self.budget.memory.fetch_sub(work.weight(), Ordering::Relaxed);
+            }
+            self.seen.marks.truncate(before.1);
+            lseek(&open, 0, Whence::SeekSet)?;
+            read = self.read(work, work.place.as_git(), open.as_fd(), buffer)?;
+            self.keep_repository(work);
         }
-        self.marks.truncate(before.1);
-        if nix::unistd::lseek(&open, 0, nix::unistd::Whence::SeekSet).is_err() {
-            self.cut = self.cut.or(Some(UNREADABLE));
+        let weight = work.path.len() + read.entries.len() * 64 + size_of::<(Vec<u8>, Known)>();
+        let is_settled = stamp.changed() < self.settled;
+        // Half of the memory is for marks, without which nothing could be said.
+        if is_settled && self.budget.memory.load(Ordering::Relaxed) + weight < self.budget.bounds.memory / 2 {
+            self.spend(weight);
+            let known = Known { stamp, is_repository, entries: read.entries };
+            self.seen.known.push((work.path.clone(), known));
         }
-        self.entries(work, work.place.as_git(), &open, buffer);
+        Ok(())
+    }
+
+    /// Goes through the entries of a directory whose names are known to be the same.
+    fn again(&mut self, work: &Work, known: &Known, at: BorrowedFd<'_>) {
+        let place = if known.is_repository { work.place.as_git() } else { work.place };
+        for (kind, inode, name) in &known.entries {
+            self.entry(work, place, at, Entry { inode: *inode, kind: *kind, name });
+        }
+        if known.is_repository {
+            self.keep_repository(work);
+        }
+    }
+
+    fn keep_repository(&mut self, work: &Work) {
         if !work.place.of_git {
             self.keep(join(&work.path, b"HEAD"), Mark::new(What::File, Some(&BARE)));
         }
     }
 
-    fn open(&self, work: &Work) -> nix::Result<OwnedFd> {
-        let mut flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    fn open(&self, work: &Work, access: OFlag) -> nix::Result<OwnedFd> {
+        let mut flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut resolve =
             ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_MAGICLINKS;
         if !work.behind {
@@ -237,22 +266,25 @@ impl Worker<'_> {
         }
     }
 
-    fn entries(&mut self, work: &Work, place: Place, open: &OwnedFd, buffer: &mut [u8]) -> Layout {
-        let mut layout = Layout::default();
+    fn read(
+        &mut self,
+        work: &Work,
+        place: Place,
+        open: BorrowedFd<'_>,
+        buffer: &mut [u8],
+    ) -> nix::Result<Read> {
+        let mut read = Read::default();
         loop {
-            let entries = match directory::next(open.as_fd(), buffer) {
-                Ok(Some(entries)) => entries,
-                Ok(None) => return layout,
-                Err(_) => {
-                    self.cut = self.cut.or(Some(UNREADABLE));
-                    return layout;
-                }
-            };
+            let entries = directory::next(open, buffer)
+                .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
+            let Some(entries) = entries else { return Ok(read) };
             let mut count = 0;
             for entry in entries {
                 count += 1;
-                layout.note(entry.name);
-                self.entry(work, place, open.as_fd(), entry);
+                read.layout.note(entry.name);
+                if self.entry(work, place, open, entry) {
+                    read.entries.push((entry.kind, entry.inode, entry.name.into()));
+                }
             }
             let entries = self.budget.entries.fetch_add(count, Ordering::Relaxed) + count;
             if entries > self.budget.bounds.entries {
@@ -261,12 +293,13 @@ impl Worker<'_> {
                 self.stop("it takes too long");
             }
             if self.budget.spent.load(Ordering::Relaxed) {
-                return layout;
+                return Ok(read);
             }
         }
     }
 
-    fn entry(&mut self, work: &Work, place: Place, at: BorrowedFd<'_>, entry: Entry<'_>) {
+    /// Looks at an entry; false for one that means nothing.
+    fn entry(&mut self, work: &Work, place: Place, at: BorrowedFd<'_>, entry: Entry<'_>) -> bool {
         let meant = meaning(place, entry.name);
         let kind = match entry.kind {
             // Gone meanwhile: nothing to see.
@@ -275,34 +308,46 @@ impl Worker<'_> {
         };
         let special = |what| Mark { inode: entry.inode, ..Mark::new(what, None) };
         let mark = match kind {
-            Kind::Directory => return self.enter(work, &meant, entry),
+            Kind::Directory => return self.enter(work, &meant, at, entry),
             Kind::File => match meant.row {
                 Some(row) => match stamp(at, entry.name) {
                     Ok((_, stamp)) => Mark { stamp: Some(stamp), ..Mark::new(What::File, Some(row)) },
-                    Err(_) => return,
+                    Err(_) => return true,
                 },
-                None => return,
+                None => return false,
             },
-            Kind::Link => return self.link(work, &meant, at, entry),
+            Kind::Link => {
+                self.link(work, &meant, at, entry);
+                return true;
+            }
             Kind::Fifo => special(What::Fifo),
             Kind::Socket => special(What::Socket),
             Kind::Device => special(What::Device),
-            Kind::Unknown => return,
+            Kind::Unknown => return false,
         };
         self.keep(join(&work.path, entry.name), mark);
+        true
     }
 
-    fn enter(&mut self, work: &Work, meant: &Meaning, entry: Entry<'_>) {
-        let Some(place) = meant.below else { return };
+    fn enter(&mut self, work: &Work, meant: &Meaning, at: BorrowedFd<'_>, entry: Entry<'_>) -> bool {
+        let Some(place) = meant.below else { return false };
         let path = join(&work.path, entry.name);
         if self.ground.skip.contains(&path) {
-            return;
+            return false;
         }
         if place.git {
             let mark = Mark { inode: entry.inode, ..Mark::new(What::Directory, Some(&GIT)) };
             self.keep(path.clone(), mark);
         }
-        self.push(Work { path, place, depth: work.depth + 1, behind: work.behind });
+        // Most directories hold nothing that counts, and stay as they are.
+        let same = |known: &Known| stamp(at, entry.name).is_ok_and(|(_, stamp)| stamp == known.stamp);
+        if !self
+            .known(&path)
+            .is_some_and(|known| known.entries.is_empty() && !known.is_repository && same(known))
+        {
+            self.push(Work { path, place, depth: work.depth + 1, behind: work.behind });
+        }
+        true
     }
 
     fn link(&mut self, work: &Work, meant: &Meaning, at: BorrowedFd<'_>, entry: Entry<'_>) {
@@ -332,14 +377,14 @@ impl Worker<'_> {
     }
 
     fn too_deep(&mut self) {
-        self.cut = self.cut.or(Some("its directories are too deep"));
+        self.cut("its directories are too deep");
     }
 
     fn keep(&mut self, path: Vec<u8>, mark: Mark) {
         if !self.ground.skip.contains(&path) {
             let target = mark.target.as_ref().map_or(0, |target| target.len());
             self.spend(size_of::<(Vec<u8>, Mark)>() + path.len() + target);
-            self.marks.push((path, mark));
+            self.seen.marks.push((path, mark));
         }
     }
 
@@ -349,6 +394,14 @@ impl Worker<'_> {
             self.stop("it holds too many files");
         }
     }
+}
+
+/// One pass over the names of a directory.
+#[derive(Default)]
+struct Read {
+    layout: Layout,
+    /// Those that mean something.
+    entries: Vec<(Kind, u64, Box<[u8]>)>,
 }
 
 /// Which parts of a repository a directory has.
