@@ -25,6 +25,7 @@ mod compare;
 mod copy;
 mod ground;
 mod mark;
+mod memory;
 mod pool;
 mod rules;
 mod table;
@@ -37,7 +38,8 @@ pub use table::Class;
 
 use compare::{Context, Found};
 use ground::Ground;
-use walk::{BOUNDS, Bounds, Budget, Seen};
+use memory::Directories;
+use walk::{BOUNDS, Bounds, Budget, Remember, Seen};
 
 /// Findings of one reason that are kept for people and records; the rest is counted. There are some 60 reasons.
 const MOST_ALIKE: usize = 100;
@@ -118,6 +120,8 @@ pub struct Gate {
     root_user: bool,
     since: SystemTime,
     first: First,
+    /// What is remembered of the project's directories.
+    memory: Utf8PathBuf,
 }
 
 /// A ground whose root is held open: whatever its path leads to later, this is what the session could write to.
@@ -136,13 +140,21 @@ impl Gate {
     pub fn open(plan: &Plan) -> io::Result<Self> {
         let grounds = Arc::new(open(ground::grounds(plan))?);
         let since = SystemTime::now();
-        let of_thread = Arc::clone(&grounds);
+        let memory = plan.project.state.join("gate");
         // One processor is bubblewrap's.
         let threads = processors().saturating_sub(1).clamp(1, MOST_THREADS);
-        let look = std::thread::Builder::new().name("gate".into());
-        let look = look.spawn(move || look_at(&of_thread, BOUNDS, threads, None))?;
+        let (of_thread, file) = (Arc::clone(&grounds), memory.clone());
+        let look = move || {
+            let remembered = |open: &Open| {
+                let project = open.ground.is_project.then(|| memory::load(&file, open.root.as_fd()));
+                project.unwrap_or_default()
+            };
+            let before: Vec<Directories> = of_thread.iter().map(remembered).collect();
+            look_at(&of_thread, BOUNDS, threads, &before, Remember::Yes)
+        };
+        let look = std::thread::Builder::new().name("gate".into()).spawn(look)?;
         let (mode, root_user) = (plan.gate, plan.user.uid == 0);
-        Ok(Gate { grounds, mode, root_user, since, first: First::Looking(look) })
+        Ok(Gate { grounds, mode, root_user, since, first: First::Looking(look), memory })
     }
 
     /// Waits for the first look; nothing may run inside before.
@@ -159,13 +171,21 @@ impl Gate {
 
     /// Takes the second look and does what the mode says. Nothing of the sandbox may run any more.
     pub fn close(self, state: &Utf8Path, session: &str) -> Report {
-        let Gate { grounds, mode, root_user, since, first } = self.ready();
-        let first = match first {
+        let Gate { grounds, mode, root_user, since, first, memory } = self.ready();
+        let mut first = match first {
             First::Seen(seen) => seen,
             First::Looking(_) => Vec::new(),
         };
+        let known: Vec<Directories> = first.iter_mut().map(|seen| std::mem::take(&mut seen.known)).collect();
         let threads = processors().min(MOST_THREADS);
-        let second = look_at(&grounds, BOUNDS, threads, Some(&first));
+        let second = look_at(&grounds, BOUNDS, threads, &known, Remember::No);
+        for ((open, seen), known) in grounds.iter().zip(&first).zip(&known) {
+            if open.ground.is_project
+                && let Err(error) = memory::save(&memory, open.root.as_fd(), known, seen.read)
+            {
+                tracing::debug!(%error, "the next session looks at everything");
+            }
+        }
         let since = file_time(since, TICK);
         let looks = grounds.iter().zip(&first).zip(second);
         let found: Vec<Vec<Found>> = looks
@@ -207,18 +227,24 @@ fn file_time(moment: SystemTime, before: Duration) -> (i64, i64) {
     (i64::try_from(since.as_secs()).unwrap_or(i64::MAX), since.subsec_nanos().into())
 }
 
-/// Walks all grounds within one budget; the look before has one `Seen` for each.
-fn look_at(grounds: &[Open], bounds: Bounds, threads: usize, before: Option<&[Seen]>) -> Vec<Seen> {
+/// Walks all grounds within one budget, each with what is known of it.
+fn look_at(
+    grounds: &[Open],
+    bounds: Bounds,
+    threads: usize,
+    before: &[Directories],
+    keep: Remember,
+) -> Vec<Seen> {
     let began = Instant::now();
     let budget = Budget::new(bounds);
-    let walk = |(number, open): (usize, &Open)| {
-        let before = before.and_then(|before| before.get(number));
-        walk::walk(&open.ground, open.root.as_fd(), &budget, threads, before)
+    let walk = |(open, before): (&Open, &Directories)| {
+        walk::walk(&open.ground, open.root.as_fd(), &budget, threads, before, keep)
     };
-    let seen = grounds.iter().enumerate().map(walk).collect();
+    let seen: Vec<Seen> = grounds.iter().zip(before).map(walk).collect();
     let microseconds = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let when = if before.is_none() { "start" } else { "end" };
-    tracing::debug!(when, entries = budget.entries(), microseconds, "the exit gate has looked");
+    let when = if keep == Remember::Yes { "start" } else { "end" };
+    let read: usize = seen.iter().map(|seen| seen.read).sum();
+    tracing::debug!(when, read, entries = budget.entries(), microseconds, "the exit gate has looked");
     seen
 }
 

@@ -205,6 +205,44 @@ fn a_large_and_deep_tree_is_looked_at_in_bounds() {
 }
 
 #[test]
+fn what_is_remembered_between_sessions_hides_nothing() {
+    let project = Project::new("");
+    for number in 0..300 {
+        let path = project.root().join(format!("part{}/sub{number}", number % 7));
+        fs_err::create_dir_all(&path).unwrap();
+        fs_err::write(path.join("file"), "").unwrap();
+    }
+    project.give_away();
+    let remembered = |project: &Project| {
+        let found = project.left_behind().into_iter().find(|path| path.ends_with("gate"));
+        found.map(|path| fs_err::metadata(path).unwrap().len())
+    };
+    // What has just been made is not remembered yet.
+    assert!(within(Duration::from_secs(20), || {
+        project.bash("true").expect(0);
+        remembered(&project).is_some_and(|length| length > 300 * 60)
+    }));
+    let output = project.call([
+        "exec",
+        "--",
+        "bash",
+        "-c",
+        "echo x > part3/sub3/.envrc; mkdir -p part4/sub4/.git; mv part5 .husky",
+    ]);
+    let output = output.env("PIER_LOG", "pier::session::gate=debug").env("NO_COLOR", "1").run().expect(0);
+    let found = listed(&output);
+    assert!(found.contains(&"new part3/sub3/.envrc".to_owned()), "{found:?}");
+    assert!(output.said().contains("new      part4/sub4/.git  "), "{}", output.said());
+    assert!(output.said().contains("(and 42 more)"), "{}", output.said());
+    let read = |when: &str| -> usize {
+        let said = output.said();
+        let line = said.lines().find(|line| line.contains(&format!("when=\"{when}\""))).unwrap().to_owned();
+        line.split("read=").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap()
+    };
+    assert!(read("start") < 30 && read("end") < 100, "{} {}", read("start"), read("end"));
+}
+
+#[test]
 fn a_renamed_directory_brings_findings() {
     let project = Project::new("");
     project.write("templates/tasks.json", "{}");

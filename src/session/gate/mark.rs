@@ -45,6 +45,16 @@ impl Stamp {
         }
     }
 
+    pub fn numbers(&self) -> [i64; 6] {
+        let Stamp { inode, size, modified, changed } = self;
+        [inode.cast_signed(), *size, modified.0, modified.1, changed.0, changed.1]
+    }
+
+    pub fn from_numbers([inode, size, second, nanosecond, changed, fraction]: [i64; 6]) -> Self {
+        let (modified, changed) = ((second, nanosecond), (changed, fraction));
+        Stamp { inode: inode.cast_unsigned(), size, modified, changed }
+    }
+
     /// Seconds and nanoseconds of the last change.
     pub fn changed(&self) -> (i64, i64) {
         self.changed

@@ -1,6 +1,7 @@
 //! The table as a tree, so that one look at a name says what it means where it is.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hasher as _;
 use std::sync::LazyLock;
 
 use super::table::{COMMAND_DIRECTORIES, EVERYWHERE, HEAVY, ROWS, Row, SHADOWING, SKIPPED};
@@ -12,9 +13,9 @@ const MOST_NAME: usize = 48;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Below dependencies or build output.
-    heavy: bool,
-    /// Below a directory that patterns name; 0 is none.
-    node: usize,
+    pub heavy: bool,
+    /// Below a directory that patterns name; 0 is none. Another table has other numbers.
+    pub node: usize,
     /// Git's own directory.
     pub git: bool,
     /// Git's own directory, or somewhere below one.
@@ -151,6 +152,17 @@ impl Node {
         let dot = name.iter().rposition(|byte| *byte == b'.')?;
         self.endings.get(&name[dot + 1..]).or_else(|| self.beginnings.get(&name[..dot])).copied()
     }
+}
+
+/// A number that is another one for another table.
+pub fn version() -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for row in EVERYWHERE.iter().chain(ROWS).chain([&SHADOWING]) {
+        hasher.write(row.patterns.as_bytes());
+    }
+    hasher.write(HEAVY.as_bytes());
+    hasher.write(SKIPPED.as_bytes());
+    hasher.finish()
 }
 
 /// Says what `name` means in a directory where `place` holds.

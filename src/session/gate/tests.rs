@@ -49,12 +49,16 @@ impl Tree {
     }
 
     fn look(&self, bounds: Bounds, threads: usize) -> Seen {
-        look_at(&self.open, bounds, threads, None).remove(0)
+        self.look_from(&Directories::new(), threads, &Budget::new(bounds))
+    }
+
+    fn look_from(&self, before: &Directories, threads: usize, budget: &Budget) -> Seen {
+        let [Open { ground, root }] = &self.open;
+        walk::walk(ground, root.as_fd(), budget, threads, before, Remember::Yes)
     }
 
     fn found(&self, start: &Seen, bounds: Bounds) -> Vec<Found> {
-        let again =
-            walk::walk(&self.open[0].ground, self.open[0].root.as_fd(), &Budget::new(bounds), 2, Some(start));
+        let again = self.look_from(&start.known, 2, &Budget::new(bounds));
         let found = compare::compare(&self.context((i64::MAX, 0)), start, again);
         // What is known from the first look saves time and changes nothing.
         let whole = compare::compare(&self.context((i64::MAX, 0)), start, self.look(bounds, 2));
@@ -112,8 +116,7 @@ fn what_did_not_change_is_not_read_again() {
     let start = tree.look(BOUNDS, 1);
     let again = || {
         let budget = Budget::new(BOUNDS);
-        let [Open { ground, root }] = &tree.open;
-        let seen = walk::walk(ground, root.as_fd(), &budget, 2, Some(&start));
+        let seen = tree.look_from(&start.known, 2, &budget);
         (seen.marks == start.marks, budget.entries())
     };
     assert_eq!(again(), (true, 0));
@@ -124,6 +127,16 @@ fn what_did_not_change_is_not_read_again() {
     assert_eq!(again(), (false, 2));
     tree.shell("rm bare/config; rmdir bare/branches 2>/dev/null || true; git init -q bare/branches");
     assert!(again().1 > 2);
+}
+
+#[test]
+fn a_directory_that_becomes_a_repository_shows_what_was_in_it_before() {
+    let tree = Tree::new();
+    tree.write("src/hooks/post-checkout", "");
+    tree.write("src/config", "");
+    let found =
+        tree.after(|tree| tree.shell("cd src; mkdir objects refs; echo 'ref: refs/heads/main' > HEAD"));
+    assert_eq!(found, ["new src/HEAD", "new src/config", "new src/hooks/post-checkout"]);
 }
 
 #[test]
@@ -403,7 +416,8 @@ fn another_file_system_is_not_entered() {
     }
     let probe = tempfile::Builder::new().prefix(".pier-gate-").tempdir_in("/dev/shm").unwrap();
     fs_err::write(probe.path().join(".envrc"), "").unwrap();
-    let look = |root: &str| look_at(&[opened(root)], BOUNDS, 1, None).remove(0);
+    let look =
+        |root: &str| look_at(&[opened(root)], BOUNDS, 1, &[Directories::new()], Remember::No).remove(0);
     let is_probe = |path: &Vec<u8>| path.ends_with(b"/.envrc");
     assert!(look("/dev/shm").marks.keys().any(is_probe));
     assert!(!look("/dev").marks.keys().any(is_probe));
@@ -495,18 +509,17 @@ fn a_look_at_ten_thousand_files() {
     tree.shell("for d in {1..1000}; do mkdir d$d; for f in {1..10}; do : > d$d/file$f.rs; done; done");
     std::thread::sleep(walk::SETTLED * 2);
     let start = tree.look(BOUNDS, 1);
-    for (threads, before) in [(1, None), (2, None), (1, Some(&start)), (2, Some(&start))] {
+    let nothing = Directories::new();
+    for (threads, before) in [(1, &nothing), (2, &nothing), (1, &start.known), (2, &start.known)] {
         let mut times: Vec<Duration> = (0..40)
             .map(|_| {
                 let began = Instant::now();
-                let [Open { ground, root }] = &tree.open;
-                let seen = walk::walk(ground, root.as_fd(), &Budget::new(BOUNDS), threads, before);
-                assert_eq!(seen.cut, None);
+                assert_eq!(tree.look_from(before, threads, &Budget::new(BOUNDS)).cut, None);
                 began.elapsed()
             })
             .collect();
         times.sort();
-        let when = if before.is_some() { "last look" } else { "first look" };
-        println!("{when}, {threads} threads: median {:?}, least {:?}", times[20], times[0]);
+        let known = before.len();
+        println!("{threads} threads, {known} known: median {:?}, least {:?}", times[20], times[0]);
     }
 }

@@ -14,6 +14,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::ground::Ground;
 use super::mark::{Mark, Stamp, What, look_behind, own_stamp, stamp};
+use super::memory::Directories;
 use super::pool::{Pool, Work};
 use super::rules::{Meaning, Place, meaning};
 use super::table::{BARE, GIT};
@@ -46,7 +47,9 @@ pub const SETTLED: Duration = Duration::from_millis(50);
 pub struct Seen {
     pub marks: HashMap<Vec<u8>, Mark>,
     /// What the next look need not read again.
-    known: HashMap<Vec<u8>, Known>,
+    pub known: Directories,
+    /// Directories that had to be read.
+    pub read: usize,
     /// Why it is not everything.
     pub cut: Option<&'static str>,
 }
@@ -58,13 +61,15 @@ impl Seen {
 }
 
 /// A directory whose names stay the same as long as its own stamp does.
-#[derive(Debug)]
-struct Known {
-    stamp: Stamp,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    pub stamp: Stamp,
+    /// What held there: where something else holds, other entries mean something.
+    pub place: Place,
     /// It has the layout of a repository.
-    is_repository: bool,
-    /// The entries that are looked at or into; the others mean nothing.
-    entries: Vec<(Kind, u64, Box<[u8]>)>,
+    pub is_repository: bool,
+    /// The entries that are looked at or into, each with its number; the others mean nothing.
+    pub entries: Vec<(Kind, u64, Box<[u8]>)>,
 }
 
 /// What is left of the bounds, for all grounds and threads together.
@@ -91,7 +96,14 @@ impl Budget {
 /// Why a walk is incomplete when the system would not go on.
 pub const UNREADABLE: &str = "a part of it could not be read";
 
-/// Walks a ground, whose root is open, with so many threads. A look before makes it faster.
+/// Whether a walk remembers directories for the next one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Remember {
+    Yes,
+    No,
+}
+
+/// Walks a ground, whose root is open, with so many threads. What is known from before makes it faster.
 ///
 /// Reading a directory costs ten times as much as a look at its time, and most do not change.
 pub fn walk(
@@ -99,7 +111,8 @@ pub fn walk(
     root: BorrowedFd<'_>,
     budget: &Budget,
     threads: usize,
-    before: Option<&Seen>,
+    before: &Directories,
+    keep: Remember,
 ) -> Seen {
     let top = Work { path: Vec::new(), place: ground.top, depth: 0, behind: false };
     budget.memory.fetch_add(top.weight(), Ordering::Relaxed);
@@ -111,6 +124,7 @@ pub fn walk(
         budget,
         pool: &pool,
         before,
+        keep,
         settled,
         pending: Vec::new(),
         seen: Part::default(),
@@ -128,6 +142,7 @@ pub fn walk(
     for part in parts {
         seen.marks.extend(part.marks);
         seen.known.extend(part.known);
+        seen.read += part.read;
         seen.cut = seen.cut.or(part.cut);
     }
     seen
@@ -138,6 +153,7 @@ pub fn walk(
 struct Part {
     marks: Vec<(Vec<u8>, Mark)>,
     known: Vec<(Vec<u8>, Known)>,
+    read: usize,
     cut: Option<&'static str>,
 }
 
@@ -146,7 +162,8 @@ struct Worker<'a> {
     root: BorrowedFd<'a>,
     budget: &'a Budget,
     pool: &'a Pool,
-    before: Option<&'a Seen>,
+    before: &'a Directories,
+    keep: Remember,
     /// Only directories that changed before this are remembered; seconds and nanoseconds.
     settled: (i64, i64),
     pending: Vec<Work>,
@@ -181,9 +198,25 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// What was known of a directory, which is the same as now if its stamp is.
-    fn known(&self, path: &[u8]) -> Option<&'a Known> {
-        self.before?.known.get(path)
+    /// Returns what was known of a directory, if nothing of it is another now.
+    fn known(
+        &self,
+        path: &[u8],
+        place: Place,
+        stamp: impl FnOnce() -> nix::Result<Stamp>,
+    ) -> Option<&'a Known> {
+        let known = self.before.get(path).filter(|known| known.place == place)?;
+        stamp().is_ok_and(|stamp| stamp == known.stamp).then_some(known)
+    }
+
+    fn remember(&mut self, path: &[u8], known: Known) {
+        let weight = path.len() + known.entries.len() * 64 + size_of::<(Vec<u8>, Known)>();
+        // Half of the memory is for marks, without which nothing could be said.
+        let fits = self.budget.memory.load(Ordering::Relaxed) + weight < self.budget.bounds.memory / 2;
+        if fits && self.keep == Remember::Yes && !self.budget.spent.load(Ordering::Relaxed) {
+            self.spend(weight);
+            self.seen.known.push((path.to_vec(), known));
+        }
     }
 
     fn cut(&mut self, why: &'static str) {
@@ -197,9 +230,9 @@ impl<'a> Worker<'a> {
     }
 
     fn directory(&mut self, work: &Work, buffer: &mut [u8]) -> nix::Result<()> {
-        if let Some(known) = self.known(&work.path) {
+        if self.before.contains_key(&work.path) {
             let place = self.open(work, OFlag::O_PATH)?;
-            if own_stamp(place.as_fd())? == known.stamp {
+            if let Some(known) = self.known(&work.path, work.place, || own_stamp(place.as_fd())) {
                 self.again(work, known, place.as_fd());
                 return Ok(());
             }
@@ -220,13 +253,10 @@ impl<'a> Worker<'a> {
             read = self.read(work, work.place.as_git(), open.as_fd(), buffer)?;
             self.keep_repository(work);
         }
-        let weight = work.path.len() + read.entries.len() * 64 + size_of::<(Vec<u8>, Known)>();
-        let is_settled = stamp.changed() < self.settled;
-        // Half of the memory is for marks, without which nothing could be said.
-        if is_settled && self.budget.memory.load(Ordering::Relaxed) + weight < self.budget.bounds.memory / 2 {
-            self.spend(weight);
-            let known = Known { stamp, is_repository, entries: read.entries };
-            self.seen.known.push((work.path.clone(), known));
+        self.seen.read += 1;
+        if stamp.changed() < self.settled {
+            let (place, entries) = (work.place, read.entries);
+            self.remember(&work.path, Known { stamp, place, is_repository, entries });
         }
         Ok(())
     }
@@ -240,6 +270,7 @@ impl<'a> Worker<'a> {
         if known.is_repository {
             self.keep_repository(work);
         }
+        self.remember(&work.path, known.clone());
     }
 
     fn keep_repository(&mut self, work: &Work) {
@@ -332,20 +363,19 @@ impl<'a> Worker<'a> {
     fn enter(&mut self, work: &Work, meant: &Meaning, at: BorrowedFd<'_>, entry: Entry<'_>) -> bool {
         let Some(place) = meant.below else { return false };
         let path = join(&work.path, entry.name);
+        // Another session may write to it.
         if self.ground.skip.contains(&path) {
-            return false;
+            return true;
         }
         if place.git {
             let mark = Mark { inode: entry.inode, ..Mark::new(What::Directory, Some(&GIT)) };
             self.keep(path.clone(), mark);
         }
         // Most directories hold nothing that counts, and stay as they are.
-        let same = |known: &Known| stamp(at, entry.name).is_ok_and(|(_, stamp)| stamp == known.stamp);
-        if !self
-            .known(&path)
-            .is_some_and(|known| known.entries.is_empty() && !known.is_repository && same(known))
-        {
-            self.push(Work { path, place, depth: work.depth + 1, behind: work.behind });
+        let known = self.known(&path, place, || Ok(stamp(at, entry.name)?.1));
+        match known.filter(|known| known.entries.is_empty() && !known.is_repository) {
+            Some(known) => self.remember(&path, known.clone()),
+            None => self.push(Work { path, place, depth: work.depth + 1, behind: work.behind }),
         }
         true
     }
