@@ -5,5 +5,6 @@ pub mod doctor;
 pub mod init;
 pub mod install;
 pub mod launcher;
+pub mod manifest;
 pub mod probe;
 pub mod protocol;

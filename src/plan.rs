@@ -3,7 +3,7 @@
 //! `pier plan --json` prints the very object that a backend executes. Only grants beyond the baseline and
 //! non-default values make it grow; field order is the order of printing and never depends on a hash map.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Grant;
@@ -54,6 +54,26 @@ pub struct Plan {
     pub grants: Vec<Grant>,
     /// What people should know and nothing forbids.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Follows the links that pier makes inside, such as `/bin`; `None` where they lead in a circle.
+    pub fn resolve(&self, inside: &Utf8Path) -> Option<Utf8PathBuf> {
+        let mut path = inside.to_owned();
+        for _ in 0..8 {
+            let link = self.mounts.iter().rev().find_map(|mount| match &mount.kind {
+                MountKind::Symlink { to } => {
+                    Some((mount.at.parent()?, to, path.strip_prefix(&mount.at).ok()?))
+                }
+                _ => None,
+            });
+            let Some((parent, to, rest)) = link.filter(|(_, _, rest)| !rest.as_str().is_empty()) else {
+                return Some(path);
+            };
+            path = paths::clean(&parent.join(to).join(rest));
+        }
+        None
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

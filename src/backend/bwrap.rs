@@ -9,6 +9,7 @@ use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
 pub mod program;
+pub mod sources;
 
 pub use program::{Bubblewrap, Feature};
 

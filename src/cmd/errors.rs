@@ -1,6 +1,6 @@
 //! Errors of the rows below as failures: each with its code, its exit code and its fix, in one place.
 
-use crate::backend::bwrap::{launch, program};
+use crate::backend::bwrap::{launch, program, sources};
 use crate::backend::protocol::Refusal;
 use crate::backend::{install, probe};
 use crate::diag::{Exit, Failure};
@@ -117,6 +117,20 @@ impl From<session::Error> for Failure {
             session::Error::Launch(launch::Error::Refused { .. }) => {
                 failure(Exit::NotSetUp, "bwrap::refused", &error)
                     .help("`pier doctor` says what this host lacks")
+            }
+            session::Error::Launch(launch::Error::Source(
+                sources::Error::Swapped { .. } | sources::Error::Linked { .. },
+            )) => {
+                failure(Exit::NotSetUp, "mount::swapped", &error)
+                    .help("something changes the project's mounts while pier starts; look at it, then start again")
+            }
+            session::Error::Launch(launch::Error::NotContained { .. }) => {
+                failure(Exit::NotSetUp, "session::not-contained", &error)
+                    .help("nothing ran; `pier doctor` says what this host lacks")
+            }
+            session::Error::Launch(launch::Error::Tier { .. }) => {
+                failure(Exit::NotSetUp, "session::tier", &error)
+                    .help("`pier doctor` says which walls this host has; `limits { minimum-tier … }` says how many are enough")
             }
             session::Error::Launch(_) | session::Error::SetUp { .. } => {
                 failure(Exit::NotSetUp, "session::set-up", &error)

@@ -217,7 +217,7 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
         return shown(what, at, mount, exists(&real));
     }
     if !exists(&named)
-        && let Some(inside) = resolve(plan, &named)
+        && let Some(inside) = plan.resolve(&named)
         && let Some(mount) = covering(plan, &inside)
     {
         let there = match &mount.kind {
@@ -311,22 +311,6 @@ fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
         | MountKind::Proc
         | MountKind::Dev => inside.starts_with(&mount.at),
     })
-}
-
-/// Follows the links that pier makes inside, such as `/bin`.
-fn resolve(plan: &Plan, inside: &Utf8Path) -> Option<Utf8PathBuf> {
-    let mut path = inside.to_owned();
-    for _ in 0..8 {
-        let link = plan.mounts.iter().rev().find_map(|mount| match &mount.kind {
-            MountKind::Symlink { to } => Some((mount.at.parent()?, to, path.strip_prefix(&mount.at).ok()?)),
-            _ => None,
-        });
-        let Some((parent, to, rest)) = link.filter(|(_, _, rest)| !rest.as_str().is_empty()) else {
-            return Some(path);
-        };
-        path = parent.join(to).join(rest);
-    }
-    None
 }
 
 fn below(source: &Utf8Path, mount: &Mount, inside: &Utf8Path) -> Utf8PathBuf {

@@ -50,7 +50,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         (limits.memory.as_ref().map(|limit| &limit.origin), "`limits memory`"),
         (limits.cpus.as_ref().map(|limit| &limit.origin), "`limits cpus`"),
         (limits.pids.as_ref().map(|limit| &limit.origin), "`limits pids`"),
-        (limits.minimum_tier.as_ref().map(|limit| &limit.origin), "`limits minimum-tier`"),
         (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
         (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),
         (config.coordination.as_ref().map(|limit| &limit.origin), "`coordination`"),

@@ -158,6 +158,7 @@ pub fn build(
         ports: Vec::new(),
         limits: Limits {
             wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()),
+            minimum_tier: config.limits.minimum_tier.as_ref().map(|tier| tier.value),
             ..Limits::default()
         },
         command: Command { argv, cwd, agent },

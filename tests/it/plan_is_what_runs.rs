@@ -1,45 +1,12 @@
 //! What `pier plan --json` prints is what runs: the arguments that bubblewrap gets, and the mount table inside.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::sandbox::{Project, is_root};
-
-/// A recording bubblewrap where only root can have put it; removed at the end.
-struct Recorder {
-    directory: tempfile::TempDir,
-}
-
-impl Recorder {
-    /// `None`, with the reason printed, where the tests do not run as root.
-    fn compile(record: &Path) -> Option<Self> {
-        if !is_root() {
-            println!("skipped: only root can put a program where pier accepts it as bubblewrap");
-            return None;
-        }
-        let directory = tempfile::Builder::new().prefix("pier-test-").tempdir_in("/usr/local/lib").unwrap();
-        crate::sandbox::make_executable(directory.path());
-        let source = directory.path().join("recorder.rs");
-        fs_err::write(&source, include_str!("plan_is_what_runs/recorder.rs")).unwrap();
-        let recorder = Recorder { directory };
-        let status = Command::new("rustc")
-            .args(["--edition=2024", "-o"])
-            .arg(recorder.program())
-            .arg(source)
-            .env("RECORD", record)
-            .status();
-        assert!(status.unwrap().success());
-        crate::sandbox::make_executable(&recorder.program());
-        Some(recorder)
-    }
-
-    fn program(&self) -> PathBuf {
-        self.directory.path().join("bwrap")
-    }
-}
+use crate::sandbox::Project;
+use crate::stand_in::StandIn;
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
@@ -168,7 +135,8 @@ fn compare(config: &str) {
     project.write("sub/keep", "");
     project.write("pier.kdl", config.replace("BASE", project.base().to_str().unwrap()));
     let record = project.base().join("record");
-    let Some(recorder) = Recorder::compile(&record) else { return };
+    let source = include_str!("plan_is_what_runs/recorder.rs");
+    let Some(recorder) = StandIn::compile(source, &record) else { return };
     project.trust();
     let passed = BTreeMap::from([("ONE", "value of one")]);
     let command = ["--", "cat", "/proc/self/mountinfo"];
