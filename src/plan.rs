@@ -13,11 +13,13 @@ mod build;
 pub mod environment;
 pub mod facts;
 mod grants;
+mod guard;
 mod mounts;
 mod paths;
 mod system;
 
-pub use build::{Target, build, protected_paths};
+pub use build::{Target, build};
+pub use guard::protected_paths;
 pub use paths::expand;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
@@ -164,6 +166,10 @@ pub enum MountKind {
     Tmpfs {
         size: Option<u64>,
         mode: u32,
+    },
+    /// An empty file or directory, read-only, over one of the project.
+    Hidden {
+        directory: bool,
     },
     Proc,
     Dev,

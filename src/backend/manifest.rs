@@ -80,6 +80,7 @@ impl Manifest {
                     (What::Bind(*identity), *access == Access::ReadOnly)
                 }
                 (MountKind::Tmpfs { .. }, _) => (What::Tmpfs, false),
+                (MountKind::Hidden { .. }, _) => (What::Tmpfs, true),
                 (MountKind::Proc, _) => (What::Proc, false),
                 (MountKind::Dev, _) => (What::Dev, false),
                 (MountKind::Seal, _) => {

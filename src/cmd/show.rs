@@ -44,6 +44,7 @@ pub fn plan(plan: &Plan) -> String {
                 let size = size.map_or(String::new(), |size| format!(" ({})", print_bytes(size)));
                 format!("tmpfs   {}{size}", mount.at)
             }
+            MountKind::Hidden { .. } => format!("hidden  {}", mount.at),
             MountKind::Proc => format!("proc    {}", mount.at),
             MountKind::Dev => format!("dev     {}", mount.at),
             MountKind::Directory { .. } => format!("dir     {}", mount.at),

@@ -24,9 +24,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if workspace.gate.origin.layer != Layer::BuiltIn {
         not_yet(&workspace.gate.origin, "`gate`");
     }
-    if let Some(hide) = workspace.hide.first() {
-        not_yet(&hide.origin, "`hide`");
-    }
     let network = &config.network;
     if network.mode.value == NetworkMode::Allowlist {
         not_yet(&network.mode.origin, "`network allowlist`");
