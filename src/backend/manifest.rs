@@ -24,6 +24,8 @@ pub struct Manifest {
     pub namespaces: BTreeMap<String, u64>,
     /// There is no other interface than loopback.
     pub loopback_only: bool,
+    /// The most processes and threads; the kernel counts them in the sandbox's own user namespace.
+    pub processes: Option<u64>,
     /// What Landlock allows; everything else of the file tree is denied.
     pub allowed: Vec<Allowed>,
 }
@@ -94,7 +96,8 @@ impl Manifest {
             mounts.insert(at, Expected { what, read_only });
         }
         let loopback_only = plan.network.mode != NetworkMode::Host;
-        Manifest { allowed: allowed(plan, &mounts), mounts, namespaces, loopback_only }
+        let processes = plan.limits.pids.map(|cap| cap.at_most);
+        Manifest { allowed: allowed(plan, &mounts), mounts, namespaces, loopback_only, processes }
     }
 }
 

@@ -42,11 +42,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if let Some(port) = config.ports.first() {
         not_yet(&port.origin, "`port`");
     }
-    let limits = &config.limits;
     let asked = [
-        (limits.memory.as_ref().map(|limit| &limit.origin), "`limits memory`"),
-        (limits.cpus.as_ref().map(|limit| &limit.origin), "`limits cpus`"),
-        (limits.pids.as_ref().map(|limit| &limit.origin), "`limits pids`"),
         (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
         (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),
         (config.coordination.as_ref().map(|limit| &limit.origin), "`coordination`"),

@@ -7,8 +7,8 @@ use super::guard::Guard;
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
+    Access, Agent, Backend, Cap, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits,
+    Mount, MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
     environment, grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
@@ -127,16 +127,29 @@ pub fn build(
         secrets: Vec::new(),
         network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
         ports: Vec::new(),
-        limits: Limits {
-            wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()),
-            minimum_tier: config.limits.minimum_tier.as_ref().map(|tier| tier.value),
-            ..Limits::default()
-        },
+        limits: limits(config),
         command: Command { argv, cwd, agent },
         user,
         grants,
         warnings,
     })
+}
+
+/// Processes and threads of a session that sets no limit of its own: enough for any build, too few to hurt a host.
+const MOST_PROCESSES: u64 = 8192;
+
+fn limits(config: &Config) -> Limits {
+    fn cap<T: Copy>(limit: Option<&Sourced<config::Limit<T>>>) -> Option<Cap<T>> {
+        limit.map(|limit| Cap { at_most: limit.value.at_most, required: limit.value.required })
+    }
+    let asked = &config.limits;
+    Limits {
+        memory: cap(asked.memory.as_ref()),
+        cpus: cap(asked.cpus.as_ref()),
+        pids: cap(asked.pids.as_ref()).or(Some(Cap { at_most: MOST_PROCESSES, required: false })),
+        wall: asked.wall.as_ref().map(|wall| wall.value.as_secs()),
+        minimum_tier: asked.minimum_tier.as_ref().map(|tier| tier.value),
+    }
 }
 
 /// Returns what people read as the origin of a value: `built-in`, `pier.kdl:9`.
