@@ -34,6 +34,9 @@ pub struct Facts {
     pub file_variables: BTreeMap<Utf8PathBuf, Vec<String>>,
 }
 
+/// Names below `/proc` that tell a kernel uid 0 about the host, or let it act there.
+pub const CLOSED: [&str; 6] = ["kcore", "kmsg", "keys", "sysrq-trigger", "timer_list", "kallsyms"];
+
 /// The parts of the host's own system that every sandbox shows read-only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct System {
@@ -43,6 +46,8 @@ pub struct System {
     pub directories: Vec<(Utf8PathBuf, Identity)>,
     /// Single files: the loader's cache.
     pub files: Vec<(Utf8PathBuf, Identity)>,
+    /// Those of [`CLOSED`] that this kernel has: it says which when it is built.
+    pub closed: Vec<String>,
     /// `/etc/resolv.conf` and `/etc/hosts`, for a sandbox on the host's network.
     pub resolv_conf: String,
     pub hosts: String,

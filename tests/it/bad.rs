@@ -48,6 +48,19 @@ fn a_project_of_root_is_refused_to_root() {
 }
 
 #[test]
+fn root_runs_where_it_is_asked_for() {
+    if !crate::sandbox::is_root() {
+        println!("skipped: only root can be asked for root");
+        return;
+    }
+    let project = Project::new("");
+    let output = project
+        .pier(&["exec", "--as-root", "--", "bash", "-c", "id -u; cat /proc/keys 2>/dev/null; true"])
+        .expect(0);
+    assert_eq!(output.text(), "0");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_written_is_one_error() {
     let project = Project::new("");
     let state = project.home().join(".local/state");
