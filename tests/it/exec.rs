@@ -368,8 +368,14 @@ fn the_first_process_is_piers_own_and_reaps_orphans() {
 fn what_a_command_leaves_in_the_background_ends_with_it() {
     let project = Project::new("");
     let argument = unique_sleep();
-    let script =
-        format!("setsid -f sleep {argument} </dev/null >/dev/null 2>&1; pgrep -f {argument}; exit 3");
+    // The pattern comes by a pipe: as an argument it would find the search itself.
+    let script = format!(
+        "setsid -f sleep {argument} </dev/null >/dev/null 2>&1
+        for n in $(seq 200); do
+            grep -lzxFf <(echo {argument}) /proc/[0-9]*/cmdline && exit 3
+            read -t 0.05 _ <> <(:)
+        done"
+    );
     let output = project.bash(&script).expect(3);
     assert_ne!(output.text(), "", "the background process was there");
     assert!(within(SOON, || host_process(&argument).is_none()));
