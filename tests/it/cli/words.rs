@@ -136,9 +136,9 @@ Options:
 
 Examples:
   pier config get network --origin
-  pier config set limits.memory 8GiB
+  pier config set limits.wall 30m
   pier config set 'agent[claude-code].model' opus --local
-  pier config unset 'network.allow[0]'
+  pier config unset 'env.pass[0]'
 
 `pier schema` lists the settings.
 
