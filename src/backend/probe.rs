@@ -114,7 +114,8 @@ pub fn gather(
         sockets: live_sockets(),
         launchers,
         system: system(),
-        own_binary,
+        // The path says nothing to a user who may not go there.
+        own_binary: Some(own_binary).filter(|path| path.metadata().is_ok()),
         state: resolve(environment.state.clone()),
         own_directories: environment.own_directories().into_iter().map(resolve).collect(),
         file_variables,

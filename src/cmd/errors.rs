@@ -118,9 +118,9 @@ impl From<session::Error> for Failure {
                 failure(Exit::NotSetUp, "bwrap::refused", &error)
                     .help("`pier doctor` says what this host lacks")
             }
-            session::Error::Launch(_) | session::Error::SetUp { .. } => {
-                failure(Exit::NotSetUp, "session::set-up", &error)
-            }
+            session::Error::Prepare(prepare::Error::Init { .. })
+            | session::Error::Launch(_)
+            | session::Error::SetUp { .. } => failure(Exit::NotSetUp, "session::set-up", &error),
         }
     }
 }

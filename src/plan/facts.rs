@@ -24,8 +24,9 @@ pub struct Facts {
     pub sockets: Vec<Utf8PathBuf>,
     pub launchers: BTreeMap<String, Launcher>,
     pub system: System,
-    /// pier's own binary, mounted as PID 1.
-    pub own_binary: Utf8PathBuf,
+    /// pier's own binary, mounted as PID 1; `None` where the user of the sandbox cannot reach it, such as below
+    /// `/root`: the session gets a copy, then.
+    pub own_binary: Option<Utf8PathBuf>,
     /// `XDG_STATE_HOME/pier`, where the projects' homes are.
     pub state: Utf8PathBuf,
     /// All of pier's own directories: never visible inside, as a whole.
