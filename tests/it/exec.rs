@@ -388,7 +388,7 @@ fn nothing_outlives_a_killed_pier() {
     let script = format!("sleep {argument} & setsid -f sleep {argument}; echo ready; wait");
     let mut child = project.call(["exec", "--", "bash", "-c", &script]).start();
     read_line(&mut child);
-    assert!(host_process(&argument).is_some());
+    assert!(within(SOON, || host_process(&argument).is_some()));
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(within(Duration::from_secs(1), || host_process(&argument).is_none()));
