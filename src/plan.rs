@@ -28,6 +28,9 @@ pub const SCHEMA: u32 = 1;
 /// Where pier's own binary is inside, as PID 1.
 pub const INIT: &str = "/.pier/init";
 
+/// The copy of pier's own binary in the session's directory, made where the plan mounts it.
+pub const INIT_COPY: &str = "init";
+
 /// What one session may see, touch, reach and spend, and what it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -158,7 +161,7 @@ pub enum MountKind {
         access: Access,
         expect: Option<Identity>,
     },
-    /// A directory that the session makes below its own on the host, and removes afterwards.
+    /// A directory or file that the session makes below its own on the host, and removes afterwards.
     Session {
         name: Utf8PathBuf,
         access: Access,

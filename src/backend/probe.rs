@@ -11,7 +11,7 @@ use super::launcher;
 use crate::agent;
 use crate::config::{Config, Mount, Root, Runtime};
 use crate::env::Environment;
-use crate::plan::facts::{Facts, Found, Kind, Launcher, PathFact, Project, System};
+use crate::plan::facts::{CLOSED, Facts, Found, Kind, Launcher, PathFact, Project, System};
 use crate::plan::{self, Identity, environment};
 use crate::util::fs::{read_bounded, read_without_links};
 
@@ -118,7 +118,8 @@ pub fn gather(
         sockets: live_sockets(),
         launchers,
         system: system(),
-        own_binary,
+        // The path says nothing to a user who may not go there.
+        own_binary: Some(own_binary).filter(|path| path.metadata().is_ok()),
         state: resolve(environment.state.clone()),
         own_directories: environment.own_directories().into_iter().map(resolve).collect(),
         file_variables,
@@ -223,6 +224,8 @@ fn system() -> System {
     if let Some(found) = stat(Utf8Path::new("/etc/ld.so.cache")).filter(|found| found.kind == Kind::File) {
         system.files.push(("/etc/ld.so.cache".into(), found.identity));
     }
+    let there = |name: &&str| Utf8Path::new("/proc").join(name).symlink_metadata().is_ok();
+    system.closed = CLOSED.iter().filter(|name| there(name)).map(ToString::to_string).collect();
     let text = |path: &str| {
         let bytes = read_bounded(Utf8Path::new(path), MOST_TEXT).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

@@ -134,9 +134,9 @@ impl From<session::Error> for Failure {
                 failure(Exit::NotSetUp, "session::tier", &error)
                     .help("`pier doctor` says which walls this host has; `limits { minimum-tier … }` says how many are enough")
             }
-            session::Error::Launch(_) | session::Error::SetUp { .. } => {
-                failure(Exit::NotSetUp, "session::set-up", &error)
-            }
+            session::Error::Prepare(prepare::Error::Init { .. })
+            | session::Error::Launch(_)
+            | session::Error::SetUp { .. } => failure(Exit::NotSetUp, "session::set-up", &error),
         }
     }
 }

@@ -46,7 +46,7 @@ pub fn build(
     let mode = network_mode(config);
 
     let mut mounts = system::mounts(facts, &user, mode);
-    mounts.push(built_in_bind(super::INIT, &facts.own_binary, Access::ReadOnly));
+    mounts.push(init(facts));
     mounts.push(home(&user, &project));
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
@@ -163,6 +163,15 @@ fn place(origin: &Origin, sources: &Sources) -> String {
 fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
     let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
     Mount { at: at.into(), kind, origin: BUILT_IN.into() }
+}
+
+/// pier's own binary: itself, or the copy that the session makes.
+fn init(facts: &Facts) -> Mount {
+    if let Some(binary) = &facts.own_binary {
+        return built_in_bind(super::INIT, binary, Access::ReadOnly);
+    }
+    let kind = MountKind::Session { name: super::INIT_COPY.into(), access: Access::ReadOnly };
+    Mount { at: super::INIT.into(), kind, origin: BUILT_IN.into() }
 }
 
 /// The sandbox home: kept with the project's state, or of this session alone.
