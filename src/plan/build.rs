@@ -372,7 +372,9 @@ fn start_agent(
         mounts.push(Mount { at: directory.clone(), kind: bind, origin: at(&name.origin) });
     }
     // By name in a shell of the sandbox too.
-    let links = adapter.launchers().first().map(|name| (*name, program)).into_iter();
+    // `run` may be a path of the repository's making: only its last part is a name, the rest could climb out.
+    let named = adapter.launchers().first().and_then(|name| Utf8Path::new(*name).file_name());
+    let links = named.map(|name| (name, program)).into_iter();
     for (name, to) in links.chain(interpreter.as_ref().map(|node| ("node", node))) {
         let kind = MountKind::Symlink { to: to.clone() };
         mounts.push(Mount { at: format!("/.pier/bin/{name}").into(), kind, origin: BUILT_IN.into() });
