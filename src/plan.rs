@@ -15,10 +15,12 @@ pub mod facts;
 mod grants;
 mod mounts;
 mod paths;
+mod protect;
 mod system;
 
-pub use build::{Target, build, protected_paths};
+pub use build::{Target, build};
 pub use paths::expand;
+pub use protect::protected_paths;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
 pub const SCHEMA: u32 = 1;

@@ -146,7 +146,10 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
         }
     }
     for (name, _) in plan::protected_paths(config) {
-        add(name);
+        Utf8Path::new(name)
+            .ancestors()
+            .filter(|part| !part.as_str().is_empty())
+            .for_each(|part| add(part.as_str()));
     }
     for path in config.agents.iter().flat_map(|agent| &agent.skills) {
         add(&path.value);

@@ -2,13 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::facts::{Facts, InstallKind, Kind, Launcher};
+use super::facts::{Facts, InstallKind, Launcher};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
     MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
-    environment, grants, system,
+    environment, grants, protect, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -20,39 +20,6 @@ pub enum Target {
     Agent { name: String, extra: Vec<String> },
     Shell,
     Exec { argv: Vec<String> },
-}
-
-/// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
-const PROTECTED: &[&str] = &[
-    "pier.kdl",
-    "pier.local.kdl",
-    "pier.lock",
-    ".pier",
-    ".envrc",
-    ".mcp.json",
-    ".claude/settings.json",
-    ".claude/settings.local.json",
-    ".codex",
-    ".cursor",
-    ".vscode/settings.json",
-    ".vscode/tasks.json",
-    ".vscode/launch.json",
-    ".idea",
-    ".devcontainer",
-    ".husky",
-    ".pre-commit-config.yaml",
-    ".cargo/config.toml",
-    ".cargo/config",
-    ".npmrc",
-    ".yarnrc",
-    ".yarnrc.yml",
-    ".gitmodules",
-];
-
-/// Paths of the project that a plan asks about, besides those that the configuration names.
-pub fn protected_paths(config: &Config) -> impl Iterator<Item = (&str, Origin)> {
-    let named = config.workspace.readonly.iter().map(|path| (path.value.as_str(), path.origin.clone()));
-    PROTECTED.iter().map(|path| (*path, Origin::BUILT_IN)).chain(named)
 }
 
 /// Returns a problem at the place that a value came from.
@@ -99,7 +66,7 @@ pub fn build(
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    protect::add(config, facts, at_workspace, &mut mounts, &mut problems, &at);
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
@@ -510,38 +477,4 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
     }
     mounts.push(built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly));
     (git, Vec::new())
-}
-
-/// Makes files that the host obeys read-only, where they exist; nothing is created for those that do not.
-fn protect(
-    config: &Config,
-    facts: &Facts,
-    at: &Utf8Path,
-    mounts: &mut Vec<Mount>,
-    problems: &mut Vec<Problem>,
-    place: &dyn Fn(&Origin) -> String,
-) {
-    for (name, origin) in protected_paths(config) {
-        let path = super::paths::clean(&facts.project.root.join(name));
-        let named = origin.span.is_some();
-        let Ok(relative) = path.strip_prefix(&facts.project.root) else {
-            let message = format!("`{name}` is outside the project");
-            problems.push(problem("workspace::readonly", &origin, "outside", message));
-            continue;
-        };
-        let Some(found) = facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else { continue };
-        let target = at.join(relative);
-        if mounts.iter().any(|mount| mount.at == target) {
-            continue;
-        }
-        if found.symlinked || !matches!(found.kind, Kind::File | Kind::Directory) {
-            let message = format!("`{name}` is a link or no plain file, and cannot be made read-only");
-            if named {
-                problems.push(problem("workspace::readonly", &origin, "named here", message));
-            }
-            continue;
-        }
-        let kind = MountKind::Bind { source: path, access: Access::ReadOnly, expect: Some(found.identity) };
-        mounts.push(Mount { at: target, kind, origin: place(&origin) });
-    }
 }

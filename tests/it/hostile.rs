@@ -28,3 +28,19 @@ fn the_path_of_a_program_makes_no_link_outside() {
     assert!(outside.symlink_metadata().is_err(), "`{}` was made", outside.display());
     assert_eq!(project.bash("planted").expect(0).text(), "ran");
 }
+
+#[test]
+fn the_directory_of_a_protected_file_is_not_moved_away() {
+    let project = Project::new("workspace { readonly \"a/b/c\" \"a/b\" \"a/d/e\"; }\n");
+    for name in [".claude/settings.json", "a/b/c", "a/b/f", "a/d/e", "a/g"] {
+        project.write(name, "mine");
+    }
+    for path in [".claude", "a", "a/b", "a/d"] {
+        let output = project.bash(&format!("mv {path} {path}-moved")).expect(1);
+        assert!(output.said().contains("busy"), "{path}: {}", output.said());
+    }
+    let shut = project.bash("echo x > a/b/f || echo x > a/b/c || echo x > a/d/e || echo shut").expect(0);
+    assert_eq!(shut.text(), "shut");
+    project.bash("echo theirs > a/g && mkdir .claude/agents && echo x > a/d/new").expect(0);
+    assert_eq!(project.read(".claude/settings.json"), "mine");
+}
