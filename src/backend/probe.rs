@@ -145,6 +145,7 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
             add(&path.value);
         }
     }
+    add(".git");
     for (name, _) in plan::protected_paths(config) {
         Utf8Path::new(name)
             .ancestors()

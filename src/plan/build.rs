@@ -66,7 +66,7 @@ pub fn build(
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    protect::add(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    warnings.extend(protect::add(config, facts, at_workspace, &mut mounts, &mut problems, &at));
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
@@ -463,11 +463,14 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
         }
         return (git, Vec::new());
     }
+    let file = built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly);
     if repository.foreign {
         let warning = format!(
             "`{}` does not point back to this project, so git does not work inside",
             repository.directory
         );
+        // Rewritten, it would send the host's git to a repository with settings of the agent's making.
+        mounts.push(file);
         return (Git { mode: GitMode::None, ..git }, vec![warning]);
     }
     // The `.git` file names these places, so they keep their paths inside.
@@ -475,6 +478,6 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
     if !repository.directory.starts_with(&repository.common) {
         mounts.push(built_in_bind(repository.directory.as_str(), &repository.directory, access));
     }
-    mounts.push(built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly));
+    mounts.push(file);
     (git, Vec::new())
 }

@@ -7,7 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::build::problem;
 use super::facts::{Facts, Kind};
 use super::{Access, Identity, Mount, MountKind};
-use crate::config::{Config, Origin};
+use crate::config::{Config, Git, Origin};
 use crate::diag::Problem;
 
 /// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
@@ -46,6 +46,7 @@ pub fn protected_paths(config: &Config) -> impl Iterator<Item = (&str, Origin)> 
 /// Makes files that the host obeys read-only, where they exist; nothing is created for those that do not.
 ///
 /// A mount cannot be moved away, but the directory around it can: each one above such a file is a mount too.
+/// Returns warnings of those that cannot be kept.
 pub fn add(
     config: &Config,
     facts: &Facts,
@@ -53,7 +54,7 @@ pub fn add(
     mounts: &mut Vec<Mount>,
     problems: &mut Vec<Problem>,
     place: &dyn Fn(&Origin) -> String,
-) {
+) -> Vec<String> {
     let shut = protected(config, facts, problems);
     let mut made: BTreeMap<Utf8PathBuf, (Access, Identity, String)> = BTreeMap::new();
     for (relative, (identity, origin)) in &shut {
@@ -79,6 +80,23 @@ pub fn add(
         let kind = MountKind::Bind { source, access, expect: Some(identity) };
         mounts.push(Mount { at: target, kind, origin });
     }
+    links(config, facts)
+}
+
+/// Returns a warning for every protected path that is a link: the link itself can be replaced.
+fn links(config: &Config, facts: &Facts) -> Vec<String> {
+    let git = (config.workspace.git.value != Git::Direct).then_some(".git");
+    let names = PROTECTED.iter().copied().chain(git);
+    let link = |name: &&str| {
+        let found = facts.paths.get(&facts.project.root.join(name)).and_then(|fact| fact.found.as_ref());
+        found.is_some_and(|found| found.symlinked)
+    };
+    let warning = |name| {
+        format!(
+            "`{name}` is or leads through a symbolic link, so the agent can replace it; look at it before you trust it"
+        )
+    };
+    names.filter(link).map(warning).collect()
 }
 
 fn identity_of(facts: &Facts, path: &Utf8Path) -> Option<Identity> {

@@ -44,3 +44,31 @@ fn the_directory_of_a_protected_file_is_not_moved_away() {
     project.bash("echo theirs > a/g && mkdir .claude/agents && echo x > a/d/new").expect(0);
     assert_eq!(project.read(".claude/settings.json"), "mine");
 }
+
+#[test]
+fn a_git_file_that_leads_elsewhere_is_not_rewritten() {
+    let project = Project::bare();
+    project.write("pier.kdl", "");
+    project.write(".git", "gitdir: ../elsewhere\n");
+    project.write_beside("elsewhere/HEAD", "ref: refs/heads/main\n");
+    let output = project.bash("echo 'gitdir: theirs' > .git").expect(1);
+    assert!(output.said().contains("Read-only file system"), "{}", output.said());
+    assert_eq!(project.read(".git"), "gitdir: ../elsewhere\n");
+}
+
+#[test]
+fn a_protected_link_is_warned_of() {
+    let project = Project::bare();
+    project.write("pier.kdl", "");
+    project.write_beside("shared/.git/HEAD", "ref: refs/heads/main\n");
+    project.write_beside("shared/.envrc", "");
+    for name in [".git", ".envrc"] {
+        std::os::unix::fs::symlink(project.base().join("shared").join(name), project.root().join(name))
+            .unwrap();
+    }
+    project.give_away();
+    let said = project.exec(&["true"]).expect(0).said();
+    for name in [".git", ".envrc"] {
+        assert!(said.contains(&format!("`{name}` is or leads through a symbolic link")), "{said}");
+    }
+}
