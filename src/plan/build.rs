@@ -57,6 +57,7 @@ pub fn build(
     }
     let root = &facts.project.root;
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
+    mounts::check_workspace(&config.workspace.at, &user.home, &mut problems);
     let bind = MountKind::Bind {
         source: root.clone(),
         access: Access::ReadWrite,

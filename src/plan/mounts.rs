@@ -197,6 +197,28 @@ fn check_source(found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), St
     Ok(())
 }
 
+/// Refuses the places that pier's own mounts have.
+fn taken(target: &Utf8Path, home: &Utf8Path) -> Result<(), &'static str> {
+    if target == "/" {
+        return Err("it is the root of the sandbox");
+    }
+    if TAKEN.iter().any(|taken| target.starts_with(taken)) {
+        return Err("pier's own mounts are there");
+    }
+    if home.starts_with(target) {
+        return Err("the sandbox home is there");
+    }
+    Ok(())
+}
+
+/// Adds a problem where the project would hide a part of the sandbox itself: its init, `/proc`, the home.
+pub fn check_workspace(at: &Sourced<String>, home: &Utf8Path, problems: &mut Vec<Problem>) {
+    let Err(reason) = taken(&super::paths::clean(Utf8Path::new(&at.value)), home) else { return };
+    let message = format!("the project cannot be at `{}`: {reason}", at.value);
+    let refused = problem("mount::target", &at.origin, "this place", message);
+    problems.push(refused.help("choose a path such as `/workspace` or `/src/NAME`"));
+}
+
 fn target_of(
     target: &Utf8Path,
     config: &config::Config,
@@ -207,24 +229,18 @@ fn target_of(
         return Err("it is not absolute");
     }
     let clean = super::paths::clean(target);
-    if clean == "/" {
-        return Err("it is the root of the sandbox");
-    }
-    if TAKEN.iter().any(|taken| clean.starts_with(taken)) {
-        return Err("pier's own mounts are there");
-    }
+    taken(&clean, home)?;
     let workspace = Utf8Path::new(&config.workspace.at.value);
     if clean == workspace || workspace.starts_with(&clean) {
         return Err("the project is there");
     }
-    if clean == home || home.starts_with(&clean) {
-        return Err("the sandbox home is there");
-    }
     if let Ok(inside) = clean.strip_prefix(workspace) {
-        let there =
-            facts.paths.get(&facts.project.root.join(inside)).is_some_and(|fact| fact.found.is_some());
-        if !there {
+        let there = facts.paths.get(&facts.project.root.join(inside)).and_then(|fact| fact.found.as_ref());
+        let Some(there) = there else {
             return Err("a mount point below the project must exist, for pier creates nothing in a project");
+        };
+        if there.symlinked {
+            return Err("it leads through a symbolic link of the project, which can be pointed elsewhere");
         }
     }
     Ok(clean)

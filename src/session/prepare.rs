@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::beneath::Beneath;
-use crate::plan::{Import, ImportKind, ImportRule, Plan};
+use crate::plan::{Import, ImportKind, ImportRule, MountKind, Plan};
 use crate::util::fs::{create_private, open_without_links, read_bounded, read_without_links};
 
 /// The most that one imported file may hold, in bytes.
@@ -16,6 +16,8 @@ const MOST_FILE: u64 = 64 * 1024 * 1024;
 pub enum Error {
     #[error("cannot prepare the sandbox home `{path}`: {source}")]
     State { path: Utf8PathBuf, source: io::Error },
+    #[error("cannot mount at `{path}`, below the sandbox home: {source}")]
+    MountPoint { path: Utf8PathBuf, source: io::Error },
     #[error("cannot import `{from}` ({origin}): {source}")]
     Import { from: Utf8PathBuf, origin: String, source: io::Error },
 }
@@ -35,6 +37,7 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         root.directory(&directory.path).map_err(failed(&state.join(&directory.path)))?;
     }
     let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
+    mount_points(plan, &home)?;
     for import in &plan.imports {
         copy(&home, import, &plan.project.root).map_err(|source| Error::Import {
             from: import.from.clone(),
@@ -46,6 +49,21 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         if !home.has(&seed.path).map_err(failed(&seed.path))? {
             home.write(&seed.path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
         }
+    }
+    Ok(())
+}
+
+/// Makes the places of mounts below the home: bubblewrap would follow a link that an agent has planted there, and
+/// make them wherever on the host it leads.
+fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
+    for mount in &plan.mounts {
+        let Ok(below) = mount.at.strip_prefix(&plan.user.home) else { continue };
+        if below.as_str().is_empty() {
+            continue;
+        }
+        let file = matches!(&mount.kind, MountKind::Bind { source, .. } if !source.is_dir());
+        let made = if file { home.file(below) } else { home.directory(below).map(drop) };
+        made.map_err(|source| Error::MountPoint { path: mount.at.clone(), source })?;
     }
     Ok(())
 }

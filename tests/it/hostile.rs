@@ -72,3 +72,43 @@ fn a_protected_link_is_warned_of() {
         assert!(said.contains(&format!("`{name}` is or leads through a symbolic link")), "{said}");
     }
 }
+
+#[test]
+fn the_project_does_not_take_the_place_of_the_sandboxs_own_parts() {
+    for at in ["/", "/.pier", "/proc", "/etc/x", "/usr", "/home", "/home/pier", "//home/./pier/"] {
+        let project = Project::new(&format!("workspace at=\"{at}\"\n"));
+        project.exec(&["true"]).refused(2, "mount::target");
+    }
+    let project = Project::new("workspace at=\"/src/app\"\n");
+    assert_eq!(project.exec(&["pwd"]).expect(0).text(), "/src/app");
+}
+
+#[test]
+fn a_mount_below_the_home_follows_no_link_that_was_planted_there() {
+    let project = Project::new(
+        "mounts { tmpfs \"/home/pier/.tool/cache\"; ro \"~/file\" at=\"/home/pier/.other/file\"; }\n",
+    );
+    project.write_beside("home/file", "text");
+    project.trust();
+    assert_eq!(project.exec(&["cat", "/home/pier/.other/file"]).expect(0).text(), "text");
+    // Where bubblewrap has the host while it makes the mounts.
+    let target = format!("/oldroot{}", project.home().display());
+    for name in [".tool", ".other"] {
+        let plant =
+            format!("rm -r ~/{name}; rmdir ~/{name}/*; mv ~/{name} ~/moved{name}; ln -s {target} ~/{name}");
+        project.bash(&plant);
+        let output = project.exec(&["true"]).refused(125, "session::state");
+        assert!(output.flat().contains(&format!("/home/pier/{name}/")), "{}", output.said());
+        assert!(!project.home().join("cache").exists(), "made on the host");
+        let home = project.left_behind().into_iter().find(|path| path.ends_with(format!("home/{name}")));
+        fs_err::remove_file(home.unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_mount_on_a_link_of_the_project_is_refused() {
+    let project = Project::new("mounts { tmpfs \"/workspace/link\"; }\n");
+    std::os::unix::fs::symlink(project.home(), project.root().join("link")).unwrap();
+    project.give_away();
+    project.exec(&["true"]).refused(2, "mount::target");
+}
