@@ -146,6 +146,9 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
         }
     }
     add(".git");
+    if let Some(state) = &config.home.state {
+        add(&state.value);
+    }
     for (name, _) in plan::protected_paths(config) {
         Utf8Path::new(name)
             .ancestors()

@@ -177,6 +177,8 @@ fn project(
     };
     if root == "/" {
         problems.push(refuse("it is the root of the file system"));
+    } else if let Err(reason) = mounts::check_root(root) {
+        problems.push(refuse(reason));
     } else if facts.home.starts_with(root) {
         problems.push(refuse("it is your home directory or holds it, with keys, logins and history"));
     } else if let Some(own) =
@@ -192,7 +194,13 @@ fn project(
                 let message = format!("the state directory `{path}` is inside the project ({})", at(origin));
                 problems.push(problem("home::state", origin, "inside the project", message));
             }
-            Ok(path) => state = path,
+            Ok(path) => {
+                if let Err(reason) = mounts::check_state(&path, facts) {
+                    let message = format!("the sandbox home is not kept in `{path}`: {reason}");
+                    problems.push(problem("home::state", origin, "refused", message));
+                }
+                state = path;
+            }
             Err(reason) => {
                 problems.push(problem(
                     "home::state",
@@ -349,24 +357,27 @@ fn start_agent(
     }
     let skills = skills(declared, &*adapter, facts, problems, at);
     let places = Places { host_cwd: &facts.cwd, inside_cwd: cwd };
-    let imports = declared.imports.iter().filter_map(|Sourced { value, origin }| {
-        let rule = rule(value.sync)?;
-        Some(
-            value
-                .what
-                .iter()
-                .flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places))
-                .filter_map(move |copy| {
-                    let from = super::expand(&copy.from, &facts.home, &facts.project.root).ok()?;
-                    let kind = match copy.shape {
-                        Shape::File => ImportKind::File,
-                        Shape::Tree => ImportKind::Tree,
-                    };
-                    Some(Import { from, to: copy.to.into(), rule, kind, mode: copy.mode, origin: at(origin) })
-                })
-                .collect::<Vec<_>>(),
-        )
-    });
+    let mut imports = Vec::new();
+    for Sourced { value, origin } in &declared.imports {
+        let Some(rule) = rule(value.sync) else { continue };
+        let copies =
+            value.what.iter().flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places));
+        for copy in copies {
+            let Some(from) = import_source(&copy.from, origin, facts, problems) else { continue };
+            let kind = match copy.shape {
+                Shape::File => ImportKind::File,
+                Shape::Tree => ImportKind::Tree,
+            };
+            imports.push(Import {
+                from,
+                to: copy.to.into(),
+                rule,
+                kind,
+                mode: copy.mode,
+                origin: at(origin),
+            });
+        }
+    }
     let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone() };
     let seeds = seeds.into_iter().map(|file| Seed { path: file.path.into(), content: file.content });
     Some(Started {
@@ -374,7 +385,7 @@ fn start_agent(
         argv,
         environment: adapter.environment(),
         refuses: adapter.refuses(),
-        imports: imports.flatten().chain(skills).collect(),
+        imports: imports.into_iter().chain(skills).collect(),
         seeds: seeds.collect(),
         agent,
     })
@@ -427,14 +438,7 @@ fn home_imports(
     for Sourced { value, origin } in &config.home.imports {
         let Some(rule) = rule(value.sync) else { continue };
         let from = value.from.as_deref().unwrap_or("~/.gitconfig");
-        let from = match super::expand(from, &facts.home, &facts.project.root) {
-            Ok(from) => from,
-            Err(reason) => {
-                let message = format!("the path `{from}` {reason}");
-                problems.push(problem("mount::source", origin, "this path", message));
-                continue;
-            }
-        };
+        let Some(from) = import_source(from, origin, facts, problems) else { continue };
         imports.push(Import {
             from,
             to: ".gitconfig".into(),
@@ -445,6 +449,29 @@ fn home_imports(
         });
     }
     imports
+}
+
+/// Returns where an import is copied from; what is no place for a mount is none for a copy either.
+fn import_source(
+    text: &str,
+    origin: &Origin,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> Option<Utf8PathBuf> {
+    let path = match super::expand(text, &facts.home, &facts.project.root) {
+        Ok(path) => path,
+        Err(reason) => {
+            let message = format!("the path `{text}` {reason}");
+            problems.push(problem("mount::source", origin, "this path", message));
+            return None;
+        }
+    };
+    if let Err(reason) = mounts::check_place(&path, Purpose::Mount(Access::ReadOnly), facts) {
+        let message = format!("`{path}` is not copied: {reason}");
+        problems.push(problem("mount::refused", origin, "refused", message));
+        return None;
+    }
+    Some(path)
 }
 
 /// Decides what of the repository is seen, and adds its mounts.

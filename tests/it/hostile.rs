@@ -112,3 +112,48 @@ fn a_mount_on_a_link_of_the_project_is_refused() {
     project.give_away();
     project.exec(&["true"]).refused(2, "mount::target");
 }
+
+#[test]
+fn the_home_is_not_kept_where_a_mount_would_be_refused() {
+    let states = ["/", "/proc/self/cwd", "~/..", "~/.local/state/pier/projects", "~/linked"];
+    for state in states {
+        let project = Project::new(&format!("home {{ state \"{state}\"; }}\n"));
+        std::os::unix::fs::symlink(project.base(), project.home().join("linked")).unwrap();
+        project.give_away();
+        project.exec(&["true"]).refused(2, "home::state");
+    }
+    let project = Project::new("home { state \"~/kept\"; }\n");
+    project.trust();
+    project.exec(&["true"]).expect(0);
+    assert!(project.home().join("kept/home").is_dir());
+}
+
+#[test]
+fn nothing_is_copied_out_of_the_running_host() {
+    let texts = [
+        "home { import git-config from=\"/proc/self/environ\"; }\n",
+        "home { import git-config from=\"~/.local/state/pier/trust\"; }\n",
+    ];
+    for text in texts {
+        Project::new(text).exec(&["true"]).refused(2, "mount::refused");
+    }
+}
+
+#[test]
+fn what_the_users_own_programs_obey_is_not_writable() {
+    for path in ["~/.ssh", "~/.config", "~/.local/bin", "~/.bashrc", "~/.cargo"] {
+        let project = Project::new(&format!("mounts {{ rw \"{path}\" at=\"/opt/x\"; }}\n"));
+        for name in [".ssh/config", ".config/git/config", ".local/bin/tool", ".bashrc", ".cargo/bin/tool"] {
+            project.write_beside(format!("home/{name}"), "");
+        }
+        project.exec(&["true"]).refused(2, "mount::refused");
+    }
+}
+
+#[test]
+fn a_directory_that_everybody_shares_is_no_project() {
+    let project = Project::bare();
+    for directory in ["/tmp", "/dev/shm", "/usr"] {
+        project.call(["exec", "--as-root", "true"]).cwd(directory).run().refused(125, "project::root");
+    }
+}
