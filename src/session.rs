@@ -99,6 +99,8 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
         asked: None,
     };
     let outcome = live.watch();
+    // Nothing inside writes any more once it is killed, so that what is left has an end.
+    live.sandbox.kill();
     live.relay.finish();
     drop(live);
     drop(place);

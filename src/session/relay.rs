@@ -15,6 +15,12 @@ use super::Streams;
 use crate::sys::fd;
 use crate::sys::terminal::{self, Raw};
 
+/// Reads of the sandbox's output before anything else has its turn: a flood must not keep a key or a signal out.
+const MOST_READS: usize = 16;
+
+/// Reads at the end, when nothing inside can write any more: more than a terminal's buffers hold.
+const LAST_READS: usize = 1024;
+
 /// Input that the sandbox has not read yet; more is left in the person's terminal.
 const MOST_PENDING: usize = 64 * 1024;
 
@@ -95,7 +101,7 @@ impl Relay {
         }
         if output {
             pty.give_input();
-            pty.show();
+            pty.show(MOST_READS);
         }
     }
 
@@ -111,7 +117,7 @@ impl Relay {
     /// Shows what is left and gives the terminal back.
     pub fn finish(&mut self) {
         if let Some(pty) = &mut self.pty {
-            pty.show();
+            pty.show(LAST_READS);
             pty.raw = None;
         }
     }
@@ -142,10 +148,10 @@ impl Pty {
         }
     }
 
-    /// Copies everything that the sandbox has written so far.
-    fn show(&mut self) {
+    /// Copies what the sandbox has written, in at most that many reads.
+    fn show(&mut self, reads: usize) {
         let mut buffer = [0; 16 * 1024];
-        loop {
+        for _ in 0..reads {
             match read(&self.master, &mut buffer) {
                 Ok(length) if length > 0 && write_all(&self.output, &buffer[..length]) => {}
                 Err(Errno::EINTR) => {}
@@ -173,4 +179,31 @@ fn write_all(output: &OwnedFd, mut bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_ends_a_turn_at_its_bound() {
+        let (master, slave) = terminal::pair().unwrap();
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let shown = tempfile::tempfile().unwrap();
+        let output: OwnedFd = shown.try_clone().unwrap().into();
+        let terminal = slave.try_clone().unwrap();
+        let mut pty =
+            Pty { master, terminal, input: None, output, pending: Vec::new(), raw: None, open: true };
+        // Ends with the master, by an error.
+        let flood = std::thread::spawn(move || while write(&slave, &[b'y'; 4096]).is_ok() {});
+        let length = || shown.metadata().unwrap().len();
+        // A turn of the whole bound is one that the flood would have gone on in.
+        while length() < MOST_READS as u64 * 1024 {
+            let before = length();
+            pty.show(MOST_READS);
+            assert!(pty.open && length() - before <= MOST_READS as u64 * 16 * 1024);
+        }
+        drop(pty);
+        flood.join().unwrap();
+    }
 }
