@@ -1,7 +1,8 @@
 //! Between the person's terminal and the sandbox's: bytes both ways, its size, raw mode while it lasts.
 //!
-//! A stream that is a terminal never enters the sandbox; it gets a pty of its own. Pipes and files go in as
-//! they are, so that bytes pass untouched.
+//! A stream that is a terminal never enters the sandbox; it gets a pty of its own. Pipes and output files go in as
+//! they are, so that bytes pass untouched. An input file is fed through a pipe: by its number in `/proc/self/fd` it
+//! could be opened again for writing. A directory could be walked out of, and is refused.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -9,7 +10,8 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{isatty, read, write};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{isatty, pipe2, read, write};
 
 use super::Streams;
 use crate::sys::fd;
@@ -28,6 +30,15 @@ pub struct Relay {
     /// Streams of this process that are terminals, until the sandbox's terminal is there.
     kept: [Option<OwnedFd>; 3],
     pty: Option<Pty>,
+    feed: Option<Feed>,
+}
+
+/// A file that is the standard input, and the pipe that the command reads instead.
+struct Feed {
+    file: OwnedFd,
+    pipe: OwnedFd,
+    /// Read from the file and not yet in the pipe.
+    pending: Vec<u8>,
 }
 
 struct Pty {
@@ -47,6 +58,10 @@ impl Relay {
     pub fn new() -> io::Result<(Self, Streams)> {
         let own = [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?];
         let terminals = [0, 1, 2].map(|index: usize| isatty(&own[index]).unwrap_or(false));
+        let kinds = [kind(&own[0])?, kind(&own[1])?, kind(&own[2])?];
+        if kinds.contains(&SFlag::S_IFDIR) {
+            return Err(io::Error::other("a standard stream is a directory"));
+        }
         let mut kept = [None, None, None];
         let mut streams = Vec::with_capacity(3);
         for ((stream, is_terminal), kept) in own.into_iter().zip(terminals).zip(&mut kept) {
@@ -58,8 +73,15 @@ impl Relay {
                 streams.push(stream);
             }
         }
+        let mut feed = None;
+        if kinds[0] == SFlag::S_IFREG {
+            let (read, pipe) = pipe2(OFlag::O_CLOEXEC)?;
+            fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            let file = std::mem::replace(&mut streams[0], read);
+            feed = Some(Feed { file, pipe, pending: Vec::new() });
+        }
         let streams = streams.try_into().map_err(|_| io::Error::other("three streams were made"))?;
-        Ok((Relay { kept, pty: None }, streams))
+        Ok((Relay { kept, pty: None, feed }, streams))
     }
 
     /// Returns which streams of the command are to be a terminal.
@@ -80,9 +102,13 @@ impl Relay {
         Ok(())
     }
 
-    /// Adds what to wait for, and returns the places of input and output in the list.
-    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 2] {
-        let Some(pty) = self.pty.as_ref().filter(|pty| pty.open) else { return [None, None] };
+    /// Adds what to wait for, and returns the places of input, output and the fed pipe in the list.
+    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 3] {
+        let feed = self.feed.as_ref().map(|feed| {
+            polled.push(PollFd::new(feed.pipe.as_fd(), PollFlags::POLLOUT));
+            polled.len() - 1
+        });
+        let Some(pty) = self.pty.as_ref().filter(|pty| pty.open) else { return [None, None, feed] };
         let input = pty.input.as_ref().filter(|_| pty.pending.len() < MOST_PENDING).map(|input| {
             polled.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
             polled.len() - 1
@@ -90,11 +116,18 @@ impl Relay {
         let mut flags = PollFlags::POLLIN;
         flags.set(PollFlags::POLLOUT, !pty.pending.is_empty());
         polled.push(PollFd::new(pty.master.as_fd(), flags));
-        [input, Some(polled.len() - 1)]
+        [input, Some(polled.len() - 1), feed]
     }
 
     /// Moves what is ready.
-    pub fn carry(&mut self, [input, output]: [bool; 2]) {
+    pub fn carry(&mut self, [input, output, feed]: [bool; 3]) {
+        if feed
+            && let Some(feeding) = &mut self.feed
+            && !feeding.give()
+        {
+            // The command reads the end of its input.
+            self.feed = None;
+        }
         let Some(pty) = &mut self.pty else { return };
         if input {
             pty.take_input();
@@ -119,6 +152,31 @@ impl Relay {
         if let Some(pty) = &mut self.pty {
             pty.show(LAST_READS);
             pty.raw = None;
+        }
+    }
+}
+
+fn kind(stream: &OwnedFd) -> io::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(stream)?.st_mode & SFlag::S_IFMT.bits()))
+}
+
+impl Feed {
+    /// Moves one part of the file; false at its end, and when nobody reads it.
+    fn give(&mut self) -> bool {
+        if self.pending.is_empty() {
+            self.pending.resize(64 * 1024, 0);
+            match read(&self.file, &mut self.pending) {
+                Ok(length) => self.pending.truncate(length),
+                Err(_) => return false,
+            }
+        }
+        match write(&self.pipe, &self.pending) {
+            Ok(0) => false,
+            Ok(length) => {
+                self.pending.drain(..length);
+                true
+            }
+            Err(error) => matches!(error, Errno::EINTR | Errno::EAGAIN),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Repositories that try to get what nobody approved.
 
-use crate::sandbox::{Project, make_executable};
+use std::fs::File;
+use std::process::Command;
+
+use crate::sandbox::{PIER, Project, make_executable};
 
 #[test]
 fn a_variable_of_a_file_brings_no_options_of_bubblewrap() {
@@ -156,4 +159,24 @@ fn a_directory_that_everybody_shares_is_no_project() {
     for directory in ["/tmp", "/dev/shm", "/usr"] {
         project.call(["exec", "--as-root", "true"]).cwd(directory).run().refused(125, "project::root");
     }
+}
+
+#[test]
+fn an_input_file_is_read_and_not_written() {
+    let project = Project::new("");
+    // More than a pipe holds.
+    let text = "line\n".repeat(100_000);
+    project.write_beside("home/input", &text);
+    let call = |script: &str, input: &str| {
+        let mut command = project.surround(Command::new(PIER)).command;
+        command.args(["exec", "--", "sh", "-c", script]);
+        command.stdin(File::open(project.home().join(input)).unwrap()).output().unwrap()
+    };
+    let output = call("wc -c; echo theirs >> /proc/self/fd/0", "input");
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), text.len().to_string());
+    let output = call("head -c 4", "input");
+    assert_eq!((output.status.code(), output.stdout), (Some(0), b"line".to_vec()));
+    assert_eq!(fs_err::read_to_string(project.home().join("input")).unwrap(), text);
+    let output = call("ls /proc/self/fd/0/..", ".");
+    assert_eq!(output.status.code(), Some(125), "{output:?}");
 }
