@@ -88,7 +88,25 @@ pub fn shell_word(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
+    if word.chars().any(is_unsafe_char) {
+        return format!("$'{}'", word.chars().map(ansi_c).collect::<String>());
+    }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Writes one character for `$'…'`, which POSIX has since 2024: nothing in it steers the terminal it is shown on.
+fn ansi_c(c: char) -> String {
+    match c {
+        '\'' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        c if is_unsafe_char(c) => {
+            // Octal has at most three digits, so that nothing after it is taken for one.
+            let octal = |byte: u8| format!("\\{byte:03o}");
+            c.encode_utf8(&mut [0; 4]).bytes().map(octal).collect::<Vec<_>>().concat()
+        }
+        c => c.to_string(),
+    }
 }
 
 /// Joins words into a line that a POSIX shell splits into the same words.
@@ -169,6 +187,11 @@ mod tests {
     #[test]
     fn shell_words_are_quoted_where_they_need_it() {
         assert_eq!(shell_line(["ls", "-l", "a b", "it's", "", "$x"]), r"ls -l 'a b' 'it'\''s' '' '$x'");
+    }
+
+    #[test]
+    fn shell_words_steer_no_terminal() {
+        assert_eq!(shell_word("a'\\\n\u{1b}1\u{9b}é"), r"$'a\'\\\n\0331\302\233é'");
     }
 
     #[test]

@@ -180,3 +180,32 @@ fn an_input_file_is_read_and_not_written() {
     let output = call("ls /proc/self/fd/0/..", ".");
     assert_eq!(output.status.code(), Some(125), "{output:?}");
 }
+
+#[test]
+fn names_with_controls_reach_no_terminal() {
+    let project = Project::bare();
+    project.write("in\u{1b}]0;x\u{7}/pier.kdl", "workspace { root here; }\ninclude \"\\u{1b}[2J.kdl\"\n");
+    project.write("in\u{1b}]0;x\u{7}/\u{1b}[2J.kdl", "env { pass \"LANG\"; }\n");
+    let commands: &[&[&str]] = &[
+        &["trust", "--show"],
+        &["trust"],
+        &["plan"],
+        &["plan", "--argv"],
+        &["plan", "--json"],
+        &["explain", "LANG"],
+        &["validate"],
+        &["exec", "true"],
+        &["config", "get", "env.pass"],
+        &["lock", "verify"],
+    ];
+    for command in commands {
+        let output =
+            project.call(*command).env("LANG", "C").cwd(project.root().join("in\u{1b}]0;x\u{7}")).run();
+        let text = [output.stdout.as_slice(), &output.stderr].concat();
+        assert!(
+            !text.iter().any(|byte| matches!(byte, 0x1b | 7)),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&text)
+        );
+    }
+}
