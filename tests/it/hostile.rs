@@ -209,3 +209,13 @@ fn names_with_controls_reach_no_terminal() {
         );
     }
 }
+
+#[test]
+fn an_ephemeral_home_is_forgotten_whatever_its_modes() {
+    let project = Project::new("home ephemeral\n");
+    project
+        .bash("mkdir -p ~/a/b && touch ~/a/b/c && ln -s / ~/a/link && chmod 0 ~/a/b && chmod 0500 ~/a")
+        .expect(0);
+    let kept = project.left_behind().into_iter().find(|path| path.parent().unwrap().ends_with("sessions"));
+    assert_eq!(kept, None);
+}
