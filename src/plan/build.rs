@@ -85,6 +85,14 @@ pub fn build(
             warnings.push(format!("`{value}` is not set and is not passed ({})", at(origin)));
         }
     }
+    for Sourced { value, origin } in &config.env.files {
+        let path = super::expand(value, &facts.home, &facts.project.root).ok();
+        let names = path.and_then(|path| facts.file_variables.get(&path)).into_iter().flatten();
+        for name in names.filter(|name| environment::RESERVED.contains(&name.as_str())) {
+            let message = format!("`{name}` cannot be set by a file: the sandbox has its own");
+            problems.push(problem("env::reserved", origin, "in this file", message));
+        }
+    }
     for (name, Sourced { origin, .. }) in &config.env.set {
         if environment::RESERVED.contains(&name.as_str()) {
             let message = format!("`{name}` cannot be set: the sandbox has its own");

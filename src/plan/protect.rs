@@ -1,4 +1,4 @@
-//! Files of a project that the user's own tools execute or obey, read-only in the workspace.
+//! Files of a project that the user's own tools execute or obey, read-only in the workspace; sockets, hidden.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::build::problem;
 use super::facts::{Facts, Kind};
+use super::system::BUILT_IN;
 use super::{Access, Identity, Mount, MountKind};
 use crate::config::{Config, Git, Origin};
 use crate::diag::Problem;
@@ -80,7 +81,21 @@ pub fn add(
         let kind = MountKind::Bind { source, access, expect: Some(identity) };
         mounts.push(Mount { at: target, kind, origin });
     }
-    links(config, facts)
+    let mut warnings = sockets(facts, at, mounts);
+    warnings.extend(links(config, facts));
+    warnings
+}
+
+/// Hides sockets of the host that are in the project: whoever listens there is outside of every wall.
+fn sockets(facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for socket in &facts.sockets {
+        let Ok(relative) = socket.strip_prefix(&facts.project.root) else { continue };
+        let kind = MountKind::Bind { source: "/dev/null".into(), access: Access::ReadOnly, expect: None };
+        mounts.push(Mount { at: at.join(relative), kind, origin: BUILT_IN.into() });
+        warnings.push(format!("`{relative}` is a live socket of the host, and is hidden"));
+    }
+    warnings
 }
 
 /// Returns a warning for every protected path that is a link: the link itself can be replaced.

@@ -1,6 +1,7 @@
 //! Repositories that try to get what nobody approved.
 
 use std::fs::File;
+use std::os::unix::net::UnixListener;
 use std::process::Command;
 
 use crate::sandbox::{PIER, Project, make_executable};
@@ -218,4 +219,29 @@ fn an_ephemeral_home_is_forgotten_whatever_its_modes() {
         .expect(0);
     let kept = project.left_behind().into_iter().find(|path| path.parent().unwrap().ends_with("sessions"));
     assert_eq!(kept, None);
+}
+
+#[test]
+fn a_file_sets_no_variable_that_the_sandbox_has() {
+    let project = Project::new("env { file \".env.agent\"; }\n");
+    project.write(".env.agent", "PATH=/workspace/bin\n");
+    project.exec(&["true"]).refused(2, "env::reserved");
+}
+
+#[test]
+fn a_socket_of_the_host_in_the_project_is_hidden() {
+    let project = Project::new("mounts { ro \"~/data\" at=\"/data\"; }\n");
+    project.write_beside("home/data/file", "");
+    // Bound through a link: the kernel lists it by that name.
+    std::os::unix::fs::symlink(project.root(), project.base().join("link")).unwrap();
+    std::os::unix::fs::symlink(project.home(), project.base().join("home-link")).unwrap();
+    let listener = UnixListener::bind(project.base().join("link/live.sock")).unwrap();
+    project.give_away();
+    project.trust();
+    let output = project.bash("test -S live.sock || test -c live.sock").expect(0);
+    assert!(output.said().contains("`live.sock` is a live socket"), "{}", output.said());
+    project.bash("test -S live.sock").expect(1);
+    drop(listener);
+    let _listener = UnixListener::bind(project.base().join("home-link/data/live.sock")).unwrap();
+    project.exec(&["true"]).refused(2, "mount::refused");
 }
