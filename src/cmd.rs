@@ -37,7 +37,7 @@ type Outcome = Result<Exit, Failure>;
 
 /// Runs coding agents in sandboxes that hold nothing but what `pier.kdl` grants.
 #[derive(Debug, Parser)]
-#[command(name = "pier", version, disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
+#[command(name = "pier", version, disable_help_subcommand = true)]
 #[command(after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
