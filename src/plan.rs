@@ -13,14 +13,14 @@ mod build;
 pub mod environment;
 pub mod facts;
 mod grants;
+mod guard;
 mod mounts;
 mod paths;
-mod protect;
 mod system;
 
 pub use build::{Target, build};
+pub use guard::protected_paths;
 pub use paths::expand;
-pub use protect::protected_paths;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
 pub const SCHEMA: u32 = 1;
@@ -167,6 +167,10 @@ pub enum MountKind {
         size: Option<u64>,
         mode: u32,
     },
+    /// An empty file or directory, read-only, over one of the project.
+    Hidden {
+        directory: bool,
+    },
     Proc,
     Dev,
     Directory {
@@ -284,14 +288,21 @@ pub struct Port {
     pub origin: String,
 }
 
-/// Caps in bytes, processes and seconds.
+/// Caps in bytes, processors, processes and seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    pub memory: Option<u64>,
-    pub cpus: Option<f64>,
-    pub pids: Option<u64>,
+    pub memory: Option<Cap<u64>>,
+    pub cpus: Option<Cap<f64>>,
+    pub pids: Option<Cap<u64>>,
     pub wall: Option<u64>,
     pub minimum_tier: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap<T> {
+    pub at_most: T,
+    /// A host that cannot hold it does not start the session.
+    pub required: bool,
 }
 
 /// What runs as the child of pier's own PID 1.

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::Winsize;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
@@ -109,11 +110,24 @@ fn contain(
     };
     verify::descriptors(known)?;
     verify::all(manifest)?;
+    limit(manifest).map_err(|error| format!("limits cannot be set: {error}"))?;
     let landlock = landlock::restrict(&manifest.allowed, streams)
         .map_err(|error| format!("Landlock cannot be set up: {error}"))?;
     filter()?;
     verify::filtered()?;
     Ok(Walls { landlock, seccomp: true })
+}
+
+/// Sets the limits that a process sets for itself and all that come from it; nothing inside can raise them.
+fn limit(manifest: &Manifest) -> nix::Result<()> {
+    // One byte, and not none: with a limit of 0 the kernel still starts a core handler on the host.
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+    if let Some(processes) = manifest.processes {
+        let (_, most) = getrlimit(Resource::RLIMIT_NPROC)?;
+        let processes = processes.min(most);
+        setrlimit(Resource::RLIMIT_NPROC, processes, processes)?;
+    }
+    Ok(())
 }
 
 /// The environment that the sandbox was started with is the command's.

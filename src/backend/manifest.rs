@@ -24,6 +24,8 @@ pub struct Manifest {
     pub namespaces: BTreeMap<String, u64>,
     /// There is no other interface than loopback.
     pub loopback_only: bool,
+    /// The most processes and threads; the kernel counts them in the sandbox's own user namespace.
+    pub processes: Option<u64>,
     /// What Landlock allows; everything else of the file tree is denied.
     pub allowed: Vec<Allowed>,
 }
@@ -80,6 +82,7 @@ impl Manifest {
                     (What::Bind(*identity), *access == Access::ReadOnly)
                 }
                 (MountKind::Tmpfs { .. }, _) => (What::Tmpfs, false),
+                (MountKind::Hidden { .. }, _) => (What::Tmpfs, true),
                 (MountKind::Proc, _) => (What::Proc, false),
                 (MountKind::Dev, _) => (What::Dev, false),
                 (MountKind::Seal, _) => {
@@ -93,7 +96,8 @@ impl Manifest {
             mounts.insert(at, Expected { what, read_only });
         }
         let loopback_only = plan.network.mode != NetworkMode::Host;
-        Manifest { allowed: allowed(plan, &mounts), mounts, namespaces, loopback_only }
+        let processes = plan.limits.pids.map(|cap| cap.at_most);
+        Manifest { allowed: allowed(plan, &mounts), mounts, namespaces, loopback_only, processes }
     }
 }
 

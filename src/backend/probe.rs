@@ -15,6 +15,7 @@ use crate::plan::facts::{Facts, Found, Kind, Launcher, PathFact, Project, System
 use crate::plan::{self, Identity, environment};
 use crate::util::fs::{read_bounded, read_without_links};
 
+mod hidden;
 pub mod repository;
 
 /// The most that is read of `/etc/hosts`, `/etc/resolv.conf` or a file of variables, in bytes.
@@ -36,6 +37,8 @@ pub enum Error {
     NotUtf8 { shown: String },
     #[error("`{path}`, line {line}: neither `NAME=value` nor a comment")]
     Variables { path: Utf8PathBuf, line: usize },
+    #[error(transparent)]
+    Hidden(#[from] hidden::Error),
     #[error("cannot find pier's own program file")]
     OwnBinary {
         #[source]
@@ -110,6 +113,7 @@ pub fn gather(
         cwd: cwd.canonicalize_utf8().map_err(look(cwd))?,
         project,
         paths,
+        hidden: hidden::find(root, config.workspace.hide.iter().map(|pattern| pattern.value.as_str()))?,
         variables,
         sockets: live_sockets(),
         launchers,
@@ -150,10 +154,7 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
         add(&state.value);
     }
     for (name, _) in plan::protected_paths(config) {
-        Utf8Path::new(name)
-            .ancestors()
-            .filter(|part| !part.as_str().is_empty())
-            .for_each(|part| add(part.as_str()));
+        add(name);
     }
     for path in config.agents.iter().flat_map(|agent| &agent.skills) {
         add(&path.value);

@@ -132,6 +132,8 @@ impl From<session::Error> for Failure {
                 failure(Exit::NotSetUp, "session::not-contained", &error)
                     .help("nothing ran; `pier doctor` says what this host lacks")
             }
+            session::Error::Launch(launch::Error::Limit(_)) => failure(Exit::NotSetUp, "limits::not-held", &error)
+                .help("`pier doctor` says how to let this host hold limits; without `required` the session starts anyway"),
             session::Error::Launch(launch::Error::Tier { .. }) => {
                 failure(Exit::NotSetUp, "session::tier", &error)
                     .help("`pier doctor` says which walls this host has; `limits { minimum-tier … }` says how many are enough")

@@ -223,6 +223,7 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
         let there = match &mount.kind {
             MountKind::Bind { source, .. } => exists(&below(source, mount, &inside)),
             MountKind::Session { .. }
+            | MountKind::Hidden { .. }
             | MountKind::Tmpfs { .. }
             | MountKind::Proc
             | MountKind::Dev
@@ -266,6 +267,7 @@ fn shown(what: &str, at: Utf8PathBuf, mount: &Mount, exists: bool) -> Answer {
         MountKind::Tmpfs { .. } => {
             ("read-write", format!("`{}` is an empty place of the sandbox's own", mount.at))
         }
+        MountKind::Hidden { .. } => ("read-only", "it is hidden: empty inside, whatever it holds".into()),
         MountKind::Proc | MountKind::Dev => ("read-write", format!("`{}` is the sandbox's own", mount.at)),
         MountKind::File { .. } => ("read-only", "pier generates this file".into()),
         MountKind::Symlink { to } => ("read-only", format!("pier makes it a link to `{to}`")),
@@ -307,6 +309,7 @@ fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
         }
         MountKind::Bind { .. }
         | MountKind::Session { .. }
+        | MountKind::Hidden { .. }
         | MountKind::Tmpfs { .. }
         | MountKind::Proc
         | MountKind::Dev => inside.starts_with(&mount.at),

@@ -41,6 +41,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("host::probe", "Something of this host that the plan depends on cannot be looked at."),
     ("init::exists", "There is a `pier.kdl` already."),
     ("init::write", "The starter file cannot be written."),
+    ("limits::not-held", "A limit is required, and this host cannot hold a session to it."),
     ("lock::invalid", "`pier.lock` is damaged, or written by a newer pier."),
     ("lock::stale", "`pier.lock` does not pin what `pier.kdl` asks for."),
     ("mount::missing", "What is to be mounted is not on this host."),

@@ -3,12 +3,13 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::facts::{Facts, InstallKind, Launcher};
+use super::guard::{self, Guard};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
-    environment, grants, protect, system,
+    Access, Agent, Backend, Cap, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits,
+    Mount, MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
+    environment, grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -67,7 +68,12 @@ pub fn build(
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    warnings.extend(protect::add(config, facts, at_workspace, &mut mounts, &mut problems, &at));
+    let mut guard =
+        Guard { facts, at: at_workspace, mounts: &mut mounts, problems: &mut problems, place: &at };
+    guard.protect(config);
+    guard.hide(config);
+    warnings.extend(guard.hide_sockets());
+    warnings.extend(guard::links(config, facts));
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
@@ -132,16 +138,29 @@ pub fn build(
         secrets: Vec::new(),
         network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
         ports: Vec::new(),
-        limits: Limits {
-            wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()),
-            minimum_tier: config.limits.minimum_tier.as_ref().map(|tier| tier.value),
-            ..Limits::default()
-        },
+        limits: limits(config),
         command: Command { argv, cwd, agent },
         user,
         grants,
         warnings,
     })
+}
+
+/// Processes and threads of a session that sets no limit of its own: enough for any build, too few to hurt a host.
+const MOST_PROCESSES: u64 = 8192;
+
+fn limits(config: &Config) -> Limits {
+    fn cap<T: Copy>(limit: Option<&Sourced<config::Limit<T>>>) -> Option<Cap<T>> {
+        limit.map(|limit| Cap { at_most: limit.value.at_most, required: limit.value.required })
+    }
+    let asked = &config.limits;
+    Limits {
+        memory: cap(asked.memory.as_ref()),
+        cpus: cap(asked.cpus.as_ref()),
+        pids: cap(asked.pids.as_ref()).or(Some(Cap { at_most: MOST_PROCESSES, required: false })),
+        wall: asked.wall.as_ref().map(|wall| wall.value.as_secs()),
+        minimum_tier: asked.minimum_tier.as_ref().map(|tier| tier.value),
+    }
 }
 
 /// Returns what people read as the origin of a value: `built-in`, `pier.kdl:9`.

@@ -18,6 +18,8 @@ pub struct Facts {
     pub project: Project,
     /// Keyed by the path as asked for: absolute, `~` expanded, not canonical.
     pub paths: BTreeMap<Utf8PathBuf, PathFact>,
+    /// What `hide` names in the project, relative to its root.
+    pub hidden: BTreeMap<Utf8PathBuf, Kind>,
     /// Names of the host variables that are set, of those that some rule may pass.
     pub variables: BTreeSet<String>,
     /// Paths of live Unix sockets on the host.
@@ -89,7 +91,7 @@ pub struct Found {
     pub link: Option<Utf8PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     File,

@@ -44,7 +44,10 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
         }
     }
     add("/dev", MountKind::Dev);
-    add("/tmp", MountKind::Tmpfs { size: None, mode: 0o1777 });
+    add("/dev/shm", MountKind::Tmpfs { size: Some(1 << 30), mode: 0o1777 });
+    // No more files than the devices: it would be memory without a bound.
+    add("/dev", MountKind::Seal);
+    add("/tmp", MountKind::Tmpfs { size: Some(4 << 30), mode: 0o1777 });
     add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
     add("/var/tmp", MountKind::Symlink { to: "../tmp".into() });
     mounts

@@ -200,7 +200,7 @@ fn mounts_that_open_too_much_are_refused() {
         ("runtime host { path \"BASE/missing\"; }", "mount::missing", "does not exist"),
         ("env { pass \"HOME\"; }", "env::reserved", "its own"),
         ("env { set LD_PRELOAD=\"x\"; }", "env::reserved", "its own"),
-        ("limits { memory \"1GiB\"; }", "plan::not-available", "not available yet"),
+        ("budget { cost 5; }", "plan::not-available", "not available yet"),
     ];
     for (config, code, reason) in table {
         project.write("pier.kdl", config.replace("BASE", &base));

@@ -14,7 +14,9 @@ mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod guard;
 mod hostile;
+mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;
 #[path = "model_server/mod.rs"]

@@ -43,6 +43,13 @@ fn options(plan: &Value, passed: &BTreeMap<&str, &str>) -> Vec<String> {
                 }
                 push(&["--tmpfs", at]);
             }
+            "hidden" if mount["directory"] == true => {
+                push(&["--perms", "0555", "--tmpfs", at, "--remount-ro", at]);
+            }
+            "hidden" => {
+                push(&["--perms", "0444", "--ro-bind-data", &number.to_string(), at]);
+                number += 1;
+            }
             "proc" => push(&["--proc", at]),
             "dev" => push(&["--dev", at]),
             "directory" => push(&["--perms", &mode(mount), "--dir", at]),
@@ -89,6 +96,7 @@ fn expected_table(plan: &Value) -> BTreeMap<String, (bool, String)> {
             "bind" => (mount["access"] == "read-only", text(&mount["source"]).to_owned()),
             "session" => (mount["access"] == "read-only", format!("SESSION/{}", text(&mount["name"]))),
             "tmpfs" | "dev" => (false, "tmpfs".to_owned()),
+            "hidden" => (true, "tmpfs".to_owned()),
             "proc" => (false, "proc".to_owned()),
             "seal" => (true, table[&at].1.clone()),
             _ => continue,
@@ -132,7 +140,9 @@ fn compare(config: &str) {
     project.write_beside("data/file", "read me");
     project.write_beside("out/keep", "");
     project.write_beside("record/keep", "");
-    project.write("sub/keep", "");
+    for name in ["sub/keep", ".env", "secrets/one", "deep/down/file"] {
+        project.write(name, "");
+    }
     project.write("pier.kdl", config.replace("BASE", project.base().to_str().unwrap()));
     let record = project.base().join("record");
     let source = include_str!("plan_is_what_runs/recorder.rs");
@@ -168,11 +178,13 @@ fn compare(config: &str) {
         *source = without_session(source);
     }
     let devices =
-        ["full", "null", "pts", "random", "tty", "urandom", "zero"].map(|name| format!("/dev/{name}"));
+        ["full", "null", "pts", "random", "shm", "tty", "urandom", "zero"].map(|name| format!("/dev/{name}"));
     let made: Vec<String> =
         inside.extract_if("/dev/".to_owned().., |at, _| at.starts_with("/dev/")).map(|row| row.0).collect();
     assert_eq!(made, devices);
-    assert_eq!(inside, expected_table(&plan));
+    let mut expected = expected_table(&plan);
+    expected.remove("/dev/shm");
+    assert_eq!(inside, expected);
 }
 
 #[test]
@@ -183,7 +195,7 @@ fn the_baseline_runs_as_planned() {
 #[test]
 fn everything_that_a_file_can_grant_runs_as_planned() {
     compare(
-        "network host\nhome ephemeral\nenv {\n    pass \"ONE\"\n    set TWO=\"2\"\n}\n\
+        "workspace { hide \".env\" \"secrets/**\"; readonly \"deep/down/file\"; }\nnetwork host\nhome ephemeral\nenv {\n    pass \"ONE\"\n    set TWO=\"2\"\n}\n\
         mounts {\n    ro \"BASE/data\" at=\"/opt/data\"\n    rw \"BASE/out\"\n    tmpfs \"/opt/scratch\" size=\"1MiB\"\n}\n",
     );
 }

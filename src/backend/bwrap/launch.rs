@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::sources::{self, Sources};
 use super::{Bubblewrap, FIRST_FILE};
+use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
 use crate::plan::{NetworkMode, Plan};
@@ -50,6 +51,8 @@ pub enum Error {
     TooSlow,
     #[error(transparent)]
     Source(#[from] sources::Error),
+    #[error(transparent)]
+    Limit(#[from] limits::Error),
     #[error("the sandbox is not what it should be: {what}")]
     NotContained { what: String },
     #[error("the walls of this host reach tier {stands}, and tier {wanted} is asked for")]
@@ -63,6 +66,8 @@ pub struct Sandbox {
     pub control: OwnedFd,
     /// What stands besides the namespaces.
     pub walls: Walls,
+    /// Control groups; removed after the last process has ended.
+    pub group: Group,
     child: Child,
 }
 
@@ -108,16 +113,31 @@ impl Sandbox {
                 .map_err(set_up("write a generated file"))?;
             placed.push((file, number));
         }
-        let mut command = Command::new(&program.path);
+        let id = session.file_name().unwrap_or_default();
+        let group = Group::make(&plan.limits, id)?;
+        let mut command = match group.scope.split_first() {
+            None => Command::new(&program.path),
+            Some((first, rest)) => {
+                let mut scoped = Command::new(first);
+                scoped.args(rest).arg(&program.path);
+                scoped
+            }
+        };
         command.arg("--args").arg(ARGUMENTS.to_string()).arg("--").args(&made.command);
         // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
+        if !group.scope.is_empty() {
+            // Its own manager is reached there; the sandbox's environment is another one.
+            command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", nix::unistd::geteuid()));
+        }
+        fd::enter(&mut command, group.entries().map_err(set_up("open the control groups"))?);
         fd::place(&mut command, placed);
         let child =
             command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
-        let mut sandbox = Sandbox { control, child, walls: Walls { landlock: None, seccomp: false } };
+        let none = Walls { landlock: None, seccomp: false };
+        let mut sandbox = Sandbox { control, child, walls: none, group };
         let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
         match sandbox.wait_for_ready() {
             Ok(walls) if walls.tier() < wanted => {

@@ -244,6 +244,7 @@ mod tests {
             mounts: mounts.map(|(at, expected)| (at.into(), expected)).into(),
             namespaces: BTreeMap::new(),
             loopback_only: true,
+            processes: None,
             allowed: Vec::new(),
         }
     }
