@@ -280,6 +280,10 @@ fn command_directories(
     let Runtime::Host { paths } = &config.runtime.value else { return Vec::new() };
     let mut search = Vec::new();
     for Sourced { value, origin } in paths {
+        if let Some(inside) = mounted_already(config, value) {
+            search.push(inside);
+            continue;
+        }
         let found = mounts::source_of(value, Purpose::CommandDirectory, origin, facts, problems);
         let Some((path, found)) = found else { continue };
         search.push(path.to_string());
@@ -291,6 +295,17 @@ fn command_directories(
         }
     }
     search
+}
+
+/// Returns a command directory that lies in the target of a `ro` line, such as a toolchain's `/opt/rust/bin`.
+fn mounted_already(config: &Config, path: &str) -> Option<String> {
+    let path =
+        Some(path).filter(|path| path.starts_with('/')).map(|path| super::paths::clean(path.into()))?;
+    let holds = |mount: &Sourced<config::Mount>| match &mount.value {
+        config::Mount::Bind { at: Some(at), access: config::Access::ReadOnly, .. } => path.starts_with(at),
+        _ => false,
+    };
+    config.mounts.iter().any(holds).then(|| path.to_string())
 }
 
 fn chosen_agent<'a>(
