@@ -227,6 +227,9 @@ fn system() -> System {
     system.hosts = text("/etc/hosts");
     let zone = Utf8Path::new("/etc/localtime").canonicalize_utf8().ok();
     system.localtime = zone.filter(|zone| zone.starts_with("/usr"));
+    let kernel = ["kcore", "kmsg", "keys", "sysrq-trigger", "timer_list", "kallsyms"];
+    let kernel = kernel.map(|name| Utf8Path::new("/proc").join(name));
+    system.kernel_files = kernel.into_iter().filter(|path| path.exists()).collect();
     system
 }
 

@@ -46,6 +46,8 @@ pub struct System {
     /// `/etc/resolv.conf` and `/etc/hosts`, for a sandbox on the host's network.
     pub resolv_conf: String,
     pub hosts: String,
+    /// Files of `/proc` that show the kernel itself, where this kernel has them.
+    pub kernel_files: Vec<Utf8PathBuf>,
     /// Where `/etc/localtime` points.
     pub localtime: Option<Utf8PathBuf>,
 }

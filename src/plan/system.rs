@@ -14,7 +14,7 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     for name in ["/etc", "/etc/ssl", "/var", "/home", "/.pier"] {
         add(name, MountKind::Directory { mode: 0o755 });
     }
-    let System { links, directories, files, resolv_conf, hosts, localtime } = &facts.system;
+    let System { links, directories, files, resolv_conf, hosts, kernel_files, localtime } = &facts.system;
     for (path, identity) in directories.iter().chain(files) {
         let kind =
             MountKind::Bind { source: path.clone(), access: Access::ReadOnly, expect: Some(*identity) };
@@ -38,9 +38,9 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     // Writable for a kernel uid 0 otherwise, whatever its capabilities: `core_pattern` runs code on the host.
     add("/proc/sys", MountKind::Bind { source: "/proc/sys".into(), access: Access::ReadOnly, expect: None });
     if user.uid == 0 {
-        for name in ["kcore", "kmsg", "keys", "sysrq-trigger", "timer_list", "kallsyms"] {
+        for name in kernel_files {
             let source = "/dev/null".into();
-            add(&format!("/proc/{name}"), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
+            add(name.as_str(), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
         }
     }
     add("/dev", MountKind::Dev);
