@@ -59,6 +59,15 @@ pub enum Error {
     Refused(Refusal),
 }
 
+/// What a person should hear about a session while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A limit that was asked for, not required, and that nothing on this host holds.
+    NotHeld(&'static str),
+    /// The kernel killed a process because the memory of the session was used up.
+    OutOfMemory,
+}
+
 /// What a session is started with.
 pub struct Start<'a> {
     pub plan: &'a Plan,
@@ -67,12 +76,13 @@ pub struct Start<'a> {
     pub values: &'a BTreeMap<String, String>,
     /// pier's own state directory, where the session gets one of its own.
     pub state: &'a Utf8Path,
+    pub notice: &'a dyn Fn(Notice),
 }
 
 /// Runs the plan's command to its end.
 pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state } = *start;
+    let Start { plan, program, values, state, notice } = *start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     prepare::prepare(plan, &place.path)?;
     // Signals are taken from a descriptor before anything starts, so that none is lost in between.
@@ -87,6 +97,9 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
+    for kind in &sandbox.group.missing {
+        notice(Notice::NotHeld(kind.name()));
+    }
     let terminals = relay.terminals();
     sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
     let limit = plan.limits.wall.map(Duration::from_secs);
@@ -100,6 +113,9 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     };
     let outcome = live.watch();
     live.relay.finish();
+    if live.sandbox.group.out_of_memory() {
+        notice(Notice::OutOfMemory);
+    }
     drop(live);
     drop(place);
     outcome

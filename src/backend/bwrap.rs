@@ -9,6 +9,7 @@ use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
 pub mod program;
+pub mod sources;
 
 pub use program::{Bubblewrap, Feature};
 
@@ -80,6 +81,13 @@ impl Arguments {
         ]);
     }
 
+    /// Returns the descriptor number of a generated file.
+    fn file(&mut self, content: String) -> String {
+        let number = FIRST_FILE + i32::try_from(self.files.len()).unwrap_or(i32::MAX - FIRST_FILE);
+        self.files.push(content);
+        number.to_string()
+    }
+
     fn bind(&mut self, source: &str, access: Access, at: &str) {
         let option = match access {
             Access::ReadOnly => "--ro-bind",
@@ -100,14 +108,20 @@ impl Arguments {
                 }
                 self.push(&["--tmpfs", at]);
             }
+            MountKind::Hidden { directory: true } => {
+                self.push(&["--perms", "0555", "--tmpfs", at, "--remount-ro", at]);
+            }
+            MountKind::Hidden { directory: false } => {
+                let number = self.file(String::new());
+                self.push(&["--perms", "0444", "--ro-bind-data", &number, at]);
+            }
             MountKind::Proc => self.push(&["--proc", at]),
             MountKind::Dev => self.push(&["--dev", at]),
             MountKind::Directory { mode } => self.push(&["--perms", &format!("{mode:04o}"), "--dir", at]),
             MountKind::Symlink { to } => self.push(&["--symlink", to.as_str(), at]),
             MountKind::File { content } => {
-                let number = FIRST_FILE + i32::try_from(self.files.len()).unwrap_or(i32::MAX - FIRST_FILE);
-                self.files.push(content.clone());
-                self.push(&["--perms", "0444", "--file", &number.to_string(), at]);
+                let number = self.file(content.clone());
+                self.push(&["--perms", "0444", "--file", &number, at]);
             }
             MountKind::Seal => self.push(&["--remount-ro", at]),
         }

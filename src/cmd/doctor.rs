@@ -98,7 +98,13 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         failed(messages.join("; "))
     })?;
-    let start = session::Start { plan: &plan, program, values: &probed.values, state: &environment.state };
+    let start = session::Start {
+        plan: &plan,
+        program,
+        values: &probed.values,
+        state: &environment.state,
+        notice: &|_| {},
+    };
     match session::run(&start)? {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),

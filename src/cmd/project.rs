@@ -148,7 +148,8 @@ pub enum Fetch {
     Never,
 }
 
-/// Makes the plan for a target. With [`Fetch::Install`], the approval is checked before anything is fetched.
+/// Makes the plan for a target. With [`Fetch::Install`], the approval is checked before anything is fetched; with
+/// [`Fetch::Never`], the plan for an agent that is still to be installed is that of a shell, and says so.
 pub fn plan(
     project: &Project,
     target: &Target,
@@ -157,14 +158,18 @@ pub fn plan(
 ) -> Result<Planned, Failure> {
     let Project { environment, cwd, root, loaded } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
-    install_agents(project, target, fetch, trusted, &mut probed)?;
+    let missing = install_agents(project, target, fetch, trusted, &mut probed)?;
+    let target = if missing.is_some() { &Target::Shell } else { target };
     let made = plan::build(&loaded.config, &probed.facts, target, &loaded.sources);
-    let plan = made.map_err(|mut problems| {
+    let mut plan = made.map_err(|mut problems| {
         add_reasons(&mut problems, &mut probed);
         let usage = problems.iter().all(|problem| problem.code != "project::root");
         let exit = if usage { Exit::Usage } else { Exit::NotSetUp };
         Failure { exit, report: Report { sources: loaded.sources.clone(), problems } }
     })?;
+    plan.warnings.extend(missing.map(|agent| {
+        format!("{agent} is not installed yet, and this is the plan of a shell; `pier up` installs the agent and adds it")
+    }));
     Ok(Planned { plan, values: probed.values })
 }
 
@@ -181,15 +186,17 @@ fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed
     }
 }
 
-/// Puts pinned agents in place of found ones, installing them where they are missing.
+/// Puts pinned agents in place of found ones, installing them where they are missing; returns the wanted one where
+/// it is missing and may not be fetched.
 fn install_agents(
     project: &Project,
     target: &Target,
     fetch: Fetch,
     trusted: Option<&str>,
     probed: &mut probe::Probed,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let Project { environment, loaded, root, .. } = project;
+    let mut missing = None;
     let locked = lock::Lock::read(&root.join("pier.lock"))?;
     let variables: Vec<(String, String)> = environment
         .names()
@@ -223,6 +230,7 @@ fn install_agents(
             }
             None => {
                 probed.facts.launchers.remove(name);
+                missing = missing.or_else(|| wanted.then(|| format!("`{name}` {version}")));
                 continue;
             }
         };
@@ -235,7 +243,7 @@ fn install_agents(
             probed.facts.paths.insert(directory.clone(), fact);
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Returns a plan for a shell, whose grants are those of the file, before an agent is there.

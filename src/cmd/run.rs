@@ -8,7 +8,7 @@ use super::{Global, Outcome};
 use crate::backend::bwrap::program;
 use crate::diag::{Exit, Failure};
 use crate::plan::Target;
-use crate::session::{self, Outcome as Ended};
+use crate::session::{self, Notice, Outcome as Ended};
 use crate::ui;
 
 #[derive(Debug, Default, Args)]
@@ -99,7 +99,13 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values } = &planned;
-    let begun = session::Start { plan, program: &program, values, state: &project.environment.state };
+    let begun = session::Start {
+        plan,
+        program: &program,
+        values,
+        state: &project.environment.state,
+        notice: &notice,
+    };
     Ok(match session::run(&begun)? {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
@@ -114,4 +120,16 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
             Exit::Child(137)
         }
     })
+}
+
+fn notice(notice: Notice) {
+    match notice {
+        Notice::NotHeld("pids") => {}
+        Notice::NotHeld(limit) => ui::warn(&format!(
+            "`limits {limit}` is not held: this host has no control group that pier may use (`pier doctor`)"
+        )),
+        Notice::OutOfMemory => {
+            ui::warn("the kernel ended a process: the session had used up `limits memory`");
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::facts::{Facts, InstallKind, Kind, Launcher};
+use super::facts::{Facts, InstallKind, Launcher};
+use super::guard::Guard;
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
+    Access, Agent, Backend, Cap, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits,
+    Mount, MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
     environment, grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
@@ -20,39 +21,6 @@ pub enum Target {
     Agent { name: String, extra: Vec<String> },
     Shell,
     Exec { argv: Vec<String> },
-}
-
-/// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
-const PROTECTED: &[&str] = &[
-    "pier.kdl",
-    "pier.local.kdl",
-    "pier.lock",
-    ".pier",
-    ".envrc",
-    ".mcp.json",
-    ".claude/settings.json",
-    ".claude/settings.local.json",
-    ".codex",
-    ".cursor",
-    ".vscode/settings.json",
-    ".vscode/tasks.json",
-    ".vscode/launch.json",
-    ".idea",
-    ".devcontainer",
-    ".husky",
-    ".pre-commit-config.yaml",
-    ".cargo/config.toml",
-    ".cargo/config",
-    ".npmrc",
-    ".yarnrc",
-    ".yarnrc.yml",
-    ".gitmodules",
-];
-
-/// Paths of the project that a plan asks about, besides those that the configuration names.
-pub fn protected_paths(config: &Config) -> impl Iterator<Item = (&str, Origin)> {
-    let named = config.workspace.readonly.iter().map(|path| (path.value.as_str(), path.origin.clone()));
-    PROTECTED.iter().map(|path| (*path, Origin::BUILT_IN)).chain(named)
 }
 
 /// Returns a problem at the place that a value came from.
@@ -78,7 +46,7 @@ pub fn build(
     let mode = network_mode(config);
 
     let mut mounts = system::mounts(facts, &user, mode);
-    mounts.push(built_in_bind(super::INIT, &facts.own_binary, Access::ReadOnly));
+    mounts.push(init(facts));
     mounts.push(home(&user, &project));
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
@@ -99,7 +67,10 @@ pub fn build(
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    let mut guard =
+        Guard { facts, at: at_workspace, mounts: &mut mounts, problems: &mut problems, place: &at };
+    guard.hide(config);
+    guard.protect(config);
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
@@ -156,15 +127,29 @@ pub fn build(
         secrets: Vec::new(),
         network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
         ports: Vec::new(),
-        limits: Limits {
-            wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()),
-            ..Limits::default()
-        },
+        limits: limits(config),
         command: Command { argv, cwd, agent },
         user,
         grants,
         warnings,
     })
+}
+
+/// Processes and threads of a session that sets no limit of its own: enough for any build, too few to hurt a host.
+const MOST_PROCESSES: u64 = 8192;
+
+fn limits(config: &Config) -> Limits {
+    fn cap<T: Copy>(limit: Option<&Sourced<config::Limit<T>>>) -> Option<Cap<T>> {
+        limit.map(|limit| Cap { at_most: limit.value.at_most, required: limit.value.required })
+    }
+    let asked = &config.limits;
+    Limits {
+        memory: cap(asked.memory.as_ref()),
+        cpus: cap(asked.cpus.as_ref()),
+        pids: cap(asked.pids.as_ref()).or(Some(Cap { at_most: MOST_PROCESSES, required: false })),
+        wall: asked.wall.as_ref().map(|wall| wall.value.as_secs()),
+        minimum_tier: asked.minimum_tier.as_ref().map(|tier| tier.value),
+    }
 }
 
 /// Returns what people read as the origin of a value: `built-in`, `pier.kdl:9`.
@@ -178,6 +163,15 @@ fn place(origin: &Origin, sources: &Sources) -> String {
 fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
     let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
     Mount { at: at.into(), kind, origin: BUILT_IN.into() }
+}
+
+/// pier's own binary: itself, or the copy that the session makes.
+fn init(facts: &Facts) -> Mount {
+    if let Some(binary) = &facts.own_binary {
+        return built_in_bind(super::INIT, binary, Access::ReadOnly);
+    }
+    let kind = MountKind::Session { name: super::INIT_COPY.into(), access: Access::ReadOnly };
+    Mount { at: super::INIT.into(), kind, origin: BUILT_IN.into() }
 }
 
 /// The sandbox home: kept with the project's state, or of this session alone.
@@ -507,38 +501,4 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
     }
     mounts.push(built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly));
     (git, Vec::new())
-}
-
-/// Makes files that the host obeys read-only, where they exist; nothing is created for those that do not.
-fn protect(
-    config: &Config,
-    facts: &Facts,
-    at: &Utf8Path,
-    mounts: &mut Vec<Mount>,
-    problems: &mut Vec<Problem>,
-    place: &dyn Fn(&Origin) -> String,
-) {
-    for (name, origin) in protected_paths(config) {
-        let path = super::paths::clean(&facts.project.root.join(name));
-        let named = origin.span.is_some();
-        let Ok(relative) = path.strip_prefix(&facts.project.root) else {
-            let message = format!("`{name}` is outside the project");
-            problems.push(problem("workspace::readonly", &origin, "outside", message));
-            continue;
-        };
-        let Some(found) = facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else { continue };
-        let target = at.join(relative);
-        if mounts.iter().any(|mount| mount.at == target) {
-            continue;
-        }
-        if found.symlinked || !matches!(found.kind, Kind::File | Kind::Directory) {
-            let message = format!("`{name}` is a link or no plain file, and cannot be made read-only");
-            if named {
-                problems.push(problem("workspace::readonly", &origin, "named here", message));
-            }
-            continue;
-        }
-        let kind = MountKind::Bind { source: path, access: Access::ReadOnly, expect: Some(found.identity) };
-        mounts.push(Mount { at: target, kind, origin: place(&origin) });
-    }
 }

@@ -61,16 +61,20 @@ pub fn declared(
                     config::Access::ReadWrite => Access::ReadWrite,
                 };
                 let found = source_of(source, Purpose::Mount(access), origin, facts, problems);
-                let found = found.filter(|(path, _)| match undone(path, access, config, facts) {
-                    None => true,
-                    Some(inner) => {
+                let found = found.filter(|(path, _)| {
+                    let refused = if let Some(inner) = shown_again(path, facts) {
+                        let message = format!("`{path}` is not mounted: `{inner}` is hidden");
+                        problem("mount::refused", origin, "refused", message)
+                            .help("name a directory beside it, or take the path out of `hide`")
+                    } else if let Some(inner) = undone(path, access, config, facts) {
                         let message = format!("`{path}` is not mounted writable: `{inner}` is read-only");
-                        problems.push(
-                            problem("mount::refused", origin, "refused", message)
-                                .help("mount it with `ro`, or name a directory beside it"),
-                        );
-                        false
-                    }
+                        problem("mount::refused", origin, "refused", message)
+                            .help("mount it with `ro`, or name a directory beside it")
+                    } else {
+                        return true;
+                    };
+                    problems.push(refused);
+                    false
                 });
                 found.map(|(path, found)| {
                     let target = target.as_ref().map_or_else(|| path.clone(), Utf8PathBuf::from);
@@ -98,6 +102,12 @@ pub fn declared(
     // A parent mounted after its child would hide it; equal depth keeps the order of the file.
     mounts.sort_by_key(|mount| mount.at.components().count());
     mounts
+}
+
+/// Returns the hidden path of the project that a second mount would show again.
+fn shown_again(path: &Utf8Path, facts: &Facts) -> Option<Utf8PathBuf> {
+    let hidden = facts.hidden.keys().map(|relative| facts.project.root.join(relative));
+    hidden.into_iter().find(|inner| inner.starts_with(path) || path.starts_with(inner))
 }
 
 /// Returns the path, read-only in the workspace, that a second, writable mount would open again.

@@ -1,12 +1,13 @@
 //! The state directory before a start: directories, imports and generated files of the sandbox home.
 
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::beneath::Beneath;
-use crate::plan::{Import, ImportKind, ImportRule, Plan};
+use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan};
 use crate::util::fs::{create_private, open_without_links, read_bounded, read_without_links};
 
 /// The most that one imported file may hold, in bytes.
@@ -18,6 +19,8 @@ pub enum Error {
     State { path: Utf8PathBuf, source: io::Error },
     #[error("cannot import `{from}` ({origin}): {source}")]
     Import { from: Utf8PathBuf, origin: String, source: io::Error },
+    #[error("cannot copy pier's own program to `{to}`: {source}")]
+    Init { to: Utf8PathBuf, source: io::Error },
 }
 
 /// Makes the plan's directories, copies its imports, writes its seeds.
@@ -29,6 +32,11 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         let path = path.to_owned();
         move |source| Error::State { path, source }
     };
+    let is_copy = |mount: &Mount| matches!(&mount.kind, MountKind::Session { name, .. } if name == INIT_COPY);
+    if plan.mounts.iter().any(is_copy) {
+        let to = session.join(INIT_COPY);
+        copy_own_binary(&to).map_err(|source| Error::Init { to, source })?;
+    }
     create_private(state).map_err(failed(state))?;
     let root = Beneath::open(state).map_err(failed(state))?;
     for directory in &plan.directories {
@@ -48,6 +56,14 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Copies the program that runs: its file is open to this process even where its path is not.
+fn copy_own_binary(to: &Utf8Path) -> io::Result<()> {
+    let mut program = std::fs::File::open("/proc/self/exe")?;
+    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(to)?;
+    io::copy(&mut program, &mut copy)?;
+    copy.set_permissions(std::fs::Permissions::from_mode(0o755))
 }
 
 /// Copies one import; a source that is not there is no error, for a machine need not have every login.

@@ -211,6 +211,16 @@ pub fn reap() -> Option<(Pid, Ended)> {
     }
 }
 
+/// Waits until no child is left; as PID 1 of a namespace, until nothing else runs in it.
+pub fn reap_all() {
+    loop {
+        match waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]

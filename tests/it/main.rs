@@ -15,13 +15,17 @@ mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod guard;
+mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;
 #[path = "model_server/mod.rs"]
 mod model_server_tests;
 mod plan_is_what_runs;
 mod sandbox;
+mod stand_in;
 mod static_init;
 mod support;
 mod tidy;
 mod tty;
+mod walls;

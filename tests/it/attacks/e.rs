@@ -291,36 +291,39 @@ fn first_process(stage: &Stage) -> Verdict {
 }
 
 /// Calls that the filter refuses whatever their arguments are. By number, because that is what a filter sees.
+#[rustfmt::skip]
 #[cfg(target_arch = "x86_64")]
 const REFUSED: &[u32] = &[
     101, // ptrace
     103, // syslog
-    155, // pivot_root
+    134, 136, 139, 156, // uselib, ustat, sysfs, _sysctl
+    154, // modify_ldt
+    155, 161, // pivot_root, chroot
+    159, 305, // adjtimex, clock_adjtime
     163, // acct
-    164, // settimeofday
+    164, 227, // settimeofday, clock_settime
     165, 166, // mount, umount2
     167, 168, // swapon, swapoff
     169, // reboot
-    175, 176, // init_module, delete_module
-    179, // quotactl
-    227, // clock_settime
-    246, // kexec_load
+    170, 171, // sethostname, setdomainname
+    172, 173, // iopl, ioperm
+    175, 176, 313, // init_module, delete_module, finit_module
+    179, 443, // quotactl, quotactl_fd
+    180, 212, // nfsservctl, lookup_dcookie
+    246, 320, // kexec_load, kexec_file_load
     248, 249, 250, // add_key, request_key, keyctl
     298, // perf_event_open
+    300, // fanotify_init
     303, 304, // name_to_handle_at, open_by_handle_at
     308, // setns
     310, 311, // process_vm_readv, process_vm_writev
     312, // kcmp
-    313, // finit_module
-    320, // kexec_file_load
     321, // bpf
     323, // userfaultfd
     425, 426, 427, // io_uring
-    428, 429, 430, 431, 432, 433, // the newer mount calls
-    435, // clone3
+    428, 429, 430, 431, 432, 433, 442, // the newer mount calls
+    435, 437, // clone3, openat2: their flags are in memory
     438, // pidfd_getfd
-    442, // mount_setattr
-    443, // quotactl_fd
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED: &[u32] = &[425, 426, 427, 428, 429, 430, 431, 432, 433, 435, 438, 442, 443];
@@ -368,19 +371,16 @@ fn numbers(stage: &Stage) -> Verdict {
 }
 
 /// Calls that are refused for some arguments, of which "all bits set" may be one.
+#[rustfmt::skip]
 #[cfg(target_arch = "x86_64")]
 const CONDITIONAL: &[u32] = &[
+    2, 85, 257, // open, creat, openat
     16, // ioctl
     41, 53, // socket, socketpair
-    56, // clone
+    56, 272, // clone, unshare
     90, 91, 268, 452, // chmod and its kin
     133, 259, // mknod
     135, // personality
-    154, // modify_ldt
-    159, 305, // adjtimex
-    172, 173, // iopl, ioperm
-    180, 212, // nfsservctl, lookup_dcookie
-    272, // unshare
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const CONDITIONAL: &[u32] = &[];

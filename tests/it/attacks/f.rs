@@ -166,12 +166,15 @@ fn modes(stage: &Stage) -> Verdict {
 }
 
 fn size(stage: &Stage) -> Verdict {
-    let script = "stty size; trap 'stty size </dev/tty; exit 0' WINCH; echo ready; while :; do read -t 1 _ <> <(:); done";
+    // Two changes come as two signals, for `stty` sets rows and columns one after the other.
+    let script = "stty size; trap 'stty size </dev/tty' WINCH; trap 'exit 0' INT; echo ready
+        while :; do read -t 1 _ <> <(:); done";
     let mut terminal = stage.terminal(&["bash", "-c", script]);
     terminal.see("31 97\r\n");
     terminal.see("ready");
     terminal.stty(&["rows", "40", "cols", "120"]);
     terminal.see("40 120");
+    terminal.press("\u{3}");
     terminal.end(0);
     Verdict::Held
 }

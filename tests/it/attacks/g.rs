@@ -41,10 +41,18 @@ pub const CASES: &[Case] = &[
         ..CASE
     },
     Case {
+        id: "G2.required",
+        tries: "more memory than allowed, where the limit is required",
+        config: "limits { memory \"64MiB\" required=#true; }",
+        action: Action::Steps(memory),
+        columns: OWNER,
+        ..CASE
+    },
+    Case {
         id: "G3",
         tries: "places in memory without a bound",
         action: Action::Script(
-            "most=$(awk '/MemTotal/ { printf \"%d\", $2 * 1024 / 4 }' /proc/meminfo)
+            "most=$((4 << 30)); [ -n \"$OPEN\" ] && most=1
             for d in /tmp /dev/shm /run /dev /var/tmp; do
                 [ -w $d ] && { $PROBE capacity $d $most > $W/said || echo \"OPEN: $(cat $W/said)\"; }; done",
             no_claim,
@@ -125,9 +133,13 @@ fn bomb(stage: &Stage) -> Verdict {
 
 fn memory(stage: &Stage) -> Verdict {
     let ran = stage.probe(&["mem", "256"]);
-    // Refused inside, or the session was killed for it.
-    let held = ran.out.contains("MiB") && ran.code == Some(0) || ran.code == Some(137);
-    Verdict::open_if(!held, ran.short())
+    if ran.err.contains("is not held: this host has no control group") {
+        return Verdict::CannotRun("the host has no control group for it, and pier said so".into());
+    }
+    // Refused inside, killed for it, or not started because the host cannot hold it to that.
+    let inside = ran.out.contains("MiB") && ran.code == Some(0);
+    let refused = ran.code == Some(125) && ran.err.contains("limits memory");
+    Verdict::open_if(!(inside || refused || ran.code == Some(137)), ran.short())
 }
 
 fn outlived(scene: &Scene<'_>) -> Verdict {

@@ -29,7 +29,8 @@ pub const TABLE: &[(&str, Attempt)] = &[
     ("ipc-find", |args| {
         let names = ["shared memory", "semaphores", "message queue"];
         let found = each(key(args), 0);
-        let mut open: Vec<&str> = names.iter().zip(&found).filter(|(_, id)| id.is_ok()).map(|(name, _)| *name).collect();
+        let mut open: Vec<&str> =
+            names.iter().zip(&found).filter(|(_, id)| id.is_ok()).map(|(name, _)| *name).collect();
         if call(nr::MQ_OPEN, &[sys::text(&args[1]).as_ptr() as _, 0, 0, 0]).is_ok() {
             open.push("POSIX queue");
         }

@@ -11,8 +11,11 @@ pub const TABLE: &[(&str, Attempt)] = &[
     ("seccomp-mode", |_| status("Seccomp", |value| value == "2")),
     ("caps", |_| {
         let names = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"];
-        let set: Vec<String> =
-            names.iter().filter(|name| !zero(&field(name))).map(|name| format!("{name} {}", field(name))).collect();
+        let set: Vec<String> = names
+            .iter()
+            .filter(|name| !zero(&field(name)))
+            .map(|name| format!("{name} {}", field(name)))
+            .collect();
         if set.is_empty() { Answer::blocked("none") } else { Answer::reachable(set.join(", ")) }
     }),
     ("io-uring", |_| judge(call(sys::IO_URING_SETUP, &[1, at(&[0_u64; 16])]))),
@@ -52,7 +55,9 @@ pub const TABLE: &[(&str, Attempt)] = &[
         let own = i64::from(unsafe { sys::getpid() });
         judge(call(nr::KCMP, &[own, own, 0, 0, 0]))
     }),
-    ("quotactl", |_| judge(call(nr::QUOTACTL, &[0x80_0007_00, sys::text("/pier-no-such").as_ptr() as _, 0, 0]))),
+    ("quotactl", |_| {
+        judge(call(nr::QUOTACTL, &[0x80_0007_00, sys::text("/pier-no-such").as_ptr() as _, 0, 0]))
+    }),
     ("quotactl-fd", |_| judge(call(sys::QUOTACTL_FD, &[-1, 0x80_0007_00, 0, 0]))),
     ("swapon", |_| judge(call(nr::SWAPON, &[sys::text("/pier-no-such").as_ptr() as _, 0]))),
     ("swapoff", |_| judge(call(nr::SWAPOFF, &[sys::text("/pier-no-such").as_ptr() as _]))),

@@ -49,20 +49,32 @@ pub const TABLE: &[(&str, Attempt)] = &[
         let wanted = |name: &str| args.is_empty() || args.iter().any(|word| word == name);
         let made: Vec<&str> = FOREIGN
             .iter()
-            .filter(|(name, family, kind, protocol)| wanted(name) && call(nr::SOCKET, &[*family, *kind, *protocol]).is_ok())
+            .filter(|(name, family, kind, protocol)| {
+                wanted(name) && call(nr::SOCKET, &[*family, *kind, *protocol]).is_ok()
+            })
             .map(|(name, ..)| *name)
             .collect();
         if made.is_empty() { Answer::blocked("none is made") } else { Answer::reachable(made.join(" ")) }
     }),
     // What programs need: a filter that breaks them gets switched off.
     ("useful-families", |_| {
-        let needed = [("unix", 1, STREAM, 0), ("inet", 2, STREAM, 0), ("udp", 2, DGRAM, 0), ("inet6", 10, STREAM, 0), ("route", 16, RAW, 0)];
+        let needed = [
+            ("unix", 1, STREAM, 0),
+            ("inet", 2, STREAM, 0),
+            ("udp", 2, DGRAM, 0),
+            ("inet6", 10, STREAM, 0),
+            ("route", 16, RAW, 0),
+        ];
         let refused: Vec<&str> = needed
             .iter()
             .filter(|(_, family, kind, protocol)| call(nr::SOCKET, &[*family, *kind, *protocol]).is_err())
             .map(|(name, ..)| *name)
             .collect();
-        if refused.is_empty() { Answer::blocked("all are made") } else { Answer::reachable(format!("refused: {}", refused.join(" "))) }
+        if refused.is_empty() {
+            Answer::blocked("all are made")
+        } else {
+            Answer::reachable(format!("refused: {}", refused.join(" ")))
+        }
     }),
     ("abstract", |args| {
         let address = SocketAddr::from_abstract_name(&args[0]).unwrap();

@@ -63,7 +63,9 @@ pub fn last() -> i32 {
 /// A refusal of the privilege is a wall; every other error means that the call was looked at.
 pub fn judge(done: Done) -> Answer {
     match done {
-        Err(error @ (EPERM | EACCES | EROFS | ENOSYS | EAFNOSUPPORT | ENOSPC)) => Answer::blocked(name(error)),
+        Err(error @ (EPERM | EACCES | EROFS | ENOSYS | EAFNOSUPPORT | ENOSPC)) => {
+            Answer::blocked(name(error))
+        }
         Err(error) => Answer::reachable(format!("looked at: {}", name(error))),
         Ok(value) => Answer::reachable(format!("worked: {value}")),
     }
@@ -101,7 +103,10 @@ pub fn name(error: i32) -> String {
         (EAFNOSUPPORT, "EAFNOSUPPORT"),
         (111, "ECONNREFUSED"),
     ];
-    known.iter().find(|(number, _)| *number == error).map_or(format!("errno {error}"), |(_, name)| (*name).into())
+    known
+        .iter()
+        .find(|(number, _)| *number == error)
+        .map_or(format!("errno {error}"), |(_, name)| (*name).into())
 }
 
 pub fn text(text: &str) -> CString {
@@ -142,6 +147,10 @@ pub fn in_child(attempt: impl FnOnce() -> i32) -> Child {
 #[cfg(target_arch = "x86_64")]
 pub mod nr {
     pub const IOCTL: i64 = 16;
+    pub const OPENAT: i64 = 257;
+    pub const LINKAT: i64 = 265;
+    pub const FCHMODAT: i64 = 268;
+    pub const FCHMODAT2: i64 = 452;
     pub const SHMGET: i64 = 29;
     pub const SOCKET: i64 = 41;
     pub const CLONE: i64 = 56;
@@ -196,6 +205,10 @@ pub mod nr {
 #[cfg(target_arch = "aarch64")]
 pub mod nr {
     pub const IOCTL: i64 = 29;
+    pub const OPENAT: i64 = 56;
+    pub const LINKAT: i64 = 37;
+    pub const FCHMODAT: i64 = 53;
+    pub const FCHMODAT2: i64 = 452;
     pub const SHMGET: i64 = 194;
     pub const SOCKET: i64 = 198;
     pub const CLONE: i64 = 220;
