@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::case::{Action, CASE, Case, Column, EVERYWHERE, ONE, OWNER, Open, PLAIN, TERMINALS, Verdict};
 use super::scene::{no_claim, nobody_connected, probed};
 use super::stage::Stage;
-use crate::sandbox::wait;
+use crate::sandbox::{wait, within};
 use crate::tty::Terminal;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -166,9 +166,10 @@ fn modes(stage: &Stage) -> Verdict {
 }
 
 fn size(stage: &Stage) -> Verdict {
-    // Two changes come as two signals, for `stty` sets rows and columns one after the other.
-    let script = "stty size; trap 'stty size </dev/tty' WINCH; trap 'exit 0' INT; echo ready
-        while :; do read -t 1 _ <> <(:); done";
+    // Two changes come as two signals, for `stty` sets rows and columns one after the other, and bash forgets a
+    // signal that comes while it runs the trap of that same signal.
+    let script = "stty size; trap w=1 WINCH; trap 'exit 0' INT; echo ready
+        while :; do [ \"$w\" ] && { w=; stty size; }; sleep 0.05; done";
     let mut terminal = stage.terminal(&["bash", "-c", script]);
     terminal.see("31 97\r\n");
     terminal.see("ready");
@@ -186,9 +187,14 @@ fn keys(stage: &Stage) -> Verdict {
     terminal.press("\u{3}");
     terminal.see("caught");
     terminal.end(5);
+    // bash is deaf to this one until it has become the other program.
     let mut terminal = stage.terminal(&["bash", "-c", "echo ready; exec sleep 60"]);
     terminal.see("ready");
-    terminal.press("\u{1c}");
+    within(SOON, || {
+        terminal.press("\u{1c}");
+        std::thread::sleep(Duration::from_millis(100));
+        terminal.child.try_wait().unwrap().is_some()
+    });
     terminal.end(128 + 3);
     let mut terminal = stage.terminal(&["cat"]);
     terminal.press("hello\n");

@@ -72,10 +72,11 @@ pub fn program(stage: &Stage) -> Verdict {
     if !stage.column.by_root() && crate::sandbox::is_root() {
         line.extend(["setpriv", &user, &group, "--clear-groups", "--"]);
     }
+    // tmux itself loses the code of a pane now and then.
+    line.extend(["bash", "-c", "\"$@\"; echo \"ended with $?\"; sleep 60", "--"]);
     line.push(inner.get_program().to_str().unwrap());
     line.extend(inner.get_args().map(|word| word.to_str().unwrap()));
     tmux.call(&line);
-    tmux.call(&["set-option", "-g", "remain-on-exit", "on"]);
     tmux.keys(&["PS1='pro''mpt> '", "Enter"]);
     tmux.see("prompt>").and(|| drive(&tmux))
 }
@@ -110,9 +111,6 @@ fn drive(tmux: &Tmux<'_>) -> Verdict {
         })
         .and(|| {
             tmux.keys(&["q"]);
-            let ended =
-                || tmux.call(&["list-panes", "-t", "it", "-F", "#{pane_dead} #{pane_dead_status}"]).out;
-            let found = within(SOON, || ended().trim() == "1 7");
-            Verdict::open_if(!found, format!("not ended with 7: {:?}", ended().trim()))
+            tmux.see("ended with 7")
         })
 }
