@@ -94,7 +94,7 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals =
         SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
-    let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
+    let (mut relay, streams) = Relay::new().map_err(set_up("set up the streams"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     for kind in &sandbox.group.missing {
@@ -112,6 +112,8 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
         asked: None,
     };
     let outcome = live.watch();
+    // Nothing inside writes any more once it is killed, so that what is left has an end.
+    live.sandbox.kill();
     live.relay.finish();
     if live.sandbox.group.out_of_memory() {
         notice(Notice::OutOfMemory);
@@ -243,8 +245,8 @@ impl Live {
 struct Ready {
     control: bool,
     signals: bool,
-    /// Input from the person, output from the sandbox.
-    relay: [bool; 2],
+    /// Input from the person, output from the sandbox, room for an input file.
+    relay: [bool; 3],
     timer: bool,
 }
 

@@ -1,7 +1,9 @@
 //! A plan as a bubblewrap sandbox: arguments (pure), then the launch.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fmt::Write as _;
+use std::io;
 
 use camino::Utf8Path;
 
@@ -49,6 +51,18 @@ pub fn arguments(
 }
 
 impl Arguments {
+    /// Returns the options as bubblewrap reads them from a descriptor: a NUL byte ends each.
+    ///
+    /// # Errors
+    /// A word with a NUL byte of its own, which would be two words and could ask for anything.
+    pub fn words(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for word in &self.options {
+            bytes.extend_from_slice(CString::new(word.as_str())?.as_bytes_with_nul());
+        }
+        Ok(bytes)
+    }
+
     fn push(&mut self, words: &[&str]) {
         self.options.extend(words.iter().map(|word| (*word).to_owned()));
     }
@@ -149,5 +163,20 @@ impl Arguments {
                 write!(line, " {number}<<<{}", crate::util::text::shell_word(content.trim_end_matches('\n')));
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_cannot_become_two() {
+        let words = |words: &[&str]| {
+            let options = words.iter().map(|word| (*word).to_owned()).collect();
+            Arguments { options, ..Arguments::default() }.words()
+        };
+        assert_eq!(words(&["--setenv", "A", "é"]).unwrap(), "--setenv\0A\0é\0".as_bytes());
+        words(&["--setenv", "A", "1\0--bind\0/\0/tmp"]).unwrap_err();
     }
 }

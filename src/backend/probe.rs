@@ -150,6 +150,10 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
             add(&path.value);
         }
     }
+    add(".git");
+    if let Some(state) = &config.home.state {
+        add(&state.value);
+    }
     for (name, _) in plan::protected_paths(config) {
         add(name);
     }
@@ -201,7 +205,9 @@ fn live_sockets() -> Vec<Utf8PathBuf> {
     let text = String::from_utf8_lossy(&list);
     // Seven columns, then the path: `Num RefCount Protocol Flags Type St Inode Path`.
     let path = |line: &str| line.find(" /").map(|start| Utf8PathBuf::from(&line[start + 1..]));
-    let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).collect();
+    // As they were bound, which may be through a link; and one that is bound again is listed twice.
+    let real = |path: Utf8PathBuf| Some(path.parent()?.canonicalize_utf8().ok()?.join(path.file_name()?));
+    let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).filter_map(real).collect();
     found
         .into_iter()
         .filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()))

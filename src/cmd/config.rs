@@ -96,7 +96,8 @@ pub fn run(global: &Global, args: &Config) -> Outcome {
     match &args.what {
         What::Get(args) => {
             let directory = project::find_file(&cwd, &root);
-            let loaded = project::load_layers(&environment, global, directory.as_deref())?;
+            let place = project::Place { cwd: &cwd, root };
+            let (loaded, _) = project::load_layers(&environment, global, directory.as_deref(), &place)?;
             get(&loaded, global.profile.as_deref(), args)
         }
         What::Set(args) => {

@@ -212,7 +212,7 @@ fn sandbox(host: &Host, trial: Option<&Result<(), Failure>>) -> Check {
                 "in Docker: `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
                  --security-opt systempaths=unconfined`"
             } else {
-                "see the other lines"
+                "fix what the other lines name; when they name nothing, the reason before this is all there is"
             };
             check(Status::Fail, WHAT, format!("none could be made: {failure}"), Some(fix.into()))
         }

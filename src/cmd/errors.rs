@@ -106,6 +106,10 @@ impl From<session::Error> for Failure {
             session::Error::Prepare(prepare::Error::Import { .. }) => {
                 failure(Exit::NotSetUp, "session::import", &error)
             }
+            session::Error::Prepare(prepare::Error::MountPoint { .. }) => {
+                failure(Exit::NotSetUp, "session::state", &error)
+                    .help("look at what an agent has put there, and move it away")
+            }
             session::Error::Prepare(prepare::Error::State { .. }) => failure(
                 Exit::NotSetUp,
                 "session::state",

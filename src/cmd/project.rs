@@ -48,13 +48,7 @@ pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
     let root = probe::project_root(&cwd, Root::Git)?;
     let environment = owner::settle(environment, global, &root, rule)?;
     let file = find_file(&cwd, &root);
-    let loaded = load_layers(&environment, global, file.as_deref())?;
-    // `workspace { root "here" }` makes the file's own directory the project.
-    let root = match loaded.config.workspace.root.value {
-        Root::Git => root,
-        Root::Here => probe::project_root(file.as_deref().unwrap_or(&cwd), Root::Here)?,
-    };
-    check_ceiling(&loaded, &environment.home, &root)?;
+    let (loaded, root) = load_layers(&environment, global, file.as_deref(), &Place { cwd: &cwd, root })?;
     Ok(Project { environment, cwd, root, loaded })
 }
 
@@ -72,12 +66,20 @@ pub fn require_file(cwd: &Utf8Path, root: &Utf8Path) -> Result<Utf8PathBuf, Fail
     })
 }
 
-/// Loads every layer; `directory` is where the project's file is.
+/// Where a command was called, and the top of the repository around it.
+pub struct Place<'a> {
+    pub cwd: &'a Utf8Path,
+    pub root: Utf8PathBuf,
+}
+
+/// Loads every layer, compared with the administrator's policy, and returns it with the root of the project;
+/// `directory` is where the project's file is.
 pub fn load_layers(
     environment: &Environment,
     global: &Global,
     directory: Option<&Utf8Path>,
-) -> Result<Loaded, Failure> {
+    place: &Place<'_>,
+) -> Result<(Loaded, Utf8PathBuf), Failure> {
     let mut overlays = Vec::new();
     for assignment in
         environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())
@@ -101,12 +103,19 @@ pub fn load_layers(
         profile: global.profile.clone(),
         overlays,
     };
-    layers::load(&inputs, &|path| read(path, directory))
-        .map_err(|report| Failure { exit: Exit::Usage, report })
+    let loaded = layers::load(&inputs, &|path| read(path, directory))
+        .map_err(|report| Failure { exit: Exit::Usage, report })?;
+    // `workspace { root "here" }` makes the file's own directory the project.
+    let root = match loaded.config.workspace.root.value {
+        Root::Git => place.root.clone(),
+        Root::Here => probe::project_root(directory.unwrap_or(place.cwd), Root::Here)?,
+    };
+    check_ceiling(&loaded, &environment.home, &root)?;
+    Ok((loaded, root))
 }
 
 /// Refuses a configuration that asks for more than the administrator's policy.
-pub fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
+fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
     let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
     let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
     let paths = policy::ceiling::Paths { absolute: &absolute, root };

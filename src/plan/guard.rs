@@ -8,7 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::build::problem;
 use super::facts::{Facts, Kind};
 use super::{Access, Mount, MountKind, paths};
-use crate::config::{Config, Origin};
+use crate::config::{Config, Git, Origin};
 use crate::diag::Problem;
 
 /// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
@@ -56,15 +56,24 @@ pub struct Guard<'a> {
 }
 
 impl Guard<'_> {
-    /// Makes files that the host obeys read-only, where they exist.
+    /// Makes files that the host obeys read-only, where they exist. Those above come first: a directory that is one
+    /// guards what is in it.
     pub fn protect(&mut self, config: &Config) {
         let root = &self.facts.project.root;
-        for (name, origin) in protected_paths(config) {
-            let path = paths::clean(&root.join(name));
+        let mut named: Vec<(Utf8PathBuf, &str, Origin)> = protected_paths(config)
+            .map(|(name, origin)| (paths::clean(&root.join(name)), name, origin))
+            .collect();
+        named.sort_by(|one, other| one.0.cmp(&other.0));
+        for (path, name, origin) in named {
             let Ok(relative) = path.strip_prefix(root) else {
                 self.refuse(&origin, "outside", format!("`{name}` is outside the project"));
                 continue;
             };
+            if relative.as_str().is_empty() {
+                let message = format!("`{name}` is the project itself, which the agent works in");
+                self.refuse(&origin, "the whole project", message);
+                continue;
+            }
             let Some(found) = self.facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else {
                 continue;
             };
@@ -97,6 +106,24 @@ impl Guard<'_> {
         }
     }
 
+    /// Hides sockets of the host that are in the project: whoever listens there is outside of every wall. Returns a
+    /// warning for each.
+    pub fn hide_sockets(&mut self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for socket in &self.facts.sockets {
+            let Ok(relative) = socket.strip_prefix(&self.facts.project.root) else { continue };
+            let target = self.at.join(relative);
+            let hidden = |mount: &Mount| {
+                matches!(mount.kind, MountKind::Hidden { .. }) && target.starts_with(&mount.at)
+            };
+            if !self.mounts.iter().any(hidden) {
+                self.add(relative, MountKind::Hidden { directory: false }, &Origin::BUILT_IN);
+            }
+            warnings.push(format!("`{relative}` is a live socket of the host, and is hidden"));
+        }
+        warnings
+    }
+
     /// A built-in path is left alone silently; one that somebody named is a problem.
     fn refuse(&mut self, origin: &Origin, label: &str, message: String) {
         if origin.span.is_some() {
@@ -121,7 +148,8 @@ impl Guard<'_> {
             relative.ancestors().skip(1).filter(|path| !path.as_str().is_empty()).collect();
         for directory in above.into_iter().rev() {
             let at = self.at.join(directory);
-            if !self.mounts.iter().any(|mount| mount.at == at) {
+            // In a read-only mount nothing can be moved, and a pin would be a hole in it.
+            if !self.is_guarded(directory) {
                 let source: Utf8PathBuf = self.facts.project.root.join(directory);
                 let pinned = MountKind::Bind { source, access: Access::ReadWrite, expect: None };
                 self.mounts.push(Mount { at, kind: pinned, origin: origin.clone() });
@@ -129,4 +157,20 @@ impl Guard<'_> {
         }
         self.mounts.push(Mount { at: self.at.join(relative), kind, origin });
     }
+}
+
+/// Returns a warning for every protected path that is a link: the link itself can be replaced.
+pub fn links(config: &Config, facts: &Facts) -> Vec<String> {
+    let git = (config.workspace.git.value != Git::Direct).then_some(".git");
+    let names = PROTECTED.iter().copied().chain(git);
+    let link = |name: &&str| {
+        let found = facts.paths.get(&facts.project.root.join(name)).and_then(|fact| fact.found.as_ref());
+        found.is_some_and(|found| found.symlinked)
+    };
+    let warning = |name| {
+        format!(
+            "`{name}` is or leads through a symbolic link, so the agent can replace it; look at it before you trust it"
+        )
+    };
+    names.filter(link).map(warning).collect()
 }

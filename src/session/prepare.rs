@@ -17,6 +17,8 @@ const MOST_FILE: u64 = 64 * 1024 * 1024;
 pub enum Error {
     #[error("cannot prepare the sandbox home `{path}`: {source}")]
     State { path: Utf8PathBuf, source: io::Error },
+    #[error("cannot mount at `{path}`, below the sandbox home: {source}")]
+    MountPoint { path: Utf8PathBuf, source: io::Error },
     #[error("cannot import `{from}` ({origin}): {source}")]
     Import { from: Utf8PathBuf, origin: String, source: io::Error },
     #[error("cannot copy pier's own program to `{to}`: {source}")]
@@ -43,6 +45,7 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         root.directory(&directory.path).map_err(failed(&state.join(&directory.path)))?;
     }
     let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
+    mount_points(plan, &home)?;
     for import in &plan.imports {
         copy(&home, import, &plan.project.root).map_err(|source| Error::Import {
             from: import.from.clone(),
@@ -64,6 +67,21 @@ fn copy_own_binary(to: &Utf8Path) -> io::Result<()> {
     let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(to)?;
     io::copy(&mut program, &mut copy)?;
     copy.set_permissions(std::fs::Permissions::from_mode(0o755))
+}
+
+/// Makes the places of mounts below the home: bubblewrap would follow a link that an agent has planted there, and
+/// make them wherever on the host it leads.
+fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
+    for mount in &plan.mounts {
+        let Ok(below) = mount.at.strip_prefix(&plan.user.home) else { continue };
+        if below.as_str().is_empty() {
+            continue;
+        }
+        let file = matches!(&mount.kind, MountKind::Bind { source, .. } if !source.is_dir());
+        let made = if file { home.file(below) } else { home.directory(below).map(drop) };
+        made.map_err(|source| Error::MountPoint { path: mount.at.clone(), source })?;
+    }
+    Ok(())
 }
 
 /// Copies one import; a source that is not there is no error, for a machine need not have every login.

@@ -436,3 +436,19 @@ fn read_line(child: &mut std::process::Child) {
     let mut one = [0];
     child.stdout.as_mut().unwrap().read_exact(&mut one).unwrap();
 }
+
+#[test]
+fn a_toolchain_of_the_home_is_mounted_elsewhere_and_searched() {
+    let project = Project::bare();
+    project.write_beside("home/tools/bin/greet", "#!/bin/sh\necho hello\n");
+    make_executable(&project.home().join("tools/bin/greet"));
+    project.write(
+        "pier.kdl",
+        "mounts { ro \"~/tools\" at=\"/opt/tools\" }\nruntime host { path \"/opt/tools/bin\" }\n",
+    );
+    project.trust();
+    assert_eq!(project.exec(&["greet"]).expect(0).text(), "hello");
+    let other = "mounts { rw \"~/tools\" at=\"/opt/tools\" }\nruntime host { path \"/opt/tools/bin\" }\n";
+    project.write("pier.kdl", other);
+    project.pier(&["plan"]).refused(2, "mount::missing");
+}

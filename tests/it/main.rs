@@ -16,6 +16,7 @@ mod cli_init;
 mod examples;
 mod exec;
 mod guard;
+mod hostile;
 mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;

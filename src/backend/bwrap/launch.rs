@@ -92,12 +92,8 @@ impl Sandbox {
     ) -> Result<Self, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
         let made = super::arguments(plan, program, passed, session);
-        let mut blob = Vec::new();
-        for word in &made.options {
-            blob.extend_from_slice(word.as_bytes());
-            blob.push(0);
-        }
-        let arguments = fd::memory_file(c"pier-arguments", &blob).map_err(set_up("write the arguments"))?;
+        let words = made.words().map_err(set_up("write the arguments"))?;
+        let arguments = fd::memory_file(c"pier-arguments", &words).map_err(set_up("write the arguments"))?;
         let (control, inside) = fd::message_sockets().map_err(set_up("make a control socket"))?;
         let (complaints, complain) = io::pipe().map_err(set_up("make a pipe"))?;
         let mut placed = vec![(arguments, ARGUMENTS), (inside, CONTROL)];

@@ -160,3 +160,10 @@ For more information, try '--help'.
 "#]],
     );
 }
+
+#[test]
+fn flags_of_every_command_may_come_first() {
+    let world = World::with("limits { wall \"2h\"; }\n");
+    let said = world.pier(&["--set", "limits.wall=1h", "config", "get", "limits.wall"]);
+    assert!(said.starts_with("exit 0\n-- stdout\n1h"), "{said}");
+}
