@@ -9,6 +9,7 @@
 )]
 
 mod agents;
+mod attacks;
 mod bad;
 mod cli;
 mod cli_init;
