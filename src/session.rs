@@ -61,6 +61,15 @@ pub enum Error {
     Refused(Refusal),
 }
 
+/// What a person should hear about a session while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A limit that was asked for, not required, and that nothing on this host holds.
+    NotHeld(&'static str),
+    /// The kernel killed a process because the memory of the session was used up.
+    OutOfMemory,
+}
+
 /// What a session is started with.
 pub struct Start<'a> {
     pub plan: &'a Plan,
@@ -69,6 +78,7 @@ pub struct Start<'a> {
     pub values: &'a BTreeMap<String, String>,
     /// pier's own state directory, where the session gets one of its own.
     pub state: &'a Utf8Path,
+    pub notice: &'a dyn Fn(Notice),
 }
 
 /// How a session ended, and what it leaves behind.
@@ -81,7 +91,7 @@ pub struct Finished {
 /// Runs the plan's command to its end.
 pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state } = *start;
+    let Start { plan, program, values, state, notice } = *start;
     // Signals are taken from a descriptor before anything starts, so that none is lost in between.
     let mut handled = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH] {
@@ -94,10 +104,13 @@ pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals =
         SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
-    let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
+    let (mut relay, streams) = Relay::new().map_err(set_up("set up the streams"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     let gate = gate.ready();
+    for kind in &sandbox.group.missing {
+        notice(Notice::NotHeld(kind.name()));
+    }
     let terminals = relay.terminals();
     sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
     let limit = plan.limits.wall.map(Duration::from_secs);
@@ -110,9 +123,16 @@ pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
         asked: None,
     };
     let outcome = live.watch();
-    // Nobody writes to the terminal any more, nor to what the exit gate looks at.
-    live.sandbox.end();
+    // After the command everything inside is gone; where the end came from elsewhere, it is made sure of.
+    if !matches!(outcome, Ok(Outcome::Ended(_))) {
+        live.sandbox.end();
+    }
+    // Nothing inside writes any more, neither to the terminal nor to what the exit gate looks at.
+    live.sandbox.kill();
     live.relay.finish();
+    if live.sandbox.group.out_of_memory() {
+        notice(Notice::OutOfMemory);
+    }
     drop(live);
     let outcome = outcome?;
     let gate = gate.close(state, place.id.as_str());
@@ -241,8 +261,8 @@ impl Live {
 struct Ready {
     control: bool,
     signals: bool,
-    /// Input from the person, output from the sandbox.
-    relay: [bool; 2],
+    /// Input from the person, output from the sandbox, room for an input file.
+    relay: [bool; 3],
     timer: bool,
 }
 

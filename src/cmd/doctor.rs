@@ -98,7 +98,13 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         failed(messages.join("; "))
     })?;
-    let start = session::Start { plan: &plan, program, values: &probed.values, state: &environment.state };
+    let start = session::Start {
+        plan: &plan,
+        program,
+        values: &probed.values,
+        state: &environment.state,
+        notice: &|_| {},
+    };
     match session::run(&start)?.outcome {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),
@@ -206,7 +212,7 @@ fn sandbox(host: &Host, trial: Option<&Result<(), Failure>>) -> Check {
                 "in Docker: `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
                  --security-opt systempaths=unconfined`"
             } else {
-                "see the other lines"
+                "fix what the other lines name; when they name nothing, the reason before this is all there is"
             };
             check(Status::Fail, WHAT, format!("none could be made: {failure}"), Some(fix.into()))
         }

@@ -10,7 +10,7 @@ use crate::util::text::escape;
 const MOST_SHOWN: usize = 20;
 
 /// Names in the line of what a build runs.
-const MOST_BRIEF: usize = 5;
+const MOST_BRIEF: usize = 10;
 
 /// Reasons start in one column as long as paths are not longer than this.
 const MOST_WIDTH: usize = 40;

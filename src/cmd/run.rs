@@ -8,7 +8,7 @@ use super::{Global, Outcome};
 use crate::backend::bwrap::program;
 use crate::diag::{Exit, Failure};
 use crate::plan::Target;
-use crate::session::{self, Finished, Outcome as Ended};
+use crate::session::{self, Finished, Notice, Outcome as Ended};
 use crate::ui;
 
 #[derive(Debug, Default, Args)]
@@ -99,7 +99,13 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values } = &planned;
-    let begun = session::Start { plan, program: &program, values, state: &project.environment.state };
+    let begun = session::Start {
+        plan,
+        program: &program,
+        values,
+        state: &project.environment.state,
+        notice: &notice,
+    };
     let Finished { outcome, gate } = session::run(&begun)?;
     let exit = match outcome {
         Ended::Ended(how) => match how.code() {
@@ -118,4 +124,16 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     super::gate::tell(&gate);
     // A command that failed says so by its own code.
     if exit == Exit::Done { super::gate::judge(&gate).map_or(Ok(exit), Err) } else { Ok(exit) }
+}
+
+fn notice(notice: Notice) {
+    match notice {
+        Notice::NotHeld("pids") => {}
+        Notice::NotHeld(limit) => ui::warn(&format!(
+            "`limits {limit}` is not held: this host has no control group that pier may use (`pier doctor`)"
+        )),
+        Notice::OutOfMemory => {
+            ui::warn("the kernel ended a process: the session had used up `limits memory`");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
@@ -74,10 +74,30 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Err(error) = fs_err::remove_dir_all(&self.path) {
+        let removed = fs_err::remove_dir_all(&self.path).or_else(|_| {
+            open_up(&self.path)?;
+            fs_err::remove_dir_all(&self.path)
+        });
+        if let Err(error) = removed {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }
+}
+
+/// Makes every directory below `path` one that its owner can empty: an agent takes its own home's modes away, and
+/// what should be forgotten would stay. Nothing else lives there any more, and no link is followed.
+fn open_up(path: &Utf8Path) -> io::Result<()> {
+    let mut pending = vec![path.to_owned().into_std_path_buf()];
+    while let Some(directory) = pending.pop() {
+        fs_err::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
+        for entry in fs_err::read_dir(&directory)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                pending.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -86,7 +106,6 @@ mod tests {
 
     #[test]
     fn a_place_is_private_locked_and_gone_afterwards() {
-        use std::os::unix::fs::PermissionsExt as _;
         let state = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(state.path()).unwrap();
         let (one, other) = (Place::make(state).unwrap(), Place::make(state).unwrap());

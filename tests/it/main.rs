@@ -9,19 +9,25 @@
 )]
 
 mod agents;
+mod attacks;
 mod bad;
 mod cli;
 mod cli_init;
 mod examples;
 mod exec;
 mod gate;
+mod guard;
+mod hostile;
+mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;
 #[path = "model_server/mod.rs"]
 mod model_server_tests;
 mod plan_is_what_runs;
 mod sandbox;
+mod stand_in;
 mod static_init;
 mod support;
 mod tidy;
 mod tty;
+mod walls;

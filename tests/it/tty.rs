@@ -17,28 +17,32 @@ use crate::sandbox::{PIER, Project, wait, within};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A terminal with a person at it, and pier as its foreground job.
-struct Terminal {
+pub struct Terminal {
     master: File,
     /// Kept open, so that the terminal lives on after pier has ended.
-    slave: OwnedFd,
+    pub slave: OwnedFd,
     path: PathBuf,
     screen: Arc<Mutex<String>>,
-    child: Child,
+    pub child: Child,
 }
 
 impl Terminal {
     fn start(project: &Project, args: &[&str]) -> Self {
-        let size = Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
-        let path = nix::unistd::ttyname(&slave).unwrap();
         // A session of its own, whose controlling terminal is standard input.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(PIER).args(args);
-        let mut call = project.surround(command).env("TERM", "xterm");
+        Self::of(&mut project.surround(command).env("TERM", "xterm").command)
+    }
+
+    /// Starts any command with all three streams at a new terminal.
+    pub fn of(command: &mut Command) -> Self {
+        let size = Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        let path = nix::unistd::ttyname(&slave).unwrap();
         let stream = || Stdio::from(slave.try_clone().unwrap());
-        let child = call.command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
+        let child = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
         // The description holds copies of the terminal.
-        drop(call);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let screen = Arc::new(Mutex::new(String::new()));
         let shown = Arc::clone(&screen);
         let mut master = File::from(master);
@@ -54,13 +58,27 @@ impl Terminal {
         Terminal { master, slave, path, screen, child }
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.screen.lock().unwrap().clone()
+    }
+
+    /// What was printed last, once that has stopped.
+    pub fn rest(&self) -> String {
+        let mut before = self.screen();
+        // The program has ended: only the thread that reads is behind.
+        loop {
+            thread::sleep(Duration::from_millis(20));
+            let now = self.screen();
+            if now == before {
+                return now;
+            }
+            before = now;
+        }
     }
 
     /// Waits for text, and clears the screen up to its end.
     #[track_caller]
-    fn see(&self, text: &str) {
+    pub fn see(&self, text: &str) {
         let found = within(SOON, || {
             let mut screen = self.screen.lock().unwrap();
             let end = screen.find(text).map(|start| start + text.len());
@@ -72,18 +90,18 @@ impl Terminal {
         assert!(found, "`{text}` is not in {:?}", self.screen());
     }
 
-    fn press(&mut self, keys: &str) {
+    pub fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     #[track_caller]
-    fn end(&mut self, code: i32) {
+    pub fn end(&mut self, code: i32) {
         let status = wait(&mut self.child, SOON);
         let status = status.unwrap_or_else(|| panic!("no end; {:?}", self.screen()));
         assert_eq!(status.code(), Some(code), "{:?}", self.screen());
     }
 
-    fn stty(&self, args: &[&str]) -> String {
+    pub fn stty(&self, args: &[&str]) -> String {
         let output = Command::new("stty").arg("-F").arg(&self.path).args(args).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()
@@ -105,12 +123,16 @@ fn bash(project: &Project, script: &str) -> Terminal {
 #[test]
 fn the_size_of_the_terminal_is_known_and_follows() {
     let project = Project::new("");
-    let script = "stty size; trap 'stty size </dev/tty; exit 0' WINCH; echo ready; while :; do read -t 1 _ <> <(:); done";
+    // Two changes come as two signals, for `stty` sets rows and columns one after the other, and bash forgets a
+    // signal that comes while it runs the trap of that same signal.
+    let script = "stty size; trap w=1 WINCH; trap 'exit 0' INT; echo ready
+        while :; do [ \"$w\" ] && { w=; stty size; }; sleep 0.05; done";
     let mut terminal = bash(&project, script);
     terminal.see("31 97\r\n");
     terminal.see("ready");
     terminal.stty(&["rows", "40", "cols", "120"]);
     terminal.see("40 120");
+    terminal.press("\u{3}");
     terminal.end(0);
 }
 
@@ -149,7 +171,7 @@ fn a_redirected_stream_stays_a_pipe() {
 #[test]
 fn the_interrupt_key_reaches_the_command_alone() {
     let project = Project::new("");
-    let script = "trap 'echo caught; exit 42' INT; echo ready; while :; do read -t 1 _ <> <(:); done";
+    let script = "trap 'echo caught; exit 42' INT; echo ready; while :; do sleep 0.1; done";
     let mut terminal = bash(&project, script);
     terminal.see("ready");
     terminal.press("\u{3}");

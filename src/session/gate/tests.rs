@@ -62,7 +62,7 @@ impl Tree {
         let found = compare::compare(&self.context((i64::MAX, 0)), start, again);
         // What is known from the first look saves time and changes nothing.
         let whole = compare::compare(&self.context((i64::MAX, 0)), start, self.look(bounds, 2));
-        if bounds.entries == BOUNDS.entries {
+        if whole.iter().all(|one| one.mark.what != What::Unseen) {
             assert_eq!(found, whole);
         }
         found
