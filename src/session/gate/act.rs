@@ -1,8 +1,7 @@
 //! The quarantine: obeyed files leave the project for a private directory that keeps their paths.
 
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
@@ -111,35 +110,25 @@ fn move_one(root: BorrowedFd<'_>, path: &[u8], into: BorrowedFd<'_>) -> io::Resu
         }
         target = openat(&target, part, DIRECTORY, Mode::empty())?;
     }
-    match rename(&parent, name, &target) {
-        Err(Errno::EXDEV) => copy::move_across(parent.as_fd(), name, target.as_fd()),
-        renamed => Ok(renamed?),
+    let renamed = renameat(&parent, name, &target, name);
+    if !matches!(renamed, Err(Errno::EXDEV | Errno::EACCES)) {
+        return Ok(renamed?);
     }
+    // Permissions may have been taken away to keep the entry where it is.
+    let before = copy::mode(parent.as_fd())?;
+    copy::set_mode(parent.as_fd(), before | 0o700)?;
+    let moved = match renamed {
+        Err(Errno::EXDEV) => copy::move_across(parent.as_fd(), name, target.as_fd()),
+        _ => rename_again(&parent, name, &target),
+    };
+    copy::set_mode(parent.as_fd(), before)?;
+    moved
 }
 
-/// Renames, and lifts permissions that were taken away to keep the entry where it is.
-fn rename(parent: &OwnedFd, name: &[u8], target: &OwnedFd) -> nix::Result<()> {
-    match renameat(parent, name, target, name) {
-        Err(Errno::EACCES) => {}
-        renamed => return renamed,
-    }
-    let before = mode(parent).map_err(|_| Errno::EACCES)?;
-    set_mode(parent, before | 0o700).map_err(|_| Errno::EACCES)?;
+fn rename_again(parent: &OwnedFd, name: &[u8], target: &OwnedFd) -> io::Result<()> {
     // A directory that moves gets another parent entry, for which it must be writable itself.
     if let Ok(own) = openat(parent, name, DIRECTORY | OFlag::O_PATH, Mode::empty()) {
-        set_mode(&own, 0o700).map_err(|_| Errno::EACCES)?;
+        copy::set_mode(own.as_fd(), 0o700)?;
     }
-    let renamed = renameat(parent, name, target, name);
-    set_mode(parent, before).map_err(|_| Errno::EACCES)?;
-    renamed
-}
-
-fn mode(directory: &OwnedFd) -> io::Result<u32> {
-    Ok(nix::sys::stat::fstat(directory)?.st_mode & 0o7777)
-}
-
-/// By way of `/proc`, for `fchmod` refuses descriptors that only name a place.
-fn set_mode(directory: &OwnedFd, mode: u32) -> io::Result<()> {
-    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    Ok(renameat(parent, name, target, name)?)
 }

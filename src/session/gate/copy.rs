@@ -1,8 +1,10 @@
 //! A move between file systems: a bounded copy that follows no link, then the removal of what was copied.
 
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlinkat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, symlinkat, unlinkat};
@@ -24,7 +26,7 @@ struct Budget {
 /// Moves an entry of `from` into `to`. Pipes, sockets and devices hold nothing and are only removed.
 ///
 /// # Errors
-/// The source is whole if the copy fails; a part of the copy may be left.
+/// The source is whole if the copy fails, with permissions that let its owner read it; a part of the copy may be left.
 pub fn move_across(from: BorrowedFd<'_>, name: &[u8], to: BorrowedFd<'_>) -> io::Result<()> {
     copy(from, name, to, 0, &mut Budget { entries: MOST_ENTRIES, bytes: MOST_BYTES })?;
     remove(from, name, 0)
@@ -44,7 +46,13 @@ fn copy(
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFREG => {
             let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-            let source = openat(from, name, flags, Mode::empty())?;
+            let source = match openat(from, name, flags, Mode::empty()) {
+                Err(Errno::EACCES) => {
+                    widen(from, name)?;
+                    openat(from, name, flags, Mode::empty())?
+                }
+                opened => opened?,
+            };
             let size = u64::try_from(fstat(&source)?.st_size).unwrap_or(u64::MAX);
             budget.bytes = budget.bytes.checked_sub(size).ok_or_else(too_large)?;
             let flags =
@@ -57,6 +65,8 @@ fn copy(
         SFlag::S_IFLNK => Ok(symlinkat(readlinkat(from, name)?.as_os_str(), to, name)?),
         SFlag::S_IFDIR if depth >= MOST_DEPTH => Err(too_large()),
         SFlag::S_IFDIR => {
+            // To read it now, and to empty it afterwards.
+            widen(from, name)?;
             let source = openat(from, name, DIRECTORY, Mode::empty())?;
             mkdirat(to, name, Mode::S_IRWXU)?;
             let target = openat(to, name, DIRECTORY, Mode::empty())?;
@@ -67,6 +77,22 @@ fn copy(
         }
         _ => Ok(()),
     }
+}
+
+/// Lets the owner read, write and search what is there.
+fn widen(at: BorrowedFd<'_>, name: &[u8]) -> io::Result<()> {
+    let own = openat(at, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
+    set_mode(own.as_fd(), mode(own.as_fd())? | 0o700)
+}
+
+pub fn mode(open: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(fstat(open)?.st_mode & 0o7777)
+}
+
+/// By way of `/proc`, for `fchmod` refuses descriptors that only name a place.
+pub fn set_mode(open: BorrowedFd<'_>, mode: u32) -> io::Result<()> {
+    let path = format!("/proc/self/fd/{}", open.as_raw_fd());
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
 }
 
 fn remove(from: BorrowedFd<'_>, name: &[u8], depth: usize) -> io::Result<()> {

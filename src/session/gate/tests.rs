@@ -1,4 +1,4 @@
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -430,7 +430,7 @@ fn quarantined(tree: &Tree, state: &Utf8Path) -> Report {
         "git init -q nested; echo x > nested/.git/hooks/pre-push; mkdir -p deep/a; echo two > deep/a/.envrc",
     );
     tree.shell(
-        "ln -s /etc/passwd leak; mkfifo pipe; echo changed > .npmrc; echo x > Makefile; chmod 555 deep/a",
+        "ln -s /etc/passwd leak; mkfifo pipe; echo changed > .npmrc; echo x > Makefile; chmod 0 nested/.git/hooks deep/a/.envrc; chmod 555 deep/a",
     );
     let found = tree.found(&start, BOUNDS);
     act::quarantine(&tree.open, vec![found], state, "session1")
@@ -459,6 +459,12 @@ fn the_quarantine_keeps_paths_and_gives_them_back() {
         assert!(tree.path("Makefile").exists());
         let place = state.join("quarantine/session1");
         assert_eq!(report.quarantine.as_deref(), Some(&*place));
+        let modes = format!(
+            "cd {place}/project; stat -c %a deep/a/.envrc nested/.git/hooks; chmod 700 deep/a/.envrc nested/.git/hooks"
+        );
+        let modes = Command::new("bash").args(["-c", &modes]).output().unwrap().stdout;
+        assert_eq!(String::from_utf8(modes).unwrap(), "0\n0\n");
+        assert_eq!(fs_err::metadata(tree.path("deep/a")).unwrap().permissions().mode() & 0o777, 0o555);
         assert_eq!(fs_err::read_to_string(place.join("project/deep/a/.envrc")).unwrap(), "two\n");
         assert_eq!(fs_err::read_link(place.join("project/leak")).unwrap(), Path::new("/etc/passwd"));
         let manifest: serde_json::Value =
