@@ -98,8 +98,14 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         failed(messages.join("; "))
     })?;
-    let start = session::Start { plan: &plan, program, values: &probed.values, state: &environment.state };
-    match session::run(&start)? {
+    let start = session::Start {
+        plan: &plan,
+        program,
+        values: &probed.values,
+        state: &environment.state,
+        home: &environment.home,
+    };
+    match session::run(&start)?.outcome {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),
     }

@@ -99,8 +99,16 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values } = &planned;
-    let begun = session::Start { plan, program: &program, values, state: &project.environment.state };
-    Ok(match session::run(&begun)? {
+    let begun = session::Start {
+        plan,
+        program: &program,
+        values,
+        state: &project.environment.state,
+        home: &project.environment.home,
+    };
+    let finished = session::run(&begun)?;
+    super::settle::report(project, &finished);
+    Ok(match finished.outcome {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),

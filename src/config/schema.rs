@@ -255,7 +255,6 @@ const WORKSPACE: Node = Node {
             name: "clone",
             doc: "Works in a private clone, so that several agents can share one repository.",
             arguments: &[must("enabled", Type::Bool, "`#true` for a clone.")],
-            since: Since::Later,
             ..NODE
         },
         Node {

@@ -6,9 +6,9 @@ use super::facts::{Facts, InstallKind, Kind, Launcher};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
-    environment, grants, system,
+    Access, Agent, Backend, Command, Directory, Import, ImportKind, ImportRule, Limits, Mount, MountKind,
+    Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available, environment, git,
+    grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -88,18 +88,16 @@ pub fn build(
         mounts.extend(started.mounts.iter().cloned());
         path.insert(0, "/.pier/bin".to_owned());
     }
-    let root = &facts.project.root;
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
-    let bind = MountKind::Bind {
-        source: root.clone(),
-        access: Access::ReadWrite,
-        expect: Some(facts.project.identity),
-    };
-    mounts.push(Mount { at: at_workspace.to_owned(), kind: bind, origin: at(&config.workspace.at.origin) });
+    let kind = git::workspace(config, facts);
+    mounts.push(Mount { at: at_workspace.to_owned(), kind, origin: at(&config.workspace.at.origin) });
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
-    let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    let (git, mut warnings) = git::git(config, facts, &mut mounts, &mut problems);
+    // A clone has nothing of the host's that could be changed.
+    if !config.workspace.clone.value {
+        protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    }
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
@@ -175,7 +173,7 @@ fn place(origin: &Origin, sources: &Sources) -> String {
     }
 }
 
-fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
+pub fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
     let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
     Mount { at: at.into(), kind, origin: BUILT_IN.into() }
 }
@@ -474,39 +472,6 @@ fn home_imports(
         });
     }
     imports
-}
-
-/// Decides what of the repository is seen, and adds its mounts.
-fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -> (Git, Vec<String>) {
-    let Some(repository) = &facts.project.git else {
-        return (Git { mode: GitMode::None, directory: None, common: None }, Vec::new());
-    };
-    let direct = config.workspace.git.value == config::Git::Direct;
-    let mode = if direct { GitMode::Direct } else { GitMode::Readonly };
-    let access = if direct { Access::ReadWrite } else { Access::ReadOnly };
-    let git =
-        Git { mode, directory: Some(repository.directory.clone()), common: Some(repository.common.clone()) };
-    let root = &facts.project.root;
-    if repository.directory == root.join(".git") {
-        if !direct {
-            mounts.push(built_in_bind(at.join(".git").as_str(), &repository.directory, Access::ReadOnly));
-        }
-        return (git, Vec::new());
-    }
-    if repository.foreign {
-        let warning = format!(
-            "`{}` does not point back to this project, so git does not work inside",
-            repository.directory
-        );
-        return (Git { mode: GitMode::None, ..git }, vec![warning]);
-    }
-    // The `.git` file names these places, so they keep their paths inside.
-    mounts.push(built_in_bind(repository.common.as_str(), &repository.common, access));
-    if !repository.directory.starts_with(&repository.common) {
-        mounts.push(built_in_bind(repository.directory.as_str(), &repository.directory, access));
-    }
-    mounts.push(built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly));
-    (git, Vec::new())
 }
 
 /// Makes files that the host obeys read-only, where they exist; nothing is created for those that do not.

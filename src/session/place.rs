@@ -25,6 +25,12 @@ impl Id {
         Ok(Id(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()))
     }
 
+    /// Takes a name that somebody typed or that a directory has; `None` where it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == LENGTH && text.bytes().all(|byte| LETTERS.contains(&byte));
+        valid.then(|| Id(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,6 +51,7 @@ pub struct Place {
     pub path: Utf8PathBuf,
     /// Held to the end; the kernel lets go of it when the process is killed.
     _alive: Flock<File>,
+    kept: bool,
 }
 
 /// Where the directories of all sessions are.
@@ -67,13 +74,40 @@ impl Place {
             }
             let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
             let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-            return Ok(Place { id, path, _alive: alive });
+            return Ok(Place { id, path, _alive: alive, kept: false });
         }
+    }
+}
+
+impl Place {
+    /// Takes over the directory of a session that has ended; `None` while its supervisor lives.
+    ///
+    /// It stays where it is unless it is removed by [`Place::discard`].
+    pub fn adopt(state: &Utf8Path, id: &Id) -> io::Result<Option<Self>> {
+        let path = all(state).join(id.as_str());
+        let file = fs_err::File::open(path.join(ALIVE))?.into_parts().0;
+        Ok(match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(alive) => Some(Place { id: id.clone(), path, _alive: alive, kept: true }),
+            Err(_) => None,
+        })
+    }
+
+    /// Leaves the directory where it is: something in it is still wanted.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn discard(mut self) {
+        self.kept = false;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         if let Err(error) = fs_err::remove_dir_all(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }

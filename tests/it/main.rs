@@ -14,6 +14,7 @@ mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod git;
 #[path = "../model_server/mod.rs"]
 mod model_server;
 #[path = "model_server/mod.rs"]

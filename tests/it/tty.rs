@@ -17,7 +17,7 @@ use crate::sandbox::{PIER, Project, wait, within};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A terminal with a person at it, and pier as its foreground job.
-struct Terminal {
+pub struct Terminal {
     master: File,
     /// Kept open, so that the terminal lives on after pier has ended.
     slave: OwnedFd,
@@ -27,7 +27,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(project: &Project, args: &[&str]) -> Self {
+    pub fn start(project: &Project, args: &[&str]) -> Self {
         let size = Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
         let path = nix::unistd::ttyname(&slave).unwrap();
@@ -60,7 +60,7 @@ impl Terminal {
 
     /// Waits for text, and clears the screen up to its end.
     #[track_caller]
-    fn see(&self, text: &str) {
+    pub fn see(&self, text: &str) {
         let found = within(SOON, || {
             let mut screen = self.screen.lock().unwrap();
             let end = screen.find(text).map(|start| start + text.len());
@@ -72,12 +72,12 @@ impl Terminal {
         assert!(found, "`{text}` is not in {:?}", self.screen());
     }
 
-    fn press(&mut self, keys: &str) {
+    pub fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     #[track_caller]
-    fn end(&mut self, code: i32) {
+    pub fn end(&mut self, code: i32) {
         let status = wait(&mut self.child, SOON);
         let status = status.unwrap_or_else(|| panic!("no end; {:?}", self.screen()));
         assert_eq!(status.code(), Some(code), "{:?}", self.screen());

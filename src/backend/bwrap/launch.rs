@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,13 +13,16 @@ use thiserror::Error;
 use super::{Bubblewrap, FIRST_FILE};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS};
 use crate::plan::Plan;
-use crate::sys::fd;
+use crate::sys::{fd, process};
 
 /// Where bubblewrap finds its own arguments.
 const ARGUMENTS: i32 = 10;
 
 /// How long bubblewrap and the init may take to get ready, in milliseconds.
 const READY_WITHIN: u16 = 20_000;
+
+/// How long bubblewrap may take to notice that all inside has ended.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The most that is read of bubblewrap's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -50,6 +54,8 @@ pub enum Error {
 pub struct Sandbox {
     pub control: OwnedFd,
     child: Child,
+    /// Whether it was proven that all of it had ended, once it was ended.
+    ended: Option<bool>,
 }
 
 impl Sandbox {
@@ -87,7 +93,7 @@ impl Sandbox {
             command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
-        let mut sandbox = Sandbox { control, child };
+        let mut sandbox = Sandbox { control, child, ended: None };
         match sandbox.wait_for_ready() {
             Ok(()) => Ok(sandbox),
             Err(error) => Err(sandbox.explain(error, complaints)),
@@ -150,11 +156,30 @@ impl Sandbox {
         protocol::send(&self.control, order, descriptors)
     }
 
-    /// Kills bubblewrap; the kernel ends the rest with its namespace.
-    pub fn kill(&mut self) {
+    /// Ends the sandbox; true when it is proven that nothing of it runs any longer.
+    ///
+    /// Bubblewrap waits for the first process inside, and that one has not ended before the kernel has ended
+    /// all others of its namespace. Killing bubblewrap itself proves nothing. `patience` is how long the
+    /// sandbox may take to end by itself.
+    pub fn end(&mut self, patience: Duration) -> bool {
+        if let Some(proven) = self.ended {
+            return proven;
+        }
+        let ends_within = |time| process::ends_within(self.child.id(), time).unwrap_or(false);
+        if !ends_within(patience) {
+            process::kill_children(self.child.id());
+        }
+        let proven = ends_within(ENDS_WITHIN);
         // Both fail only for a child that has already been waited for.
         let _ended = self.child.kill();
         let _ended = self.child.wait();
+        self.ended = Some(proven);
+        proven
+    }
+
+    /// Ends the sandbox at once.
+    pub fn kill(&mut self) {
+        self.end(Duration::ZERO);
     }
 
     /// Process id of bubblewrap on the host.
