@@ -108,7 +108,8 @@ fn waiting(project: &Project, repository: &Repository) -> Result<BTreeMap<Id, Wa
             Ok(place) => place.is_some(),
             Err(_) => false,
         };
-        if shadow.record.project == project.root && ended() {
+        let holds_work = || shadow::holds_work(entry.path()).unwrap_or(true);
+        if shadow.record.project == project.root && ended() && holds_work() {
             waiting.entry(session).or_insert_with(|| fresh(entry.path())).kept = true;
         }
     }

@@ -79,6 +79,9 @@ impl Place {
     }
 }
 
+/// How deep the tree of a session may be that is opened up before it is removed.
+const MOST_DEPTH: usize = 512;
+
 impl Place {
     /// Takes over the directory of a session that has ended; `None` while its supervisor lives.
     ///
@@ -108,10 +111,37 @@ impl Drop for Place {
         if self.kept {
             return;
         }
-        if let Err(error) = fs_err::remove_dir_all(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }
+}
+
+/// Removes a directory that a sandbox could write, even one whose directories were made unreadable.
+fn remove(path: &Utf8Path) -> io::Result<()> {
+    match fs_err::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path, MOST_DEPTH)?;
+            fs_err::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+/// Gives the owner all rights on each directory of a tree; links are not followed.
+fn open_up(path: &Utf8Path, depth: usize) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let too_deep = || io::Error::other("too many directories in each other");
+    let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
+    // Nobody else changes it any more: the sandbox is dead, and the directory around it is private.
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    for entry in path.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(entry.path(), depth)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

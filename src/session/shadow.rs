@@ -25,15 +25,12 @@ pub use prepare::prepare;
 
 const SCHEMA: u32 = 1;
 
-/// What a session's directory says about its shadow, for a later `pier merge`.
-const RECORD: &str = "shadow.json";
-
-/// The references at the start, in the form of a `packed-refs`, outside of what the sandbox sees.
-const START: &str = "references";
+/// What a session's directory says about its shadow, for a later `pier merge`: a line of JSON, and the references
+/// at the start in the form of a `packed-refs`. The sandbox does not see it.
+const RECORD: &str = "shadow";
 
 /// The most that is read of a record, in bytes.
-const MOST_RECORD: u64 = 64 * 1024;
-const MOST_START: u64 = 256 * 1024 * 1024;
+const MOST_RECORD: u64 = 256 * 1024 * 1024;
 
 /// Why there is no private git directory, or why its commits did not come back.
 #[derive(Debug, Error)]
@@ -84,26 +81,41 @@ pub struct Shadow {
     pub start: BTreeMap<String, String>,
 }
 
+/// Says whether the directory of a dead session holds work that is not on the host: whoever clears up leaves it.
+///
+/// # Errors
+/// The shadow cannot be read, which is a reason to leave it too.
+pub fn holds_work(place: &Utf8Path) -> io::Result<bool> {
+    match Shadow::load(place)? {
+        None => Ok(false),
+        // Only git can tell what a working tree holds that no commit has.
+        Some(shadow) if shadow.record.clone => Ok(true),
+        Some(shadow) => import::has_changes(&shadow),
+    }
+}
+
 impl Shadow {
     /// Loads the shadow that a session has left behind; `None` where it has none.
     pub fn load(place: &Utf8Path) -> io::Result<Option<Self>> {
-        let Some(record) = load_record(&place.join(RECORD))? else { return Ok(None) };
-        let (start, _) = parse_packed(&read_without_links(&place.join(START), MOST_START)?);
+        let Some((record, rest)) = load_record(&place.join(RECORD))? else { return Ok(None) };
+        let (start, _) = parse_packed(&rest);
         Ok(Some(Shadow { place: place.to_owned(), record, start }))
     }
 }
 
-fn load_record(path: &Utf8Path) -> io::Result<Option<Record>> {
-    let text = match read_without_links(path, MOST_RECORD) {
+/// Loads a record, and returns it with what stands behind its line.
+fn load_record(path: &Utf8Path) -> io::Result<Option<(Record, Vec<u8>)>> {
+    let mut text = match read_without_links(path, MOST_RECORD) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let record: Record = serde_json::from_slice(&text)?;
+    let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
+    let record: Record = serde_json::from_slice(&text[..end])?;
     if record.schema != SCHEMA {
         return Err(io::Error::other(format!("the schema of `{path}` is {}, not {SCHEMA}", record.schema)));
     }
-    Ok(Some(record))
+    Ok(Some((record, text.split_off(end))))
 }
 
 /// Where the record of an imported session is.
@@ -113,7 +125,7 @@ pub fn imported_place(state: &Utf8Path, session: &str) -> Utf8PathBuf {
 
 /// Returns what is known of a session whose commits were imported.
 pub fn imported(state: &Utf8Path, session: &str) -> io::Result<Option<Record>> {
-    load_record(&imported_place(state, session))
+    Ok(load_record(&imported_place(state, session))?.map(|(record, _)| record))
 }
 
 /// Keeps what is known of a session whose commits are in `refs/pier`.

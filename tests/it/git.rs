@@ -354,3 +354,14 @@ fn a_shadow_that_cannot_be_made_starts_nothing() {
     repository.pier(&["exec", "true"]).refused(125, "git::shadow");
     assert!(repository.kept().is_empty());
 }
+
+#[test]
+fn explain_and_plan_name_the_private_directory() {
+    let repository = Repository::new("");
+    let output = repository.pier(&["explain", ".git/config"]).expect(1);
+    assert!(output.text().contains("because the session has a private git directory at `/workspace/.git`"));
+    assert!(repository.pier(&["explain", "/workspace/.git/config"]).expect(0).text().contains("read-write"));
+    assert!(repository.pier(&["plan"]).expect(0).text().contains("\ngit       shadow (merge auto)\n"));
+    let clone = ["plan", "--set", "workspace.clone=#true"];
+    assert!(repository.pier(&clone).expect(0).text().contains("(merge auto, in a clone)"));
+}

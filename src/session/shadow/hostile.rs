@@ -9,7 +9,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat, fstatat};
-use nix::unistd::{LinkatFlags, linkat};
+use nix::unistd::{LinkatFlags, UnlinkatFlags, linkat, unlinkat};
 
 const READ: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_NONBLOCK).union(OFlag::O_CLOEXEC).union(OFlag::O_NOCTTY);
 
@@ -98,12 +98,20 @@ impl Directory {
         Ok(found)
     }
 
-    /// Gives a plain file a second name in another directory; a link is never followed.
+    /// Gives a plain file a second name in another directory, which no sandbox can write.
+    ///
+    /// What it is is looked at there, so that nobody can put a link in its place in between.
     pub fn link(&self, name: &str, to: &Directory) -> io::Result<()> {
         match linkat(&self.0, name, &to.0, name, LinkatFlags::empty()) {
-            Ok(()) | Err(Errno::EEXIST) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) => {}
+            Err(Errno::EEXIST) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
+        if kind(fstatat(&to.0, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode) == Kind::File {
+            return Ok(());
+        }
+        unlinkat(&to.0, name, UnlinkatFlags::NoRemoveDir)?;
+        Err(io::Error::other(format!("`{name}` was changed while it was read")))
     }
 }
 

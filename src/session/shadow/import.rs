@@ -92,6 +92,14 @@ pub fn import(
     Ok(Some(imported))
 }
 
+/// Says whether a shadow has commits that were not imported.
+pub fn has_changes(shadow: &Shadow) -> io::Result<bool> {
+    let place = shadow.place.join(session::GIT);
+    let found = references::read(&place, &place)?;
+    let id = if settings::is_sha256(&shadow.record.common) { 64 } else { 40 };
+    Ok(!changes(shadow, &found, id).0.is_empty())
+}
+
 /// Returns the references to fetch, and where `HEAD` is now.
 fn changes(shadow: &Shadow, found: &References, id: usize) -> (BTreeMap<String, String>, Option<Target>) {
     let mut changed = BTreeMap::new();

@@ -5,7 +5,7 @@ use std::io;
 use camino::Utf8Path;
 
 use super::references::{self, References};
-use super::{Error, RECORD, START, Shadow, clone, record, settings};
+use super::{Error, RECORD, Shadow, clone, record, settings};
 use crate::plan::{self, Plan, session};
 use crate::util::fs::{create_private, open_without_links, read_without_links};
 use crate::util::git::render_packed;
@@ -31,8 +31,8 @@ const STATE: &[&str] = &[
 /// Files that all worktrees share.
 const SHARED: &[&str] = &["info/exclude", "shallow"];
 
-const DIRECTORIES: &[&str] =
-    &["hooks", "info", "objects", "objects/info", "objects/pack", "refs", "refs/heads", "refs/tags"];
+/// As few as git and scripts need: to make and remove a directory is most of what a shadow costs.
+const DIRECTORIES: &[&str] = &["hooks", "info", "objects", "objects/info", "refs"];
 
 /// Makes the shadow that the plan asks for below the session's directory; `home` is the user's.
 pub fn prepare(plan: &Plan, place: &Utf8Path, home: &Utf8Path) -> Result<Option<Shadow>, Error> {
@@ -72,8 +72,10 @@ impl Shadow {
             fs_err::create_dir(git.join(name))?;
         }
         let packed = render_packed(start);
-        fs_err::write(place.join(START), &packed)?;
-        fs_err::write(place.join(RECORD), serde_json::to_vec(record)?)?;
+        let mut known = serde_json::to_vec(record)?;
+        known.push(b'\n');
+        known.extend_from_slice(packed.as_bytes());
+        fs_err::write(place.join(RECORD), known)?;
         fs_err::write(git.join("packed-refs"), &packed)?;
         let head = record.head.as_ref().map_or("ref: refs/heads/main".to_owned(), ToString::to_string);
         fs_err::write(git.join("HEAD"), head + "\n")?;
@@ -83,13 +85,18 @@ impl Shadow {
         let state = STATE.iter().filter(|_| !wanted.clone).map(|name| (directory, name));
         for (from, name) in state.chain(SHARED.iter().map(|name| (common, name))) {
             match read_without_links(&from.join(name), MOST_SMALL) {
+                Ok(text) if is_comment(&text) => {}
                 Ok(text) => fs_err::write(git.join(name), text)?,
                 // Not there, or not what git makes: git does without it.
                 Err(error) => tracing::trace!(%from, name, %error, "not copied"),
             }
         }
-        fs_err::write(place.join(session::EMPTY), "")?;
-        fs_err::write(place.join(session::GIT_FILE), format!("gitdir: {}\n", wanted.at))?;
+        if wanted.objects.len() > 1 || borrows(common) {
+            fs_err::write(place.join(session::EMPTY), "")?;
+        }
+        if wanted.at.file_name() != Some(".git") {
+            fs_err::write(place.join(session::GIT_FILE), format!("gitdir: {}\n", wanted.at))?;
+        }
         if !wanted.modules.is_empty() {
             fs_err::create_dir(git.join("modules"))?;
             fs_err::create_dir(place.join(session::MODULES))?;
@@ -115,6 +122,16 @@ impl Shadow {
         }
         Ok(())
     }
+}
+
+/// Says whether a file has nothing but comments, as git's template for `info/exclude`.
+fn is_comment(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n').all(|line| line.is_empty() || line[0] == b'#')
+}
+
+/// Says whether a repository names others that it takes objects from, even if they are gone.
+fn borrows(common: &Utf8Path) -> bool {
+    common.join("objects/info/alternates").symlink_metadata().is_ok()
 }
 
 /// Renders `objects/info/alternates`.

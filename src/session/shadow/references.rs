@@ -74,11 +74,13 @@ fn walk(
                     walk(&below, &name, depth + 1, budget, found)?;
                 }
             }
-            Kind::File => match directory.file(last, MOST_LOOSE)?.and_then(|text| parse_target(&text)) {
-                Some(Target::Object(id)) => drop(found.ids.insert(name, id)),
-                Some(Target::Reference(to)) => drop(found.symbolic.insert(name, to)),
-                None => found.ignored += 1,
-            },
+            Kind::File => {
+                match directory.file(last, MOST_LOOSE).ok().flatten().and_then(|text| parse_target(&text)) {
+                    Some(Target::Object(id)) => drop(found.ids.insert(name, id)),
+                    Some(Target::Reference(to)) => drop(found.symbolic.insert(name, to)),
+                    None => found.ignored += 1,
+                }
+            }
             Kind::Other => found.ignored += 1,
         }
     }

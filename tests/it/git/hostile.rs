@@ -122,7 +122,8 @@ fn another_repository_cannot_be_reached_through_links_and_alternates() {
         let objects = other.project.root().join(".git/objects");
         let pull = pull.replace("OBJECTS", objects.to_str().unwrap());
         let pull = pull.replace("AB", &id[..2]).replace("CDEF", &id[2..]);
-        let output = repository.inside(&format!("{pull}; echo {id} > .git/refs/heads/steal"));
+        let output = repository
+            .inside(&format!("{pull}; mkdir -p .git/refs/heads; echo {id} > .git/refs/heads/steal"));
         assert!(output.said().contains("are kept"), "{}", output.said());
         assert_ne!(repository.try_git(&["cat-file", "-e", &id]).code(), Some(0), "{pull}");
         assert!(repository.waiting().is_empty());
@@ -142,8 +143,8 @@ fn odd_references_are_left_out_and_the_others_arrive() {
         ln -s /etc/passwd .git/refs/heads/link; ln -s /etc .git/refs/heads/etc; mkfifo .git/refs/heads/fifo
         echo $id > '.git/refs/heads/a b'; echo $id > $'.git/refs/heads/\\e[31mred'; echo $id > .git/refs/heads/-rf
         echo \"$id refs/heads/../../../x\" >> .git/packed-refs; echo \"$id ../x\" >> .git/packed-refs
-        echo ref: ../../x > .git/refs/heads/out; head -c 100000 /dev/zero > .git/refs/tags/zeros || true
-        rm .git/refs/tags/zeros; mkdir -p .git/refs/heads/..lock; echo $id > .git/refs/heads/main.lock"
+        echo ref: ../../x > .git/refs/heads/out; mkdir -p .git/refs/tags; head -c 100000 /dev/zero > .git/refs/tags/zeros
+        mkdir -p .git/refs/heads/..lock; echo $id > .git/refs/heads/main.lock"
     );
     let output = repository.inside(&script);
     assert!(output.said().contains("main forwarded"), "{}", output.said());
@@ -223,4 +224,30 @@ fn the_repository_of_a_submodule_cannot_be_replaced() {
     let output = repository.inside(script);
     assert_eq!(output.text(), " M lib");
     assert_eq!(repository.git(&["status", "--porcelain"]), " M lib");
+}
+
+#[test]
+fn unreadable_directories_do_not_stay_behind() {
+    let repository = Repository::new("");
+    repository.inside("mkdir -p .git/x/y; touch .git/x/y/z; chmod 0 .git/x/y .git/x .git/hooks");
+    assert!(repository.kept().is_empty(), "{:?}", repository.kept());
+}
+
+#[test]
+fn commits_of_a_killed_supervisor_are_taken_later() {
+    use std::time::Duration;
+    let repository = Repository::new("");
+    let script = format!("{COMMIT} touch ready; sleep 600");
+    let mut child = repository.project.call(["exec", "--", "bash", "-c", &script]).start();
+    let ready = repository.project.root().join("ready");
+    assert!(crate::sandbox::within(Duration::from_secs(30), || ready.exists()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(repository.git(&["log", "--format=%s"]), "one");
+    // The sandbox is gone a moment after its supervisor.
+    let merged =
+        crate::sandbox::within(Duration::from_secs(10), || repository.pier(&["merge"]).code() == Some(0));
+    assert!(merged);
+    assert_eq!(repository.git(&["log", "--format=%s"]), "two\none");
+    assert!(repository.kept().is_empty());
 }
