@@ -122,8 +122,16 @@ pub struct Shadow {
     pub at: Utf8PathBuf,
     /// Places of the host's object directories inside: the repository's own first.
     pub objects: Vec<Utf8PathBuf>,
-    /// Git directories of submodules, relative to the repository's directory: seen read-only.
-    pub modules: Vec<Utf8PathBuf>,
+    /// Git directories of submodules: seen read-only.
+    pub modules: Vec<Module>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Relative to the repository's directory, and to the private one.
+    pub directory: Utf8PathBuf,
+    /// Where it is checked out inside.
+    pub tree: Option<Utf8PathBuf>,
 }
 
 /// What happens to commits when the session ends.
@@ -146,7 +154,7 @@ pub mod session {
     pub const GIT_FILE: &str = "git-file";
     /// An empty file: over the alternates of object directories, whose paths mean nothing inside.
     pub const EMPTY: &str = "empty";
-    /// Configuration files of submodules, by number.
+    /// Configurations of submodules by number, and beside each the `.git` file that leads to it.
     pub const MODULES: &str = "modules";
     /// The private working tree of a clone.
     pub const TREE: &str = "tree";

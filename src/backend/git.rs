@@ -31,6 +31,7 @@ const MOST_COMPLAINT: u64 = 8 * 1024;
 
 /// Settings of every call, above those of the repository.
 const SETTINGS: &[&str] = &[
+    "core.alternateRefsCommand=true",
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "core.pager=cat",
@@ -83,6 +84,8 @@ pub struct Repository<'a> {
     pub work_tree: Option<&'a Utf8Path>,
     /// An index in place of the repository's own.
     pub index: Option<&'a Utf8Path>,
+    /// A tree whose attributes apply in place of those in the working tree; git obeys this since 2.41.
+    pub attributes: Option<&'a str>,
 }
 
 /// Whose settings apply, besides the repository's.
@@ -188,6 +191,9 @@ impl Git {
                 command.env(format!("GIT_COMMITTER_{name}"), value);
             }
         }
+        if let Some(tree) = repository.attributes {
+            command.env("GIT_ATTR_SOURCE", tree);
+        }
         if let Some(tree) = repository.work_tree {
             command.env("GIT_WORK_TREE", tree);
         }
@@ -207,8 +213,10 @@ impl Git {
 
 fn failed(words: &[&str], answer: &Answer) -> Error {
     let said = String::from_utf8_lossy(&answer.stderr);
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let said = lines[lines.len().saturating_sub(4)..].join("; ");
+    // Advice for people at a terminal follows the reason.
+    let is_reason = |line: &&str| line.starts_with("fatal: ") || line.starts_with("error: ");
+    let reasons: Vec<&str> = said.lines().map(str::trim).filter(is_reason).take(3).collect();
+    let said = if reasons.is_empty() { said.trim().replace('\n', "; ") } else { reasons.join("; ") };
     let said = if said.is_empty() { format!("exit code {:?}", answer.code) } else { said };
     Error::Failed { command: words.first().copied().unwrap_or_default().to_owned(), said }
 }

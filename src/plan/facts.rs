@@ -88,8 +88,16 @@ pub enum Shadow {
 pub struct Parts {
     /// The repository's own objects, then those that it borrows. Canonical.
     pub objects: Vec<Objects>,
-    /// Git directories of submodules, relative to the repository's directory.
-    pub modules: Vec<Utf8PathBuf>,
+    pub modules: Vec<Module>,
+}
+
+/// A submodule with a git directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Relative to the repository's directory.
+    pub directory: Utf8PathBuf,
+    /// Where it is checked out, relative to the root.
+    pub tree: Option<Utf8PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

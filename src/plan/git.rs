@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::build::{built_in_bind, problem};
 use super::facts::{self, Facts, Kind, Repository};
 use super::system::BUILT_IN;
-use super::{Access, Git, GitMode, Merge, Mount, MountKind, Shadow, session};
+use super::{Access, Git, GitMode, Merge, Module, Mount, MountKind, Shadow, session};
 use crate::config::{self, Config};
 use crate::diag::Problem;
 
@@ -102,7 +102,7 @@ fn choose(
                 let shadow = shadow(parts, merge, clone, is_plain(facts, repository), at);
                 shadow_mounts(&shadow, parts, repository, at, mounts);
                 if !clone {
-                    pin_nested(facts, repository, at, mounts);
+                    pin_nested(facts, repository, at, &shadow.modules, mounts, &mut warnings);
                 }
                 return (made(GitMode::Shadow, Some(shadow)), warnings);
             }
@@ -112,7 +112,7 @@ fn choose(
         },
     }
     as_it_is(facts, repository, at, Access::ReadOnly, mounts);
-    pin_nested(facts, repository, at, mounts);
+    pin_nested(facts, repository, at, &[], mounts, &mut warnings);
     (made(GitMode::Readonly, None), warnings)
 }
 
@@ -144,6 +144,10 @@ fn shadow(parts: &facts::Parts, merge: config::Merge, clone: bool, plain: bool, 
         0 => OBJECTS.into(),
         number => format!("{OBJECTS}-{number}").into(),
     };
+    let module = |module: &facts::Module| Module {
+        directory: module.directory.clone(),
+        tree: module.tree.as_ref().map(|tree| at.join(tree)),
+    };
     Shadow {
         merge: match merge {
             config::Merge::Auto => Merge::Auto,
@@ -154,7 +158,7 @@ fn shadow(parts: &facts::Parts, merge: config::Merge, clone: bool, plain: bool, 
         // A clone is a plain repository, whatever it is a clone of.
         at: if plain || clone { at.join(".git") } else { DIRECTORY.into() },
         objects: (0..parts.objects.len()).map(place).collect(),
-        modules: if clone { Vec::new() } else { parts.modules.clone() },
+        modules: if clone { Vec::new() } else { parts.modules.iter().map(module).collect() },
     }
 }
 
@@ -187,17 +191,29 @@ fn shadow_mounts(
     for (number, module) in shadow.modules.iter().enumerate() {
         // Without the credentials that remotes may have.
         let name = format!("{}/{number}", session::MODULES);
-        add(shadow.at.join(module).join("config"), of_session(&name, Access::ReadOnly));
+        add(shadow.at.join(&module.directory).join("config"), of_session(&name, Access::ReadOnly));
     }
 }
 
 /// Keeps what git on the host would run in: the `.git` of a nested repository, and each directory above it.
 ///
 /// `git status` on the host goes into every gitlink of the index and obeys the configuration that it finds there.
-fn pin_nested(facts: &Facts, repository: &Repository, at: &Utf8Path, mounts: &mut Vec<Mount>) {
+fn pin_nested(
+    facts: &Facts,
+    repository: &Repository,
+    at: &Utf8Path,
+    modules: &[Module],
+    mounts: &mut Vec<Mount>,
+    warnings: &mut Vec<String>,
+) {
+    if repository.nested.len() > MOST_NESTED {
+        let count = repository.nested.len();
+        warnings
+            .push(format!("{count} nested repositories: only {MOST_NESTED} are kept from being replaced"));
+    }
     let root = &facts.project.root;
     let found = |path: &Utf8Path| facts.paths.get(path)?.found.as_ref().filter(|found| !found.symlinked);
-    let mut pin = |path: &Utf8Path, access| {
+    let pin = |mounts: &mut Vec<Mount>, path: &Utf8Path, access| {
         let Some(found) = found(path) else { return false };
         let Ok(below) = path.strip_prefix(root) else { return false };
         let at = at.join(below);
@@ -215,15 +231,23 @@ fn pin_nested(facts: &Facts, repository: &Repository, at: &Utf8Path, mounts: &mu
         }
         let above: Vec<&Utf8Path> = path.ancestors().skip(1).take_while(|above| above != root).collect();
         for above in above.into_iter().rev() {
-            pin(above, Access::ReadWrite);
+            pin(mounts, above, Access::ReadWrite);
         }
         let dot = path.join(".git");
         if found(&dot).is_none() {
             // Nothing is checked out there, and nothing can be.
-            pin(&path, Access::ReadOnly);
+            pin(mounts, &path, Access::ReadOnly);
             continue;
         }
-        pin(&path, Access::ReadWrite);
-        pin(&dot, Access::ReadOnly);
+        pin(mounts, &path, Access::ReadWrite);
+        let tree = at.join(nested);
+        match modules.iter().position(|module| module.tree.as_ref() == Some(&tree)) {
+            None => drop(pin(mounts, &dot, Access::ReadOnly)),
+            Some(number) => {
+                let name = format!("{}/{number}.git", session::MODULES).into();
+                let kind = MountKind::Session { name, access: Access::ReadOnly };
+                mounts.push(Mount { at: tree.join(".git"), kind, origin: BUILT_IN.into() });
+            }
+        }
     }
 }

@@ -289,6 +289,18 @@ fn a_project_with_a_submodule_works() {
 }
 
 #[test]
+fn a_worktree_with_a_submodule_works() {
+    let repository = with_submodule();
+    repository.git(&["worktree", "add", "-q", "-b", "side", "../tree"]);
+    let tree = repository.at("tree");
+    tree.git(&["submodule", "-q", "update", "--init"]);
+    let output = tree.inside(&format!("git status --porcelain; git -C lib log --format=%s; {COMMIT}"));
+    assert_eq!(output.text(), "lib");
+    assert_eq!(output.said(), "git: side forwarded\n");
+    assert_eq!(tree.git(&["status", "--porcelain"]), "");
+}
+
+#[test]
 fn borrowed_objects_need_approval_and_are_there() {
     let origin = Repository::new("");
     let url = origin.project.root();

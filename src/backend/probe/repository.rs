@@ -24,7 +24,7 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
     let dot = root.join(".git");
     let meta = dot.symlink_metadata().ok()?;
     if meta.is_dir() {
-        return Some(look_into(dot.clone(), dot));
+        return Some(look_into(root, dot.clone(), dot));
     }
     if !meta.is_file() {
         return None;
@@ -39,19 +39,36 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
     let submodule = common == directory && submodule_points_back(&directory, root);
     let looks_right = common.join("HEAD").is_file() && common.join("objects").is_dir();
     if looks_right && (submodule || worktree_points_back(&directory, &common, &dot)) {
-        return Some(look_into(directory, common));
+        return Some(look_into(root, directory, common));
     }
     let shadow = Shadow::Impossible("it is not this project's".into());
     Some(Repository { directory, common, foreign: true, shadow, nested: Vec::new() })
 }
 
-fn look_into(directory: Utf8PathBuf, common: Utf8PathBuf) -> Repository {
-    let (shadow, id) = match parts::find(&directory, &common) {
+fn look_into(root: &Utf8Path, directory: Utf8PathBuf, common: Utf8PathBuf) -> Repository {
+    let (mut shadow, id) = match parts::find(&directory, &common) {
         Ok((parts, id)) => (Shadow::Possible(parts), id),
         Err(reason) => (Shadow::Impossible(reason), 20),
     };
     let nested = nested(&directory, id);
+    if let Shadow::Possible(parts) = &mut shadow {
+        for tree in &nested {
+            let place = checked_out(&root.join(tree)).unwrap_or_default();
+            for module in &mut parts.modules {
+                if directory.join(&module.directory) == place {
+                    module.tree = Some(tree.clone());
+                }
+            }
+        }
+    }
     Repository { directory, common, foreign: false, shadow, nested }
+}
+
+/// Returns the git directory that the `.git` file of a submodule names.
+fn checked_out(tree: &Utf8Path) -> Option<Utf8PathBuf> {
+    let text = read_without_links(&tree.join(".git"), MOST).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    tree.join(text.strip_prefix("gitdir:")?.trim()).canonicalize_utf8().ok()
 }
 
 /// Returns the gitlinks of the index, and of the parts that a split index shares.

@@ -23,7 +23,7 @@ pub fn make(shadow: &Shadow, wanted: &plan::Shadow, home: &Utf8Path) -> Result<(
     let on_host = [shadow.record.common.join("objects")];
     fs_err::write(&list, alternates(&on_host)).map_err(failed)?;
     let program = Git::find(home).map_err(|source| Error::Clone { directory: directory.clone(), source })?;
-    let repository = Repository { directory: &git, work_tree: Some(&tree), index: None };
+    let repository = Repository { directory: &git, work_tree: Some(&tree), index: None, attributes: None };
     program
         .run(repository, &["read-tree", "-m", "-u", tip])
         .map_err(|source| Error::Clone { directory: directory.clone(), source })?;
@@ -55,7 +55,8 @@ impl Shadow {
             tracing::debug!(%error, "the index of the clone is made anew");
         }
         let failed = |source| Error::Fetch { source };
-        let repository = Repository { directory: view, work_tree: Some(&tree), index: Some(&index) };
+        let repository =
+            Repository { directory: view, work_tree: Some(&tree), index: Some(&index), attributes: None };
         let from = self.tip().unwrap_or(tip);
         git.run(repository, &["read-tree", "-i", "-m", from, tip]).map_err(failed)?;
         git.run(repository, &["update-ref", "--no-deref", "HEAD", tip]).map_err(failed)?;

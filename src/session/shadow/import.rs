@@ -20,6 +20,9 @@ const VIEW: &str = "view";
 /// The most files of objects that one session may have made.
 const MOST_OBJECTS: usize = 1_000_000;
 
+/// The most references that one session may bring.
+const MOST_REFERENCES: usize = 2000;
+
 /// What came to the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Imported {
@@ -52,6 +55,10 @@ pub fn import(
         .map_err(|source| Error::References { directory: place.clone(), source })?;
     let id = if settings::is_sha256(&shadow.record.common) { 64 } else { 40 };
     let (changed, end) = changes(shadow, &found, id);
+    if changed.len() > MOST_REFERENCES {
+        let source = io::Error::other(format!("more than {MOST_REFERENCES} are new"));
+        return Err(Error::References { directory: place, source });
+    }
     let nothing = changed.is_empty() && end == shadow.record.head;
     if nothing && !shadow.record.clone {
         return Ok(None);
@@ -190,7 +197,8 @@ fn is_pack(name: &str) -> bool {
 }
 
 fn fetch(git: &Git, record: &Record, session: &str, view: &Utf8Path) -> Result<(), Error> {
-    let repository = Repository { directory: &record.directory, work_tree: None, index: None };
+    let repository =
+        Repository { directory: &record.directory, work_tree: None, index: None, attributes: None };
     let refspec = format!("+refs/*:{}*", namespace(session));
     let words = [
         "fetch",

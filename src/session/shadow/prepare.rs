@@ -102,8 +102,11 @@ impl Shadow {
             fs_err::create_dir(place.join(session::MODULES))?;
         }
         for (number, module) in wanted.modules.iter().enumerate() {
-            let text = settings::submodule(&directory.join(module));
-            fs_err::write(place.join(session::MODULES).join(number.to_string()), text)?;
+            let text = settings::submodule(&directory.join(&module.directory), module.tree.as_deref());
+            let modules = place.join(session::MODULES);
+            fs_err::write(modules.join(number.to_string()), text)?;
+            let text = format!("gitdir: {}\n", wanted.at.join(&module.directory));
+            fs_err::write(modules.join(format!("{number}.git")), text)?;
         }
         Ok(())
     }

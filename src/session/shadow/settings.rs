@@ -51,15 +51,14 @@ pub fn private(directory: &Utf8Path, common: &Utf8Path, home: &Utf8Path) -> Stri
     render(&kept)
 }
 
-/// Returns the configuration for a submodule's directory, which keeps where its files are.
-pub fn submodule(directory: &Utf8Path) -> String {
+/// Returns the configuration for a submodule's directory; `tree` is where its files are inside.
+pub fn submodule(directory: &Utf8Path, tree: Option<&Utf8Path>) -> String {
     let entries = read(&directory.join("config"));
-    let kept = |entry: Entry| {
-        let tree = entry.section == "core" && entry.key == "worktree";
-        let format = entry.section == "core" && entry.key == "repositoryformatversion";
-        if tree || format { Some(entry) } else { harmless(entry) }
-    };
-    render(&entries.into_iter().filter_map(kept).collect::<Vec<_>>())
+    let format = |entry: &Entry| entry.section == "core" && entry.key == "repositoryformatversion";
+    let kept =
+        entries.into_iter().filter_map(|entry| if format(&entry) { Some(entry) } else { harmless(entry) });
+    let tree = tree.map(|tree| entry("core", "worktree", tree.as_str()));
+    render(&kept.chain(tree).collect::<Vec<_>>())
 }
 
 /// Returns the configuration for a bare repository of this object format.

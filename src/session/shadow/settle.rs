@@ -111,7 +111,7 @@ impl Host<'_> {
 
     pub fn repository(&self) -> Repository<'_> {
         let Record { directory, project, .. } = self.record;
-        Repository { directory, work_tree: Some(project), index: None }
+        Repository { directory, work_tree: Some(project), index: None, attributes: None }
     }
 
     pub fn run(&self, words: &[&str]) -> Result<Vec<u8>, Error> {
@@ -227,16 +227,24 @@ impl Host<'_> {
             return Ok(left("a merge or something like it is going on"));
         }
         let old = old.unwrap_or(Self::empty_tree(new));
-        if self.run(&["read-tree", "-n", "-i", "-m", old, new]).is_err() {
-            return Ok(left("the index holds changes to the same files"));
+        // Whole or not at all: git writes an index beside the old one and renames it.
+        match self.run(&["read-tree", "-i", "-m", old, new]) {
+            Ok(_) => {}
+            Err(Error::Failed { said, .. }) if said.contains("would be overwritten") => {
+                return Ok(left("the index holds changes to the same files"));
+            }
+            Err(Error::Failed { said, .. }) => return Ok(left(&format!("git refused: {said}"))),
+            Err(error) => return Err(error),
         }
         let how = self.update(words)?;
         if how != How::Forwarded {
+            self.run(&["read-tree", "-i", "-m", new, old])?;
             return Ok(how);
         }
-        self.run(&["read-tree", "-i", "-m", old, new])?;
-        // Its exit code says whether files have other changes, which is fine.
-        self.git.says_yes(self.repository(), &["update-index", "-q", "--refresh"])?;
+        // Without attributes no filter runs. What is not refreshed is compared by the user's next `git status`.
+        let repository = Repository { attributes: Some(Self::empty_tree(new)), ..self.repository() };
+        let refreshed = self.git.says_yes(repository, &["update-index", "-q", "--refresh"]);
+        tracing::debug!(?refreshed, "the index has followed");
         Ok(How::Forwarded)
     }
 

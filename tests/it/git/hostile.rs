@@ -251,3 +251,14 @@ fn commits_of_a_killed_supervisor_are_taken_later() {
     assert_eq!(repository.git(&["log", "--format=%s"]), "two\none");
     assert!(repository.kept().is_empty());
 }
+
+#[test]
+fn a_flood_of_references_stays_outside() {
+    let repository = Repository::new("");
+    let script = "id=$(git rev-parse HEAD)
+        for n in $(seq 3000); do echo \"create refs/heads/b$n $id\"; done | git update-ref --stdin";
+    let output = repository.inside(script);
+    assert!(output.said().contains("more than 2000 are new; they are kept"), "{}", output.said());
+    assert!(repository.waiting().is_empty());
+    assert_eq!(repository.git(&["branch", "--format=%(refname:short)"]), "main");
+}

@@ -144,3 +144,16 @@ fn a_merge_that_goes_on_at_the_host_is_left_alone() {
     assert_eq!(repository.id("main"), before);
     assert!(repository.project.root().join(".git/MERGE_HEAD").exists());
 }
+
+#[test]
+fn an_index_that_somebody_else_writes_is_left_alone() {
+    let repository = Repository::new("");
+    repository.project.write(".git/index.lock", "");
+    let before = repository.id("main");
+    let output = repository.inside(COMMIT);
+    assert!(output.said().contains("index.lock"), "{}", output.said());
+    assert_eq!(repository.id("main"), before);
+    fs_err::remove_file(repository.project.root().join(".git/index.lock")).unwrap();
+    assert_eq!(repository.pier(&["merge"]).expect(0).text(), "main forwarded");
+    assert_eq!(repository.git(&["status", "--porcelain"]), "");
+}

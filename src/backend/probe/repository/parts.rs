@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::plan::Identity;
-use crate::plan::facts::{Objects, Parts};
+use crate::plan::facts::{Module, Objects, Parts};
 use crate::util::fs::read_without_links;
 use crate::util::git::config;
 
@@ -102,7 +102,7 @@ fn objects(own: &Utf8Path) -> Result<Vec<Objects>, String> {
 }
 
 /// Returns the git directories below `modules`, nested ones too, relative to `directory`.
-fn modules(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
+fn modules(directory: &Utf8Path) -> Vec<Module> {
     let mut found = Vec::new();
     let mut pending = vec![(Utf8PathBuf::from("modules"), 0)];
     while let Some((relative, depth)) = pending.pop() {
@@ -124,5 +124,5 @@ fn modules(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
         }
     }
     found.sort();
-    found
+    found.into_iter().map(|directory| Module { directory, tree: None }).collect()
 }
