@@ -12,6 +12,7 @@ use crate::backend::git::{Error, Git, Repository};
 use crate::util::fs::read_without_links;
 use crate::util::git::{Target, parse_target};
 
+mod names;
 pub mod nested;
 
 /// The most branches that follow in one go; more are left for the user's own git.
@@ -163,6 +164,9 @@ impl Host<'_> {
         }
         if imported.start.as_ref().is_some_and(|start| start.contains_key(&full)) {
             return Ok(left("it was removed on the host"));
+        }
+        if let Some(reason) = names::confusing(before, name) {
+            return Ok(left(&reason));
         }
         let branch = name.starts_with("heads/");
         let tip = before.tip();

@@ -151,7 +151,9 @@ fn odd_references_are_left_out_and_the_others_arrive() {
     assert!(output.said().contains("make no sense"), "{}", output.said());
     assert!(!output.said().contains('\u{1b}'));
     let names = repository.git(&["for-each-ref", "--format=%(refname)"]);
-    assert_eq!(names, "refs/heads/-rf\nrefs/heads/main");
+    let names: Vec<&str> = names.lines().filter(|name| !name.starts_with("refs/pier/")).collect();
+    assert_eq!(names, ["refs/heads/main"]);
+    assert_eq!(repository.waiting(), ["heads/-rf"]);
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
 }
 
@@ -261,4 +263,19 @@ fn a_flood_of_references_stays_outside() {
     assert!(output.said().contains("more than 2000 are new; they are kept"), "{}", output.said());
     assert!(repository.waiting().is_empty());
     assert_eq!(repository.git(&["branch", "--format=%(refname:short)"]), "main");
+}
+
+#[test]
+fn new_names_never_change_what_others_mean() {
+    let repository = Repository::new("");
+    repository.git(&["update-ref", "refs/remotes/origin/main", "HEAD"]);
+    let script = format!(
+        "{COMMIT} for name in tags/main heads/origin/main heads/HEAD tags/HEAD heads/fine; do
+        git update-ref refs/$name HEAD; done"
+    );
+    let output = repository.inside(&script);
+    assert!(output.said().contains("main forwarded, fine created"), "{}", output.said());
+    assert_eq!(repository.git(&["log", "--format=%s", "origin/main"]), "one");
+    let names = repository.git(&["for-each-ref", "--format=%(refname)", "refs/heads", "refs/tags"]);
+    assert_eq!(names, "refs/heads/fine\nrefs/heads/main");
 }
