@@ -10,7 +10,9 @@ use crate::{env, ui};
 
 mod completions;
 mod config;
+mod diff;
 mod doctor;
+mod drop;
 mod errors;
 mod explain;
 mod fmt;
@@ -18,11 +20,13 @@ mod init;
 mod later;
 mod lock;
 mod man;
+mod merge;
 mod owner;
 mod plan;
 mod project;
 mod run;
 mod schema;
+mod settle;
 mod show;
 mod trace;
 mod trust;
@@ -74,6 +78,12 @@ enum Command {
     Shell(run::Shell),
     /// Run one command in the sandbox.
     Exec(run::Exec),
+    /// Show what a session committed that the repository does not have.
+    Diff(diff::Diff),
+    /// Take what a session committed into the repository's branches.
+    Merge(merge::Merge),
+    /// Forget what a session committed.
+    Drop(drop::Drop),
     /// Show exactly what would run.
     Plan(plan::Plan),
     /// Say whether the sandbox sees a path, a variable or a host, and by which line; or what a code means.
@@ -139,6 +149,9 @@ pub fn main() -> ExitCode {
         Command::Up(args) => run::up(global, args),
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),
+        Command::Diff(args) => diff::run(global, &args),
+        Command::Merge(args) => merge::run(global, &args),
+        Command::Drop(args) => drop::run(global, &args),
         Command::Plan(args) => plan::run(global, &args),
         Command::Explain(args) => explain::run(global, &args),
         Command::Trust(args) => trust::run(global, &args),

@@ -13,7 +13,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use thiserror::Error;
 
 use crate::backend::bwrap::Bubblewrap;
-use crate::backend::bwrap::launch::{self, Sandbox};
+use crate::backend::bwrap::launch::{self, ENDS_WITHIN, Sandbox};
 use crate::backend::init::FIRST;
 use crate::backend::protocol::{self, Order, Refusal, Report};
 use crate::plan::Plan;
@@ -23,10 +23,12 @@ mod beneath;
 pub mod place;
 pub mod prepare;
 mod relay;
+pub mod shadow;
 pub mod trust;
 
 use place::Place;
 use relay::Relay;
+use shadow::import::{Imported, import};
 
 /// Time between TERM and KILL when the wall clock of a session has run out.
 const GRACE: Duration = Duration::from_secs(5);
@@ -47,6 +49,8 @@ pub enum Outcome {
 pub enum Error {
     #[error(transparent)]
     Prepare(#[from] prepare::Error),
+    #[error(transparent)]
+    Shadow(#[from] shadow::Error),
     #[error(transparent)]
     Launch(#[from] launch::Error),
     #[error("cannot {what}")]
@@ -77,14 +81,25 @@ pub struct Start<'a> {
     /// pier's own state directory, where the session gets one of its own.
     pub state: &'a Utf8Path,
     pub notice: &'a dyn Fn(Notice),
+    /// The user's home, for the name in commits.
+    pub home: &'a Utf8Path,
 }
 
-/// Runs the plan's command to its end.
-pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
+/// A session that has ended.
+pub struct Finished {
+    pub id: String,
+    pub outcome: Outcome,
+    /// What it committed, where it has a private git directory and used it.
+    pub commits: Result<Option<Imported>, shadow::Error>,
+}
+
+/// Runs the plan's command to its end, and imports what it committed.
+pub fn run(start: &Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state, notice } = *start;
+    let Start { plan, program, values, state, home, notice } = *start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     prepare::prepare(plan, &place.path)?;
+    let shadow = shadow::prepare(plan, &place.path, home)?;
     // Signals are taken from a descriptor before anything starts, so that none is lost in between.
     let mut handled = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH] {
@@ -118,9 +133,22 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     if live.sandbox.group.out_of_memory() {
         notice(Notice::OutOfMemory);
     }
+    let gone = live.sandbox.end(ENDS_WITHIN);
     drop(live);
-    drop(place);
-    outcome
+    let outcome = outcome?;
+    let id = place.id.to_string();
+    let commits = match &shadow {
+        None => Ok(None),
+        Some(_) if !gone => Err(shadow::Error::Running),
+        Some(shadow) => import(shadow, &id, state, home),
+    };
+    // What could not be imported, or is in no commit, waits for `pier merge` or `pier drop`.
+    if commits.as_ref().is_ok_and(|commits| commits.as_ref().is_none_or(|commits| !commits.uncommitted)) {
+        drop(place);
+    } else {
+        place.keep();
+    }
+    Ok(Finished { id, outcome, commits })
 }
 
 struct Live {

@@ -104,8 +104,9 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         values: &probed.values,
         state: &environment.state,
         notice: &|_| {},
+        home: &environment.home,
     };
-    match session::run(&start)? {
+    match session::run(&start)?.outcome {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),
     }

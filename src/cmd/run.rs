@@ -105,8 +105,11 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
         values,
         state: &project.environment.state,
         notice: &notice,
+        home: &project.environment.home,
     };
-    Ok(match session::run(&begun)? {
+    let finished = session::run(&begun)?;
+    super::settle::report(project, &finished);
+    Ok(match finished.outcome {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),

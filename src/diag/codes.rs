@@ -37,6 +37,10 @@ pub const ALL: &[(&str, &str)] = &[
     ("env::reserved", "A variable is passed or set that the sandbox or the agent sets itself."),
     ("exec::cannot-run", "The command is there and cannot be executed inside the sandbox."),
     ("exec::not-found", "The command is not there inside the sandbox."),
+    ("git::failed", "Git did not do what pier asked it to."),
+    ("git::merge", "The commits of a session cannot be merged as things are."),
+    ("git::session", "There is no session of that name whose commits wait."),
+    ("git::shadow", "The private git directory of a session cannot be made."),
     ("home::state", "The state directory is inside the project, or is no path."),
     ("host::probe", "Something of this host that the plan depends on cannot be looked at."),
     ("init::exists", "There is a `pier.kdl` already."),
@@ -63,6 +67,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("session::tier", "This host builds fewer walls than the file asks for."),
     ("trust::needed", "The project's files grant more than was approved."),
     ("trust::store", "The approval of a project cannot be read or stored."),
+    ("workspace::clone", "There can be no private clone of the project."),
     ("workspace::readonly", "A path cannot be made read-only in the workspace."),
 ];
 

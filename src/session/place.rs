@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
@@ -25,6 +25,12 @@ impl Id {
         Ok(Id(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()))
     }
 
+    /// Takes a name that somebody typed or that a directory has; `None` where it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == LENGTH && text.bytes().all(|byte| LETTERS.contains(&byte));
+        valid.then(|| Id(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -45,6 +51,7 @@ pub struct Place {
     pub path: Utf8PathBuf,
     /// Held to the end; the kernel lets go of it when the process is killed.
     _alive: Flock<File>,
+    kept: bool,
 }
 
 /// Where the directories of all sessions are.
@@ -67,34 +74,71 @@ impl Place {
             }
             let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
             let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-            return Ok(Place { id, path, _alive: alive });
+            return Ok(Place { id, path, _alive: alive, kept: false });
         }
+    }
+}
+
+/// How deep the tree of a session may be that is opened up before it is removed.
+const MOST_DEPTH: usize = 512;
+
+impl Place {
+    /// Takes over the directory of a session that has ended; `None` while its supervisor lives.
+    ///
+    /// It stays where it is unless it is removed by [`Place::discard`].
+    pub fn adopt(state: &Utf8Path, id: &Id) -> io::Result<Option<Self>> {
+        let path = all(state).join(id.as_str());
+        let file = fs_err::File::open(path.join(ALIVE))?.into_parts().0;
+        Ok(match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(alive) => Some(Place { id: id.clone(), path, _alive: alive, kept: true }),
+            Err(_) => None,
+        })
+    }
+
+    /// Leaves the directory where it is: something in it is still wanted.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn discard(mut self) {
+        self.kept = false;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let removed = fs_err::remove_dir_all(&self.path).or_else(|_| {
-            open_up(&self.path)?;
-            fs_err::remove_dir_all(&self.path)
-        });
-        if let Err(error) = removed {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = remove(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }
 }
 
-/// Makes every directory below `path` one that its owner can empty: an agent takes its own home's modes away, and
-/// what should be forgotten would stay. Nothing else lives there any more, and no link is followed.
-fn open_up(path: &Utf8Path) -> io::Result<()> {
-    let mut pending = vec![path.to_owned().into_std_path_buf()];
-    while let Some(directory) = pending.pop() {
-        fs_err::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
-        for entry in fs_err::read_dir(&directory)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            }
+/// Removes a directory that a sandbox could write, even one whose directories were made unreadable.
+fn remove(path: &Utf8Path) -> io::Result<()> {
+    match fs_err::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_up(path, MOST_DEPTH)?;
+            fs_err::remove_dir_all(path)
+        }
+        result => result,
+    }
+}
+
+/// Gives the owner all rights on each directory of a tree; links are not followed.
+fn open_up(path: &Utf8Path, depth: usize) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let too_deep = || io::Error::other("too many directories in each other");
+    let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
+    // Nobody else changes it any more: the sandbox is dead, and the directory around it is private.
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    for entry in path.read_dir_utf8()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_up(entry.path(), depth)?;
         }
     }
     Ok(())
@@ -102,6 +146,8 @@ fn open_up(path: &Utf8Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -2,11 +2,13 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2, setresgid, setresuid};
@@ -218,6 +220,50 @@ pub fn reap_all() {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(_) => return,
         }
+    }
+}
+
+/// Waits until a child of this process has ended, without reaping it; false when the time is over.
+pub fn ends_within(child: u32, time: std::time::Duration) -> io::Result<bool> {
+    // SAFETY: opens a descriptor for a number; touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child, 0u32) };
+    let fd = RawFd::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: freshly made above, and nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let end = std::time::Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Kills the children of a child; what that one was waiting for is over then.
+pub fn kill_children(child: u32) {
+    let list = fs_err::read(format!("/proc/{child}/task/{child}/children")).unwrap_or_default();
+    for id in String::from_utf8_lossy(&list).split_whitespace().filter_map(|id| id.parse().ok()) {
+        // One that has just ended is what was wanted.
+        let _gone = nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGKILL);
+    }
+}
+
+/// Makes the child of a command end when this process does, however that ends.
+pub fn end_together(command: &mut std::process::Command) {
+    // SAFETY: one async-signal-safe call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
     }
 }
 

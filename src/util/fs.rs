@@ -13,11 +13,13 @@ use sha2::{Digest as _, Sha256};
 /// # Errors
 /// `FileTooLarge` for a longer one; whatever the system says otherwise.
 pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
-    take(fs_err::File::open(path)?, most)
+    take(fs_err::File::open(path)?, most, 0)
 }
 
-fn take(file: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Reads to the end; `expected` bytes save growing step by step.
+fn take(file: impl io::Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
+    let room = usize::try_from(expected.min(most)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(room + 1);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
@@ -45,10 +47,11 @@ pub fn open_without_links(path: &Utf8Path) -> io::Result<std::fs::File> {
 /// Reads a plain file of at most `most` bytes, no part of whose path is a symbolic link.
 pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open_without_links(path)?;
-    if !file.metadata()?.is_file() {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
         return Err(io::Error::other("it is not a plain file"));
     }
-    take(file, most)
+    take(file, most, meta.len())
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.

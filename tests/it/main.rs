@@ -15,6 +15,7 @@ mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod git;
 mod guard;
 mod hostile;
 mod limits;

@@ -35,7 +35,10 @@ fn options(plan: &Value, passed: &BTreeMap<&str, &str>) -> Vec<String> {
         match text(&mount["kind"]) {
             "bind" if mount["access"] == "read-only" => push(&["--ro-bind", text(&mount["source"]), at]),
             "bind" => push(&["--bind", text(&mount["source"]), at]),
-            "session" => push(&["--bind", &format!("SESSION/{}", text(&mount["name"])), at]),
+            "session" => {
+                let option = if mount["access"] == "read-only" { "--ro-bind" } else { "--bind" };
+                push(&[option, &format!("SESSION/{}", text(&mount["name"])), at]);
+            }
             "tmpfs" => {
                 push(&["--perms", &mode(mount)]);
                 if let Some(size) = mount["size"].as_u64() {

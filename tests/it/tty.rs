@@ -27,7 +27,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn start(project: &Project, args: &[&str]) -> Self {
+    pub fn start(project: &Project, args: &[&str]) -> Self {
         // A session of its own, whose controlling terminal is standard input.
         let mut command = Command::new("setsid");
         command.arg("--ctty").arg(PIER).args(args);

@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,7 +17,7 @@ use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
 use crate::plan::{NetworkMode, Plan};
-use crate::sys::fd;
+use crate::sys::{fd, process};
 
 /// Where bubblewrap finds its own arguments.
 const ARGUMENTS: i32 = 10;
@@ -26,6 +27,8 @@ const READY_WITHIN: u16 = 20_000;
 
 /// Weaker walls than namespaces and filters are never enough, whatever is asked for.
 const LEAST_TIER: u8 = 2;
+/// How long bubblewrap may take to notice that all inside has ended.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The most that is read of bubblewrap's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -69,6 +72,8 @@ pub struct Sandbox {
     /// Control groups; removed after the last process has ended.
     pub group: Group,
     child: Child,
+    /// Whether it was proven that all of it had ended, once it was ended.
+    ended: Option<bool>,
 }
 
 /// Returns the inodes of this process's namespaces that the sandbox must not share.
@@ -137,7 +142,7 @@ impl Sandbox {
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
         let none = Walls { landlock: None, seccomp: false };
-        let mut sandbox = Sandbox { control, child, walls: none, group };
+        let mut sandbox = Sandbox { control, child, walls: none, group, ended: None };
         let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
         match sandbox.wait_for_ready() {
             Ok(walls) if walls.tier() < wanted => {
@@ -211,11 +216,30 @@ impl Sandbox {
         protocol::send(&self.control, order, descriptors)
     }
 
-    /// Kills bubblewrap; the kernel ends the rest with its namespace.
-    pub fn kill(&mut self) {
+    /// Ends the sandbox; true when it is proven that nothing of it runs any longer.
+    ///
+    /// Bubblewrap waits for the first process inside, and that one has not ended before the kernel has ended
+    /// all others of its namespace. Killing bubblewrap itself proves nothing. `patience` is how long the
+    /// sandbox may take to end by itself.
+    pub fn end(&mut self, patience: Duration) -> bool {
+        if let Some(proven) = self.ended {
+            return proven;
+        }
+        let ends_within = |time| process::ends_within(self.child.id(), time).unwrap_or(false);
+        if !ends_within(patience) {
+            process::kill_children(self.child.id());
+        }
+        let proven = ends_within(ENDS_WITHIN);
         // Both fail only for a child that has already been waited for.
         let _ended = self.child.kill();
         let _ended = self.child.wait();
+        self.ended = Some(proven);
+        proven
+    }
+
+    /// Ends the sandbox at once.
+    pub fn kill(&mut self) {
+        self.end(Duration::ZERO);
     }
 
     /// Process id of bubblewrap on the host.
