@@ -62,6 +62,36 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Counts the mounts that the kernel will have: each costs bubblewrap a look at all others.
+    pub fn mount_counts(&self) -> MountCounts {
+        // bubblewrap's own root.
+        let mut counts = MountCounts { baseline: 1, asked: 0, guarded: 0 };
+        for mount in &self.mounts {
+            let count = match mount.kind {
+                MountKind::Bind { .. }
+                | MountKind::Session { .. }
+                | MountKind::Tmpfs { .. }
+                | MountKind::Hidden { .. }
+                | MountKind::Proc => 1,
+                // Six devices and the terminals.
+                MountKind::Dev => 8,
+                MountKind::Directory { .. }
+                | MountKind::Symlink { .. }
+                | MountKind::File { .. }
+                | MountKind::Seal => 0,
+            };
+            let inside = mount.at != self.project.at && mount.at.starts_with(&self.project.at);
+            if inside && mount.at != self.project.at.join(".git") {
+                counts.guarded += count;
+            } else if mount.origin == system::BUILT_IN || mount.at == self.project.at {
+                counts.baseline += count;
+            } else {
+                counts.asked += count;
+            }
+        }
+        counts
+    }
+
     /// Follows the links that pier makes inside, such as `/bin`; `None` where they lead in a circle.
     pub fn resolve(&self, inside: &Utf8Path) -> Option<Utf8PathBuf> {
         let mut path = inside.to_owned();
@@ -79,6 +109,17 @@ impl Plan {
         }
         None
     }
+}
+
+/// Mounts by who wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountCounts {
+    /// What every sandbox has.
+    pub baseline: usize,
+    /// What the file asks for: its mounts, command directories and agents.
+    pub asked: usize,
+    /// Protected and hidden paths of the project, and the directories that hold them in place.
+    pub guarded: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

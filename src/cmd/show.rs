@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Access, ImportRule, Limits, MountKind, NetworkMode, Plan};
+use crate::plan::{Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan};
 use crate::util::text::{escape, print_bytes, print_duration, shell_line};
 
 /// Returns the plan in sections; everything that came from a file is escaped.
@@ -29,7 +29,11 @@ pub fn plan(plan: &Plan) -> String {
     if let Some(wall) = plan.limits.wall {
         line(format!("wall      {}", print_duration(std::time::Duration::from_secs(wall))));
     }
-    line("mounts".into());
+    let counts = plan.mount_counts();
+    let MountCounts { baseline, asked, guarded } = counts;
+    line(format!(
+        "mounts    {baseline} of every sandbox, {asked} asked for, {guarded} that guard the project"
+    ));
     for mount in &plan.mounts {
         let what = match &mount.kind {
             MountKind::Session { name, access } => {

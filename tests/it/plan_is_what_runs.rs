@@ -182,6 +182,12 @@ fn compare(config: &str) {
     let made: Vec<String> =
         inside.extract_if("/dev/".to_owned().., |at, _| at.starts_with("/dev/")).map(|row| row.0).collect();
     assert_eq!(made, devices);
+    let shown = call(&["plan"]).text();
+    let counts = shown.lines().find(|line| line.starts_with("mounts")).unwrap();
+    let counts: Vec<usize> = counts.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), inside.len() + made.len(), "{shown}");
+    assert!(counts[0] <= 25, "{shown}");
+
     let mut expected = expected_table(&plan);
     expected.remove("/dev/shm");
     assert_eq!(inside, expected);
