@@ -151,8 +151,7 @@ fn hangs_until_dropped() {
     assert!(matches!(waited.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut));
     assert_eq!(server.requests().len(), 1);
 
-    let port = server.port();
+    // Its port may belong to another test's server at once, so only this connection can tell.
     drop(server);
     assert_eq!(socket.read(&mut [0; 16]).unwrap_or(0), 0);
-    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
 }
