@@ -176,8 +176,11 @@ fn program(name: &'static str, environment: &Environment) -> Program {
         fs_err::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     });
     let version = path.as_ref().filter(|path| !in_project(path)).and_then(|path| {
-        let output =
-            Command::new(path).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+        // A script finds its interpreter beside it or in the system, and never by the caller's own path.
+        let beside = path.parent().map(|parent| format!("{parent}:/usr/local/bin:/usr/bin:/bin"));
+        let mut command = Command::new(path);
+        command.arg("--version").env("PATH", beside?).stdin(Stdio::null()).stderr(Stdio::null());
+        let output = command.output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
     });
