@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::diag::{Exit, Failure};
 use crate::{env, ui};
 
+mod audit;
 mod completions;
 mod config;
 mod doctor;
@@ -23,6 +24,7 @@ mod plan;
 mod project;
 mod run;
 mod schema;
+mod sessions;
 mod show;
 mod trace;
 mod trust;
@@ -92,6 +94,8 @@ enum Command {
     Schema(schema::Schema),
     /// Pin what a run resolves in `pier.lock`.
     Lock(lock::Lock),
+    /// Show what happened in sessions, and prove that nothing of it was changed.
+    Audit(audit::Audit),
     /// Print the completions of a shell.
     Completions(completions::Completions),
     /// Print the manual page.
@@ -128,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(global, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Lock(args) => lock::run(global, &args),
+        Command::Audit(args) => audit::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),
         Command::Other(words) => later::run(&words),

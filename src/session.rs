@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use thiserror::Error;
 
+use crate::audit;
 use crate::backend::bwrap::Bubblewrap;
 use crate::backend::bwrap::launch::{self, Sandbox};
 use crate::backend::init::FIRST;
@@ -22,10 +23,12 @@ use crate::sys::process::{self, Ended};
 mod beneath;
 pub mod place;
 pub mod prepare;
+mod record;
 mod relay;
 pub mod trust;
 
 use place::Place;
+use record::Record;
 use relay::Relay;
 
 /// Time between TERM and KILL when the wall clock of a session has run out.
@@ -42,6 +45,17 @@ pub enum Outcome {
     Lost,
 }
 
+impl Outcome {
+    /// Returns the exit code that stands for it.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Ended(how) => how.code(),
+            Outcome::TimeLimit => 124,
+            Outcome::Lost => 137,
+        }
+    }
+}
+
 /// Why a session did not run. Only [`Error::Refused`] comes after the sandbox stood; nothing ran in any case.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -49,6 +63,8 @@ pub enum Error {
     Prepare(#[from] prepare::Error),
     #[error(transparent)]
     Launch(#[from] launch::Error),
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     #[error("cannot {what}")]
     SetUp {
         what: &'static str,
@@ -87,8 +103,13 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     let (mut relay, streams) = Relay::new().map_err(set_up("set up the terminal"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
+    // From here on there is something to tell; what fails earlier has run nothing.
+    let record = Record::start(plan, state, place.id.as_str())?;
     let terminals = relay.terminals();
-    sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
+    let begun = sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"));
+    if let Err(error) = begun {
+        return record.end(Err(error));
+    }
     let limit = plan.limits.wall.map(Duration::from_secs);
     let mut live = Live {
         sandbox,
@@ -102,7 +123,7 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     live.relay.finish();
     drop(live);
     drop(place);
-    outcome
+    record.end(outcome)
 }
 
 struct Live {

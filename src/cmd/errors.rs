@@ -6,7 +6,7 @@ use crate::backend::{install, probe};
 use crate::diag::{Exit, Failure};
 use crate::session::{self, prepare, trust};
 use crate::util::text::escape;
-use crate::{env, lock};
+use crate::{audit, env, lock};
 
 /// Returns the message of an error with those of its causes.
 fn chain(error: &dyn std::error::Error) -> String {
@@ -83,6 +83,12 @@ impl From<trust::Error> for Failure {
     }
 }
 
+impl From<audit::Error> for Failure {
+    fn from(error: audit::Error) -> Self {
+        failure(Exit::Failed, "audit::file", &error)
+    }
+}
+
 impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Self {
         match &error {
@@ -118,6 +124,9 @@ impl From<session::Error> for Failure {
                 failure(Exit::NotSetUp, "bwrap::refused", &error)
                     .help("`pier doctor` says what this host lacks")
             }
+            session::Error::Audit(_) => failure(Exit::NotSetUp, "audit::file", &error).help(
+                "check the space and the permissions of that directory; no session runs without its record",
+            ),
             session::Error::Launch(_) | session::Error::SetUp { .. } => {
                 failure(Exit::NotSetUp, "session::set-up", &error)
             }

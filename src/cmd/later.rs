@@ -13,7 +13,6 @@ use crate::util::text::escape;
 const LATER: &[&str] = &[
     "analyze",
     "attach",
-    "audit",
     "cache",
     "capture",
     "check",

@@ -52,6 +52,12 @@ pub fn all(state: &Utf8Path) -> Utf8PathBuf {
     state.join("sessions")
 }
 
+/// Says whether a session's supervisor lives: its lock is held. A process id alone may be another program's.
+pub fn lives(state: &Utf8Path, session: &str) -> bool {
+    let Ok(file) = File::open(all(state).join(session).join(ALIVE)) else { return false };
+    Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+}
+
 impl Place {
     /// Makes a directory that no other session has.
     pub fn make(state: &Utf8Path) -> io::Result<Self> {

@@ -9,6 +9,7 @@
 )]
 
 mod agents;
+mod audit;
 mod bad;
 mod cli;
 mod cli_init;

@@ -1,0 +1,81 @@
+//! The lines that a session leaves in its audit file.
+
+use std::time::Instant;
+
+use camino::Utf8Path;
+
+use super::{Error, Outcome};
+use crate::audit::{self, Event, How, Log};
+use crate::backend::protocol::Refusal;
+use crate::plan::{NetworkMode, Plan};
+use crate::policy;
+use crate::util::fs::sha256;
+
+/// The audit file of a running session.
+pub struct Record {
+    log: Log,
+    began: Instant,
+}
+
+impl Record {
+    /// Writes the first lines: what is about to run, and what was approved for it.
+    pub fn start(plan: &Plan, state: &Utf8Path, session: &str) -> Result<Self, audit::Error> {
+        // A plan has string keys only, so that it always is JSON.
+        let digest = sha256(&serde_json::to_vec(plan).unwrap_or_default());
+        let argv = &plan.command.argv;
+        let start = Event::Start {
+            project: plan.project.root.clone(),
+            plan: digest,
+            agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
+            command: argv.first().cloned().unwrap_or_default(),
+            arguments: argv.len().saturating_sub(1),
+            walls: walls(plan),
+        };
+        let mut record = Record { log: Log::start(state, session, &start)?, began: Instant::now() };
+        if !plan.grants.is_empty() {
+            let grants = plan.grants.iter().map(|grant| grant.text.clone()).collect();
+            record.log.append(&Event::Approval { digest: policy::digest(&plan.grants), grants })?;
+        }
+        Ok(record)
+    }
+
+    /// Adds a line. A file that cannot be written any more does not end a running session; its missing last line
+    /// shows.
+    pub fn note(&mut self, event: &Event) {
+        if let Err(error) = self.log.append(event) {
+            tracing::warn!(%error, "a line of the audit file is missing");
+        }
+    }
+
+    /// Writes the last line, and hands the outcome back.
+    pub fn end(mut self, outcome: Result<Outcome, Error>) -> Result<Outcome, Error> {
+        let how = match &outcome {
+            Ok(Outcome::Ended(_)) => How::Ended,
+            Ok(Outcome::TimeLimit) => How::TimeLimit,
+            Ok(Outcome::Lost) => How::Lost,
+            Err(_) => How::Refused,
+        };
+        // Microseconds, so that the number is short.
+        let seconds = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e6;
+        self.note(&Event::End { how, code: code(&outcome), seconds });
+        outcome
+    }
+}
+
+/// Returns the exit code that pier ends with.
+fn code(outcome: &Result<Outcome, Error>) -> u8 {
+    match outcome {
+        Ok(outcome) => outcome.code(),
+        Err(Error::Refused(Refusal::NotFound)) => 127,
+        Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
+        Err(_) => 125,
+    }
+}
+
+/// Names the walls that bubblewrap was told to build; it ends with an error where it cannot build one.
+fn walls(plan: &Plan) -> Vec<String> {
+    let always = ["user-namespace", "mount-namespace", "pid-namespace", "ipc-namespace", "uts-namespace"];
+    let network = (plan.network.mode != NetworkMode::Host).then_some("network-namespace");
+    let all = always.into_iter().chain(network).chain(["no-capabilities", "no-new-privileges"]);
+    all.map(str::to_owned).collect()
+}
