@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::diag::{Exit, Failure};
 use crate::{env, ui};
 
+mod attach;
 mod audit;
 mod completions;
 mod config;
@@ -18,14 +19,17 @@ mod fmt;
 mod init;
 mod later;
 mod lock;
+mod logs;
 mod man;
 mod owner;
 mod plan;
 mod project;
+mod ps;
 mod run;
 mod schema;
 mod sessions;
 mod show;
+mod stop;
 mod trace;
 mod trust;
 mod validate;
@@ -76,6 +80,14 @@ enum Command {
     Shell(run::Shell),
     /// Run one command in the sandbox.
     Exec(run::Exec),
+    /// List the sessions that are running.
+    Ps(ps::Ps),
+    /// End sessions.
+    Stop(stop::Stop),
+    /// Print what a detached session has said.
+    Logs(logs::Logs),
+    /// Sit down in front of a detached session.
+    Attach(attach::Attach),
     /// Show exactly what would run.
     Plan(plan::Plan),
     /// Say whether the sandbox sees a path, a variable or a host, and by which line; or what a code means.
@@ -117,12 +129,20 @@ pub fn main() -> ExitCode {
         }
     };
     trace::start(cli.global.verbose);
+    #[cfg(debug_assertions)]
+    if let Some(step) = env::failpoint() {
+        crate::sys::failpoint::arm(step);
+    }
     let global = &cli.global;
     let outcome = match cli.command.unwrap_or(Command::Up(run::Up::default())) {
         Command::Init(args) => init::run(global, &args),
         Command::Up(args) => run::up(global, args),
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),
+        Command::Ps(args) => ps::run(global, &args),
+        Command::Stop(args) => stop::run(global, &args),
+        Command::Logs(args) => logs::run(global, &args),
+        Command::Attach(args) => attach::run(global, &args),
         Command::Plan(args) => plan::run(global, &args),
         Command::Explain(args) => explain::run(global, &args),
         Command::Trust(args) => trust::run(global, &args),

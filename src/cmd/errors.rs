@@ -4,7 +4,7 @@ use crate::backend::bwrap::{launch, program};
 use crate::backend::protocol::Refusal;
 use crate::backend::{install, probe};
 use crate::diag::{Exit, Failure};
-use crate::session::{self, prepare, trust};
+use crate::session::{self, prepare, stop, trust, visit};
 use crate::util::text::escape;
 use crate::{audit, env, lock};
 
@@ -86,6 +86,26 @@ impl From<trust::Error> for Failure {
 impl From<audit::Error> for Failure {
     fn from(error: audit::Error) -> Self {
         failure(Exit::Failed, "audit::file", &error)
+    }
+}
+
+impl From<stop::Error> for Failure {
+    fn from(error: stop::Error) -> Self {
+        failure(Exit::Failed, "session::control", &error)
+    }
+}
+
+impl From<visit::Error> for Failure {
+    fn from(error: visit::Error) -> Self {
+        match &error {
+            visit::Error::NoTerminalHere => failure(Exit::Usage, "session::no-terminal", &error)
+                .help("`pier logs` prints what the session has said"),
+            visit::Error::NoTerminal { .. } => failure(Exit::Failed, "session::no-terminal", &error)
+                .help("`pier logs -f` shows its output; `pier exec --detach -t` gives a command a terminal"),
+            visit::Error::TurnedAway { .. } | visit::Error::Attach { .. } => {
+                failure(Exit::Failed, "session::control", &error)
+            }
+        }
     }
 }
 

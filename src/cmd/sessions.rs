@@ -1,6 +1,9 @@
 //! What the commands about sessions share: choosing one by the beginning of its name, and tables.
 
+use camino::Utf8Path;
+
 use crate::diag::{Exit, Failure};
+use crate::session::registry::{self, Session};
 use crate::util::text::escape;
 
 /// Returns the place of the one name that there is.
@@ -21,6 +24,24 @@ pub fn only<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Result<us
             Err(Failure::new(Exit::Usage, "session::ambiguous", message))
         }
     }
+}
+
+/// Returns the sessions that are running.
+pub fn live(state: &Utf8Path) -> Result<Vec<Session>, Failure> {
+    registry::list(state).map_err(|error| {
+        let path = crate::session::place::all(state);
+        Failure::new(
+            Exit::Failed,
+            "session::list",
+            format!("cannot read `{}`: {error}", escape(path.as_str())),
+        )
+    })
+}
+
+/// Returns the running session whose name begins like this.
+pub fn find<'a>(live: &'a [Session], wanted: &str) -> Result<&'a Session, Failure> {
+    let matching: Vec<&Session> = live.iter().filter(|session| session.id.starts_with(wanted)).collect();
+    Ok(matching[only(wanted, matching.iter().map(|session| session.id.as_str()))?])
 }
 
 /// Renders rows below their titles; the last column may be of any width.

@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::util::fs::create_private;
+use crate::util::fs::{create_private, remove_tree};
 
 /// Names a session on this machine: eight letters and digits that are hard to confuse.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +28,11 @@ impl Id {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Says whether a text is the name of a session, so that nothing else in the directory is taken for one.
+    pub fn is_one(text: &str) -> bool {
+        text.len() == LENGTH && text.bytes().all(|byte| LETTERS.contains(&byte))
+    }
 }
 
 impl std::fmt::Display for Id {
@@ -39,7 +44,10 @@ impl std::fmt::Display for Id {
 /// The file in a session's directory that is locked for as long as its supervisor lives, however it ends.
 pub const ALIVE: &str = "alive";
 
-/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped.
+/// The file that keeps a session's directory for the user: something in it could not be brought out. It says why.
+pub const KEPT: &str = "kept";
+
+/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped, unless it is kept.
 pub struct Place {
     pub id: Id,
     pub path: Utf8PathBuf,
@@ -72,15 +80,32 @@ impl Place {
                 Err(error) => return Err(error),
             }
             let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
-            let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-            return Ok(Place { id, path, _alive: alive });
+            // Waits for one that only asks whether this session lives.
+            let alive = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+            // Whoever clears dead sessions may have been faster than the lock.
+            if is_at(&alive, &path) {
+                return Ok(Place { id, path, _alive: alive });
+            }
         }
+    }
+}
+
+/// Says whether an open file is still the lock of that directory.
+pub(super) fn is_at(alive: &File, directory: &Utf8Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let key = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+    match (alive.metadata(), directory.join(ALIVE).symlink_metadata()) {
+        (Ok(open), Ok(there)) => key(&open) == key(&there),
+        _ => false,
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Err(error) = fs_err::remove_dir_all(&self.path) {
+        if self.path.join(KEPT).symlink_metadata().is_ok() {
+            return;
+        }
+        if let Err(error) = remove_tree(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }

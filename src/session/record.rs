@@ -4,9 +4,8 @@ use std::time::Instant;
 
 use camino::Utf8Path;
 
-use super::{Error, Outcome};
+use super::{Error, Outcome, code_of};
 use crate::audit::{self, Event, How, Log};
-use crate::backend::protocol::Refusal;
 use crate::plan::{NetworkMode, Plan};
 use crate::policy;
 use crate::util::fs::sha256;
@@ -52,23 +51,14 @@ impl Record {
         let how = match &outcome {
             Ok(Outcome::Ended(_)) => How::Ended,
             Ok(Outcome::TimeLimit) => How::TimeLimit,
+            Ok(Outcome::Stopped) => How::Stopped,
             Ok(Outcome::Lost) => How::Lost,
             Err(_) => How::Refused,
         };
         // Microseconds, so that the number is short.
         let seconds = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e6;
-        self.note(&Event::End { how, code: code(&outcome), seconds });
+        self.note(&Event::End { how, code: code_of(&outcome), seconds });
         outcome
-    }
-}
-
-/// Returns the exit code that pier ends with.
-fn code(outcome: &Result<Outcome, Error>) -> u8 {
-    match outcome {
-        Ok(outcome) => outcome.code(),
-        Err(Error::Refused(Refusal::NotFound)) => 127,
-        Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
-        Err(_) => 125,
     }
 }
 

@@ -18,6 +18,9 @@ use crate::sys::terminal::{self, Raw};
 /// Input that the sandbox has not read yet; more is left in the person's terminal.
 const MOST_PENDING: usize = 64 * 1024;
 
+/// Reads of one round, so that a command that floods its output keeps nobody from being heard.
+const ROUNDS: usize = 16;
+
 pub struct Relay {
     /// Streams of this process that are terminals, until the sandbox's terminal is there.
     kept: [Option<OwnedFd>; 3],
@@ -95,7 +98,7 @@ impl Relay {
         }
         if output {
             pty.give_input();
-            pty.show();
+            pty.show(ROUNDS);
         }
     }
 
@@ -111,7 +114,7 @@ impl Relay {
     /// Shows what is left and gives the terminal back.
     pub fn finish(&mut self) {
         if let Some(pty) = &mut self.pty {
-            pty.show();
+            pty.show(1024);
             pty.raw = None;
         }
     }
@@ -142,10 +145,10 @@ impl Pty {
         }
     }
 
-    /// Copies everything that the sandbox has written so far.
-    fn show(&mut self) {
+    /// Copies what the sandbox has written so far.
+    fn show(&mut self, rounds: usize) {
         let mut buffer = [0; 16 * 1024];
-        loop {
+        for _ in 0..rounds {
             match read(&self.master, &mut buffer) {
                 Ok(length) if length > 0 && write_all(&self.output, &buffer[..length]) => {}
                 Err(Errno::EINTR) => {}

@@ -15,12 +15,14 @@ mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod lifetime;
 #[path = "../model_server/mod.rs"]
 mod model_server;
 #[path = "model_server/mod.rs"]
 mod model_server_tests;
 mod plan_is_what_runs;
 mod sandbox;
+mod sessions;
 mod static_init;
 mod support;
 mod tidy;

@@ -17,23 +17,24 @@ use crate::sandbox::{PIER, Project, wait, within};
 const SOON: Duration = Duration::from_secs(20);
 
 /// A terminal with a person at it, and pier as its foreground job.
-struct Terminal {
-    master: File,
+pub struct Terminal {
+    pub master: File,
     /// Kept open, so that the terminal lives on after pier has ended.
     slave: OwnedFd,
     path: PathBuf,
     screen: Arc<Mutex<String>>,
-    child: Child,
+    pub child: Child,
 }
 
 impl Terminal {
-    fn start(project: &Project, args: &[&str]) -> Self {
+    pub fn start(project: &Project, args: &[&str]) -> Self {
         let size = Winsize { ws_row: 31, ws_col: 97, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
         let path = nix::unistd::ttyname(&slave).unwrap();
         // A session of its own, whose controlling terminal is standard input.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(PIER).args(args);
+        // Whatever the tests were started by, a person's shell ignores none of these.
+        command.args(["--ctty", "env", "--default-signal=HUP,INT", PIER]).args(args);
         let mut call = project.surround(command).env("TERM", "xterm");
         let stream = || Stdio::from(slave.try_clone().unwrap());
         let child = call.command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().unwrap();
@@ -54,13 +55,13 @@ impl Terminal {
         Terminal { master, slave, path, screen, child }
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.screen.lock().unwrap().clone()
     }
 
     /// Waits for text, and clears the screen up to its end.
     #[track_caller]
-    fn see(&self, text: &str) {
+    pub fn see(&self, text: &str) {
         let found = within(SOON, || {
             let mut screen = self.screen.lock().unwrap();
             let end = screen.find(text).map(|start| start + text.len());
@@ -72,18 +73,18 @@ impl Terminal {
         assert!(found, "`{text}` is not in {:?}", self.screen());
     }
 
-    fn press(&mut self, keys: &str) {
+    pub fn press(&mut self, keys: &str) {
         self.master.write_all(keys.as_bytes()).unwrap();
     }
 
     #[track_caller]
-    fn end(&mut self, code: i32) {
+    pub fn end(&mut self, code: i32) {
         let status = wait(&mut self.child, SOON);
         let status = status.unwrap_or_else(|| panic!("no end; {:?}", self.screen()));
         assert_eq!(status.code(), Some(code), "{:?}", self.screen());
     }
 
-    fn stty(&self, args: &[&str]) -> String {
+    pub fn stty(&self, args: &[&str]) -> String {
         let output = Command::new("stty").arg("-F").arg(&self.path).args(args).output().unwrap();
         assert!(output.status.success());
         String::from_utf8(output.stdout).unwrap()

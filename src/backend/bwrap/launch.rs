@@ -2,23 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
 
 use super::{Bubblewrap, FIRST_FILE};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS};
 use crate::plan::Plan;
-use crate::sys::fd;
+use crate::sys::{failpoint, fd, process};
 
 /// Where bubblewrap finds its own arguments.
 const ARGUMENTS: i32 = 10;
 
 /// How long bubblewrap and the init may take to get ready, in milliseconds.
 const READY_WITHIN: u16 = 20_000;
+
+/// How long the init may take to end everything, in milliseconds.
+const END_WITHIN: u16 = 250;
 
 /// The most that is read of bubblewrap's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -50,6 +55,8 @@ pub enum Error {
 pub struct Sandbox {
     pub control: OwnedFd,
     child: Child,
+    /// It has been waited for.
+    ended: bool,
 }
 
 impl Sandbox {
@@ -62,7 +69,8 @@ impl Sandbox {
         streams: [OwnedFd; 3],
     ) -> Result<Self, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
-        let made = super::arguments(plan, program, passed, session);
+        #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only a debug build adds to it"))]
+        let mut made = super::arguments(plan, program, passed, session);
         let mut blob = Vec::new();
         for word in &made.options {
             blob.extend_from_slice(word.as_bytes());
@@ -78,16 +86,24 @@ impl Sandbox {
                 .map_err(set_up("write a generated file"))?;
             placed.push((file, number));
         }
+        #[cfg(debug_assertions)]
+        if let Some(step) = failpoint::armed() {
+            made.command.splice(3..3, ["--failpoint".to_owned(), step.to_owned()]);
+        }
+        failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
         let mut command = Command::new(&program.path);
         command.arg("--args").arg(ARGUMENTS.to_string()).arg("--").args(&made.command);
         // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
         fd::place(&mut command, placed);
+        // Of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once.
+        command.process_group(0);
         let child =
             command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
-        let mut sandbox = Sandbox { control, child };
+        let mut sandbox = Sandbox { control, child, ended: false };
+        failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
         match sandbox.wait_for_ready() {
             Ok(()) => Ok(sandbox),
             Err(error) => Err(sandbox.explain(error, complaints)),
@@ -96,10 +112,16 @@ impl Sandbox {
 
     fn wait_for_ready(&mut self) -> Result<(), Option<Error>> {
         let set_up = |what| move |error: io::Error| Some(Error::SetUp { what, error });
-        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        // A child of a killed bubblewrap can wait for its word for ever, with the socket open.
+        let process = process::open_process(self.child.id()).map_err(set_up("watch bubblewrap"))?;
+        let flags = PollFlags::POLLIN;
+        let mut polled = [PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
         let ready = poll(&mut polled, PollTimeout::from(READY_WITHIN)).map_err(io::Error::from);
         if ready.map_err(set_up("wait for the sandbox"))? == 0 {
             return Err(Some(Error::TooSlow));
+        }
+        if polled[1].any() == Some(true) {
+            return Err(None);
         }
         match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
             Some((Report::Ready { version: protocol::VERSION }, _)) => Ok(()),
@@ -150,10 +172,26 @@ impl Sandbox {
         protocol::send(&self.control, order, descriptors)
     }
 
-    /// Kills bubblewrap; the kernel ends the rest with its namespace.
+    /// Ends what runs inside and waits until all of it is gone: the init does that when its supervisor leaves, and
+    /// bubblewrap ends after the init. An init that takes too long is killed.
+    pub fn end(&mut self) {
+        // The other side may have closed already, which is as good.
+        let _closed = shutdown(self.control.as_raw_fd(), Shutdown::Both);
+        if let Ok(process) = process::open_process(self.child.id()) {
+            // Both a timeout and an error lead to the same: it is killed.
+            let _ended = poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], END_WITHIN);
+        }
+        self.kill();
+    }
+
+    /// Kills bubblewrap and its child; the kernel ends the rest with their namespace.
     pub fn kill(&mut self) {
-        // Both fail only for a child that has already been waited for.
-        let _ended = self.child.kill();
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        // Not yet waited for, so that the number is still that of its process group.
+        process::kill_group(self.child.id());
+        // Nobody else waits for this child, so that this cannot fail.
         let _ended = self.child.wait();
     }
 
