@@ -5,5 +5,7 @@ pub mod doctor;
 pub mod init;
 pub mod install;
 pub mod launcher;
+pub mod limits;
+pub mod manifest;
 pub mod probe;
 pub mod protocol;

@@ -116,10 +116,30 @@ enum Command {
     Other(Vec<OsString>),
 }
 
+fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let command = Cli::command().after_long_help(format!("{EXAMPLES}\n\n{}", env::help()));
+    command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches))
+}
+
+/// Returns the line with the flags in front of a command behind its name; `rest` starts with that name.
+///
+/// clap can take them in front too, but forgets those where the same flag follows the command.
+fn behind_command(words: &[OsString], rest: &[OsString]) -> Option<Vec<OsString>> {
+    let name = rest.first()?;
+    Cli::command().find_subcommand(name)?;
+    let (before, after) = words.split_at(words.len().checked_sub(rest.len())?);
+    let (program, flags) = before.split_first()?;
+    Some([program, name].into_iter().chain(flags).chain(&after[1..]).cloned().collect())
+}
+
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
-    let help = Cli::command().after_long_help(format!("{EXAMPLES}\n\n{}", env::help()));
-    let cli = match help.try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches)) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let parsed = parse(&words).and_then(|cli| match &cli.command {
+        Some(Command::Other(rest)) => behind_command(&words, rest).map_or(Ok(cli), |words| parse(&words)),
+        _ => Ok(cli),
+    });
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             let code = if error.use_stderr() { Exit::Usage } else { Exit::Done };

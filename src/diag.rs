@@ -45,12 +45,12 @@ impl Sources {
         &self.0[id.0]
     }
 
-    /// Returns `name:line` (lines from 1) of the start of `span`.
+    /// Returns `name:line` (lines from 1) of the start of `span`, safe to print.
     pub fn place(&self, span: &Span) -> String {
         let source = self.get(span.source);
         let end = span.range.start.min(source.text.len());
         let line = source.text.as_bytes()[..end].split(|byte| *byte == b'\n').count();
-        format!("{}:{line}", source.name)
+        format!("{}:{line}", crate::util::text::escape(&source.name))
     }
 }
 

@@ -24,6 +24,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("XDG_STATE_HOME", "sandbox homes, approvals and sessions, by default `~/.local/state`"),
 ];
 
+/// Variables that describe the terminal, and are nobody's secret.
+const TERMINAL: &[&str] = &["COLORTERM", "FORCE_COLOR", "LANG", "TERM"];
+
 /// Returns the variables as a part of the help.
 pub fn help() -> String {
     let line = |(name, meaning): &(&str, &str)| format!("  {name:16}  {meaning}\n");
@@ -86,12 +89,13 @@ impl Environment {
         Ok(Environment { variables, home, config, state, cache })
     }
 
-    /// The same environment for another user, whose home it is: root's own directories are left behind.
+    /// The environment for another user, whose home it is: root's own directories and variables are left behind.
+    ///
+    /// That user may have approved, or configured, that any variable is passed; these are not theirs to pass.
     #[must_use]
     pub fn for_home(mut self, home: &Utf8Path) -> Self {
-        for name in ["XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"] {
-            self.variables.remove(name);
-        }
+        let kept = |name: &str| VARIABLES.iter().any(|(known, _)| *known == name) || TERMINAL.contains(&name);
+        self.variables.retain(|name, _| kept(name) && !name.starts_with("XDG_"));
         self.variables.insert("HOME".into(), home.to_string());
         self.home = home.to_owned();
         self.config = home.join(".config/pier");
@@ -136,6 +140,15 @@ mod tests {
         let found = environment(&[("HOME", "/home/me"), ("XDG_STATE_HOME", "/state")]).unwrap();
         assert_eq!(found.config, "/home/me/.config/pier");
         assert_eq!(found.state, "/state/pier");
+    }
+
+    #[test]
+    fn variables_of_root_are_not_those_of_the_owner() {
+        let pairs =
+            [("HOME", "/root"), ("TOKEN", "x"), ("XDG_STATE_HOME", "/s"), ("TERM", "t"), ("PATH", "/p")];
+        let found = environment(&pairs).unwrap().for_home(Utf8Path::new("/home/me"));
+        assert_eq!(found.names().collect::<Vec<_>>(), ["HOME", "PATH", "TERM"]);
+        assert_eq!(found.state, "/home/me/.local/state/pier");
     }
 
     #[test]

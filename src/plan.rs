@@ -3,7 +3,7 @@
 //! `pier plan --json` prints the very object that a backend executes. Only grants beyond the baseline and
 //! non-default values make it grow; field order is the order of printing and never depends on a hash map.
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Grant;
@@ -13,11 +13,13 @@ mod build;
 pub mod environment;
 pub mod facts;
 mod grants;
+mod guard;
 mod mounts;
 mod paths;
 mod system;
 
-pub use build::{Target, build, protected_paths};
+pub use build::{Target, build};
+pub use guard::protected_paths;
 pub use paths::expand;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
@@ -25,6 +27,9 @@ pub const SCHEMA: u32 = 1;
 
 /// Where pier's own binary is inside, as PID 1.
 pub const INIT: &str = "/.pier/init";
+
+/// The copy of pier's own binary in the session's directory, made where the plan mounts it.
+pub const INIT_COPY: &str = "init";
 
 /// What one session may see, touch, reach and spend, and what it runs.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -54,6 +59,67 @@ pub struct Plan {
     pub grants: Vec<Grant>,
     /// What people should know and nothing forbids.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// Counts the mounts that the kernel will have: each costs bubblewrap a look at all others.
+    pub fn mount_counts(&self) -> MountCounts {
+        // bubblewrap's own root.
+        let mut counts = MountCounts { baseline: 1, asked: 0, guarded: 0 };
+        for mount in &self.mounts {
+            let count = match mount.kind {
+                MountKind::Bind { .. }
+                | MountKind::Session { .. }
+                | MountKind::Tmpfs { .. }
+                | MountKind::Hidden { .. }
+                | MountKind::Proc => 1,
+                // Six devices and the terminals.
+                MountKind::Dev => 8,
+                MountKind::Directory { .. }
+                | MountKind::Symlink { .. }
+                | MountKind::File { .. }
+                | MountKind::Seal => 0,
+            };
+            let inside = mount.at != self.project.at && mount.at.starts_with(&self.project.at);
+            if inside && mount.at != self.project.at.join(".git") {
+                counts.guarded += count;
+            } else if mount.origin == system::BUILT_IN || mount.at == self.project.at {
+                counts.baseline += count;
+            } else {
+                counts.asked += count;
+            }
+        }
+        counts
+    }
+
+    /// Follows the links that pier makes inside, such as `/bin`; `None` where they lead in a circle.
+    pub fn resolve(&self, inside: &Utf8Path) -> Option<Utf8PathBuf> {
+        let mut path = inside.to_owned();
+        for _ in 0..8 {
+            let link = self.mounts.iter().rev().find_map(|mount| match &mount.kind {
+                MountKind::Symlink { to } => {
+                    Some((mount.at.parent()?, to, path.strip_prefix(&mount.at).ok()?))
+                }
+                _ => None,
+            });
+            let Some((parent, to, rest)) = link.filter(|(_, _, rest)| !rest.as_str().is_empty()) else {
+                return Some(path);
+            };
+            path = paths::clean(&parent.join(to).join(rest));
+        }
+        None
+    }
+}
+
+/// Mounts by who wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountCounts {
+    /// What every sandbox has.
+    pub baseline: usize,
+    /// What the file asks for: its mounts, command directories and agents.
+    pub asked: usize,
+    /// Protected and hidden paths of the project, and the directories that hold them in place.
+    pub guarded: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -136,7 +202,7 @@ pub enum MountKind {
         access: Access,
         expect: Option<Identity>,
     },
-    /// A directory that the session makes below its own on the host, and removes afterwards.
+    /// A directory or file that the session makes below its own on the host, and removes afterwards.
     Session {
         name: Utf8PathBuf,
         access: Access,
@@ -144,6 +210,10 @@ pub enum MountKind {
     Tmpfs {
         size: Option<u64>,
         mode: u32,
+    },
+    /// An empty file or directory, read-only, over one of the project.
+    Hidden {
+        directory: bool,
     },
     Proc,
     Dev,
@@ -262,14 +332,21 @@ pub struct Port {
     pub origin: String,
 }
 
-/// Caps in bytes, processes and seconds.
+/// Caps in bytes, processors, processes and seconds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
-    pub memory: Option<u64>,
-    pub cpus: Option<f64>,
-    pub pids: Option<u64>,
+    pub memory: Option<Cap<u64>>,
+    pub cpus: Option<Cap<f64>>,
+    pub pids: Option<Cap<u64>>,
     pub wall: Option<u64>,
     pub minimum_tier: Option<u8>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cap<T> {
+    pub at_most: T,
+    /// A host that cannot hold it does not start the session.
+    pub required: bool,
 }
 
 /// What runs as the child of pier's own PID 1.

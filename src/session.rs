@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use camino::Utf8Path;
 use thiserror::Error;
 
-use crate::audit;
+use crate::audit::{self, Event};
 use crate::backend::bwrap::Bubblewrap;
 use crate::backend::bwrap::launch::{self, Sandbox};
 use crate::backend::protocol::Refusal;
@@ -88,6 +88,15 @@ pub enum Error {
     Refused(Refusal),
 }
 
+/// What a person should hear about a session while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A limit that was asked for, not required, and that nothing on this host holds.
+    NotHeld(&'static str),
+    /// The kernel killed a process because the memory of the session was used up.
+    OutOfMemory,
+}
+
 /// What a session is started with.
 pub struct Start<'a> {
     pub plan: &'a Plan,
@@ -96,6 +105,7 @@ pub struct Start<'a> {
     pub values: &'a BTreeMap<String, String>,
     /// pier's own state directory, where the session gets one of its own.
     pub state: &'a Utf8Path,
+    pub notice: &'a dyn Fn(Notice),
     /// The session goes on without a person.
     pub detached: Option<Detached>,
 }
@@ -103,7 +113,7 @@ pub struct Start<'a> {
 /// Runs the plan's command to its end.
 pub fn run(start: Start<'_>) -> Result<Outcome, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state, detached } = start;
+    let Start { plan, program, values, state, notice, detached } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
@@ -116,17 +126,21 @@ pub fn run(start: Start<'_>) -> Result<Outcome, Error> {
         None => Front::person(),
         Some(detached) => Front::nobody(state, place.id.as_str(), detached.terminal),
     }
-    .map_err(set_up("set up the terminal"))?;
+    .map_err(set_up("set up the streams"))?;
     step(failpoint::reach("session.front"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
+    for kind in &sandbox.group.missing {
+        notice(Notice::NotHeld(kind.name()));
+    }
     step(failpoint::reach("session.ready"))?;
     let terminals = front.terminals();
-    let session = Session::of(plan, &place.id, detached.is_some(), terminals[0]);
+    let groups = sandbox.group.directories().to_vec();
+    let session = Session::of(plan, &place.id, detached.is_some(), terminals[0], groups);
     session.store(&place).map_err(set_up("list the session"))?;
     step(failpoint::reach("session.stored"))?;
     // From here on there is something to tell; what fails earlier has run nothing.
-    let record = Record::start(plan, state, place.id.as_str())?;
+    let record = Record::start(plan, sandbox.walls, state, place.id.as_str())?;
     let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
     let begun = failpoint::reach("session.recorded").and_then(|()| sandbox.begin(terminals, take));
     let begun = begun.map_err(set_up("start the command"));
@@ -150,9 +164,15 @@ pub fn run(start: Start<'_>) -> Result<Outcome, Error> {
         guest: None,
     };
     let outcome = live.watch();
-    let Live { sandbox, mut front, server, record, .. } = live;
+    let Live { mut sandbox, mut front, server, mut record, .. } = live;
     failpoint::pass("session.ended");
+    // Nothing inside writes any more once it is killed, so that what is left has an end.
+    sandbox.kill();
     front.finish();
+    if sandbox.group.out_of_memory() {
+        record.note(&Event::Limit { what: "the memory".into() });
+        notice(Notice::OutOfMemory);
+    }
     drop(sandbox);
     drop(place);
     failpoint::pass("session.cleared");

@@ -53,7 +53,10 @@ impl Agent for ClaudeCode {
             if !has_flag(&given, &["--print", "-p"]) {
                 args.push("--print".to_owned());
             }
-            if !has_flag(&given, &["--output-format"]) {
+            // A prompt of the person's own is answered as the person expects: in plain text.
+            if let Mode::Headless { prompt: Some(_) } = request.mode
+                && !has_flag(&given, &["--output-format"])
+            {
                 // Refused without `--verbose`.
                 args.extend(["--verbose".to_owned(), "--output-format=stream-json".to_owned()]);
             }

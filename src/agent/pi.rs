@@ -46,7 +46,8 @@ impl Agent for Pi {
                 args.extend(["--tools".to_owned(), tools.join(",")]);
             }
         }
-        if let Mode::Headless { .. } = request.mode
+        // A prompt of the person's own is answered as the person expects: in plain text.
+        if let Mode::Headless { prompt: Some(_) } = request.mode
             && !has_flag(&given, &["--mode"])
         {
             args.extend(["--mode".to_owned(), "json".to_owned()]);
@@ -266,7 +267,7 @@ mod tests {
                 Request { mode: headless(Some("@secret")), ..Request::default() },
                 &["--mode", "json", "--print", " @secret"],
             ),
-            (Request { mode: headless(None), ..Request::default() }, &["--mode", "json", "--print"]),
+            (Request { mode: headless(None), ..Request::default() }, &["--print"]),
         ];
         for (request, expected) in table {
             assert_eq!(Pi.command(&request), words(expected), "{request:?}");

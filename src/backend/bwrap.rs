@@ -1,7 +1,9 @@
 //! A plan as a bubblewrap sandbox: arguments (pure), then the launch.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fmt::Write as _;
+use std::io;
 
 use camino::Utf8Path;
 
@@ -9,6 +11,7 @@ use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
 pub mod program;
+pub mod sources;
 
 pub use program::{Bubblewrap, Feature};
 
@@ -48,6 +51,18 @@ pub fn arguments(
 }
 
 impl Arguments {
+    /// Returns the options as bubblewrap reads them from a descriptor: a NUL byte ends each.
+    ///
+    /// # Errors
+    /// A word with a NUL byte of its own, which would be two words and could ask for anything.
+    pub fn words(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        for word in &self.options {
+            bytes.extend_from_slice(CString::new(word.as_str())?.as_bytes_with_nul());
+        }
+        Ok(bytes)
+    }
+
     fn push(&mut self, words: &[&str]) {
         self.options.extend(words.iter().map(|word| (*word).to_owned()));
     }
@@ -74,6 +89,13 @@ impl Arguments {
         self.push(&["--cap-drop", "ALL", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
     }
 
+    /// Returns the descriptor number of a generated file.
+    fn file(&mut self, content: String) -> String {
+        let number = FIRST_FILE + i32::try_from(self.files.len()).unwrap_or(i32::MAX - FIRST_FILE);
+        self.files.push(content);
+        number.to_string()
+    }
+
     fn bind(&mut self, source: &str, access: Access, at: &str) {
         let option = match access {
             Access::ReadOnly => "--ro-bind",
@@ -94,14 +116,20 @@ impl Arguments {
                 }
                 self.push(&["--tmpfs", at]);
             }
+            MountKind::Hidden { directory: true } => {
+                self.push(&["--perms", "0555", "--tmpfs", at, "--remount-ro", at]);
+            }
+            MountKind::Hidden { directory: false } => {
+                let number = self.file(String::new());
+                self.push(&["--perms", "0444", "--ro-bind-data", &number, at]);
+            }
             MountKind::Proc => self.push(&["--proc", at]),
             MountKind::Dev => self.push(&["--dev", at]),
             MountKind::Directory { mode } => self.push(&["--perms", &format!("{mode:04o}"), "--dir", at]),
             MountKind::Symlink { to } => self.push(&["--symlink", to.as_str(), at]),
             MountKind::File { content } => {
-                let number = FIRST_FILE + i32::try_from(self.files.len()).unwrap_or(i32::MAX - FIRST_FILE);
-                self.files.push(content.clone());
-                self.push(&["--perms", "0444", "--file", &number.to_string(), at]);
+                let number = self.file(content.clone());
+                self.push(&["--perms", "0444", "--file", &number, at]);
             }
             MountKind::Seal => self.push(&["--remount-ro", at]),
         }
@@ -129,5 +157,20 @@ impl Arguments {
                 write!(line, " {number}<<<{}", crate::util::text::shell_word(content.trim_end_matches('\n')));
         }
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_cannot_become_two() {
+        let words = |words: &[&str]| {
+            let options = words.iter().map(|word| (*word).to_owned()).collect();
+            Arguments { options, ..Arguments::default() }.words()
+        };
+        assert_eq!(words(&["--setenv", "A", "é"]).unwrap(), "--setenv\0A\0é\0".as_bytes());
+        words(&["--setenv", "A", "1\0--bind\0/\0/tmp"]).unwrap_err();
     }
 }

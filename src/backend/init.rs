@@ -1,25 +1,32 @@
 //! pier as PID 1 inside a sandbox: proves containment, starts commands, reaps, forwards signals.
 //!
 //! Called as `/.pier/init __init [--control] -- COMMAND …`. With `--control` it obeys a supervisor on
-//! descriptor 3 and ends all of the sandbox when that goes away; without, it runs the one command, so that the
-//! printed command line of a plan can be tried by hand.
+//! descriptor 3, proves what the manifest on descriptor 7 says before anything runs, and ends all of the sandbox
+//! when the supervisor goes away; without, it runs the one command behind the filters alone, so that the printed
+//! command line of a plan can be tried by hand.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::pty::Winsize;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::Pid;
 
-use super::protocol::{self, Order, Refusal, Report};
+use super::manifest::{self, MANIFEST, Manifest};
+use super::protocol::{self, Order, Refusal, Report, Walls};
 use crate::sys::process::{self, Ended, Program, StartError};
 use crate::sys::{failpoint, fd, terminal};
+
+mod filter;
+mod landlock;
+mod verify;
 
 /// The exit code of a sandbox that was not set up.
 const NOT_SET_UP: u8 = 125;
@@ -58,6 +65,7 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
         (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
     };
     failpoint::reach("init.adopted")?;
+    let manifest = if control { Some(read_manifest()?) } else { None };
     let keep: Vec<i32> = socket.iter().chain(&streams).map(AsRawFd::as_raw_fd).collect();
     fd::close_others(3, &keep)?;
     let mut handled = SigSet::empty();
@@ -67,8 +75,16 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
     process::block_signals(&handled)?;
     let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let mut init = Init { socket, commands: BTreeMap::new() };
+    let known: Vec<i32> = keep.into_iter().chain([signals.as_raw_fd()]).collect();
+    let walls = match contain(manifest.as_ref(), &streams, &known) {
+        Ok(walls) => walls,
+        Err(what) => {
+            init.report(&Report::NotContained { what })?;
+            return Ok(NOT_SET_UP);
+        }
+    };
     failpoint::reach("init.silent")?;
-    let prepared = init.wait_for_begin(streams).and_then(|streams| {
+    let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
         failpoint::reach("init.begun")?;
         Ok((streams, Program::new(argv, &environment(), None)?))
     });
@@ -94,6 +110,47 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
     init.serve(&signals)
 }
 
+fn read_manifest() -> io::Result<Manifest> {
+    let file = std::fs::File::from(fd::adopt(MANIFEST)?);
+    let mut bytes = Vec::new();
+    file.take(manifest::MOST).read_to_end(&mut bytes)?;
+    serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Proves containment, then puts up the walls that a process puts up around itself.
+fn contain(
+    manifest: Option<&Manifest>,
+    streams: &[OwnedFd; 3],
+    known: &[i32],
+) -> Result<Walls, verify::Finding> {
+    let filter =
+        || filter::install().map_err(|error| format!("the system call filter cannot be set up: {error}"));
+    let Some(manifest) = manifest else {
+        filter()?;
+        return Ok(Walls { landlock: None, seccomp: true });
+    };
+    verify::descriptors(known)?;
+    verify::all(manifest)?;
+    limit(manifest).map_err(|error| format!("limits cannot be set: {error}"))?;
+    let landlock = landlock::restrict(&manifest.allowed, streams)
+        .map_err(|error| format!("Landlock cannot be set up: {error}"))?;
+    filter()?;
+    verify::filtered()?;
+    Ok(Walls { landlock, seccomp: true })
+}
+
+/// Sets the limits that a process sets for itself and all that come from it; nothing inside can raise them.
+fn limit(manifest: &Manifest) -> nix::Result<()> {
+    // One byte, and not none: with a limit of 0 the kernel still starts a core handler on the host.
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
+    if let Some(processes) = manifest.processes {
+        let (_, most) = getrlimit(Resource::RLIMIT_NPROC)?;
+        let processes = processes.min(most);
+        setrlimit(Resource::RLIMIT_NPROC, processes, processes)?;
+    }
+    Ok(())
+}
+
 /// The environment that the sandbox was started with is the command's.
 fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
@@ -113,9 +170,9 @@ struct Running {
 
 impl Init {
     /// Says that containment stands, waits for the word to go, and returns the streams to go with.
-    fn wait_for_begin(&self, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
+    fn wait_for_begin(&self, walls: Walls, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
         let Some(socket) = &self.socket else { return Ok(streams) };
-        protocol::send(socket, &Report::Ready { version: protocol::VERSION }, &[])?;
+        protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &[])?;
         failpoint::reach("init.ready")?;
         match protocol::receive::<Order>(socket)? {
             Some((Order::Begin { version: protocol::VERSION, terminals: [false, false, false] }, _)) => {
@@ -172,6 +229,11 @@ impl Init {
             // Before the first poll too: a child may have ended before the descriptor was armed.
             while let Some((pid, how)) = process::reap() {
                 if let Some(id) = self.forget(pid) {
+                    if id == FIRST {
+                        // Whoever hears of the end knows that nothing is left that could still change a file.
+                        process::kill_all();
+                        process::reap_all();
+                    }
                     self.report(&Report::Exited { id, how })?;
                     if id == FIRST {
                         return Ok(how.code());

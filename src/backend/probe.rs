@@ -11,10 +11,11 @@ use super::launcher;
 use crate::agent;
 use crate::config::{Config, Mount, Root, Runtime};
 use crate::env::Environment;
-use crate::plan::facts::{Facts, Found, Kind, Launcher, PathFact, Project, System};
+use crate::plan::facts::{CLOSED, Facts, Found, Kind, Launcher, PathFact, Project, System};
 use crate::plan::{self, Identity, environment};
 use crate::util::fs::{read_bounded, read_without_links};
 
+mod hidden;
 pub mod repository;
 
 /// The most that is read of `/etc/hosts`, `/etc/resolv.conf` or a file of variables, in bytes.
@@ -36,6 +37,8 @@ pub enum Error {
     NotUtf8 { shown: String },
     #[error("`{path}`, line {line}: neither `NAME=value` nor a comment")]
     Variables { path: Utf8PathBuf, line: usize },
+    #[error(transparent)]
+    Hidden(#[from] hidden::Error),
     #[error("cannot find pier's own program file")]
     OwnBinary {
         #[source]
@@ -110,11 +113,13 @@ pub fn gather(
         cwd: cwd.canonicalize_utf8().map_err(look(cwd))?,
         project,
         paths,
+        hidden: hidden::find(root, config.workspace.hide.iter().map(|pattern| pattern.value.as_str()))?,
         variables,
         sockets: live_sockets(),
         launchers,
         system: system(),
-        own_binary,
+        // The path says nothing to a user who may not go there.
+        own_binary: Some(own_binary).filter(|path| path.metadata().is_ok()),
         state: resolve(environment.state.clone()),
         own_directories: environment.own_directories().into_iter().map(resolve).collect(),
         file_variables,
@@ -144,6 +149,10 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
         for path in paths {
             add(&path.value);
         }
+    }
+    add(".git");
+    if let Some(state) = &config.home.state {
+        add(&state.value);
     }
     for (name, _) in plan::protected_paths(config) {
         add(name);
@@ -196,7 +205,9 @@ fn live_sockets() -> Vec<Utf8PathBuf> {
     let text = String::from_utf8_lossy(&list);
     // Seven columns, then the path: `Num RefCount Protocol Flags Type St Inode Path`.
     let path = |line: &str| line.find(" /").map(|start| Utf8PathBuf::from(&line[start + 1..]));
-    let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).collect();
+    // As they were bound, which may be through a link; and one that is bound again is listed twice.
+    let real = |path: Utf8PathBuf| Some(path.parent()?.canonicalize_utf8().ok()?.join(path.file_name()?));
+    let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).filter_map(real).collect();
     found
         .into_iter()
         .filter(|path| path.symlink_metadata().is_ok_and(|meta| meta.file_type().is_socket()))
@@ -219,6 +230,8 @@ fn system() -> System {
     if let Some(found) = stat(Utf8Path::new("/etc/ld.so.cache")).filter(|found| found.kind == Kind::File) {
         system.files.push(("/etc/ld.so.cache".into(), found.identity));
     }
+    let there = |name: &&str| Utf8Path::new("/proc").join(name).symlink_metadata().is_ok();
+    system.closed = CLOSED.iter().filter(|name| there(name)).map(ToString::to_string).collect();
     let text = |path: &str| {
         let bytes = read_bounded(Utf8Path::new(path), MOST_TEXT).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

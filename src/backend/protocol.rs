@@ -27,6 +27,11 @@ pub enum Report {
     /// Containment stands; nothing has run.
     Ready {
         version: u32,
+        walls: Walls,
+    },
+    /// The sandbox is not what it should be; nothing has run and nothing will.
+    NotContained {
+        what: String,
     },
     /// The master of the sandbox's terminal travels with this.
     Terminal,
@@ -45,6 +50,27 @@ pub enum Report {
     Alive {
         count: u64,
     },
+}
+
+/// The walls that stand, besides the namespaces without which there is no sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Walls {
+    /// Version of the kernel's Landlock interface; `None` where it has none to use.
+    pub landlock: Option<u32>,
+    /// The system call filters are installed.
+    pub seccomp: bool,
+}
+
+impl Walls {
+    /// 3: namespaces, filters and Landlock; 2: namespaces and filters; 0: less, which never runs.
+    pub fn tier(self) -> u8 {
+        match self {
+            Walls { seccomp: true, landlock: Some(_) } => 3,
+            Walls { seccomp: true, landlock: None } => 2,
+            Walls { seccomp: false, .. } => 0,
+        }
+    }
 }
 
 /// Why a command did not start.

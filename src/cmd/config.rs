@@ -22,7 +22,7 @@ const REPLACED: &[&str] = &["run", "tools"];
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pier config get network --origin\n  pier config set limits.memory 8GiB\n  pier config set 'agent[claude-code].model' opus --local\n  pier config unset 'network.allow[0]'\n\n`pier schema` lists the settings."
+    after_help = "Examples:\n  pier config get network --origin\n  pier config set limits.wall 30m\n  pier config set 'agent[claude-code].model' opus --local\n  pier config unset 'env.pass[0]'\n\n`pier schema` lists the settings."
 )]
 pub struct Config {
     #[command(subcommand)]
@@ -96,7 +96,8 @@ pub fn run(global: &Global, args: &Config) -> Outcome {
     match &args.what {
         What::Get(args) => {
             let directory = project::find_file(&cwd, &root);
-            let loaded = project::load_layers(&environment, global, directory.as_deref())?;
+            let place = project::Place { cwd: &cwd, root };
+            let (loaded, _) = project::load_layers(&environment, global, directory.as_deref(), &place)?;
             get(&loaded, global.profile.as_deref(), args)
         }
         What::Set(args) => {

@@ -105,6 +105,7 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         program,
         values: &probed.values,
         state: &environment.state,
+        notice: &|_| {},
         detached: None,
     };
     match session::run(start)? {
@@ -214,7 +215,7 @@ fn sandbox(host: &Host, trial: Option<&Result<(), Failure>>) -> Check {
                 "in Docker: `--security-opt seccomp=unconfined --security-opt apparmor=unconfined \
                  --security-opt systempaths=unconfined`"
             } else {
-                "see the other lines"
+                "fix what the other lines name; when they name nothing, the reason before this is all there is"
             };
             check(Status::Fail, WHAT, format!("none could be made: {failure}"), Some(fix.into()))
         }

@@ -1,6 +1,6 @@
 //! Errors of the rows below as failures: each with its code, its exit code and its fix, in one place.
 
-use crate::backend::bwrap::{launch, program};
+use crate::backend::bwrap::{launch, program, sources};
 use crate::backend::protocol::Refusal;
 use crate::backend::{install, probe};
 use crate::diag::{Exit, Failure};
@@ -132,6 +132,10 @@ impl From<session::Error> for Failure {
             session::Error::Prepare(prepare::Error::Import { .. }) => {
                 failure(Exit::NotSetUp, "session::import", &error)
             }
+            session::Error::Prepare(prepare::Error::MountPoint { .. }) => {
+                failure(Exit::NotSetUp, "session::state", &error)
+                    .help("look at what an agent has put there, and move it away")
+            }
             session::Error::Prepare(prepare::Error::State { .. }) => failure(
                 Exit::NotSetUp,
                 "session::state",
@@ -147,9 +151,25 @@ impl From<session::Error> for Failure {
             session::Error::Audit(_) => failure(Exit::NotSetUp, "audit::file", &error).help(
                 "check the space and the permissions of that directory; no session runs without its record",
             ),
-            session::Error::Launch(_) | session::Error::SetUp { .. } => {
-                failure(Exit::NotSetUp, "session::set-up", &error)
+            session::Error::Launch(launch::Error::Source(
+                sources::Error::Swapped { .. } | sources::Error::Linked { .. },
+            )) => {
+                failure(Exit::NotSetUp, "mount::swapped", &error)
+                    .help("something changes the project's mounts while pier starts; look at it, then start again")
             }
+            session::Error::Launch(launch::Error::NotContained { .. }) => {
+                failure(Exit::NotSetUp, "session::not-contained", &error)
+                    .help("nothing ran; `pier doctor` says what this host lacks")
+            }
+            session::Error::Launch(launch::Error::Limit(_)) => failure(Exit::NotSetUp, "limits::not-held", &error)
+                .help("`pier doctor` says how to let this host hold limits; without `required` the session starts anyway"),
+            session::Error::Launch(launch::Error::Tier { .. }) => {
+                failure(Exit::NotSetUp, "session::tier", &error)
+                    .help("`pier doctor` says which walls this host has; `limits { minimum-tier … }` says how many are enough")
+            }
+            session::Error::Prepare(prepare::Error::Init { .. })
+            | session::Error::Launch(_)
+            | session::Error::SetUp { .. } => failure(Exit::NotSetUp, "session::set-up", &error),
         }
     }
 }

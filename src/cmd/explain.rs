@@ -217,12 +217,13 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
         return shown(what, at, mount, exists(&real));
     }
     if !exists(&named)
-        && let Some(inside) = resolve(plan, &named)
+        && let Some(inside) = plan.resolve(&named)
         && let Some(mount) = covering(plan, &inside)
     {
         let there = match &mount.kind {
             MountKind::Bind { source, .. } => exists(&below(source, mount, &inside)),
             MountKind::Session { .. }
+            | MountKind::Hidden { .. }
             | MountKind::Tmpfs { .. }
             | MountKind::Proc
             | MountKind::Dev
@@ -266,6 +267,7 @@ fn shown(what: &str, at: Utf8PathBuf, mount: &Mount, exists: bool) -> Answer {
         MountKind::Tmpfs { .. } => {
             ("read-write", format!("`{}` is an empty place of the sandbox's own", mount.at))
         }
+        MountKind::Hidden { .. } => ("read-only", "it is hidden: empty inside, whatever it holds".into()),
         MountKind::Proc | MountKind::Dev => ("read-write", format!("`{}` is the sandbox's own", mount.at)),
         MountKind::File { .. } => ("read-only", "pier generates this file".into()),
         MountKind::Symlink { to } => ("read-only", format!("pier makes it a link to `{to}`")),
@@ -307,26 +309,11 @@ fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
         }
         MountKind::Bind { .. }
         | MountKind::Session { .. }
+        | MountKind::Hidden { .. }
         | MountKind::Tmpfs { .. }
         | MountKind::Proc
         | MountKind::Dev => inside.starts_with(&mount.at),
     })
-}
-
-/// Follows the links that pier makes inside, such as `/bin`.
-fn resolve(plan: &Plan, inside: &Utf8Path) -> Option<Utf8PathBuf> {
-    let mut path = inside.to_owned();
-    for _ in 0..8 {
-        let link = plan.mounts.iter().rev().find_map(|mount| match &mount.kind {
-            MountKind::Symlink { to } => Some((mount.at.parent()?, to, path.strip_prefix(&mount.at).ok()?)),
-            _ => None,
-        });
-        let Some((parent, to, rest)) = link.filter(|(_, _, rest)| !rest.as_str().is_empty()) else {
-            return Some(path);
-        };
-        path = parent.join(to).join(rest);
-    }
-    None
 }
 
 fn below(source: &Utf8Path, mount: &Mount, inside: &Utf8Path) -> Utf8PathBuf {

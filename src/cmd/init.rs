@@ -11,7 +11,7 @@ use crate::backend::{launcher, probe};
 use crate::config::Root;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::util::fs::write_atomic;
+use crate::util::fs::{read_bounded, write_atomic};
 use crate::util::text::escape;
 use crate::{agent, ui};
 
@@ -55,6 +55,8 @@ struct Seen {
     agents: Vec<Agent>,
     /// Names that are set now and that a declared agent reads.
     variables: Vec<&'static str>,
+    /// The toolchain of rustup, below `~`, where `/usr` has no `cargo`.
+    toolchain: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,7 +156,25 @@ fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) 
     variables.retain(|name| environment.get(name).is_some());
     variables.sort_unstable();
     variables.dedup();
-    Seen { languages, agents, variables }
+    let toolchain = languages.contains(&Language::Rust).then(|| toolchain(&environment.home)).flatten();
+    Seen { languages, agents, variables, toolchain }
+}
+
+/// The most that is read of rustup's settings, in bytes.
+const MOST_SETTINGS: u64 = 64 * 1024;
+
+/// Returns rustup's default toolchain as a path that starts with `~`, unless `/usr` has a `cargo`.
+fn toolchain(home: &Utf8Path) -> Option<String> {
+    if ["/usr/bin/cargo", "/usr/local/bin/cargo"].into_iter().any(|path| Utf8Path::new(path).exists()) {
+        return None;
+    }
+    let settings = read_bounded(&home.join(".rustup/settings.toml"), MOST_SETTINGS).ok()?;
+    let settings = String::from_utf8(settings).ok()?;
+    let named =
+        settings.lines().find_map(|line| line.trim().strip_prefix("default_toolchain")?.split('"').nth(1));
+    let plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+    let path = format!(".rustup/toolchains/{}", named.filter(plain)?);
+    home.join(&path).join("bin/cargo").exists().then(|| format!("~/{path}"))
 }
 
 fn checked(name: &str) -> Option<&'static str> {
@@ -217,6 +237,13 @@ fn render(seen: &Seen) -> String {
             Language::Python => PYTHON,
             Language::Go => GO,
         });
+    }
+    if let Some(toolchain) = &seen.toolchain {
+        out.push_str(
+            "\n// * rustup keeps cargo and rustc in the home directory; this shows that toolchain alone.\n",
+        );
+        line(&mut out, &format!("mounts {{ ro \"{toolchain}\" at=\"/opt/rust\" }}"));
+        out.push_str("runtime host { path \"/opt/rust/bin\" }\n");
     }
     out.push_str(
         "\n// Caches and logins of the agent stay in the sandbox home between sessions. To start empty each time:\n\
@@ -291,7 +318,8 @@ mod tests {
         ] {
             let languages = vec![Language::Rust, Language::Node, Language::Python, Language::Go];
             let count = agents.len();
-            let config = valid(&render(&Seen { languages, agents, variables }));
+            let toolchain = Some("~/.rustup/toolchains/stable".to_owned());
+            let config = valid(&render(&Seen { languages, agents, variables, toolchain }));
             assert_eq!(config.agents.len(), count);
             assert!(config.agents[0].default.value);
             assert!(config.env.pass.iter().all(|name| !name.value.starts_with("AWS_")));

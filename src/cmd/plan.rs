@@ -10,6 +10,7 @@ use crate::diag::Exit;
 use crate::plan::Target;
 use crate::session::place;
 use crate::ui;
+use crate::util::text::escape;
 
 #[derive(Debug, Args)]
 #[command(
@@ -51,6 +52,9 @@ pub fn run(global: &Global, args: &Plan) -> Outcome {
         // Passed values stay out: the line is for logs and other people's eyes.
         let none = std::collections::BTreeMap::new();
         let session = place::all(&project.environment.state).join("SESSION");
+        for warning in &planned.plan.warnings {
+            ui::warn(&escape(warning));
+        }
         let arguments = bwrap::arguments(&planned.plan, &program, &none, &session);
         ui::answer(&arguments.as_shell(program.path.as_str()));
     } else if args.diff {

@@ -48,13 +48,7 @@ pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
     let root = probe::project_root(&cwd, Root::Git)?;
     let environment = owner::settle(environment, global, &root, rule)?;
     let file = find_file(&cwd, &root);
-    let loaded = load_layers(&environment, global, file.as_deref())?;
-    // `workspace { root "here" }` makes the file's own directory the project.
-    let root = match loaded.config.workspace.root.value {
-        Root::Git => root,
-        Root::Here => probe::project_root(file.as_deref().unwrap_or(&cwd), Root::Here)?,
-    };
-    check_ceiling(&loaded, &environment.home, &root)?;
+    let (loaded, root) = load_layers(&environment, global, file.as_deref(), &Place { cwd: &cwd, root })?;
     Ok(Project { environment, cwd, root, loaded })
 }
 
@@ -72,12 +66,20 @@ pub fn require_file(cwd: &Utf8Path, root: &Utf8Path) -> Result<Utf8PathBuf, Fail
     })
 }
 
-/// Loads every layer; `directory` is where the project's file is.
+/// Where a command was called, and the top of the repository around it.
+pub struct Place<'a> {
+    pub cwd: &'a Utf8Path,
+    pub root: Utf8PathBuf,
+}
+
+/// Loads every layer, compared with the administrator's policy, and returns it with the root of the project;
+/// `directory` is where the project's file is.
 pub fn load_layers(
     environment: &Environment,
     global: &Global,
     directory: Option<&Utf8Path>,
-) -> Result<Loaded, Failure> {
+    place: &Place<'_>,
+) -> Result<(Loaded, Utf8PathBuf), Failure> {
     let mut overlays = Vec::new();
     for assignment in
         environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())
@@ -101,12 +103,19 @@ pub fn load_layers(
         profile: global.profile.clone(),
         overlays,
     };
-    layers::load(&inputs, &|path| read(path, directory))
-        .map_err(|report| Failure { exit: Exit::Usage, report })
+    let loaded = layers::load(&inputs, &|path| read(path, directory))
+        .map_err(|report| Failure { exit: Exit::Usage, report })?;
+    // `workspace { root "here" }` makes the file's own directory the project.
+    let root = match loaded.config.workspace.root.value {
+        Root::Git => place.root.clone(),
+        Root::Here => probe::project_root(directory.unwrap_or(place.cwd), Root::Here)?,
+    };
+    check_ceiling(&loaded, &environment.home, &root)?;
+    Ok((loaded, root))
 }
 
 /// Refuses a configuration that asks for more than the administrator's policy.
-pub fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
+fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
     let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
     let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
     let paths = policy::ceiling::Paths { absolute: &absolute, root };
@@ -148,7 +157,8 @@ pub enum Fetch {
     Never,
 }
 
-/// Makes the plan for a target. With [`Fetch::Install`], the approval is checked before anything is fetched.
+/// Makes the plan for a target. With [`Fetch::Install`], the approval is checked before anything is fetched; with
+/// [`Fetch::Never`], the plan for an agent that is still to be installed is that of a shell, and says so.
 pub fn plan(
     project: &Project,
     target: &Target,
@@ -157,14 +167,18 @@ pub fn plan(
 ) -> Result<Planned, Failure> {
     let Project { environment, cwd, root, loaded } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
-    install_agents(project, target, fetch, trusted, &mut probed)?;
+    let missing = install_agents(project, target, fetch, trusted, &mut probed)?;
+    let target = if missing.is_some() { &Target::Shell } else { target };
     let made = plan::build(&loaded.config, &probed.facts, target, &loaded.sources);
-    let plan = made.map_err(|mut problems| {
+    let mut plan = made.map_err(|mut problems| {
         add_reasons(&mut problems, &mut probed);
         let usage = problems.iter().all(|problem| problem.code != "project::root");
         let exit = if usage { Exit::Usage } else { Exit::NotSetUp };
         Failure { exit, report: Report { sources: loaded.sources.clone(), problems } }
     })?;
+    plan.warnings.extend(missing.map(|agent| {
+        format!("{agent} is not installed yet, and this is the plan of a shell; `pier up` installs the agent and adds it")
+    }));
     Ok(Planned { plan, values: probed.values })
 }
 
@@ -181,15 +195,17 @@ fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed
     }
 }
 
-/// Puts pinned agents in place of found ones, installing them where they are missing.
+/// Puts pinned agents in place of found ones, installing them where they are missing; returns the wanted one where
+/// it is missing and may not be fetched.
 fn install_agents(
     project: &Project,
     target: &Target,
     fetch: Fetch,
     trusted: Option<&str>,
     probed: &mut probe::Probed,
-) -> Result<(), Failure> {
+) -> Result<Option<String>, Failure> {
     let Project { environment, loaded, root, .. } = project;
+    let mut missing = None;
     let locked = lock::Lock::read(&root.join("pier.lock"))?;
     let variables: Vec<(String, String)> = environment
         .names()
@@ -223,6 +239,7 @@ fn install_agents(
             }
             None => {
                 probed.facts.launchers.remove(name);
+                missing = missing.or_else(|| wanted.then(|| format!("`{name}` {version}")));
                 continue;
             }
         };
@@ -235,7 +252,7 @@ fn install_agents(
             probed.facts.paths.insert(directory.clone(), fact);
         }
     }
-    Ok(())
+    Ok(missing)
 }
 
 /// Returns a plan for a shell, whose grants are those of the file, before an agent is there.

@@ -9,7 +9,7 @@ use crate::backend::bwrap::program;
 use crate::diag::{Exit, Failure};
 use crate::plan::Target;
 use crate::session::detach::{self, Began, Detached, Side};
-use crate::session::{self, Outcome as Ended};
+use crate::session::{self, Notice, Outcome as Ended};
 use crate::sys::process;
 use crate::ui;
 
@@ -162,8 +162,14 @@ fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outco
         Ok(detached) => detached,
         Err(exit) => return Ok(exit),
     };
-    let begun =
-        session::Start { plan, program: &program, values, state: &project.environment.state, detached };
+    let begun = session::Start {
+        plan,
+        program: &program,
+        values,
+        state: &project.environment.state,
+        notice: &notice,
+        detached,
+    };
     Ok(match session::run(begun)? {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
@@ -179,4 +185,16 @@ fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outco
             Exit::Child(137)
         }
     })
+}
+
+fn notice(notice: Notice) {
+    match notice {
+        Notice::NotHeld("pids") => {}
+        Notice::NotHeld(limit) => ui::warn(&format!(
+            "`limits {limit}` is not held: this host has no control group that pier may use (`pier doctor`)"
+        )),
+        Notice::OutOfMemory => {
+            ui::warn("the kernel ended a process: the session had used up `limits memory`");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Access, ImportRule, MountKind, NetworkMode, Plan};
+use crate::plan::{Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan};
 use crate::util::text::{escape, print_bytes, print_duration, shell_line};
 
 /// Returns the plan in sections; everything that came from a file is escaped.
@@ -23,10 +23,17 @@ pub fn plan(plan: &Plan) -> String {
     line(format!("git       {:?}", plan.git.mode).to_lowercase());
     line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
     line(format!("cwd       {}", plan.command.cwd));
+    for limit in limits(&plan.limits) {
+        line(format!("limit     {limit}"));
+    }
     if let Some(wall) = plan.limits.wall {
         line(format!("wall      {}", print_duration(std::time::Duration::from_secs(wall))));
     }
-    line("mounts".into());
+    let counts = plan.mount_counts();
+    let MountCounts { baseline, asked, guarded } = counts;
+    line(format!(
+        "mounts    {baseline} of every sandbox, {asked} asked for, {guarded} that guard the project"
+    ));
     for mount in &plan.mounts {
         let what = match &mount.kind {
             MountKind::Session { name, access } => {
@@ -44,6 +51,7 @@ pub fn plan(plan: &Plan) -> String {
                 let size = size.map_or(String::new(), |size| format!(" ({})", print_bytes(size)));
                 format!("tmpfs   {}{size}", mount.at)
             }
+            MountKind::Hidden { .. } => format!("hidden  {}", mount.at),
             MountKind::Proc => format!("proc    {}", mount.at),
             MountKind::Dev => format!("dev     {}", mount.at),
             MountKind::Directory { .. } => format!("dir     {}", mount.at),
@@ -100,4 +108,13 @@ fn short(access: Access) -> &'static str {
         Access::ReadOnly => "ro",
         Access::ReadWrite => "rw",
     }
+}
+
+fn limits(limits: &Limits) -> Vec<String> {
+    let word = |required: bool| if required { ", required" } else { "" };
+    let memory =
+        limits.memory.map(|cap| format!("memory {}{}", print_bytes(cap.at_most), word(cap.required)));
+    let cpus = limits.cpus.map(|cap| format!("cpus {}{}", cap.at_most, word(cap.required)));
+    let pids = limits.pids.map(|cap| format!("pids {}{}", cap.at_most, word(cap.required)));
+    [memory, cpus, pids].into_iter().flatten().collect()
 }

@@ -46,7 +46,9 @@ pub fn run(global: &Global, args: &Validate) -> Outcome {
         (file.clone(), single(&cwd.join(file)))
     } else {
         let file = project::require_file(&cwd, &root)?;
-        (Utf8PathBuf::from(project::FILE), project::load_layers(&environment, global, file.parent()))
+        let place = project::Place { cwd: &cwd, root: root.clone() };
+        let loaded = project::load_layers(&environment, global, file.parent(), &place);
+        (Utf8PathBuf::from(project::FILE), loaded.map(|(loaded, _)| loaded))
     };
     let format = if args.json { Format::Json } else { args.format };
     match (loaded, format) {

@@ -233,6 +233,7 @@ impl Loader<'_> {
             documents.iter().partition(|document| document.layer < Layer::Profile);
         for document in &files {
             if document.layer == Layer::Policy {
+                self.problems.extend(profiles(document).map(|(node, source)| policy_profile(node, source)));
                 let ceiling = ceiling.get_or_insert_with(built_in);
                 decode::apply(ceiling, &document.nodes, document.source, Layer::Policy);
             }
@@ -279,6 +280,18 @@ fn hex(bytes: &[u8]) -> String {
 fn profiles(document: &Document) -> impl Iterator<Item = (&KdlNode, SourceId)> {
     let named = document.nodes.nodes().iter().filter(|node| node.name().value() == "profile");
     named.map(|node| (node, document.source))
+}
+
+/// A profile is chosen by whoever is to stay below the policy, so one in the policy is no limit.
+fn policy_profile(node: &KdlNode, source: SourceId) -> Problem {
+    let span = Span { source, range: name_range(node) };
+    Problem::new(
+        codes::BAD_VALUE,
+        span,
+        "never applied",
+        "the policy has a `profile`, and no profile is a limit",
+    )
+    .help("write what it holds at the top of the policy")
 }
 
 fn profile_name(node: &KdlNode) -> Option<&str> {
@@ -399,6 +412,14 @@ mod tests {
         let report = loaded(&files, |inputs| inputs.profile = Some("x".into())).unwrap_err();
         let codes: Vec<&str> = report.problems.iter().map(|problem| problem.code).collect();
         assert_eq!(codes, [codes::UNKNOWN_NODE, codes::SYNTAX, codes::MISSING_VALUE, codes::UNKNOWN_PROFILE]);
+    }
+
+    #[test]
+    fn a_policy_has_no_profile() {
+        let files = [("/etc/pier/policy.kdl", "profile ci { network none }")];
+        let report = loaded(&files, |_| ()).unwrap_err();
+        assert_eq!(report.problems.len(), 1);
+        assert!(report.problems[0].message.contains("the policy has a `profile`"));
     }
 
     #[test]

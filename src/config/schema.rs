@@ -482,11 +482,11 @@ const LIMITS: Node = Node {
         },
         Node {
             name: "minimum-tier",
-            doc: "Refuses to start where the host can build fewer walls.",
+            doc: "Refuses to start where the host can build fewer walls; fewer than 2 is always refused.",
             arguments: &[must(
                 "tier",
-                Type::Integer { min: 0, max: 4 },
-                "The tier that `pier doctor` shows.",
+                Type::Integer { min: 1, max: 3 },
+                "Namespaces and system call filters are 2; with Landlock it is 3.",
             )],
             ..NODE
         },

@@ -274,7 +274,7 @@ impl Lexer<'_> {
         let rest = self.rest();
         let hashes = rest[1..].find(|c| c != '#').unwrap_or(rest.len() - 1);
         let close = format!("\"{}", "#".repeat(hashes));
-        let open = 1 + hashes + 1;
+        let open = 1 + hashes + usize::from(rest[1 + hashes..].starts_with('"'));
         let length =
             rest.get(open..).and_then(|body| body.find(&close)).map_or(open, |end| open + end + close.len());
         let length = length.min(rest.len());
@@ -506,6 +506,7 @@ mod tests {
             ("a k=null", "null", "`#null`"),
             ("a r\"x y\" b", "r\"x y\"", "raw string of KDL 1"),
             ("a r#\"x\"#", "r#\"x\"#", "without the `r`"),
+            ("a r#é", "r#", "raw string of KDL 1"),
             ("a http://x.org/y z", "http://x.org/y", "an unquoted URL"),
             ("a 'b c'", "'b c'", "write `\"b c\"`"),
             ("a ./cache", "./cache", "a value with `/`"),

@@ -24,9 +24,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if workspace.gate.origin.layer != Layer::BuiltIn {
         not_yet(&workspace.gate.origin, "`gate`");
     }
-    if let Some(hide) = workspace.hide.first() {
-        not_yet(&hide.origin, "`hide`");
-    }
     let network = &config.network;
     if network.mode.value == NetworkMode::Allowlist {
         not_yet(&network.mode.origin, "`network allowlist`");
@@ -45,12 +42,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if let Some(port) = config.ports.first() {
         not_yet(&port.origin, "`port`");
     }
-    let limits = &config.limits;
     let asked = [
-        (limits.memory.as_ref().map(|limit| &limit.origin), "`limits memory`"),
-        (limits.cpus.as_ref().map(|limit| &limit.origin), "`limits cpus`"),
-        (limits.pids.as_ref().map(|limit| &limit.origin), "`limits pids`"),
-        (limits.minimum_tier.as_ref().map(|limit| &limit.origin), "`limits minimum-tier`"),
         (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
         (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),
         (config.coordination.as_ref().map(|limit| &limit.origin), "`coordination`"),

@@ -2,12 +2,13 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::facts::{Facts, InstallKind, Kind, Launcher};
+use super::facts::{Facts, InstallKind, Launcher};
+use super::guard::{self, Guard};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
+    Access, Agent, Backend, Cap, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits,
+    Mount, MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
     environment, grants, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
@@ -20,39 +21,6 @@ pub enum Target {
     Agent { name: String, extra: Vec<String> },
     Shell,
     Exec { argv: Vec<String> },
-}
-
-/// Files of a project that a later command of the user's executes or obeys: read-only where they exist.
-const PROTECTED: &[&str] = &[
-    "pier.kdl",
-    "pier.local.kdl",
-    "pier.lock",
-    ".pier",
-    ".envrc",
-    ".mcp.json",
-    ".claude/settings.json",
-    ".claude/settings.local.json",
-    ".codex",
-    ".cursor",
-    ".vscode/settings.json",
-    ".vscode/tasks.json",
-    ".vscode/launch.json",
-    ".idea",
-    ".devcontainer",
-    ".husky",
-    ".pre-commit-config.yaml",
-    ".cargo/config.toml",
-    ".cargo/config",
-    ".npmrc",
-    ".yarnrc",
-    ".yarnrc.yml",
-    ".gitmodules",
-];
-
-/// Paths of the project that a plan asks about, besides those that the configuration names.
-pub fn protected_paths(config: &Config) -> impl Iterator<Item = (&str, Origin)> {
-    let named = config.workspace.readonly.iter().map(|path| (path.value.as_str(), path.origin.clone()));
-    PROTECTED.iter().map(|path| (*path, Origin::BUILT_IN)).chain(named)
 }
 
 /// Returns a problem at the place that a value came from.
@@ -78,7 +46,7 @@ pub fn build(
     let mode = network_mode(config);
 
     let mut mounts = system::mounts(facts, &user, mode);
-    mounts.push(built_in_bind(super::INIT, &facts.own_binary, Access::ReadOnly));
+    mounts.push(init(facts));
     mounts.push(home(&user, &project));
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
@@ -90,6 +58,7 @@ pub fn build(
     }
     let root = &facts.project.root;
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
+    mounts::check_workspace(&config.workspace.at, &user.home, &mut problems);
     let bind = MountKind::Bind {
         source: root.clone(),
         access: Access::ReadWrite,
@@ -99,7 +68,12 @@ pub fn build(
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    protect(config, facts, at_workspace, &mut mounts, &mut problems, &at);
+    let mut guard =
+        Guard { facts, at: at_workspace, mounts: &mut mounts, problems: &mut problems, place: &at };
+    guard.protect(config);
+    guard.hide(config);
+    warnings.extend(guard.hide_sockets());
+    warnings.extend(guard::links(config, facts));
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
@@ -115,6 +89,14 @@ pub fn build(
             problems.push(problem("env::reserved", origin, "refused by the agent", message));
         } else if !facts.variables.contains(value) {
             warnings.push(format!("`{value}` is not set and is not passed ({})", at(origin)));
+        }
+    }
+    for Sourced { value, origin } in &config.env.files {
+        let path = super::expand(value, &facts.home, &facts.project.root).ok();
+        let names = path.and_then(|path| facts.file_variables.get(&path)).into_iter().flatten();
+        for name in names.filter(|name| environment::RESERVED.contains(&name.as_str())) {
+            let message = format!("`{name}` cannot be set by a file: the sandbox has its own");
+            problems.push(problem("env::reserved", origin, "in this file", message));
         }
     }
     for (name, Sourced { origin, .. }) in &config.env.set {
@@ -156,15 +138,29 @@ pub fn build(
         secrets: Vec::new(),
         network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
         ports: Vec::new(),
-        limits: Limits {
-            wall: config.limits.wall.as_ref().map(|wall| wall.value.as_secs()),
-            ..Limits::default()
-        },
+        limits: limits(config),
         command: Command { argv, cwd, agent },
         user,
         grants,
         warnings,
     })
+}
+
+/// Processes and threads of a session that sets no limit of its own: enough for any build, too few to hurt a host.
+const MOST_PROCESSES: u64 = 8192;
+
+fn limits(config: &Config) -> Limits {
+    fn cap<T: Copy>(limit: Option<&Sourced<config::Limit<T>>>) -> Option<Cap<T>> {
+        limit.map(|limit| Cap { at_most: limit.value.at_most, required: limit.value.required })
+    }
+    let asked = &config.limits;
+    Limits {
+        memory: cap(asked.memory.as_ref()),
+        cpus: cap(asked.cpus.as_ref()),
+        pids: cap(asked.pids.as_ref()).or(Some(Cap { at_most: MOST_PROCESSES, required: false })),
+        wall: asked.wall.as_ref().map(|wall| wall.value.as_secs()),
+        minimum_tier: asked.minimum_tier.as_ref().map(|tier| tier.value),
+    }
 }
 
 /// Returns what people read as the origin of a value: `built-in`, `pier.kdl:9`.
@@ -178,6 +174,15 @@ fn place(origin: &Origin, sources: &Sources) -> String {
 fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
     let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
     Mount { at: at.into(), kind, origin: BUILT_IN.into() }
+}
+
+/// pier's own binary: itself, or the copy that the session makes.
+fn init(facts: &Facts) -> Mount {
+    if let Some(binary) = &facts.own_binary {
+        return built_in_bind(super::INIT, binary, Access::ReadOnly);
+    }
+    let kind = MountKind::Session { name: super::INIT_COPY.into(), access: Access::ReadOnly };
+    Mount { at: super::INIT.into(), kind, origin: BUILT_IN.into() }
 }
 
 /// The sandbox home: kept with the project's state, or of this session alone.
@@ -208,6 +213,8 @@ fn project(
     };
     if root == "/" {
         problems.push(refuse("it is the root of the file system"));
+    } else if let Err(reason) = mounts::check_root(root) {
+        problems.push(refuse(reason));
     } else if facts.home.starts_with(root) {
         problems.push(refuse("it is your home directory or holds it, with keys, logins and history"));
     } else if let Some(own) =
@@ -223,7 +230,13 @@ fn project(
                 let message = format!("the state directory `{path}` is inside the project ({})", at(origin));
                 problems.push(problem("home::state", origin, "inside the project", message));
             }
-            Ok(path) => state = path,
+            Ok(path) => {
+                if let Err(reason) = mounts::check_state(&path, facts) {
+                    let message = format!("the sandbox home is not kept in `{path}`: {reason}");
+                    problems.push(problem("home::state", origin, "refused", message));
+                }
+                state = path;
+            }
             Err(reason) => {
                 problems.push(problem(
                     "home::state",
@@ -267,6 +280,10 @@ fn command_directories(
     let Runtime::Host { paths } = &config.runtime.value else { return Vec::new() };
     let mut search = Vec::new();
     for Sourced { value, origin } in paths {
+        if let Some(inside) = mounted_already(config, value) {
+            search.push(inside);
+            continue;
+        }
         let found = mounts::source_of(value, Purpose::CommandDirectory, origin, facts, problems);
         let Some((path, found)) = found else { continue };
         search.push(path.to_string());
@@ -278,6 +295,17 @@ fn command_directories(
         }
     }
     search
+}
+
+/// Returns a command directory that lies in the target of a `ro` line, such as a toolchain's `/opt/rust/bin`.
+fn mounted_already(config: &Config, path: &str) -> Option<String> {
+    let path =
+        Some(path).filter(|path| path.starts_with('/')).map(|path| super::paths::clean(path.into()))?;
+    let holds = |mount: &Sourced<config::Mount>| match &mount.value {
+        config::Mount::Bind { at: Some(at), access: config::Access::ReadOnly, .. } => path.starts_with(at),
+        _ => false,
+    };
+    config.mounts.iter().any(holds).then(|| path.to_string())
 }
 
 fn chosen_agent<'a>(
@@ -371,31 +399,36 @@ fn start_agent(
         mounts.push(Mount { at: directory.clone(), kind: bind, origin: at(&name.origin) });
     }
     // By name in a shell of the sandbox too.
-    let links = adapter.launchers().first().map(|name| (*name, program)).into_iter();
+    // `run` may be a path of the repository's making: only its last part is a name, the rest could climb out.
+    let named = adapter.launchers().first().and_then(|name| Utf8Path::new(*name).file_name());
+    let links = named.map(|name| (name, program)).into_iter();
     for (name, to) in links.chain(interpreter.as_ref().map(|node| ("node", node))) {
         let kind = MountKind::Symlink { to: to.clone() };
         mounts.push(Mount { at: format!("/.pier/bin/{name}").into(), kind, origin: BUILT_IN.into() });
     }
     let skills = skills(declared, &*adapter, facts, problems, at);
     let places = Places { host_cwd: &facts.cwd, inside_cwd: cwd };
-    let imports = declared.imports.iter().filter_map(|Sourced { value, origin }| {
-        let rule = rule(value.sync)?;
-        Some(
-            value
-                .what
-                .iter()
-                .flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places))
-                .filter_map(move |copy| {
-                    let from = super::expand(&copy.from, &facts.home, &facts.project.root).ok()?;
-                    let kind = match copy.shape {
-                        Shape::File => ImportKind::File,
-                        Shape::Tree => ImportKind::Tree,
-                    };
-                    Some(Import { from, to: copy.to.into(), rule, kind, mode: copy.mode, origin: at(origin) })
-                })
-                .collect::<Vec<_>>(),
-        )
-    });
+    let mut imports = Vec::new();
+    for Sourced { value, origin } in &declared.imports {
+        let Some(rule) = rule(value.sync) else { continue };
+        let copies =
+            value.what.iter().flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places));
+        for copy in copies {
+            let Some(from) = import_source(&copy.from, origin, facts, problems) else { continue };
+            let kind = match copy.shape {
+                Shape::File => ImportKind::File,
+                Shape::Tree => ImportKind::Tree,
+            };
+            imports.push(Import {
+                from,
+                to: copy.to.into(),
+                rule,
+                kind,
+                mode: copy.mode,
+                origin: at(origin),
+            });
+        }
+    }
     let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone() };
     let seeds = seeds.into_iter().map(|file| Seed { path: file.path.into(), content: file.content });
     Some(Started {
@@ -403,7 +436,7 @@ fn start_agent(
         argv,
         environment: adapter.environment(),
         refuses: adapter.refuses(),
-        imports: imports.flatten().chain(skills).collect(),
+        imports: imports.into_iter().chain(skills).collect(),
         seeds: seeds.collect(),
         agent,
     })
@@ -456,14 +489,7 @@ fn home_imports(
     for Sourced { value, origin } in &config.home.imports {
         let Some(rule) = rule(value.sync) else { continue };
         let from = value.from.as_deref().unwrap_or("~/.gitconfig");
-        let from = match super::expand(from, &facts.home, &facts.project.root) {
-            Ok(from) => from,
-            Err(reason) => {
-                let message = format!("the path `{from}` {reason}");
-                problems.push(problem("mount::source", origin, "this path", message));
-                continue;
-            }
-        };
+        let Some(from) = import_source(from, origin, facts, problems) else { continue };
         imports.push(Import {
             from,
             to: ".gitconfig".into(),
@@ -474,6 +500,29 @@ fn home_imports(
         });
     }
     imports
+}
+
+/// Returns where an import is copied from; what is no place for a mount is none for a copy either.
+fn import_source(
+    text: &str,
+    origin: &Origin,
+    facts: &Facts,
+    problems: &mut Vec<Problem>,
+) -> Option<Utf8PathBuf> {
+    let path = match super::expand(text, &facts.home, &facts.project.root) {
+        Ok(path) => path,
+        Err(reason) => {
+            let message = format!("the path `{text}` {reason}");
+            problems.push(problem("mount::source", origin, "this path", message));
+            return None;
+        }
+    };
+    if let Err(reason) = mounts::check_place(&path, Purpose::Mount(Access::ReadOnly), facts) {
+        let message = format!("`{path}` is not copied: {reason}");
+        problems.push(problem("mount::refused", origin, "refused", message));
+        return None;
+    }
+    Some(path)
 }
 
 /// Decides what of the repository is seen, and adds its mounts.
@@ -493,11 +542,14 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
         }
         return (git, Vec::new());
     }
+    let file = built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly);
     if repository.foreign {
         let warning = format!(
             "`{}` does not point back to this project, so git does not work inside",
             repository.directory
         );
+        // Rewritten, it would send the host's git to a repository with settings of the agent's making.
+        mounts.push(file);
         return (Git { mode: GitMode::None, ..git }, vec![warning]);
     }
     // The `.git` file names these places, so they keep their paths inside.
@@ -505,40 +557,6 @@ fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -
     if !repository.directory.starts_with(&repository.common) {
         mounts.push(built_in_bind(repository.directory.as_str(), &repository.directory, access));
     }
-    mounts.push(built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly));
+    mounts.push(file);
     (git, Vec::new())
-}
-
-/// Makes files that the host obeys read-only, where they exist; nothing is created for those that do not.
-fn protect(
-    config: &Config,
-    facts: &Facts,
-    at: &Utf8Path,
-    mounts: &mut Vec<Mount>,
-    problems: &mut Vec<Problem>,
-    place: &dyn Fn(&Origin) -> String,
-) {
-    for (name, origin) in protected_paths(config) {
-        let path = super::paths::clean(&facts.project.root.join(name));
-        let named = origin.span.is_some();
-        let Ok(relative) = path.strip_prefix(&facts.project.root) else {
-            let message = format!("`{name}` is outside the project");
-            problems.push(problem("workspace::readonly", &origin, "outside", message));
-            continue;
-        };
-        let Some(found) = facts.paths.get(&path).and_then(|fact| fact.found.as_ref()) else { continue };
-        let target = at.join(relative);
-        if mounts.iter().any(|mount| mount.at == target) {
-            continue;
-        }
-        if found.symlinked || !matches!(found.kind, Kind::File | Kind::Directory) {
-            let message = format!("`{name}` is a link or no plain file, and cannot be made read-only");
-            if named {
-                problems.push(problem("workspace::readonly", &origin, "named here", message));
-            }
-            continue;
-        }
-        let kind = MountKind::Bind { source: path, access: Access::ReadOnly, expect: Some(found.identity) };
-        mounts.push(Mount { at: target, kind, origin: place(&origin) });
-    }
 }

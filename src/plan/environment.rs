@@ -94,13 +94,16 @@ impl Environment {
 /// Reads `NAME=value` lines: comments, blank lines, `export` and one pair of quotes are understood.
 ///
 /// # Errors
-/// The number of the first line that is none of these.
+/// The number of the first line that is none of these; one with a NUL byte can be no variable.
 pub fn parse_file(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let mut found = BTreeMap::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
+        }
+        if line.contains('\0') {
+            return Err(number);
         }
         let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
         let (name, value) = line.split_once('=').ok_or(number)?;
@@ -126,5 +129,6 @@ mod tests {
         assert_eq!(found, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
         assert_eq!(parse_file("A=1\nnot a pair\n"), Err(2));
         assert_eq!(parse_file("1A=2\n"), Err(1));
+        assert_eq!(parse_file("B=1\nA=1\0--bind\0/\0/tmp\n"), Err(2));
     }
 }

@@ -18,14 +18,17 @@ pub struct Facts {
     pub project: Project,
     /// Keyed by the path as asked for: absolute, `~` expanded, not canonical.
     pub paths: BTreeMap<Utf8PathBuf, PathFact>,
+    /// What `hide` names in the project, relative to its root.
+    pub hidden: BTreeMap<Utf8PathBuf, Kind>,
     /// Names of the host variables that are set, of those that some rule may pass.
     pub variables: BTreeSet<String>,
     /// Paths of live Unix sockets on the host.
     pub sockets: Vec<Utf8PathBuf>,
     pub launchers: BTreeMap<String, Launcher>,
     pub system: System,
-    /// pier's own binary, mounted as PID 1.
-    pub own_binary: Utf8PathBuf,
+    /// pier's own binary, mounted as PID 1; `None` where the user of the sandbox cannot reach it, such as below
+    /// `/root`: the session gets a copy, then.
+    pub own_binary: Option<Utf8PathBuf>,
     /// `XDG_STATE_HOME/pier`, where the projects' homes are.
     pub state: Utf8PathBuf,
     /// All of pier's own directories: never visible inside, as a whole.
@@ -33,6 +36,9 @@ pub struct Facts {
     /// What `env file` lines say: names by file, never values.
     pub file_variables: BTreeMap<Utf8PathBuf, Vec<String>>,
 }
+
+/// Names below `/proc` that tell a kernel uid 0 about the host, or let it act there.
+pub const CLOSED: [&str; 6] = ["kcore", "kmsg", "keys", "sysrq-trigger", "timer_list", "kallsyms"];
 
 /// The parts of the host's own system that every sandbox shows read-only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +49,8 @@ pub struct System {
     pub directories: Vec<(Utf8PathBuf, Identity)>,
     /// Single files: the loader's cache.
     pub files: Vec<(Utf8PathBuf, Identity)>,
+    /// Those of [`CLOSED`] that this kernel has: it says which when it is built.
+    pub closed: Vec<String>,
     /// `/etc/resolv.conf` and `/etc/hosts`, for a sandbox on the host's network.
     pub resolv_conf: String,
     pub hosts: String,
@@ -89,7 +97,7 @@ pub struct Found {
     pub link: Option<Utf8PathBuf>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     File,

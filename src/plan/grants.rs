@@ -4,6 +4,7 @@ use super::facts::{Facts, InstallKind};
 use super::{Agent, expand};
 use crate::config::{Access, Config, Git, Layer, Mount, NetworkMode, Origin, Runtime};
 use crate::policy::Grant;
+use crate::util::text::escape;
 
 /// Returns the grants that need approval: those that come with the repository.
 ///
@@ -24,6 +25,7 @@ pub fn grants(
         Ok(path) => path,
         Err(_) => text.into(),
     };
+    let shown = |text: &str| quoted(absolute(text).as_str());
     for mount in &config.mounts {
         if let Mount::Bind { source, at: target, access } = &mount.value {
             let source = absolute(source);
@@ -33,13 +35,14 @@ pub fn grants(
             };
             if !source.starts_with(&facts.project.root) {
                 let target = target.as_deref().unwrap_or(source.as_str());
-                grant(&mount.origin, format!("{access} `{source}` at `{target}`"));
+                let (source, target) = (quoted(source.as_str()), quoted(target));
+                grant(&mount.origin, format!("{access} {source} at {target}"));
             }
         }
     }
     if let Runtime::Host { paths } = &config.runtime.value {
         for path in paths {
-            grant(&path.origin, format!("run commands of `{}`", absolute(&path.value)));
+            grant(&path.origin, format!("run commands of {}", shown(&path.value)));
         }
     }
     for name in &config.env.pass {
@@ -48,7 +51,7 @@ pub fn grants(
     for file in &config.env.files {
         let path = absolute(&file.value);
         if !path.starts_with(&facts.project.root) {
-            grant(&file.origin, format!("pass the variables in `{path}`"));
+            grant(&file.origin, format!("pass the variables in {}", quoted(path.as_str())));
         }
     }
     if config.network.mode.value == NetworkMode::Host {
@@ -61,7 +64,7 @@ pub fn grants(
         );
     }
     if let Some(state) = &config.home.state {
-        grant(&state.origin, format!("keep the sandbox home in `{}`", absolute(&state.value)));
+        grant(&state.origin, format!("keep the sandbox home in {}", shown(&state.value)));
     }
     for agent in &config.agents {
         if let Some(version) = &agent.version {
@@ -69,25 +72,19 @@ pub fn grants(
         }
         for path in agent.skills.iter().filter(|path| !absolute(&path.value).starts_with(&facts.project.root))
         {
-            grant(
-                &path.origin,
-                format!("copy skills for {} from `{}`", agent.name.value, absolute(&path.value)),
-            );
+            grant(&path.origin, format!("copy skills for {} from {}", agent.name.value, shown(&path.value)));
         }
         for import in &agent.imports {
             let kinds: Vec<String> =
                 import.value.what.iter().map(|kind| format!("{kind:?}").to_lowercase()).collect();
-            let from = import
-                .value
-                .from
-                .as_deref()
-                .map_or(String::new(), |from| format!(" from `{}`", absolute(from)));
+            let from =
+                import.value.from.as_deref().map_or(String::new(), |from| format!(" from {}", shown(from)));
             grant(&import.origin, format!("copy {} of {}{from}", kinds.join(", "), agent.name.value));
         }
     }
     for import in &config.home.imports {
         let from = import.value.from.as_deref().unwrap_or("~/.gitconfig");
-        grant(&import.origin, format!("copy {} from `{}`", import.value.what, absolute(from)));
+        grant(&import.origin, format!("copy {} from {}", import.value.what, shown(from)));
     }
     if let Some(agent) = agent
         && let Some(declared) = config.agents.iter().find(|declared| declared.name.value == agent.name)
@@ -97,7 +94,7 @@ pub fn grants(
         // A `run` line chooses the program, whoever named the agent last.
         let origin = declared.run.as_ref().map_or(&declared.name.origin, |run| &run.origin);
         for directory in &launcher.directories {
-            grant(origin, format!("run {} from `{directory}`", agent.name));
+            grant(origin, format!("run {} from {}", agent.name, quoted(directory.as_str())));
         }
     }
     made.sort();
@@ -105,7 +102,30 @@ pub fn grants(
     made
 }
 
+/// Quotes a path so that no other text gives the same sentence: a line break would be a second grant to whoever
+/// hashes them, and a backtick a second path.
+fn quoted(path: &str) -> String {
+    let plain = path.replace('\\', "\\u{5c}").replace('`', "\\u{60}");
+    format!("`{}`", escape(&plain))
+}
+
 /// Says whether a value came with the repository, and so from somebody who is not the user.
 fn from_repository(origin: &Origin) -> bool {
     matches!(origin.layer, Layer::Project | Layer::Local | Layer::Profile)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_one_line() {
+        for (path, expected) in [
+            ("/opt/tools", "`/opt/tools`"),
+            ("/opt/a`\nread `/opt/b", "`/opt/a\\u{60}\\nread \\u{60}/opt/b`"),
+            ("/opt/a\\u{60}", "`/opt/a\\u{5c}u{60}`"),
+        ] {
+            assert_eq!(quoted(path), expected);
+        }
+    }
 }

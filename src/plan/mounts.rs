@@ -30,7 +30,35 @@ const TOO_MUCH: &[&str] = &[
 
 /// Trees whose change changes the host itself.
 const SYSTEM: &[&str] =
-    &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/nix", "/var/lib", "/root/.ssh"];
+    &["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/nix", "/var/lib", "/var/spool"];
+
+/// Below the home directory: what shells, logins, git and the desktop execute or obey.
+const OBEYED: &[&str] = &[
+    ".bash_login",
+    ".bash_logout",
+    ".bash_profile",
+    ".bashrc",
+    ".cargo/bin",
+    ".cargo/config.toml",
+    ".config/autostart",
+    ".config/environment.d",
+    ".config/fish",
+    ".config/git",
+    ".config/systemd",
+    ".gitconfig",
+    ".gnupg",
+    ".local/bin",
+    ".local/share/applications",
+    ".local/share/systemd",
+    ".npmrc",
+    ".profile",
+    ".ssh",
+    ".zlogin",
+    ".zprofile",
+    ".zshenv",
+    ".zshrc",
+    "bin",
+];
 
 /// Where pier's own mounts are inside.
 const TAKEN: &[&str] =
@@ -61,16 +89,20 @@ pub fn declared(
                     config::Access::ReadWrite => Access::ReadWrite,
                 };
                 let found = source_of(source, Purpose::Mount(access), origin, facts, problems);
-                let found = found.filter(|(path, _)| match undone(path, access, config, facts) {
-                    None => true,
-                    Some(inner) => {
+                let found = found.filter(|(path, _)| {
+                    let refused = if let Some(inner) = shown_again(path, facts) {
+                        let message = format!("`{path}` is not mounted: `{inner}` is hidden");
+                        problem("mount::refused", origin, "refused", message)
+                            .help("name a directory beside it, or take the path out of `hide`")
+                    } else if let Some(inner) = undone(path, access, config, facts) {
                         let message = format!("`{path}` is not mounted writable: `{inner}` is read-only");
-                        problems.push(
-                            problem("mount::refused", origin, "refused", message)
-                                .help("mount it with `ro`, or name a directory beside it"),
-                        );
-                        false
-                    }
+                        problem("mount::refused", origin, "refused", message)
+                            .help("mount it with `ro`, or name a directory beside it")
+                    } else {
+                        return true;
+                    };
+                    problems.push(refused);
+                    false
                 });
                 found.map(|(path, found)| {
                     let target = target.as_ref().map_or_else(|| path.clone(), Utf8PathBuf::from);
@@ -98,6 +130,12 @@ pub fn declared(
     // A parent mounted after its child would hide it; equal depth keeps the order of the file.
     mounts.sort_by_key(|mount| mount.at.components().count());
     mounts
+}
+
+/// Returns the hidden path of the project that a second mount would show again.
+fn shown_again(path: &Utf8Path, facts: &Facts) -> Option<Utf8PathBuf> {
+    let hidden = facts.hidden.keys().map(|relative| facts.project.root.join(relative));
+    hidden.into_iter().find(|inner| inner.starts_with(path) || path.starts_with(inner))
 }
 
 /// Returns the path, read-only in the workspace, that a second, writable mount would open again.
@@ -168,6 +206,14 @@ fn check_source(found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), St
         Kind::Socket => return Err("it is a socket: read-only does not keep anybody from connecting".into()),
         Kind::Device | Kind::Other => return Err("it is neither a file nor a directory".into()),
     }
+    check_place(real, purpose, facts)
+}
+
+/// Refuses a place by its path alone, whatever is there.
+///
+/// # Errors
+/// The reason, after "…: ".
+pub fn check_place(real: &Utf8Path, purpose: Purpose, facts: &Facts) -> Result<(), String> {
     if LIVE_TREES.iter().any(|tree| real.starts_with(tree)) {
         return Err("it belongs to the running host: processes, devices or sockets".into());
     }
@@ -182,8 +228,8 @@ fn check_source(found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), St
             "a command directory below the home directory can be changed by any program you run".into()
         );
     }
-    if purpose == Purpose::Mount(Access::ReadWrite) && SYSTEM.iter().any(|tree| real.starts_with(tree)) {
-        return Err("writing there changes the host itself".into());
+    if purpose == Purpose::Mount(Access::ReadWrite) {
+        check_writable(real, facts)?;
     }
     if let Some(own) = facts.own_directories.iter().find(|own| own.starts_with(real) || real.starts_with(own))
     {
@@ -197,6 +243,61 @@ fn check_source(found: &Found, purpose: Purpose, facts: &Facts) -> Result<(), St
     Ok(())
 }
 
+/// Refuses to have written what the host, or its user, executes.
+fn check_writable(real: &Utf8Path, facts: &Facts) -> Result<(), String> {
+    if !real.starts_with(&facts.home) {
+        let system = SYSTEM.iter().any(|tree| real.starts_with(tree));
+        return if system { Err("writing there changes the host itself".into()) } else { Ok(()) };
+    }
+    let mut obeyed = OBEYED.iter().map(|name| facts.home.join(name));
+    match obeyed.find(|path| path.starts_with(real) || real.starts_with(path)) {
+        Some(path) => Err(format!("your own programs execute or obey `{path}`")),
+        None => Ok(()),
+    }
+}
+
+/// Says why a directory is more than a project, if it is.
+pub fn check_root(root: &Utf8Path) -> Result<(), &'static str> {
+    if LIVE_TREES.iter().any(|tree| root.starts_with(tree)) {
+        return Err("it belongs to the running host: processes, devices or sockets");
+    }
+    if TOO_MUCH.iter().any(|tree| root == *tree) {
+        return Err("it is a directory of the host that everybody shares");
+    }
+    Ok(())
+}
+
+/// Refuses the place of the sandbox home that the file asks for: it becomes writable inside.
+pub fn check_state(path: &Utf8Path, facts: &Facts) -> Result<(), String> {
+    let found = facts.paths.get(path).and_then(|fact| fact.found.as_ref());
+    if found.is_some_and(|found| found.symlinked) {
+        return Err("it is reached through a symbolic link, which can be pointed elsewhere".into());
+    }
+    check_place(&path.join("home"), Purpose::Mount(Access::ReadWrite), facts)
+}
+
+/// Refuses the places that pier's own mounts have.
+fn taken(target: &Utf8Path, home: &Utf8Path) -> Result<(), &'static str> {
+    if target == "/" {
+        return Err("it is the root of the sandbox");
+    }
+    if TAKEN.iter().any(|taken| target.starts_with(taken)) {
+        return Err("pier's own mounts are there");
+    }
+    if home.starts_with(target) {
+        return Err("the sandbox home is there");
+    }
+    Ok(())
+}
+
+/// Adds a problem where the project would hide a part of the sandbox itself: its init, `/proc`, the home.
+pub fn check_workspace(at: &Sourced<String>, home: &Utf8Path, problems: &mut Vec<Problem>) {
+    let Err(reason) = taken(&super::paths::clean(Utf8Path::new(&at.value)), home) else { return };
+    let message = format!("the project cannot be at `{}`: {reason}", at.value);
+    let refused = problem("mount::target", &at.origin, "this place", message);
+    problems.push(refused.help("choose a path such as `/workspace` or `/src/NAME`"));
+}
+
 fn target_of(
     target: &Utf8Path,
     config: &config::Config,
@@ -207,24 +308,18 @@ fn target_of(
         return Err("it is not absolute");
     }
     let clean = super::paths::clean(target);
-    if clean == "/" {
-        return Err("it is the root of the sandbox");
-    }
-    if TAKEN.iter().any(|taken| clean.starts_with(taken)) {
-        return Err("pier's own mounts are there");
-    }
+    taken(&clean, home)?;
     let workspace = Utf8Path::new(&config.workspace.at.value);
     if clean == workspace || workspace.starts_with(&clean) {
         return Err("the project is there");
     }
-    if clean == home || home.starts_with(&clean) {
-        return Err("the sandbox home is there");
-    }
     if let Ok(inside) = clean.strip_prefix(workspace) {
-        let there =
-            facts.paths.get(&facts.project.root.join(inside)).is_some_and(|fact| fact.found.is_some());
-        if !there {
+        let there = facts.paths.get(&facts.project.root.join(inside)).and_then(|fact| fact.found.as_ref());
+        let Some(there) = there else {
             return Err("a mount point below the project must exist, for pier creates nothing in a project");
+        };
+        if there.symlinked {
+            return Err("it leads through a symbolic link of the project, which can be pointed elsewhere");
         }
     }
     Ok(clean)

@@ -14,7 +14,7 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     for name in ["/etc", "/etc/ssl", "/var", "/home", "/.pier"] {
         add(name, MountKind::Directory { mode: 0o755 });
     }
-    let System { links, directories, files, resolv_conf, hosts, localtime } = &facts.system;
+    let System { links, directories, files, closed, resolv_conf, hosts, localtime } = &facts.system;
     for (path, identity) in directories.iter().chain(files) {
         let kind =
             MountKind::Bind { source: path.clone(), access: Access::ReadOnly, expect: Some(*identity) };
@@ -38,13 +38,16 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     // Writable for a kernel uid 0 otherwise, whatever its capabilities: `core_pattern` runs code on the host.
     add("/proc/sys", MountKind::Bind { source: "/proc/sys".into(), access: Access::ReadOnly, expect: None });
     if user.uid == 0 {
-        for name in ["kcore", "kmsg", "keys", "sysrq-trigger", "timer_list", "kallsyms"] {
+        for name in closed {
             let source = "/dev/null".into();
             add(&format!("/proc/{name}"), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
         }
     }
     add("/dev", MountKind::Dev);
-    add("/tmp", MountKind::Tmpfs { size: None, mode: 0o1777 });
+    add("/dev/shm", MountKind::Tmpfs { size: Some(1 << 30), mode: 0o1777 });
+    // No more files than the devices: it would be memory without a bound.
+    add("/dev", MountKind::Seal);
+    add("/tmp", MountKind::Tmpfs { size: Some(4 << 30), mode: 0o1777 });
     add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
     add("/var/tmp", MountKind::Symlink { to: "../tmp".into() });
     mounts

@@ -1,12 +1,17 @@
 //! The ceiling: what an administrator's policy says explicitly, nothing below it may exceed.
 //!
-//! A part that the policy does not mention is no limit; a list that it gives is the whole list.
+//! A part that the policy does not mention is no limit; a list that it gives is the whole list. What grants nothing,
+//! such as a model or a variable that is set, is a default in the policy, which a file may change.
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::config::{Access, Config, Git, Layer, Limit, Mount, NetworkMode, Origin, Runtime, Sourced, Sync};
+use crate::config::{Access, Config, Gate, Git, Keep, Layer, Limit, Merge, Mount, Origin, Runtime, Sourced};
 use crate::diag::Problem;
 use crate::util::text::escape;
+
+mod agent;
+mod network;
+mod runtime;
 
 const CODE: &str = "policy::ceiling";
 
@@ -24,7 +29,11 @@ pub fn check(ceiling: &Config, config: &Config, paths: &Paths<'_>) -> Vec<Proble
     modes(ceiling, config, &mut found);
     mounts(ceiling, config, paths, &mut found);
     variables(ceiling, config, paths, &mut found);
-    imports(ceiling, config, paths, &mut found);
+    home(ceiling, config, paths, &mut found);
+    runtime::check(ceiling, config, &mut found);
+    network::check(ceiling, config, &mut found);
+    agent::imports(ceiling, config, paths, &mut found);
+    agent::programs(ceiling, config, paths, &mut found);
     limits(ceiling, config, &mut found);
     found.0
 }
@@ -53,24 +62,54 @@ fn explicit<T>(value: &Sourced<T>) -> bool {
 }
 
 fn modes(ceiling: &Config, config: &Config, found: &mut Found) {
-    let word = |mode| match mode {
-        NetworkMode::None => "none",
-        NetworkMode::Allowlist => "allowlist",
-        NetworkMode::Host => "host",
+    let (most, asked) = (&ceiling.workspace, &config.workspace);
+    let mut weaker = |most: &Origin, asked: &Origin, is_weaker: bool, message: &str| {
+        if most.layer == Layer::Policy && is_weaker {
+            found.exceeds(asked, Some(most), message.to_owned());
+        }
     };
-    let (most, mode) = (&ceiling.network.mode, &config.network.mode);
-    if explicit(most) && mode.value > most.value {
-        let message = format!(
-            "`network {}` is more open than the policy's `network {}`",
-            word(mode.value),
-            word(most.value)
-        );
-        found.exceeds(&mode.origin, Some(&most.origin), message);
+    let direct = most.git.value != Git::Direct && asked.git.value == Git::Direct;
+    let message = "`git direct` writes the repository's `.git`, and the policy says otherwise";
+    weaker(&most.git.origin, &asked.git.origin, direct, message);
+    if let (Git::Shadow(most_merge), Git::Shadow(merge)) = (most.git.value, asked.git.value) {
+        let message = "commits are merged with less asking than the policy's `git shadow` says";
+        weaker(&most.git.origin, &asked.git.origin, asking(merge) < asking(most_merge), message);
     }
-    let (most, git) = (&ceiling.workspace.git, &config.workspace.git);
-    if explicit(most) && most.value != Git::Direct && git.value == Git::Direct {
-        let message = "`git direct` writes the repository's `.git`, and the policy says otherwise".to_owned();
-        found.exceeds(&git.origin, Some(&most.origin), message);
+    let message = "the policy has the agent work in a clone, and `clone #false` in the project itself";
+    weaker(&most.clone.origin, &asked.clone.origin, most.clone.value && !asked.clone.value, message);
+    let looser = strictness(asked.gate.value) < strictness(most.gate.value);
+    weaker(&most.gate.origin, &asked.gate.origin, looser, "the `gate` lets more through than the policy's");
+}
+
+fn asking(merge: Merge) -> u8 {
+    match merge {
+        Merge::Auto => 0,
+        Merge::Ask => 1,
+        Merge::Manual => 2,
+    }
+}
+
+fn strictness(gate: Gate) -> u8 {
+    match gate {
+        Gate::Report => 0,
+        Gate::Quarantine => 1,
+        Gate::Block => 2,
+    }
+}
+
+fn home(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut Found) {
+    let (most, asked) = (&ceiling.home, &config.home);
+    if explicit(&most.keep) && most.keep.value == Keep::Ephemeral && asked.keep.value == Keep::Persistent {
+        let message = "the policy forgets the sandbox home, and `home persistent` keeps it".to_owned();
+        found.exceeds(&asked.keep.origin, Some(&most.keep.origin), message);
+    }
+    if let (Some(most), Some(state)) = (&most.state, &asked.state) {
+        let path = (paths.absolute)(&state.value);
+        if !path.starts_with((paths.absolute)(&most.value)) {
+            let path = escape(path.as_str());
+            let message = format!("`{path}` is not below the directory where the policy keeps homes");
+            found.exceeds(&state.origin, Some(&most.origin), message);
+        }
     }
 }
 
@@ -97,6 +136,10 @@ fn mounts(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut Foun
     }
     for (source, access, origin) in asked {
         let path = (paths.absolute)(source);
+        // Visible anyway, as writable as the project is.
+        if path.starts_with(paths.root) {
+            continue;
+        }
         let above: Vec<_> = listed.iter().filter(|(top, _, _)| path.starts_with(top)).collect();
         let fits = |granted: &Access| access == Access::ReadOnly || *granted == Access::ReadWrite;
         if above.iter().any(|(_, granted, _)| fits(granted)) {
@@ -131,47 +174,6 @@ fn variables(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut F
             let message =
                 format!("`{}` is not among the files that the policy passes", escape(path.as_str()));
             found.exceeds(origin, Some(&first.origin), message);
-        }
-    }
-}
-
-fn imports(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut Found) {
-    let source = |from: &Option<String>| from.as_deref().map(paths.absolute);
-    let home = &ceiling.home.imports;
-    let of_agents = || ceiling.agents.iter().flat_map(|agent| &agent.imports);
-    let Some(first) = home.first().map(|import| &import.origin).or(of_agents().next().map(|one| &one.origin))
-    else {
-        return;
-    };
-    for Sourced { value, origin } in config.home.imports.iter().filter(|one| one.value.sync != Sync::Never) {
-        let same = |listed: &&Sourced<crate::config::HomeImport>| {
-            listed.value.what == value.what
-                && listed.value.sync != Sync::Never
-                && source(&listed.value.from) == source(&value.from)
-        };
-        if !home.iter().any(|listed| same(&listed)) {
-            let message = format!("the import of {} is not among those that the policy lists", value.what);
-            found.exceeds(origin, Some(first), message);
-        }
-    }
-    for agent in &config.agents {
-        let name = &agent.name.value;
-        let same_name = ceiling.agents.iter().find(|listed| listed.name.value == *name);
-        let listed = same_name.map_or(&[][..], |listed| &listed.imports);
-        for Sourced { value, origin } in agent.imports.iter().filter(|one| one.value.sync != Sync::Never) {
-            let covered = |kind| {
-                listed.iter().any(|one| {
-                    one.value.what.contains(kind)
-                        && one.value.sync != Sync::Never
-                        && source(&one.value.from) == source(&value.from)
-                })
-            };
-            for kind in value.what.iter().filter(|kind| !covered(kind)) {
-                let kind = format!("{kind:?}").to_lowercase();
-                let message =
-                    format!("the import of {kind} of {name} is not among those that the policy lists");
-                found.exceeds(origin, Some(first), message);
-            }
         }
     }
 }
@@ -229,6 +231,8 @@ mod tests {
     use super::*;
     use crate::config::layers::{Inputs, load};
 
+    const SECRET: &str = "env { secret K host=a.example from=\"env:K\" header=x }";
+
     fn excesses(policy: &str, project: &str) -> Vec<String> {
         let read = |path: &Utf8Path| {
             let text = if path == "/etc/pier/policy.kdl" { policy } else { project };
@@ -284,6 +288,65 @@ mod tests {
                 "home { import git-config }",
                 "the import of git-config",
             ),
+            ("network allowlist { allow a.example }", "network allowlist { allow b.example }", "`b.example`"),
+            (
+                "network allowlist { allow a.example }",
+                "network allowlist { allow a.example port=22 }",
+                "like this",
+            ),
+            (
+                "network allowlist { allow a.example methods=GET paths=\"/v1/*\" }",
+                "network allowlist { allow a.example methods=\"GET,POST\" paths=\"/v1/x\" }",
+                "like this",
+            ),
+            (
+                "network allowlist { allow \"10.0.0.0/8\" private=#true }",
+                "network allowlist { allow \"11.0.0.0/8\" private=#true }",
+                "`11.0.0.0/8`",
+            ),
+            ("network allowlist { allow a.example }", "agent x { run x; hosts b.example }", "`b.example`"),
+            (
+                "network none { upstream \"http://p.example:1\" }",
+                "network none { upstream \"http://q.example:1\" }",
+                "the proxy",
+            ),
+            (
+                "network none { bytes a.example up=\"1MiB\" }",
+                "network none { bytes a.example down=\"1MiB\" }",
+                "`bytes` of `a.example`",
+            ),
+            ("port 8888", "port 9999", "the port `127.0.0.1:9999`"),
+            ("port 8888", "port \"0.0.0.0:8888\"", "the port `0.0.0.0:8888`"),
+            (SECRET, "env { secret K host=b.example from=\"env:K\" header=x }", "the secret `K`"),
+            (SECRET, "env { secret K host=a.example from=\"env:L\" header=x }", "the secret `K`"),
+            (SECRET, "env { secret L host=a.example from=\"env:K\" header=x }", "the secret `L`"),
+            ("home ephemeral", "home persistent", "`home persistent`"),
+            ("home { state \"/s\" }", "home { state \"/t\" }", "`/t` is not below"),
+            ("workspace { gate block }", "workspace { gate report }", "the `gate`"),
+            ("workspace { clone #true }", "workspace { clone #false }", "`clone #false`"),
+            ("workspace { git shadow merge=ask }", "workspace { git shadow }", "less asking"),
+            ("runtime nix", "runtime host", "the runtime"),
+            ("runtime nix { flake a }", "runtime nix { flake b }", "the Nix shell"),
+            ("runtime nix { pass A }", "runtime nix { pass B }", "the list of variables"),
+            ("runtime container { image a }", "runtime container { image b }", "the image"),
+            (
+                "agent pi { version \"1.0.0\" }",
+                "agent pi { version \"1.0.1\" }",
+                "pi 1.0.1 is not the version",
+            ),
+            (
+                "agent pi { version \"1.0.0\" }",
+                "agent claude-code { version \"2.0.0\" }",
+                "claude-code 2.0.0",
+            ),
+            ("agent x { run x }", "agent x { run y }", "the program of x"),
+            ("agent x { run x }", "agent pi { run y }", "the program of pi"),
+            (
+                "agent pi { skills \"/opt/skills\" }",
+                "agent pi { skills \"/srv/x\" }",
+                "`/srv/x` is not among",
+            ),
+            ("coordination { remote a }", "coordination { remote b }", "the coordination repository"),
         ] {
             let found = excesses(policy, project);
             assert_eq!(found.len(), 1, "{policy} / {project}: {found:?}");
@@ -304,6 +367,20 @@ mod tests {
             ("limits { memory \"2GiB\" }", "limits { memory \"1GiB\" }"),
             ("agent claude-code { import auth settings }", "agent claude-code { import auth }"),
             ("home { import git-config }", "home { import git-config sync=\"never\" }"),
+            ("mounts { ro \"/opt\" }", "mounts { rw \"./cache\" at=\"/cache\" }"),
+            (
+                "network allowlist { allow \"*.a.example\" a.example methods=\"GET,POST\" }",
+                "network allowlist { allow b.a.example methods=GET paths=\"/x\"; deny c.example }",
+            ),
+            ("network host { allow a.example }", "network host"),
+            ("port 8888", "port 8888 to=80"),
+            (SECRET, "env { secret K host=a.example from=\"env:K\" header=x methods=GET }"),
+            ("home { state \"/s\" }", "home { state \"/s/x\" }"),
+            ("home ephemeral", "home { state \"/s/x\" }"),
+            ("workspace { gate report }", "workspace { gate block }"),
+            ("runtime container { image a }", "runtime container { user host }"),
+            ("agent pi { version \"1.0.0\" }", "agent pi { model m }\nagent claude-code"),
+            ("agent pi { skills \"/opt\" }", "agent pi { skills \"/opt/skills\" \"./skills\" }"),
         ] {
             assert_eq!(excesses(policy, project), Vec::<String>::new(), "{policy} / {project}");
         }

@@ -42,6 +42,15 @@ impl Beneath {
         Ok(at)
     }
 
+    /// Makes an empty file where nothing is; refuses a link of that name.
+    pub fn file(&self, relative: &Utf8Path) -> io::Result<()> {
+        let (parent, name) = self.parent(relative)?;
+        let flags =
+            OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        openat(&parent.0, name, flags, Mode::from_bits_truncate(0o600))?;
+        Ok(())
+    }
+
     /// Says whether something is there, even a dangling link.
     pub fn has(&self, relative: &Utf8Path) -> io::Result<bool> {
         let (parent, name) = self.parent(relative)?;

@@ -108,7 +108,7 @@ impl Console {
     }
 
     /// Adds what to wait for: the output, then the guest.
-    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 2] {
+    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 3] {
         let mut add = |fd: Option<&'a OwnedFd>, flags: PollFlags| {
             polled.push(PollFd::new(fd?.as_fd(), flags));
             Some(polled.len() - 1)
@@ -121,11 +121,11 @@ impl Console {
         let mut flags = PollFlags::empty();
         flags.set(PollFlags::POLLIN, input < MOST_INPUT);
         flags.set(PollFlags::POLLOUT, guest.is_some_and(|guest| !guest.to_person.is_empty()));
-        [output, add(guest.map(|guest| &guest.stream), flags)]
+        [output, add(guest.map(|guest| &guest.stream), flags), None]
     }
 
     /// Moves what is ready.
-    pub fn carry(&mut self, [output, guest]: [bool; 2]) {
+    pub fn carry(&mut self, [output, guest, _]: [bool; 3]) {
         if guest {
             self.hear_guest();
         }

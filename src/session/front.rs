@@ -12,7 +12,7 @@ use super::console::Console;
 use super::relay::Relay;
 
 pub enum Front {
-    Person(Relay),
+    Person(Box<Relay>),
     Nobody(Box<Console>),
 }
 
@@ -20,7 +20,7 @@ impl Front {
     /// Returns the front with this process's own streams, and the streams for the command.
     pub fn person() -> io::Result<(Self, Streams)> {
         let (relay, streams) = Relay::new()?;
-        Ok((Front::Person(relay), streams))
+        Ok((Front::Person(Box::new(relay)), streams))
     }
 
     /// Returns the front of a detached session, and the streams for the command.
@@ -45,8 +45,8 @@ impl Front {
         }
     }
 
-    /// Adds what to wait for, and returns the places of the two in the list.
-    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 2] {
+    /// Adds what to wait for, and returns the places of its descriptors in the list.
+    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 3] {
         match self {
             Front::Person(relay) => relay.interests(polled),
             Front::Nobody(console) => console.interests(polled),
@@ -54,7 +54,7 @@ impl Front {
     }
 
     /// Moves what is ready.
-    pub fn carry(&mut self, ready: [bool; 2]) {
+    pub fn carry(&mut self, ready: [bool; 3]) {
         match self {
             Front::Person(relay) => relay.carry(ready),
             Front::Nobody(console) => console.carry(ready),

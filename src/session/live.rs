@@ -109,7 +109,7 @@ struct Ready {
     signals: bool,
     parent: bool,
     /// As in [`Front::interests`].
-    front: [bool; 2],
+    front: [bool; 3],
     server: Vec<bool>,
 }
 

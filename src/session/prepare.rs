@@ -1,12 +1,13 @@
 //! The state directory before a start: directories, imports and generated files of the sandbox home.
 
 use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::beneath::Beneath;
-use crate::plan::{Import, ImportKind, ImportRule, Plan};
+use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan};
 use crate::util::fs::{create_private, open_without_links, read_bounded, read_without_links};
 
 /// The most that one imported file may hold, in bytes.
@@ -16,8 +17,12 @@ const MOST_FILE: u64 = 64 * 1024 * 1024;
 pub enum Error {
     #[error("cannot prepare the sandbox home `{path}`: {source}")]
     State { path: Utf8PathBuf, source: io::Error },
+    #[error("cannot mount at `{path}`, below the sandbox home: {source}")]
+    MountPoint { path: Utf8PathBuf, source: io::Error },
     #[error("cannot import `{from}` ({origin}): {source}")]
     Import { from: Utf8PathBuf, origin: String, source: io::Error },
+    #[error("cannot copy pier's own program to `{to}`: {source}")]
+    Init { to: Utf8PathBuf, source: io::Error },
 }
 
 /// Makes the plan's directories, copies its imports, writes its seeds.
@@ -29,12 +34,18 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         let path = path.to_owned();
         move |source| Error::State { path, source }
     };
+    let is_copy = |mount: &Mount| matches!(&mount.kind, MountKind::Session { name, .. } if name == INIT_COPY);
+    if plan.mounts.iter().any(is_copy) {
+        let to = session.join(INIT_COPY);
+        copy_own_binary(&to).map_err(|source| Error::Init { to, source })?;
+    }
     create_private(state).map_err(failed(state))?;
     let root = Beneath::open(state).map_err(failed(state))?;
     for directory in &plan.directories {
         root.directory(&directory.path).map_err(failed(&state.join(&directory.path)))?;
     }
     let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
+    mount_points(plan, &home)?;
     for import in &plan.imports {
         copy(&home, import, &plan.project.root).map_err(|source| Error::Import {
             from: import.from.clone(),
@@ -46,6 +57,29 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         if !home.has(&seed.path).map_err(failed(&seed.path))? {
             home.write(&seed.path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
         }
+    }
+    Ok(())
+}
+
+/// Copies the program that runs: its file is open to this process even where its path is not.
+fn copy_own_binary(to: &Utf8Path) -> io::Result<()> {
+    let mut program = std::fs::File::open("/proc/self/exe")?;
+    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(to)?;
+    io::copy(&mut program, &mut copy)?;
+    copy.set_permissions(std::fs::Permissions::from_mode(0o755))
+}
+
+/// Makes the places of mounts below the home: bubblewrap would follow a link that an agent has planted there, and
+/// make them wherever on the host it leads.
+fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
+    for mount in &plan.mounts {
+        let Ok(below) = mount.at.strip_prefix(&plan.user.home) else { continue };
+        if below.as_str().is_empty() {
+            continue;
+        }
+        let file = matches!(&mount.kind, MountKind::Bind { source, .. } if !source.is_dir());
+        let made = if file { home.file(below) } else { home.directory(below).map(drop) };
+        made.map_err(|source| Error::MountPoint { path: mount.at.clone(), source })?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::place::{ALIVE, Id, KEPT, all, is_at};
+use super::registry;
 use crate::util::fs::{read_without_links, remove_tree};
 
 /// A directory without a lock belongs to a session that is being made, or was killed at that moment.
@@ -66,6 +67,10 @@ fn bury(path: &Utf8Path) -> Option<Fate> {
     if path.join(KEPT).symlink_metadata().is_ok() {
         let why = read_without_links(&path.join(KEPT), MOST_REASON).unwrap_or_default();
         return Some(Fate::Kept(String::from_utf8_lossy(&why).trim().to_owned()));
+    }
+    for group in registry::load(path).map(|session| session.groups).unwrap_or_default() {
+        // Empty once its processes are gone; the next start of the machine has none of them.
+        let _gone = std::fs::remove_dir(group);
     }
     Some(match remove_tree(path) {
         Ok(()) => Fate::Cleared,

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use super::{Error, Outcome, code_of};
 use crate::audit::{self, Event, How, Log};
+use crate::backend::protocol::Walls;
 use crate::plan::{NetworkMode, Plan};
 use crate::policy;
 use crate::util::fs::sha256;
@@ -18,7 +19,7 @@ pub struct Record {
 
 impl Record {
     /// Writes the first lines: what is about to run, and what was approved for it.
-    pub fn start(plan: &Plan, state: &Utf8Path, session: &str) -> Result<Self, audit::Error> {
+    pub fn start(plan: &Plan, walls: Walls, state: &Utf8Path, session: &str) -> Result<Self, audit::Error> {
         // A plan has string keys only, so that it always is JSON.
         let digest = sha256(&serde_json::to_vec(plan).unwrap_or_default());
         let argv = &plan.command.argv;
@@ -28,7 +29,7 @@ impl Record {
             agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
             command: argv.first().cloned().unwrap_or_default(),
             arguments: argv.len().saturating_sub(1),
-            walls: walls(plan),
+            walls: names(plan, walls),
         };
         let mut record = Record { log: Log::start(state, session, &start)?, began: Instant::now() };
         if !plan.grants.is_empty() {
@@ -62,10 +63,13 @@ impl Record {
     }
 }
 
-/// Names the walls that bubblewrap was told to build; it ends with an error where it cannot build one.
-fn walls(plan: &Plan) -> Vec<String> {
+/// Names the walls that stand, the tier first; the init has proven them.
+fn names(plan: &Plan, walls: Walls) -> Vec<String> {
     let always = ["user-namespace", "mount-namespace", "pid-namespace", "ipc-namespace", "uts-namespace"];
     let network = (plan.network.mode != NetworkMode::Host).then_some("network-namespace");
-    let all = always.into_iter().chain(network).chain(["no-capabilities", "no-new-privileges"]);
-    all.map(str::to_owned).collect()
+    let filters = walls.seccomp.then_some("seccomp");
+    let all =
+        always.into_iter().chain(network).chain(["no-capabilities", "no-new-privileges"]).chain(filters);
+    let landlock = walls.landlock.map(|version| format!("landlock-{version}"));
+    [format!("tier-{}", walls.tier())].into_iter().chain(all.map(str::to_owned)).chain(landlock).collect()
 }

@@ -37,11 +37,13 @@ pub struct Session {
     pub detached: bool,
     /// It has a terminal of its own to attach to.
     pub terminal: bool,
+    /// Control groups that were made for it.
+    pub groups: Vec<Utf8PathBuf>,
 }
 
 impl Session {
     /// Describes a session of this process.
-    pub fn of(plan: &Plan, id: &Id, detached: bool, terminal: bool) -> Self {
+    pub fn of(plan: &Plan, id: &Id, detached: bool, terminal: bool, groups: Vec<Utf8PathBuf>) -> Self {
         let pid = std::process::id();
         Session {
             schema: SCHEMA,
@@ -54,6 +56,7 @@ impl Session {
             started: Timestamp::now(),
             detached,
             terminal,
+            groups,
         }
     }
 
@@ -90,7 +93,8 @@ pub fn list(state: &Utf8Path) -> io::Result<Vec<Session>> {
     Ok(found)
 }
 
-fn load(directory: &Utf8Path) -> Option<Session> {
+/// Reads the file of one session; `None` where there is none, or one of another version.
+pub(super) fn load(directory: &Utf8Path) -> Option<Session> {
     let path = directory.canonicalize_utf8().ok()?.join(FILE);
     let session: Session = serde_json::from_slice(&read_without_links(&path, MOST).ok()?).ok()?;
     let own = directory.file_name() == Some(session.id.as_str());

@@ -1,7 +1,8 @@
 //! Between the person's terminal and the sandbox's: bytes both ways, its size, raw mode while it lasts.
 //!
-//! A stream that is a terminal never enters the sandbox; it gets a pty of its own. Pipes and files go in as
-//! they are, so that bytes pass untouched.
+//! A stream that is a terminal never enters the sandbox; it gets a pty of its own. Pipes and output files go in as
+//! they are, so that bytes pass untouched. An input file is fed through a pipe: by its number in `/proc/self/fd` it
+//! could be opened again for writing. A directory could be walked out of, and is refused.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -9,22 +10,35 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{isatty, read, write};
+use nix::sys::stat::{SFlag, fstat};
+use nix::unistd::{isatty, pipe2, read, write};
 
 use super::Streams;
 use crate::sys::fd;
 use crate::sys::terminal::{self, Raw};
 
+/// Reads of the sandbox's output before anything else has its turn: a flood must not keep a key or a signal out.
+const MOST_READS: usize = 16;
+
+/// Reads at the end, when nothing inside can write any more: more than a terminal's buffers hold.
+const LAST_READS: usize = 1024;
+
 /// Input that the sandbox has not read yet; more is left in the person's terminal.
 const MOST_PENDING: usize = 64 * 1024;
-
-/// Reads of one round, so that a command that floods its output keeps nobody from being heard.
-const ROUNDS: usize = 16;
 
 pub struct Relay {
     /// Streams of this process that are terminals, until the sandbox's terminal is there.
     kept: [Option<OwnedFd>; 3],
     pty: Option<Pty>,
+    feed: Option<Feed>,
+}
+
+/// A file that is the standard input, and the pipe that the command reads instead.
+struct Feed {
+    file: OwnedFd,
+    pipe: OwnedFd,
+    /// Read from the file and not yet in the pipe.
+    pending: Vec<u8>,
 }
 
 struct Pty {
@@ -44,6 +58,10 @@ impl Relay {
     pub fn new() -> io::Result<(Self, Streams)> {
         let own = [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?];
         let terminals = [0, 1, 2].map(|index: usize| isatty(&own[index]).unwrap_or(false));
+        let kinds = [kind(&own[0])?, kind(&own[1])?, kind(&own[2])?];
+        if kinds.contains(&SFlag::S_IFDIR) {
+            return Err(io::Error::other("a standard stream is a directory"));
+        }
         let mut kept = [None, None, None];
         let mut streams = Vec::with_capacity(3);
         for ((stream, is_terminal), kept) in own.into_iter().zip(terminals).zip(&mut kept) {
@@ -55,8 +73,15 @@ impl Relay {
                 streams.push(stream);
             }
         }
+        let mut feed = None;
+        if kinds[0] == SFlag::S_IFREG {
+            let (read, pipe) = pipe2(OFlag::O_CLOEXEC)?;
+            fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+            let file = std::mem::replace(&mut streams[0], read);
+            feed = Some(Feed { file, pipe, pending: Vec::new() });
+        }
         let streams = streams.try_into().map_err(|_| io::Error::other("three streams were made"))?;
-        Ok((Relay { kept, pty: None }, streams))
+        Ok((Relay { kept, pty: None, feed }, streams))
     }
 
     /// Returns which streams of the command are to be a terminal.
@@ -77,9 +102,13 @@ impl Relay {
         Ok(())
     }
 
-    /// Adds what to wait for, and returns the places of input and output in the list.
-    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 2] {
-        let Some(pty) = self.pty.as_ref().filter(|pty| pty.open) else { return [None, None] };
+    /// Adds what to wait for, and returns the places of input, output and the fed pipe in the list.
+    pub fn interests<'a>(&'a self, polled: &mut Vec<PollFd<'a>>) -> [Option<usize>; 3] {
+        let feed = self.feed.as_ref().map(|feed| {
+            polled.push(PollFd::new(feed.pipe.as_fd(), PollFlags::POLLOUT));
+            polled.len() - 1
+        });
+        let Some(pty) = self.pty.as_ref().filter(|pty| pty.open) else { return [None, None, feed] };
         let input = pty.input.as_ref().filter(|_| pty.pending.len() < MOST_PENDING).map(|input| {
             polled.push(PollFd::new(input.as_fd(), PollFlags::POLLIN));
             polled.len() - 1
@@ -87,18 +116,25 @@ impl Relay {
         let mut flags = PollFlags::POLLIN;
         flags.set(PollFlags::POLLOUT, !pty.pending.is_empty());
         polled.push(PollFd::new(pty.master.as_fd(), flags));
-        [input, Some(polled.len() - 1)]
+        [input, Some(polled.len() - 1), feed]
     }
 
     /// Moves what is ready.
-    pub fn carry(&mut self, [input, output]: [bool; 2]) {
+    pub fn carry(&mut self, [input, output, feed]: [bool; 3]) {
+        if feed
+            && let Some(feeding) = &mut self.feed
+            && !feeding.give()
+        {
+            // The command reads the end of its input.
+            self.feed = None;
+        }
         let Some(pty) = &mut self.pty else { return };
         if input {
             pty.take_input();
         }
         if output {
             pty.give_input();
-            pty.show(ROUNDS);
+            pty.show(MOST_READS);
         }
     }
 
@@ -114,8 +150,33 @@ impl Relay {
     /// Shows what is left and gives the terminal back.
     pub fn finish(&mut self) {
         if let Some(pty) = &mut self.pty {
-            pty.show(1024);
+            pty.show(LAST_READS);
             pty.raw = None;
+        }
+    }
+}
+
+fn kind(stream: &OwnedFd) -> io::Result<SFlag> {
+    Ok(SFlag::from_bits_truncate(fstat(stream)?.st_mode & SFlag::S_IFMT.bits()))
+}
+
+impl Feed {
+    /// Moves one part of the file; false at its end, and when nobody reads it.
+    fn give(&mut self) -> bool {
+        if self.pending.is_empty() {
+            self.pending.resize(64 * 1024, 0);
+            match read(&self.file, &mut self.pending) {
+                Ok(length) => self.pending.truncate(length),
+                Err(_) => return false,
+            }
+        }
+        match write(&self.pipe, &self.pending) {
+            Ok(0) => false,
+            Ok(length) => {
+                self.pending.drain(..length);
+                true
+            }
+            Err(error) => matches!(error, Errno::EINTR | Errno::EAGAIN),
         }
     }
 }
@@ -145,10 +206,10 @@ impl Pty {
         }
     }
 
-    /// Copies what the sandbox has written so far.
-    fn show(&mut self, rounds: usize) {
+    /// Copies what the sandbox has written, in at most that many reads.
+    fn show(&mut self, reads: usize) {
         let mut buffer = [0; 16 * 1024];
-        for _ in 0..rounds {
+        for _ in 0..reads {
             match read(&self.master, &mut buffer) {
                 Ok(length) if length > 0 && write_all(&self.output, &buffer[..length]) => {}
                 Err(Errno::EINTR) => {}
@@ -176,4 +237,31 @@ fn write_all(output: &OwnedFd, mut bytes: &[u8]) -> bool {
         }
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_ends_a_turn_at_its_bound() {
+        let (master, slave) = terminal::pair().unwrap();
+        fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
+        let shown = tempfile::tempfile().unwrap();
+        let output: OwnedFd = shown.try_clone().unwrap().into();
+        let terminal = slave.try_clone().unwrap();
+        let mut pty =
+            Pty { master, terminal, input: None, output, pending: Vec::new(), raw: None, open: true };
+        // Ends with the master, by an error.
+        let flood = std::thread::spawn(move || while write(&slave, &[b'y'; 4096]).is_ok() {});
+        let length = || shown.metadata().unwrap().len();
+        // A turn of the whole bound is one that the flood would have gone on in.
+        while length() < MOST_READS as u64 * 1024 {
+            let before = length();
+            pty.show(MOST_READS);
+            assert!(pty.open && length() - before <= MOST_READS as u64 * 16 * 1024);
+        }
+        drop(pty);
+        flood.join().unwrap();
+    }
 }

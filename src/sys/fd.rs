@@ -70,6 +70,21 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     Ok((buffer, descriptors))
 }
 
+/// Lets the child enter control groups before it becomes the program, so that nothing of it was ever outside them.
+pub fn enter(command: &mut Command, groups: Vec<OwnedFd>) {
+    // SAFETY: one write to each open descriptor between fork and exec.
+    unsafe {
+        command.pre_exec(move || {
+            for group in &groups {
+                if libc::write(group.as_raw_fd(), b"0".as_ptr().cast(), 1) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
 /// Makes each descriptor visible to the child under its number, and no other one above 2.
 ///
 /// bubblewrap hands on what it inherits, so an open file of the caller would reach the sandbox.

@@ -211,6 +211,16 @@ pub fn reap() -> Option<(Pid, Ended)> {
     }
 }
 
+/// Waits until no child is left; as PID 1 of a namespace, until nothing else runs in it.
+pub fn reap_all() {
+    loop {
+        match waitpid(None, None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -267,6 +277,10 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
+    // The number -1 means "leave it" to both calls.
+    if nix::unistd::geteuid() != uid || nix::unistd::getegid() != gid {
+        return Err(io::Error::other("it is no user or group"));
+    }
     if !uid.is_root() && nix::unistd::setuid(Uid::from_raw(0)).is_ok() {
         return Err(io::Error::other("root could be taken back"));
     }

@@ -88,7 +88,25 @@ pub fn shell_word(word: &str) -> String {
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();
     }
+    if word.chars().any(is_unsafe_char) {
+        return format!("$'{}'", word.chars().map(ansi_c).collect::<String>());
+    }
     format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// Writes one character for `$'…'`, which POSIX has since 2024: nothing in it steers the terminal it is shown on.
+fn ansi_c(c: char) -> String {
+    match c {
+        '\'' | '\\' => format!("\\{c}"),
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        c if is_unsafe_char(c) => {
+            // Octal has at most three digits, so that nothing after it is taken for one.
+            let octal = |byte: u8| format!("\\{byte:03o}");
+            c.encode_utf8(&mut [0; 4]).bytes().map(octal).collect::<Vec<_>>().concat()
+        }
+        c => c.to_string(),
+    }
 }
 
 /// Joins words into a line that a POSIX shell splits into the same words.
@@ -96,11 +114,14 @@ pub fn shell_line<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(shell_word).collect::<Vec<_>>().join(" ")
 }
 
-/// Says whether `c` could steer a terminal or reorder a line: controls and the Unicode marks of direction.
+/// Says whether `c` could steer a terminal, reorder a line, or not be seen at all: controls, the Unicode marks of
+/// direction, and characters without a width, which make two names look like one.
 pub fn is_unsafe_char(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}'
-            | '\u{2028}' | '\u{2029}' | '\u{061C}')
+        || matches!(c, '\u{00AD}' | '\u{034F}' | '\u{061C}' | '\u{115F}'..='\u{1160}' | '\u{180E}'
+            | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{3164}'
+            | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{FFF9}'..='\u{FFFB}'
+            | '\u{E0000}'..='\u{E0FFF}')
 }
 
 /// Writes every character that could steer a terminal as `\u{1b}`, line breaks and tabs included.
@@ -169,8 +190,14 @@ mod tests {
     }
 
     #[test]
+    fn shell_words_steer_no_terminal() {
+        assert_eq!(shell_word("a'\\\n\u{1b}1\u{9b}é"), r"$'a\'\\\n\0331\302\233é'");
+    }
+
+    #[test]
     fn terminal_controls_are_written_out() {
         assert_eq!(escape("a\u{1b}[31m\n\u{202e}é"), "a\\u{1b}[31m\\n\\u{202e}é");
+        assert_eq!(escape("to\u{200b}ols\u{e0041}"), "to\\u{200b}ols\\u{e0041}");
         assert_eq!(escape_lines("a\tb\n\u{9b}"), "a\tb\n\\u{9b}");
     }
 

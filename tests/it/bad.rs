@@ -48,6 +48,36 @@ fn a_project_of_root_is_refused_to_root() {
 }
 
 #[test]
+fn a_pier_that_only_root_can_reach_runs_as_the_owner() {
+    if !crate::sandbox::is_root() {
+        println!("skipped: only root reaches what others cannot");
+        return;
+    }
+    let project = Project::new("");
+    let place = project.base().join("of-root");
+    fs_err::create_dir(&place).unwrap();
+    fs_err::set_permissions(&place, std::fs::Permissions::from_mode(0o700)).unwrap();
+    fs_err::copy(crate::sandbox::PIER, place.join("pier")).unwrap();
+    let mut command = std::process::Command::new(place.join("pier"));
+    command.args(["exec", "--", "id", "-u"]);
+    let output = project.surround(command).run().expect(0);
+    assert_eq!(output.text(), project.owner().to_string());
+}
+
+#[test]
+fn root_runs_where_it_is_asked_for() {
+    if !crate::sandbox::is_root() {
+        println!("skipped: only root can be asked for root");
+        return;
+    }
+    let project = Project::new("");
+    let output = project
+        .pier(&["exec", "--as-root", "--", "bash", "-c", "id -u; cat /proc/keys 2>/dev/null; true"])
+        .expect(0);
+    assert_eq!(output.text(), "0");
+}
+
+#[test]
 fn a_state_directory_that_cannot_be_written_is_one_error() {
     let project = Project::new("");
     let state = project.home().join(".local/state");
@@ -200,7 +230,7 @@ fn mounts_that_open_too_much_are_refused() {
         ("runtime host { path \"BASE/missing\"; }", "mount::missing", "does not exist"),
         ("env { pass \"HOME\"; }", "env::reserved", "its own"),
         ("env { set LD_PRELOAD=\"x\"; }", "env::reserved", "its own"),
-        ("limits { memory \"1GiB\"; }", "plan::not-available", "not available yet"),
+        ("budget { cost 5; }", "plan::not-available", "not available yet"),
     ];
     for (config, code, reason) in table {
         project.write("pier.kdl", config.replace("BASE", &base));

@@ -9,13 +9,17 @@
 )]
 
 mod agents;
+mod attacks;
 mod audit;
 mod bad;
 mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod guard;
+mod hostile;
 mod lifetime;
+mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;
 #[path = "model_server/mod.rs"]
@@ -23,7 +27,9 @@ mod model_server_tests;
 mod plan_is_what_runs;
 mod sandbox;
 mod sessions;
+mod stand_in;
 mod static_init;
 mod support;
 mod tidy;
 mod tty;
+mod walls;

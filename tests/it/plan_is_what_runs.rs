@@ -1,45 +1,12 @@
 //! What `pier plan --json` prints is what runs: the arguments that bubblewrap gets, and the mount table inside.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
 
-use crate::sandbox::{Project, is_root};
-
-/// A recording bubblewrap where only root can have put it; removed at the end.
-struct Recorder {
-    directory: tempfile::TempDir,
-}
-
-impl Recorder {
-    /// `None`, with the reason printed, where the tests do not run as root.
-    fn compile(record: &Path) -> Option<Self> {
-        if !is_root() {
-            println!("skipped: only root can put a program where pier accepts it as bubblewrap");
-            return None;
-        }
-        let directory = tempfile::Builder::new().prefix("pier-test-").tempdir_in("/usr/local/lib").unwrap();
-        crate::sandbox::make_executable(directory.path());
-        let source = directory.path().join("recorder.rs");
-        fs_err::write(&source, include_str!("plan_is_what_runs/recorder.rs")).unwrap();
-        let recorder = Recorder { directory };
-        let status = Command::new("rustc")
-            .args(["--edition=2024", "-o"])
-            .arg(recorder.program())
-            .arg(source)
-            .env("RECORD", record)
-            .status();
-        assert!(status.unwrap().success());
-        crate::sandbox::make_executable(&recorder.program());
-        Some(recorder)
-    }
-
-    fn program(&self) -> PathBuf {
-        self.directory.path().join("bwrap")
-    }
-}
+use crate::sandbox::Project;
+use crate::stand_in::StandIn;
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap()
@@ -75,6 +42,13 @@ fn options(plan: &Value, passed: &BTreeMap<&str, &str>) -> Vec<String> {
                     push(&["--size", &size.to_string()]);
                 }
                 push(&["--tmpfs", at]);
+            }
+            "hidden" if mount["directory"] == true => {
+                push(&["--perms", "0555", "--tmpfs", at, "--remount-ro", at]);
+            }
+            "hidden" => {
+                push(&["--perms", "0444", "--ro-bind-data", &number.to_string(), at]);
+                number += 1;
             }
             "proc" => push(&["--proc", at]),
             "dev" => push(&["--dev", at]),
@@ -122,6 +96,7 @@ fn expected_table(plan: &Value) -> BTreeMap<String, (bool, String)> {
             "bind" => (mount["access"] == "read-only", text(&mount["source"]).to_owned()),
             "session" => (mount["access"] == "read-only", format!("SESSION/{}", text(&mount["name"]))),
             "tmpfs" | "dev" => (false, "tmpfs".to_owned()),
+            "hidden" => (true, "tmpfs".to_owned()),
             "proc" => (false, "proc".to_owned()),
             "seal" => (true, table[&at].1.clone()),
             _ => continue,
@@ -165,10 +140,13 @@ fn compare(config: &str) {
     project.write_beside("data/file", "read me");
     project.write_beside("out/keep", "");
     project.write_beside("record/keep", "");
-    project.write("sub/keep", "");
+    for name in ["sub/keep", ".env", "secrets/one", "deep/down/file"] {
+        project.write(name, "");
+    }
     project.write("pier.kdl", config.replace("BASE", project.base().to_str().unwrap()));
     let record = project.base().join("record");
-    let Some(recorder) = Recorder::compile(&record) else { return };
+    let source = include_str!("plan_is_what_runs/recorder.rs");
+    let Some(recorder) = StandIn::compile(source, &record) else { return };
     project.trust();
     let passed = BTreeMap::from([("ONE", "value of one")]);
     let command = ["--", "cat", "/proc/self/mountinfo"];
@@ -200,11 +178,19 @@ fn compare(config: &str) {
         *source = without_session(source);
     }
     let devices =
-        ["full", "null", "pts", "random", "tty", "urandom", "zero"].map(|name| format!("/dev/{name}"));
+        ["full", "null", "pts", "random", "shm", "tty", "urandom", "zero"].map(|name| format!("/dev/{name}"));
     let made: Vec<String> =
         inside.extract_if("/dev/".to_owned().., |at, _| at.starts_with("/dev/")).map(|row| row.0).collect();
     assert_eq!(made, devices);
-    assert_eq!(inside, expected_table(&plan));
+    let shown = call(&["plan"]).text();
+    let counts = shown.lines().find(|line| line.starts_with("mounts")).unwrap();
+    let counts: Vec<usize> = counts.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    assert_eq!(counts.iter().sum::<usize>(), inside.len() + made.len(), "{shown}");
+    assert!(counts[0] <= 25, "{shown}");
+
+    let mut expected = expected_table(&plan);
+    expected.remove("/dev/shm");
+    assert_eq!(inside, expected);
 }
 
 #[test]
@@ -215,7 +201,7 @@ fn the_baseline_runs_as_planned() {
 #[test]
 fn everything_that_a_file_can_grant_runs_as_planned() {
     compare(
-        "network host\nhome ephemeral\nenv {\n    pass \"ONE\"\n    set TWO=\"2\"\n}\n\
+        "workspace { hide \".env\" \"secrets/**\"; readonly \"deep/down/file\"; }\nnetwork host\nhome ephemeral\nenv {\n    pass \"ONE\"\n    set TWO=\"2\"\n}\n\
         mounts {\n    ro \"BASE/data\" at=\"/opt/data\"\n    rw \"BASE/out\"\n    tmpfs \"/opt/scratch\" size=\"1MiB\"\n}\n",
     );
 }

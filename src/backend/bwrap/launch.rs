@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
@@ -11,9 +12,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
 
+use super::sources::{self, Sources};
 use super::{Bubblewrap, FIRST_FILE};
-use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS};
-use crate::plan::Plan;
+use crate::backend::limits::{self, Group};
+use crate::backend::manifest::{MANIFEST, Manifest};
+use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
+use crate::plan::{NetworkMode, Plan};
 use crate::sys::{failpoint, fd, process};
 
 /// Where bubblewrap finds its own arguments.
@@ -24,6 +28,9 @@ const READY_WITHIN: u16 = 20_000;
 
 /// How long the init may take to end everything, in milliseconds.
 const END_WITHIN: u16 = 250;
+
+/// Weaker walls than namespaces and filters are never enough, whatever is asked for.
+const LEAST_TIER: u8 = 2;
 
 /// The most that is read of bubblewrap's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -47,6 +54,14 @@ pub enum Error {
     },
     #[error("the sandbox was not ready within {} seconds", READY_WITHIN / 1000)]
     TooSlow,
+    #[error(transparent)]
+    Source(#[from] sources::Error),
+    #[error(transparent)]
+    Limit(#[from] limits::Error),
+    #[error("the sandbox is not what it should be: {what}")]
+    NotContained { what: String },
+    #[error("the walls of this host reach tier {stands}, and tier {wanted} is asked for")]
+    Tier { stands: u8, wanted: u8 },
     #[error("the sandbox speaks version {theirs} of the control protocol, and pier {}", protocol::VERSION)]
     Version { theirs: u32 },
 }
@@ -54,9 +69,23 @@ pub enum Error {
 /// A running bubblewrap whose init is ready; nothing has run inside yet.
 pub struct Sandbox {
     pub control: OwnedFd,
+    /// What stands besides the namespaces.
+    pub walls: Walls,
+    /// Control groups; removed after the last process has ended.
+    pub group: Group,
     child: Child,
     /// It has been waited for.
     ended: bool,
+}
+
+/// Returns the inodes of this process's namespaces that the sandbox must not share.
+fn namespaces(plan: &Plan) -> io::Result<BTreeMap<String, u64>> {
+    let shared = plan.network.mode == NetworkMode::Host;
+    let names =
+        ["user", "mnt", "pid", "ipc", "uts", "net"].into_iter().filter(|name| !(shared && *name == "net"));
+    names
+        .map(|name| Ok((name.to_owned(), fs_err::metadata(format!("/proc/self/ns/{name}"))?.ino())))
+        .collect()
 }
 
 impl Sandbox {
@@ -71,16 +100,22 @@ impl Sandbox {
         let set_up = |what| move |error| Error::SetUp { what, error };
         #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only a debug build adds to it"))]
         let mut made = super::arguments(plan, program, passed, session);
-        let mut blob = Vec::new();
-        for word in &made.options {
-            blob.extend_from_slice(word.as_bytes());
-            blob.push(0);
-        }
-        let arguments = fd::memory_file(c"pier-arguments", &blob).map_err(set_up("write the arguments"))?;
+        let words = made.words().map_err(set_up("write the arguments"))?;
+        let arguments = fd::memory_file(c"pier-arguments", &words).map_err(set_up("write the arguments"))?;
         let (control, inside) = fd::message_sockets().map_err(set_up("make a control socket"))?;
         let (complaints, complain) = io::pipe().map_err(set_up("make a pipe"))?;
         let mut placed = vec![(arguments, ARGUMENTS), (inside, CONTROL)];
         placed.extend(streams.into_iter().zip(STREAMS));
+        let sources = Sources::open(plan, session)?;
+        let manifest = Manifest::of(
+            plan,
+            &sources.identities,
+            namespaces(plan).map_err(set_up("look at the namespaces"))?,
+        );
+        let manifest =
+            serde_json::to_vec(&manifest).map_err(|error| set_up("write the manifest")(error.into()))?;
+        let manifest = fd::memory_file(c"pier-manifest", &manifest).map_err(set_up("write the manifest"))?;
+        placed.push((manifest, MANIFEST));
         for (content, number) in made.files.iter().zip(FIRST_FILE..) {
             let file = fd::memory_file(c"pier-file", content.as_bytes())
                 .map_err(set_up("write a generated file"))?;
@@ -90,11 +125,25 @@ impl Sandbox {
         if let Some(step) = failpoint::armed() {
             made.command.splice(3..3, ["--failpoint".to_owned(), step.to_owned()]);
         }
+        let id = session.file_name().unwrap_or_default();
+        let group = Group::make(&plan.limits, id)?;
         failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
-        let mut command = Command::new(&program.path);
+        let mut command = match group.scope.split_first() {
+            None => Command::new(&program.path),
+            Some((first, rest)) => {
+                let mut scoped = Command::new(first);
+                scoped.args(rest).arg(&program.path);
+                scoped
+            }
+        };
         command.arg("--args").arg(ARGUMENTS.to_string()).arg("--").args(&made.command);
         // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
         command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
+        if !group.scope.is_empty() {
+            // Its own manager is reached there; the sandbox's environment is another one.
+            command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", nix::unistd::geteuid()));
+        }
+        fd::enter(&mut command, group.entries().map_err(set_up("open the control groups"))?);
         fd::place(&mut command, placed);
         // Of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once.
         command.process_group(0);
@@ -102,15 +151,24 @@ impl Sandbox {
             command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
-        let mut sandbox = Sandbox { control, child, ended: false };
+        let none = Walls { landlock: None, seccomp: false };
+        let mut sandbox = Sandbox { control, child, walls: none, group, ended: false };
         failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
+        let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
         match sandbox.wait_for_ready() {
-            Ok(()) => Ok(sandbox),
+            Ok(walls) if walls.tier() < wanted => {
+                sandbox.kill();
+                Err(Error::Tier { stands: walls.tier(), wanted })
+            }
+            Ok(walls) => {
+                sandbox.walls = walls;
+                Ok(sandbox)
+            }
             Err(error) => Err(sandbox.explain(error, complaints)),
         }
     }
 
-    fn wait_for_ready(&mut self) -> Result<(), Option<Error>> {
+    fn wait_for_ready(&mut self) -> Result<Walls, Option<Error>> {
         let set_up = |what| move |error: io::Error| Some(Error::SetUp { what, error });
         // A child of a killed bubblewrap can wait for its word for ever, with the socket open.
         let process = process::open_process(self.child.id()).map_err(set_up("watch bubblewrap"))?;
@@ -124,8 +182,11 @@ impl Sandbox {
             return Err(None);
         }
         match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
-            Some((Report::Ready { version: protocol::VERSION }, _)) => Ok(()),
-            Some((Report::Ready { version }, _)) => Err(Some(Error::Version { theirs: version })),
+            Some((Report::Ready { version: protocol::VERSION, walls }, _)) => Ok(walls),
+            Some((Report::Ready { version, .. }, _)) => Err(Some(Error::Version { theirs: version })),
+            Some((Report::NotContained { what }, _)) => {
+                Err(Some(Error::NotContained { what: crate::util::text::escape(&what) }))
+            }
             // Gone, or not making sense: bubblewrap has said why.
             Some(_) | None => Err(None),
         }

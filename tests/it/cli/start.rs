@@ -291,3 +291,22 @@ trust::needed
     );
     assert_eq!(exec, world.pier_at("project", &[("PATH", &path)], &["up"]));
 }
+
+#[test]
+fn a_plan_says_that_its_agent_is_still_to_be_installed() {
+    let world = World::with("network host\nagent claude-code default=#true { version \"2.1.197\"; }\n");
+    let said = world.pier(&["plan"]);
+    let end: Vec<&str> = said.lines().skip_while(|line| !line.starts_with("grants")).collect();
+    check(
+        &format!("{}\n", end.join("\n")),
+        str![[r#"
+grants beyond the baseline
+  + install claude-code 2.1.197  [[ROOT]/project/pier.kdl:2]
+  + use the network of the host, with its loopback services  [[ROOT]/project/pier.kdl:1]
+warning: `claude-code` 2.1.197 is not installed yet, and this is the plan of a shell; `pier up` installs the agent and adds it
+digest of the grants [DIGEST]
+
+"#]],
+    );
+    assert!(said.starts_with("exit 0\n"), "{said}");
+}

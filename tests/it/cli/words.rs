@@ -61,6 +61,41 @@ cli::unknown-command
 }
 
 #[test]
+fn flags_in_front_of_a_command_count_too() {
+    let world = World::new();
+    let said = world.pier(&["--set", "network=host", "plan", "--set", "workspace.git=direct"]);
+    assert!(said.contains("\nnetwork   host (--set network=host:1)\n"), "{said}");
+    assert!(said.contains("\ngit       direct\n"), "{said}");
+    check(
+        &world.pier(&["-v", "validat"]),
+        str![[r#"
+exit 2
+-- stderr
+cli::unknown-command
+
+  x there is no command `validat`
+  help: did you mean `pier validate`?
+
+"#]],
+    );
+    check(
+        &world.pier(&["--set", "network=host", "plan", "--no-such-flag"]),
+        str![[r#"
+exit 2
+-- stderr
+error: unexpected argument '--no-such-flag' found
+
+  tip: to pass '--no-such-flag' as a value, use '-- --no-such-flag'
+
+Usage: pier plan --set <PATH=VALUE> [-- <CMD>...]
+
+For more information, try '--help'.
+
+"#]],
+    );
+}
+
+#[test]
 fn bad_flags_exit_with_2() {
     let world = World::new();
     check(
@@ -101,9 +136,9 @@ Options:
 
 Examples:
   pier config get network --origin
-  pier config set limits.memory 8GiB
+  pier config set limits.wall 30m
   pier config set 'agent[claude-code].model' opus --local
-  pier config unset 'network.allow[0]'
+  pier config unset 'env.pass[0]'
 
 `pier schema` lists the settings.
 
@@ -124,4 +159,11 @@ For more information, try '--help'.
 
 "#]],
     );
+}
+
+#[test]
+fn flags_of_every_command_may_come_first() {
+    let world = World::with("limits { wall \"2h\"; }\n");
+    let said = world.pier(&["--set", "limits.wall=1h", "config", "get", "limits.wall"]);
+    assert!(said.starts_with("exit 0\n-- stdout\n1h"), "{said}");
 }

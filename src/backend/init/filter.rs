@@ -1,0 +1,315 @@
+//! The system call filter: what nothing inside ever needs, and what would open another wall.
+//!
+//! Allowed by default, for programs of every kind run here; denied is what reaches the kernel's rarely used parts,
+//! other processes' memory, namespaces and mounts, the terminal's input queue, and set-user-id bits. `clone3` and
+//! `openat2` hide their flags in memory that a filter cannot read: they answer "not implemented" and every libc
+//! falls back to the older call. A call of a foreign architecture or of x32 kills the process.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use nix::libc;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
+};
+
+/// Denied whatever the arguments are.
+const DENIED: &[i64] = &[
+    // Keys of the host's session keyring.
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    // Kernel programs, counters, faults handled elsewhere, rings that no filter sees into.
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_fanotify_init,
+    // Other processes.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    // Mounts and roots.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_move_mount,
+    libc::SYS_open_tree,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_mount_setattr,
+    libc::SYS_setns,
+    // Files by handle, past every directory.
+    libc::SYS_name_to_handle_at,
+    libc::SYS_open_by_handle_at,
+    // The machine.
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_kexec_load,
+    libc::SYS_reboot,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_acct,
+    libc::SYS_syslog,
+    libc::SYS_quotactl,
+    libc::SYS_quotactl_fd,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_nfsservctl,
+    libc::SYS_vhangup,
+];
+
+#[cfg(target_arch = "x86_64")]
+const DENIED_HERE: &[i64] = &[
+    libc::SYS_kexec_file_load,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+    libc::SYS_uselib,
+    libc::SYS_ustat,
+    libc::SYS_sysfs,
+    libc::SYS__sysctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const DENIED_HERE: &[i64] = &[libc::SYS_kexec_file_load];
+
+/// Their flags are in memory: no filter can look at them.
+const UNREADABLE: &[i64] = &[libc::SYS_clone3, libc::SYS_openat2];
+
+/// `CLONE_NEW*`: each makes a namespace, in which this process would have capabilities.
+const NAMESPACES: [i32; 7] = [
+    libc::CLONE_NEWNS,
+    libc::CLONE_NEWCGROUP,
+    libc::CLONE_NEWUTS,
+    libc::CLONE_NEWIPC,
+    libc::CLONE_NEWUSER,
+    libc::CLONE_NEWPID,
+    libc::CLONE_NEWNET,
+];
+const CLONE_NEWTIME: i32 = 0x80;
+
+/// Requests that put input into a terminal, or take the console.
+const TERMINAL: [u64; 3] = [0x5412, 0x541c, 0x541d];
+
+/// Set-user-id and set-group-id.
+const SET_ID: [u64; 2] = [0o4000, 0o2000];
+
+/// Flags with which `open` makes a file, and so has a mode: `O_CREAT` and the bit of `O_TMPFILE`.
+const CREATES: [u64; 2] = [0o100, 0o20_000_000];
+
+/// `mchange` of `personality`: the default, and without address randomisation; all ones only asks.
+const PERSONALITIES: [u64; 3] = [0, 0x0004_0000, 0xffff_ffff];
+
+/// Families of sockets: local, the two internets, and netlink for routes.
+const FAMILIES: [u64; 4] = [1, 2, 10, 16];
+
+/// Protocols of the internets: the default, ICMP, TCP, UDP, and ICMP of version 6.
+const PROTOCOLS: [u64; 5] = [0, 1, 6, 17, 58];
+
+/// Bit of the system call number that marks the x32 interface of `x86_64`.
+#[cfg(target_arch = "x86_64")]
+const X32: u32 = 0x4000_0000;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+type Result<T> = std::result::Result<T, seccompiler::BackendError>;
+
+/// Installs the filters for this thread and all that come from it. They cannot be taken off again.
+///
+/// # Errors
+/// When the kernel has no filters, or `no_new_privs` is not set.
+pub fn install() -> io::Result<()> {
+    for program in programs().map_err(io::Error::other)? {
+        seccompiler::apply_filter(&program).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+/// Returns one program for each answer that a denied call gets.
+fn programs() -> Result<[BpfProgram; 3]> {
+    Ok([
+        program(not_permitted()?, libc::EPERM)?,
+        program(UNREADABLE.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS)?,
+        program(sockets()?, libc::EAFNOSUPPORT)?,
+    ])
+}
+
+fn program(rules: Rules, answer: i32) -> Result<BpfProgram> {
+    let answer = SeccompAction::Errno(answer.unsigned_abs());
+    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?;
+    let compiled: BpfProgram = filter.try_into()?;
+    Ok(without_x32(compiled))
+}
+
+/// Puts in front: load the number, kill when it is one of x32, whose numbers are the same calls again.
+#[cfg(target_arch = "x86_64")]
+fn without_x32(compiled: BpfProgram) -> BpfProgram {
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_IF_AT_LEAST: u16 = 0x35;
+    const RETURN: u16 = 0x06;
+    let prelude = [
+        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
+        sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32 },
+        sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
+    ];
+    prelude.into_iter().chain(compiled).collect()
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn without_x32(compiled: BpfProgram) -> BpfProgram {
+    compiled
+}
+
+/// The low 32 bits of an argument; the kernel ignores the others of flags and requests.
+fn word(argument: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)
+}
+
+/// True when any bit of `bit` is set; `bit` is one bit.
+fn has(argument: u8, bit: u64) -> Result<SeccompCondition> {
+    word(argument, SeccompCmpOp::MaskedEq(bit), bit)
+}
+
+fn not_permitted() -> Result<Rules> {
+    let mut rules: Rules = DENIED.iter().chain(DENIED_HERE).map(|call| (*call, Vec::new())).collect();
+    let one = |condition: SeccompCondition| SeccompRule::new(vec![condition]);
+    let bits = |argument: u8, bits: &[i32]| -> Result<Vec<SeccompRule>> {
+        bits.iter().map(|bit| one(has(argument, u64::from(bit.cast_unsigned()))?)).collect()
+    };
+    rules.insert(libc::SYS_clone, bits(0, &NAMESPACES)?);
+    let unshared: Vec<i32> = NAMESPACES.into_iter().chain([CLONE_NEWTIME]).collect();
+    rules.insert(libc::SYS_unshare, bits(0, &unshared)?);
+    let requests = TERMINAL.iter().map(|request| one(word(1, SeccompCmpOp::Eq, *request)?));
+    rules.insert(libc::SYS_ioctl, requests.collect::<Result<_>>()?);
+    let other: Result<Vec<_>> =
+        PERSONALITIES.iter().map(|allowed| word(0, SeccompCmpOp::Ne, *allowed)).collect();
+    rules.insert(libc::SYS_personality, vec![SeccompRule::new(other?)?]);
+    set_id(&mut rules)?;
+    Ok(rules)
+}
+
+/// No file inside gets a set-user-id bit: on the host it would be a program with the user's rights.
+fn set_id(rules: &mut Rules) -> Result<()> {
+    let by_mode = |argument: u8| -> Result<Vec<SeccompRule>> {
+        SET_ID.iter().map(|bit| SeccompRule::new(vec![has(argument, *bit)?])).collect()
+    };
+    let by_flags_and_mode = |flags: u8, mode: u8| -> Result<Vec<SeccompRule>> {
+        let pairs = CREATES.iter().flat_map(|flag| SET_ID.map(|bit| (*flag, bit)));
+        pairs.map(|(flag, bit)| SeccompRule::new(vec![has(flags, flag)?, has(mode, bit)?])).collect()
+    };
+    rules.insert(libc::SYS_fchmod, by_mode(1)?);
+    rules.insert(libc::SYS_fchmodat, by_mode(2)?);
+    rules.insert(SYS_FCHMODAT2, by_mode(2)?);
+    rules.insert(libc::SYS_mknodat, by_mode(2)?);
+    rules.insert(libc::SYS_openat, by_flags_and_mode(2, 3)?);
+    #[cfg(target_arch = "x86_64")]
+    {
+        rules.insert(libc::SYS_chmod, by_mode(1)?);
+        rules.insert(libc::SYS_creat, by_mode(1)?);
+        rules.insert(libc::SYS_mknod, by_mode(1)?);
+        rules.insert(libc::SYS_open, by_flags_and_mode(1, 2)?);
+    }
+    Ok(())
+}
+
+/// The same number on every architecture; older C libraries do not name it.
+const SYS_FCHMODAT2: i64 = 452;
+
+fn sockets() -> Result<Rules> {
+    let none_of = |argument: u8, values: &[u64]| -> Result<Vec<SeccompCondition>> {
+        values.iter().map(|value| word(argument, SeccompCmpOp::Ne, *value)).collect()
+    };
+    let family = |family: u64| word(0, SeccompCmpOp::Eq, family);
+    let mut rules = vec![SeccompRule::new(none_of(0, &FAMILIES)?)?];
+    for internet in [2, 10] {
+        let mut conditions = vec![family(internet)?];
+        conditions.extend(none_of(2, &PROTOCOLS)?);
+        rules.push(SeccompRule::new(conditions)?);
+    }
+    rules.push(SeccompRule::new(vec![family(16)?, word(2, SeccompCmpOp::Ne, 0)?])?);
+    Ok(BTreeMap::from([(libc::SYS_socket, rules)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+
+    use nix::errno::Errno;
+    use nix::sched::CloneFlags;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
+
+    use super::*;
+
+    /// Runs in a thread of its own behind the filter, which stays on it for good.
+    fn filtered(check: impl FnOnce() + Send + 'static) {
+        let behind = move || {
+            nix::sys::prctl::set_no_new_privs().unwrap();
+            install().unwrap();
+            check();
+        };
+        std::thread::spawn(behind).join().unwrap();
+    }
+
+    #[test]
+    fn namespaces_and_foreign_sockets_are_denied() {
+        filtered(|| {
+            for flags in [CloneFlags::CLONE_NEWUSER, CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_FS] {
+                assert_eq!(nix::sched::unshare(flags), Err(Errno::EPERM));
+            }
+            nix::sched::unshare(CloneFlags::CLONE_FS).unwrap();
+            let stream = |family| socket(family, SockType::Stream, SockFlag::empty(), None).map(drop);
+            assert_eq!(stream(AddressFamily::Vsock), Err(Errno::EAFNOSUPPORT));
+            assert_eq!(stream(AddressFamily::Alg), Err(Errno::EAFNOSUPPORT));
+            for family in [AddressFamily::Unix, AddressFamily::Inet] {
+                stream(family).unwrap();
+            }
+            let netlink = |protocol| {
+                socket(AddressFamily::Netlink, SockType::Raw, SockFlag::empty(), protocol).map(drop)
+            };
+            netlink(SockProtocol::NetlinkRoute).unwrap();
+            assert_eq!(netlink(SockProtocol::NetlinkAudit), Err(Errno::EAFNOSUPPORT));
+        });
+    }
+
+    #[test]
+    fn no_file_gets_a_set_user_id_bit() {
+        filtered(|| {
+            let place = tempfile::tempdir().unwrap();
+            let make = |name: &str, mode| {
+                let mut options = std::fs::OpenOptions::new();
+                options.write(true).create_new(true).mode(mode).open(place.path().join(name))
+            };
+            make("plain", 0o755).unwrap();
+            assert_eq!(make("marked", 0o4755).unwrap_err().raw_os_error(), Some(libc::EPERM));
+            let chmod = |mode| {
+                let mode = std::fs::Permissions::from_mode(mode);
+                std::fs::set_permissions(place.path().join("plain"), mode)
+            };
+            for mode in [0o4755, 0o2755, 0o6755] {
+                assert_eq!(chmod(mode).unwrap_err().raw_os_error(), Some(libc::EPERM));
+            }
+            chmod(0o1700).unwrap();
+        });
+    }
+
+    #[test]
+    fn programs_are_of_a_length_that_the_kernel_takes() {
+        for program in programs().unwrap() {
+            assert!(program.len() < 4096, "{}", program.len());
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! What the init must find inside before it runs anything: made from the plan and the opened mount sources.
+//!
+//! It reaches the init on a descriptor of its own, as JSON, and never a file or a variable of the sandbox.
+
+use std::collections::BTreeMap;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Access, Identity, MountKind, NetworkMode, Plan};
+
+/// Where the init finds it.
+pub const MANIFEST: i32 = 7;
+
+/// The most that a manifest holds, in bytes: a thousand mounts with long paths.
+pub const MOST: u64 = 16 << 20;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// What is to be mounted, by place; nothing else may be.
+    pub mounts: BTreeMap<Utf8PathBuf, Expected>,
+    /// Names and inodes of the host's namespaces that the sandbox must have left.
+    pub namespaces: BTreeMap<String, u64>,
+    /// There is no other interface than loopback.
+    pub loopback_only: bool,
+    /// The most processes and threads; the kernel counts them in the sandbox's own user namespace.
+    pub processes: Option<u64>,
+    /// What Landlock allows; everything else of the file tree is denied.
+    pub allowed: Vec<Allowed>,
+}
+
+/// One mount as it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expected {
+    pub what: What,
+    pub read_only: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Exactly this file or directory of the host.
+    Bind(Identity),
+    Tmpfs,
+    Proc,
+    Dev,
+}
+
+/// A tree and what may be done in it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowed {
+    pub path: Utf8PathBuf,
+    pub right: Right,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Right {
+    /// Names in directories.
+    List,
+    Read,
+    ReadExecute,
+    /// Everything.
+    Write,
+}
+
+/// Where bubblewrap's own root is; plans do not name it.
+const ROOT: &str = "/";
+
+impl Manifest {
+    /// `sources` has the identity of each mount that has a source, in the order of the plan's mounts.
+    pub fn of(plan: &Plan, sources: &[Option<Identity>], namespaces: BTreeMap<String, u64>) -> Self {
+        let mut mounts = BTreeMap::from([(ROOT.into(), Expected { what: What::Tmpfs, read_only: false })]);
+        for (mount, source) in plan.mounts.iter().zip(sources) {
+            // Where the mount table has it: `/var/tmp` is a link that pier makes.
+            let at = plan.resolve(&mount.at).unwrap_or_else(|| mount.at.clone());
+            let (what, read_only) = match (&mount.kind, source) {
+                (MountKind::Bind { access, .. } | MountKind::Session { access, .. }, Some(identity)) => {
+                    (What::Bind(*identity), *access == Access::ReadOnly)
+                }
+                (MountKind::Tmpfs { .. }, _) => (What::Tmpfs, false),
+                (MountKind::Hidden { .. }, _) => (What::Tmpfs, true),
+                (MountKind::Proc, _) => (What::Proc, false),
+                (MountKind::Dev, _) => (What::Dev, false),
+                (MountKind::Seal, _) => {
+                    if let Some(sealed) = mounts.get_mut(&at) {
+                        sealed.read_only = true;
+                    }
+                    continue;
+                }
+                _ => continue,
+            };
+            mounts.insert(at, Expected { what, read_only });
+        }
+        let loopback_only = plan.network.mode != NetworkMode::Host;
+        let processes = plan.limits.pids.map(|cap| cap.at_most);
+        Manifest { allowed: allowed(plan, &mounts), mounts, namespaces, loopback_only, processes }
+    }
+}
+
+/// Returns the trees that Landlock allows: a mount inside another one with the same rights adds none.
+fn allowed(plan: &Plan, mounts: &BTreeMap<Utf8PathBuf, Expected>) -> Vec<Allowed> {
+    let mut allowed = vec![Allowed { path: ROOT.into(), right: Right::List }];
+    let mut add = |path: &Utf8Path, right: Right| {
+        let within =
+            |held: &Allowed| held.path != ROOT && path.starts_with(&held.path) && held.right >= right;
+        if !allowed.iter().any(within) {
+            allowed.push(Allowed { path: path.to_owned(), right });
+        }
+    };
+    for (path, expected) in mounts.iter().filter(|(path, _)| *path != ROOT) {
+        let right = match expected {
+            Expected { what: What::Bind(_), read_only: true } => Right::ReadExecute,
+            // What is the sandbox's own, sealed or not, holds nothing of the host.
+            _ => Right::Write,
+        };
+        add(path, right);
+    }
+    // Files and directories that pier makes in the root.
+    for mount in &plan.mounts {
+        if let MountKind::File { .. } | MountKind::Directory { .. } = mount.kind
+            && let Some(top) = mount.at.components().nth(1)
+        {
+            add(&Utf8Path::new(ROOT).join(top.as_str()), Right::Read);
+        }
+    }
+    allowed
+}

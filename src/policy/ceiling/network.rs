@@ -1,0 +1,209 @@
+//! The network: its mode, the hosts that are allowed, ports, secrets, budgets of bytes.
+
+use std::net::IpAddr;
+
+use super::{Found, explicit};
+use crate::config::{ByteBudget, Config, HostRule, NetworkMode, Origin, Secret, Sourced, Verdict};
+use crate::util::text::escape;
+
+/// Compares everything about the network.
+pub fn check(ceiling: &Config, config: &Config, found: &mut Found) {
+    let allowed: Vec<&Sourced<HostRule>> =
+        ceiling.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow).collect();
+    mode(ceiling, config, allowed.first().map(|rule| &rule.origin), found);
+    hosts(&allowed, config, found);
+    ports(ceiling, config, found);
+    secrets(ceiling, config, found);
+    bytes(ceiling, config, found);
+    other(ceiling.network.upstream.as_ref(), config.network.upstream.as_ref(), "the proxy", found);
+    let remote = |config: &Config| {
+        let coordination = config.coordination.as_ref()?;
+        let value = coordination.value.remote.clone()?;
+        Some(Sourced { value, origin: coordination.origin.clone() })
+    };
+    other(remote(ceiling).as_ref(), remote(config).as_ref(), "the coordination repository", found);
+}
+
+fn mode(ceiling: &Config, config: &Config, listed: Option<&Origin>, found: &mut Found) {
+    let word = |mode| match mode {
+        NetworkMode::None => "none",
+        NetworkMode::Allowlist => "allowlist",
+        NetworkMode::Host => "host",
+    };
+    let (most, mode) = (&ceiling.network.mode, &config.network.mode);
+    // A list of hosts without a mode would be no limit to `network host`.
+    let (most, origin) = match listed {
+        _ if explicit(most) => (most.value, &most.origin),
+        Some(first) => (NetworkMode::Allowlist, first),
+        None => return,
+    };
+    if mode.value > most {
+        let message =
+            format!("`network {}` is more open than the policy's `network {}`", word(mode.value), word(most));
+        found.exceeds(&mode.origin, Some(origin), message);
+    }
+}
+
+fn hosts(allowed: &[&Sourced<HostRule>], config: &Config, found: &mut Found) {
+    let Some(first) = allowed.first() else { return };
+    let mut asked = |rule: &HostRule, origin: &Origin| {
+        for host in &rule.hosts {
+            if !allowed.iter().any(|top| covers(&top.value, rule, host)) {
+                let message = format!("`{host}`, asked for like this, is not among what the policy allows");
+                found.exceeds(origin, Some(&first.origin), message);
+            }
+        }
+    };
+    for rule in config.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow) {
+        asked(&rule.value, &rule.origin);
+    }
+    for host in config.agents.iter().flat_map(|agent| &agent.hosts) {
+        let hosts = vec![host.value.to_ascii_lowercase()];
+        let verdict = Verdict::Allow;
+        let rule = HostRule { verdict, hosts, port: None, methods: None, paths: None, private: false };
+        asked(&rule, &host.origin);
+    }
+}
+
+/// Says whether a rule of the policy allows all that `asked` would allow for one host.
+fn covers(top: &HostRule, asked: &HostRule, host: &str) -> bool {
+    let methods = match (&top.methods, &asked.methods) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(top), Some(asked)) => asked.split(',').all(|method| top.split(',').any(|one| one == method)),
+    };
+    let paths = match (&top.paths, &asked.paths) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(top), Some(asked)) => {
+            top == asked || top.strip_suffix('*').is_some_and(|start| asked.starts_with(start))
+        }
+    };
+    methods
+        && paths
+        && top.port == asked.port
+        && (top.private || !asked.private)
+        && top.hosts.iter().any(|pattern| holds(pattern, host))
+}
+
+/// Says whether every host of the pattern `inner` is one of `outer`.
+fn holds(outer: &str, inner: &str) -> bool {
+    if outer == inner {
+        return true;
+    }
+    if let Some(domain) = outer.strip_prefix('*') {
+        let name = inner.strip_prefix("*.").unwrap_or(inner);
+        return name.ends_with(domain) && inner.parse::<IpAddr>().is_err();
+    }
+    match (range(outer), range(inner)) {
+        (Some((outer, most)), Some((inner, bits))) => {
+            outer.is_ipv4() == inner.is_ipv4()
+                && bits >= most
+                && first_bits(outer, most) == first_bits(inner, most)
+        }
+        _ => false,
+    }
+}
+
+/// Returns the address and the number of fixed bits of an address or a range.
+fn range(pattern: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = match pattern.split_once('/') {
+        Some((address, bits)) => (address, Some(bits.parse().ok()?)),
+        None => (pattern.trim_start_matches('[').trim_end_matches(']'), None),
+    };
+    let address: IpAddr = address.parse().ok()?;
+    Some((address, bits.unwrap_or(if address.is_ipv4() { 32 } else { 128 })))
+}
+
+fn first_bits(address: IpAddr, bits: u8) -> u128 {
+    let (value, width) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    value.checked_shr(width - u32::from(bits).min(width)).unwrap_or(0)
+}
+
+fn ports(ceiling: &Config, config: &Config, found: &mut Found) {
+    let Some(first) = ceiling.ports.first() else { return };
+    for port in &config.ports {
+        if !ceiling.ports.iter().any(|listed| listed.value.listen == port.value.listen) {
+            let message =
+                format!("the port `{}` is not among those that the policy opens", port.value.listen);
+            found.exceeds(&port.origin, Some(&first.origin), message);
+        }
+    }
+}
+
+fn secrets(ceiling: &Config, config: &Config, found: &mut Found) {
+    let Some(first) = ceiling.env.secrets.first() else { return };
+    for secret in &config.env.secrets {
+        let listed = ceiling.env.secrets.iter().find(|listed| listed.value.name == secret.value.name);
+        if listed.is_none_or(|listed| !is_within(&secret.value, &listed.value)) {
+            let name = escape(&secret.value.name);
+            let message =
+                format!("the secret `{name}`, used like this, is not among those that the policy lists");
+            found.exceeds(&secret.origin, Some(&listed.unwrap_or(first).origin), message);
+        }
+    }
+}
+
+/// Says whether a secret goes from the same place to the same host, by no more methods.
+fn is_within(asked: &Secret, top: &Secret) -> bool {
+    let fewer = !asked.methods.is_empty() && asked.methods.iter().all(|method| top.methods.contains(method));
+    asked.host == top.host
+        && asked.from == top.from
+        && asked.header == top.header
+        && asked.format == top.format
+        && (top.methods.is_empty() || fewer)
+}
+
+fn bytes(ceiling: &Config, config: &Config, found: &mut Found) {
+    for Sourced { value: top, origin } in &ceiling.network.bytes {
+        let asked = config.network.bytes.iter().filter(|asked| asked.value.host == top.host);
+        for asked in asked.filter(|asked| is_above(&asked.value, top)) {
+            let message = format!("`bytes` of `{}` is above the policy's", top.host);
+            found.exceeds(&asked.origin, Some(origin), message);
+        }
+    }
+}
+
+fn is_above(asked: &ByteBudget, top: &ByteBudget) -> bool {
+    let above =
+        |asked: Option<u64>, top: Option<u64>| top.is_some_and(|top| asked.is_none_or(|asked| asked > top));
+    above(asked.up, top.up) || above(asked.down, top.down)
+}
+
+/// A single value that the policy gives is the only one.
+fn other(most: Option<&Sourced<String>>, asked: Option<&Sourced<String>>, what: &str, found: &mut Found) {
+    if let (Some(most), Some(asked)) = (most, asked)
+        && most.value != asked.value
+    {
+        found.exceeds(&asked.origin, Some(&most.origin), format!("{what} is another one than the policy's"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_holds_what_is_below_it() {
+        for (outer, inner, expected) in [
+            ("a.example", "a.example", true),
+            ("a.example", "b.a.example", false),
+            ("*.a.example", "b.a.example", true),
+            ("*.a.example", "*.b.a.example", true),
+            ("*.a.example", "a.example", false),
+            ("*.a.example", "nota.example", false),
+            ("*.b.a.example", "*.a.example", false),
+            ("10.0.0.0/8", "10.1.2.3", true),
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.0.0.1", false),
+            ("fd00::/8", "fd12::1", true),
+        ] {
+            assert_eq!(holds(outer, inner), expected, "{outer} {inner}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Runs every case in its columns, a few at a time.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::case::{Action, Case, Column, Open, Verdict};
+use super::scene::{Scene, no_marker, probed};
+use super::stage::Stage;
+use super::world::{OWNER, World};
+use crate::sandbox::is_root;
+
+/// Runs at a time: most of them wait for something.
+const WORKERS: usize = 4;
+
+/// A case with what was found in each column; none where the case is not meant for it.
+pub struct Row<'a> {
+    pub case: &'a Case,
+    pub cells: Vec<(Column, Verdict)>,
+    pub took: Duration,
+}
+
+/// Runs them all. `ATTACKS=A,E10` in the environment runs those sections or ids alone.
+pub fn all<'a>(cases: &[&'a Case]) -> Vec<Row<'a>> {
+    let wanted = chosen();
+    let cases: Vec<&'a Case> = cases
+        .iter()
+        .filter(|case| wanted.is_empty() || wanted.iter().any(|word| matches(word, case.id)))
+        .copied()
+        .collect();
+    let jobs: Vec<(usize, Column)> = (0..cases.len())
+        .flat_map(|index| Column::ALL.map(|column| (index, column)))
+        .filter(|(index, column)| meant(cases[*index], *column))
+        .collect();
+    let found: Mutex<Vec<(usize, Column, Verdict, Duration)>> = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some((index, column)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let start = Instant::now();
+                    let verdict = judge(cases[*index], *column);
+                    found.lock().unwrap().push((*index, *column, verdict, start.elapsed()));
+                }
+            });
+        }
+    });
+    let found = found.into_inner().unwrap();
+    let row = |(index, case): (usize, &&'a Case)| {
+        let of = |column| found.iter().find(|(at, of, ..)| *at == index && *of == column);
+        let cells = Column::ALL.into_iter().filter_map(|column| Some((column, of(column)?.2.clone())));
+        let took = found.iter().filter(|(at, ..)| *at == index).map(|(.., took)| *took).sum();
+        Row { case, cells: cells.collect(), took }
+    };
+    cases.iter().enumerate().map(row).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a choice of the person who runs the tests")]
+fn chosen() -> Vec<String> {
+    let text = std::env::var("ATTACKS").unwrap_or_default();
+    text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+}
+
+fn matches(word: &str, id: &str) -> bool {
+    super::covers(word, id) || (word.len() == 1 && id.starts_with(word))
+}
+
+fn meant(case: &Case, column: Column) -> bool {
+    match column {
+        Column::Nix => case.columns.contains(&Column::User) || matches!(case.action, Action::Later(_)),
+        Column::Open => !matches!(case.action, Action::Later(_)),
+        column => case.columns.contains(&column),
+    }
+}
+
+/// Runs one case in one column; a panic of its steps is what was seen.
+fn judge(case: &Case, column: Column) -> Verdict {
+    let run = AssertUnwindSafe(|| {
+        if column == Column::Open { without_sandbox(case) } else { in_sandbox(case, column) }
+    });
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
+        Verdict::open(text.split_whitespace().collect::<Vec<_>>().join(" "))
+    })
+}
+
+fn in_sandbox(case: &Case, column: Column) -> Verdict {
+    if let Action::Later(reason) = case.action {
+        return Verdict::CannotRun(reason.to_owned());
+    }
+    if column == Column::Nix {
+        return Verdict::CannotRun("runtime nix is not available yet".into());
+    }
+    if column.by_root() && !is_root() {
+        return Verdict::CannotRun("the tests do not run as root".into());
+    }
+    let uid = if column == Column::AsRoot { 0 } else { own_uid() };
+    act(case, &Stage { world: World::new(uid, case.config, case.prepare), column, open: case.open })
+}
+
+/// The user that owns the project.
+fn own_uid() -> u32 {
+    if is_root() { OWNER } else { nix::unistd::geteuid().as_raw() }
+}
+
+fn without_sandbox(case: &Case) -> Verdict {
+    let stage = |uid| Stage {
+        world: World::new(uid, case.config, case.prepare),
+        column: Column::Open,
+        open: case.open,
+    };
+    match case.open {
+        Open::Not(reason) => return Verdict::CannotRun(reason.to_owned()),
+        Open::Root | Open::RootProbe(_) | Open::RootIfThere if !is_root() => {
+            return Verdict::CannotRun("the tests do not run as root".into());
+        }
+        Open::RootProbe(words) => return probed(&stage(own_uid()).probe(words)),
+        Open::User | Open::Terminal | Open::Namespace | Open::Root | Open::RootIfThere => {}
+    }
+    let verdict = act(case, &stage(own_uid()));
+    match (case.open, verdict) {
+        (Open::RootIfThere, Verdict::Held) => {
+            Verdict::CannotRun("the kernel of this machine has none".into())
+        }
+        (_, Verdict::Held) => Verdict::Held,
+        (_, other) => other,
+    }
+}
+
+fn act(case: &Case, stage: &Stage) -> Verdict {
+    match case.action {
+        Action::Script(script, check) => check(&Scene { stage, ran: stage.bash(script) }),
+        Action::Then(script, commands) => {
+            let ran = stage.bash(script);
+            for words in commands {
+                stage.host(words);
+            }
+            no_marker(&Scene { stage, ran })
+        }
+        Action::Probe(words) => probed(&stage.probe(words)),
+        Action::Steps(steps) => steps(stage),
+        Action::Later(reason) => Verdict::CannotRun(reason.to_owned()),
+    }
+}

@@ -1,0 +1,116 @@
+//! A full-screen program inside, at a real terminal of tmux: it draws, follows the size, stops and goes on, ends.
+
+use std::process::Command;
+use std::time::Duration;
+
+use super::case::Verdict;
+use super::stage::{Ran, Stage, run};
+use crate::sandbox::within;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// Draws its size on the alternate screen at every change of it; ends with 7 at `q`.
+const PROGRAM: &str = "#!/bin/bash
+draw() { printf '\\033[2J\\033[H'; stty size </dev/tty | sed 's/^/size /'; }
+trap draw WINCH
+trap 'printf \"interrupted\\n\"' INT
+trap 'draw; printf \"continued\\n\"' CONT
+stty -echo -icanon; printf '\\033[?1049h'; draw
+while :; do IFS= read -r -n 1 -t 0.1 key && [ \"$key\" = q ] && break; done
+printf '\\033[?1049l'; stty sane; exit 7
+";
+
+/// A server of tmux for one test.
+struct Tmux<'a> {
+    stage: &'a Stage,
+    socket: String,
+}
+
+impl Tmux<'_> {
+    fn call(&self, words: &[&str]) -> Ran {
+        let mut command = Command::new("tmux");
+        command.args(["-S", &self.socket, "-f", "/dev/null"]).args(words).env_clear();
+        run(command.envs(self.stage.world.variables()).env("TERM", "xterm-256color").env("LANG", "C.UTF-8"))
+    }
+
+    fn keys(&self, words: &[&str]) {
+        self.call(&[&["send-keys", "-t", "it"], words].concat());
+    }
+
+    fn screen(&self) -> String {
+        self.call(&["capture-pane", "-p", "-t", "it"]).out
+    }
+
+    fn see(&self, text: &str) -> Verdict {
+        let found = within(SOON, || self.screen().contains(text));
+        Verdict::open_if(!found, format!("`{text}` is not on the screen: {:?}", self.screen().trim()))
+    }
+}
+
+impl Drop for Tmux<'_> {
+    fn drop(&mut self) {
+        self.call(&["kill-server"]);
+    }
+}
+
+/// Runs the program under a shell inside, and what the system has of its kind.
+pub fn program(stage: &Stage) -> Verdict {
+    if run(Command::new("tmux").arg("-V")).code != Some(0) {
+        return Verdict::CannotRun("there is no tmux".into());
+    }
+    stage.world.write_project("screen", PROGRAM);
+    crate::sandbox::make_executable(&stage.world.project().join("screen"));
+    stage.world.give();
+    let socket = stage.world.base().join("tmux").display().to_string();
+    let tmux = Tmux { stage, socket };
+    let inner = stage.command(&["bash", "--norc", "--noprofile", "-i"]);
+    let mut line = vec!["new-session", "-d", "-s", "it", "-x", "97", "-y", "31", "-c"];
+    let root = stage.world.project().display().to_string();
+    line.extend([root.as_str(), "--"]);
+    let user = format!("--reuid={}", stage.world.uid);
+    let group = format!("--regid={}", stage.world.uid);
+    if !stage.column.by_root() && crate::sandbox::is_root() {
+        line.extend(["setpriv", &user, &group, "--clear-groups", "--"]);
+    }
+    // tmux itself loses the code of a pane now and then.
+    line.extend(["bash", "-c", "\"$@\"; echo \"ended with $?\"; sleep 60", "--"]);
+    line.push(inner.get_program().to_str().unwrap());
+    line.extend(inner.get_args().map(|word| word.to_str().unwrap()));
+    tmux.call(&line);
+    tmux.keys(&["PS1='pro''mpt> '", "Enter"]);
+    tmux.see("prompt>").and(|| drive(&tmux))
+}
+
+fn drive(tmux: &Tmux<'_>) -> Verdict {
+    tmux.keys(&["./screen; echo code $?", "Enter"]);
+    tmux.see("size 31 97")
+        .and(|| {
+            tmux.call(&["resize-window", "-t", "it", "-x", "110", "-y", "35"]);
+            tmux.see("size 35 110")
+        })
+        .and(|| {
+            tmux.keys(&["C-c"]);
+            tmux.see("interrupted")
+        })
+        .and(|| {
+            tmux.keys(&["C-z"]);
+            tmux.see("Stopped")
+        })
+        .and(|| {
+            tmux.keys(&["fg", "Enter"]);
+            tmux.see("continued")
+        })
+        .and(|| {
+            tmux.keys(&["q"]);
+            // The shell that stopped it has moved on: its own code comes by `$?` of `fg`.
+            tmux.see("prompt>")
+        })
+        .and(|| {
+            tmux.keys(&["clear; ./screen; exit $?", "Enter"]);
+            tmux.see("size 35 110")
+        })
+        .and(|| {
+            tmux.keys(&["q"]);
+            tmux.see("ended with 7")
+        })
+}
