@@ -4,9 +4,9 @@ use crate::backend::bwrap::{launch, program, sources};
 use crate::backend::protocol::Refusal;
 use crate::backend::{git, install, probe};
 use crate::diag::{Exit, Failure};
-use crate::session::{self, prepare, shadow, trust};
+use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
-use crate::{env, lock};
+use crate::{audit, env, lock};
 
 /// Returns the message of an error with those of its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -99,6 +99,32 @@ impl From<trust::Error> for Failure {
     }
 }
 
+impl From<audit::Error> for Failure {
+    fn from(error: audit::Error) -> Self {
+        failure(Exit::Failed, "audit::file", &error)
+    }
+}
+
+impl From<stop::Error> for Failure {
+    fn from(error: stop::Error) -> Self {
+        failure(Exit::Failed, "session::control", &error)
+    }
+}
+
+impl From<visit::Error> for Failure {
+    fn from(error: visit::Error) -> Self {
+        match &error {
+            visit::Error::NoTerminalHere => failure(Exit::Usage, "session::no-terminal", &error)
+                .help("`pier logs` prints what the session has said"),
+            visit::Error::NoTerminal { .. } => failure(Exit::Failed, "session::no-terminal", &error)
+                .help("`pier logs -f` shows its output; `pier exec --detach -t` gives a command a terminal"),
+            visit::Error::TurnedAway { .. } | visit::Error::Attach { .. } => {
+                failure(Exit::Failed, "session::control", &error)
+            }
+        }
+    }
+}
+
 impl From<session::Error> for Failure {
     fn from(error: session::Error) -> Self {
         match &error {
@@ -140,6 +166,9 @@ impl From<session::Error> for Failure {
                 failure(Exit::NotSetUp, "bwrap::refused", &error)
                     .help("`pier doctor` says what this host lacks")
             }
+            session::Error::Audit(_) => failure(Exit::NotSetUp, "audit::file", &error).help(
+                "check the space and the permissions of that directory; no session runs without its record",
+            ),
             session::Error::Launch(launch::Error::Source(
                 sources::Error::Swapped { .. } | sources::Error::Linked { .. },
             )) => {

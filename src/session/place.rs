@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::util::fs::create_private;
+use crate::util::fs::{create_private, remove_tree, write_atomic};
 
 /// Names a session on this machine: eight letters and digits that are hard to confuse.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,18 +45,28 @@ impl std::fmt::Display for Id {
 /// The file in a session's directory that is locked for as long as its supervisor lives, however it ends.
 pub const ALIVE: &str = "alive";
 
-/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped.
+/// The file that keeps a session's directory for the user: something in it could not be brought out. It says why.
+pub const KEPT: &str = "kept";
+
+/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped, unless it is kept.
 pub struct Place {
     pub id: Id,
     pub path: Utf8PathBuf,
     /// Held to the end; the kernel lets go of it when the process is killed.
     _alive: Flock<File>,
+    /// It outlives this value.
     kept: bool,
 }
 
 /// Where the directories of all sessions are.
 pub fn all(state: &Utf8Path) -> Utf8PathBuf {
     state.join("sessions")
+}
+
+/// Says whether a session's supervisor lives: its lock is held. A process id alone may be another program's.
+pub fn lives(state: &Utf8Path, session: &str) -> bool {
+    let Ok(file) = File::open(all(state).join(session).join(ALIVE)) else { return false };
+    Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
 }
 
 impl Place {
@@ -73,14 +83,15 @@ impl Place {
                 Err(error) => return Err(error),
             }
             let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
-            let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-            return Ok(Place { id, path, _alive: alive, kept: false });
+            // Waits for one that only asks whether this session lives.
+            let alive = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+            // Whoever clears dead sessions may have been faster than the lock.
+            if is_at(&alive, &path) {
+                return Ok(Place { id, path, _alive: alive, kept: false });
+            }
         }
     }
 }
-
-/// How deep the tree of a session may be that is opened up before it is removed.
-const MOST_DEPTH: usize = 512;
 
 impl Place {
     /// Takes over the directory of a session that has ended; `None` while its supervisor lives.
@@ -95,9 +106,12 @@ impl Place {
         })
     }
 
-    /// Leaves the directory where it is: something in it is still wanted.
-    pub fn keep(mut self) {
+    /// Leaves the directory where it is: something in it is still wanted, and `why` says what.
+    pub fn keep(mut self, why: &str) {
         self.kept = true;
+        if let Err(error) = write_atomic(&self.path.join(KEPT), why.as_bytes(), 0o600) {
+            tracing::warn!(path = %self.path, %error, "the directory of the session is not marked as kept");
+        }
     }
 
     /// Removes the directory with all that is in it.
@@ -106,42 +120,25 @@ impl Place {
     }
 }
 
+/// Says whether an open file is still the lock of that directory.
+pub(super) fn is_at(alive: &File, directory: &Utf8Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let key = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+    match (alive.metadata(), directory.join(ALIVE).symlink_metadata()) {
+        (Ok(open), Ok(there)) => key(&open) == key(&there),
+        _ => false,
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        if let Err(error) = remove(&self.path) {
+        if let Err(error) = remove_tree(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }
-}
-
-/// Removes a directory that a sandbox could write, even one whose directories were made unreadable.
-fn remove(path: &Utf8Path) -> io::Result<()> {
-    match fs_err::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path, MOST_DEPTH)?;
-            fs_err::remove_dir_all(path)
-        }
-        result => result,
-    }
-}
-
-/// Gives the owner all rights on each directory of a tree; links are not followed.
-fn open_up(path: &Utf8Path, depth: usize) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let too_deep = || io::Error::other("too many directories in each other");
-    let depth = depth.checked_sub(1).ok_or_else(too_deep)?;
-    // Nobody else changes it any more: the sandbox is dead, and the directory around it is private.
-    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
-    for entry in path.read_dir_utf8()? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_up(entry.path(), depth)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 
 mod agents;
 mod attacks;
+mod audit;
 mod bad;
 mod cli;
 mod cli_init;
@@ -18,6 +19,7 @@ mod exec;
 mod git;
 mod guard;
 mod hostile;
+mod lifetime;
 mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;
@@ -25,6 +27,7 @@ mod model_server;
 mod model_server_tests;
 mod plan_is_what_runs;
 mod sandbox;
+mod sessions;
 mod stand_in;
 mod static_init;
 mod support;

@@ -28,7 +28,7 @@ fn options(plan: &Value, passed: &BTreeMap<&str, &str>) -> Vec<String> {
         push(&["--disable-userns"]);
     }
     push(&["--uid", &plan["user"]["uid"].to_string(), "--gid", &plan["user"]["gid"].to_string()]);
-    push(&["--cap-drop", "ALL", "--die-with-parent", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
+    push(&["--cap-drop", "ALL", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
     let mut number = 16;
     for mount in plan["mounts"].as_array().unwrap() {
         let at = text(&mount["at"]);

@@ -11,7 +11,6 @@ pub const LIST: &[(&str, &str)] = &[
     ("B10", GATE),
     ("B11", GATE),
     ("B11.build", GATE),
-    ("H10", "the records of sessions"),
     ("H13", GATE),
     ("H13.quarantine", GATE),
 ];
