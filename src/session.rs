@@ -31,6 +31,7 @@ mod record;
 pub mod registry;
 mod relay;
 pub mod shadow;
+mod space;
 pub mod stop;
 pub mod trust;
 pub mod visit;
@@ -43,6 +44,7 @@ use place::Place;
 use record::Record;
 use registry::Session;
 use shadow::import::{Imported, import};
+use space::Space;
 
 /// How many dead sessions a start clears away; `pier doctor` clears the rest.
 const A_FEW: usize = 4;
@@ -97,6 +99,8 @@ pub enum Error {
 pub enum Notice {
     /// A limit that was asked for, not required, and that nothing on this host holds.
     NotHeld(&'static str),
+    /// The session was ended because it had filled up the file system of the project.
+    SpaceUsedUp,
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
 }
@@ -176,15 +180,20 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         started: false,
         deadline: limit.map(|limit| Instant::now() + limit),
         leaving: None,
+        space: Space::watch(&plan.project.root),
+        used_up: false,
         interrupted: None,
         guest: None,
     };
     let outcome = live.watch();
-    let Live { mut sandbox, mut front, server, mut record, .. } = live;
+    let Live { mut sandbox, mut front, server, mut record, used_up, .. } = live;
     failpoint::pass("session.ended");
     // Nothing inside writes any more once it has ended, so that what is left has an end.
     let gone = sandbox.end(PATIENCE);
     front.finish();
+    if used_up {
+        notice(Notice::SpaceUsedUp);
+    }
     if sandbox.group.out_of_memory() {
         record.note(&Event::Limit { what: "the memory".into() });
         notice(Notice::OutOfMemory);

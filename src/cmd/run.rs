@@ -196,6 +196,9 @@ fn notice(notice: Notice) {
         Notice::NotHeld(limit) => ui::warn(&format!(
             "`limits {limit}` is not held: this host has no control group that pier may use (`pier doctor`)"
         )),
+        Notice::SpaceUsedUp => ui::warn(
+            "the session was ended: it had left less than 2 % (at most 1 GiB) of the project's file system free",
+        ),
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }

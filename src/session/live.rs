@@ -16,6 +16,7 @@ use super::detach::Caller;
 use super::front::Front;
 use super::place::Id;
 use super::record::Record;
+use super::space::Space;
 use super::{Error, Outcome};
 use crate::audit::Event;
 use crate::backend::bwrap::launch::{PATIENCE, Sandbox};
@@ -84,6 +85,9 @@ pub struct Live {
     pub started: bool,
     pub deadline: Option<Instant>,
     pub leaving: Option<Leaving>,
+    /// The project's file system, until it is used up.
+    pub space: Option<Space>,
+    pub used_up: bool,
     pub interrupted: Option<Instant>,
     /// The caller of the control socket who is attached.
     pub guest: Option<u64>,
@@ -124,6 +128,7 @@ impl Live {
             {
                 return Ok(outcome);
             }
+            self.look_at_space();
             if ready.signals
                 && let Some(outcome) = self.take_signals().map_err(set_up("pass on a signal"))?
             {
@@ -147,7 +152,8 @@ impl Live {
 
     fn wait(&self) -> io::Result<Ready> {
         let next = self.leaving.as_ref().map(|leaving| leaving.until).or(self.deadline);
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
+        let wake = next.into_iter().chain(self.space.as_ref().map(Space::next)).min();
+        let left = wake.map(|next| next.saturating_duration_since(Instant::now()));
         // A poll waits at most 24 days; longer limits come round again.
         let most = Duration::from_millis(i32::MAX as u64);
         let timeout = match left {
@@ -179,6 +185,16 @@ impl Live {
             front: front.map(|index| index.is_some_and(any)),
             server: server.into_iter().map(any).collect(),
         })
+    }
+
+    /// Ends a session that fills up the file system of the project, before the host has none left.
+    fn look_at_space(&mut self) {
+        if !self.space.as_mut().is_some_and(Space::is_used_up) {
+            return;
+        }
+        (self.space, self.used_up) = (None, true);
+        self.record.note(&Event::Limit { what: "the space of the project's file system".into() });
+        self.leave(Why::Asked, Signal::SIGTERM, SHORT_GRACE, "a file system that is full");
     }
 
     /// Reads one report; returns how the session ended, once it has.
