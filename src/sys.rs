@@ -2,7 +2,9 @@
 #![expect(unsafe_code, reason = "the one module that talks to the kernel without a wrapper")]
 
 pub mod directory;
+pub mod failpoint;
 pub mod fd;
 pub mod kernel;
 pub mod process;
+pub mod socket;
 pub mod terminal;

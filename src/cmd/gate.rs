@@ -112,8 +112,9 @@ fn line(finding: &Finding, width: usize) -> String {
         Change::New => "new",
         Change::Changed => "changed",
     };
+    // Where it was moved to is said once for all.
     let fate = match &finding.fate {
-        Fate::Stuck { why } => format!(" (not moved: {})", escape(why)),
+        fate @ Fate::Stuck { .. } => fate.to_string(),
         Fate::Left | Fate::Moved { .. } => String::new(),
     };
     format!("{change:<7}  {:<width$}  {}{fate}", name(finding), finding.reason)

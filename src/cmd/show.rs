@@ -20,7 +20,11 @@ pub fn plan(plan: &Plan) -> String {
         NetworkMode::Host => "host",
     };
     line(format!("network   {mode} ({})", plan.network.origin));
-    line(format!("git       {:?}", plan.git.mode).to_lowercase());
+    let merge = plan.git.shadow.as_ref().map_or(String::new(), |shadow| {
+        let clone = if shadow.clone { ", in a clone" } else { "" };
+        format!(" (merge {:?}{clone})", shadow.merge)
+    });
+    line(format!("git       {:?}{merge}", plan.git.mode).to_lowercase());
     line(format!("gate      {:?}", plan.gate).to_lowercase());
     line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
     line(format!("cwd       {}", plan.command.cwd));

@@ -63,6 +63,16 @@ pub fn grants(
             "write the repository's own `.git`, with hooks and configuration".into(),
         );
     }
+    // Not the user's own word either: whatever made the repository has written it.
+    for path in super::git::borrowed(config, facts) {
+        let origin = "objects/info/alternates of the repository".to_owned();
+        made.push(Grant { text: format!("read the objects of another repository in `{path}`"), origin });
+    }
+    let mut grant = |origin: &Origin, text: String| {
+        if origin.is_of_repository() {
+            made.push(Grant { text, origin: at(origin) });
+        }
+    };
     let gate = &config.workspace.gate;
     if let Some(own) = &config.workspace.own_gate
         && own.value.is_loosened_by(gate.value)

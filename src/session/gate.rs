@@ -5,11 +5,11 @@
 //! wrote a file cannot be seen afterwards.
 
 use std::collections::HashMap;
-use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, io};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
@@ -18,7 +18,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{GateMode, Plan};
-use crate::util::text::escape_name;
+use crate::util::text::{escape, escape_name};
 
 mod act;
 mod compare;
@@ -69,6 +69,17 @@ pub enum Fate {
     Stuck { why: String },
 }
 
+impl fmt::Display for Fate {
+    /// As an addition to the reason; nothing where nothing was done.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fate::Left => Ok(()),
+            Fate::Moved { to } => write!(out, " (moved to `{to}`)"),
+            Fate::Stuck { why } => write!(out, " (not moved: {})", escape(why)),
+        }
+    }
+}
+
 /// One file, or other thing, that the host executes or obeys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
@@ -103,6 +114,12 @@ pub struct Report {
 }
 
 impl Report {
+    /// Of a session that ran nothing.
+    pub fn nothing(mode: GateMode) -> Self {
+        let (findings, restore) = (Vec::new(), Vec::new());
+        Report { mode, findings, obeyed: 0, built: 0, stuck: 0, quarantine: None, restore }
+    }
+
     /// Says whether the mode calls for a failure: something that should not be there still is.
     pub fn fails(&self) -> bool {
         match self.mode {
@@ -169,8 +186,8 @@ impl Gate {
         Gate { first: First::Seen(seen), ..self }
     }
 
-    /// Takes the second look and does what the mode says. Nothing of the sandbox may run any more.
-    pub fn close(self, state: &Utf8Path, session: &str) -> Report {
+    /// Takes the second look and does what the mode says. `gone`: nothing of the sandbox runs any more.
+    pub fn close(self, state: &Utf8Path, session: &str, gone: bool) -> Report {
         let Gate { grounds, mode, root_user, since, first, memory } = self.ready();
         let mut first = match first {
             First::Seen(seen) => seen,
@@ -178,7 +195,10 @@ impl Gate {
         };
         let known: Vec<Directories> = first.iter_mut().map(|seen| std::mem::take(&mut seen.known)).collect();
         let threads = processors().min(MOST_THREADS);
-        let second = look_at(&grounds, BOUNDS, threads, &known, Remember::No);
+        let mut second = look_at(&grounds, BOUNDS, threads, &known, Remember::No);
+        if !gone && let Some(project) = second.first_mut() {
+            project.cut = Some("something of the session may still run");
+        }
         for ((open, seen), known) in grounds.iter().zip(&first).zip(&known) {
             if open.ground.is_project
                 && let Err(error) = memory::save(&memory, open.root.as_fd(), known, seen.read)

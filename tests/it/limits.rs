@@ -129,3 +129,41 @@ fn a_control_group_that_can_be_written_holds_the_limit() {
     run("bash -c 'for n in $(seq 60); do sleep 5 & done; true'");
     assert!(groups.is_empty(), "a group was left behind");
 }
+
+/// A small file system of the test's own, which goes when this does.
+struct Small(tempfile::TempDir);
+
+impl Small {
+    fn mount(size: &str, owner: u32) -> Option<Self> {
+        if !is_root() {
+            println!("skipped: only root can mount a small file system");
+            return None;
+        }
+        let place = tempfile::Builder::new().prefix("pier-small-").tempdir_in("/var/tmp").unwrap();
+        let options = format!("size={size},uid={owner},gid={owner},mode=755");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(place.path());
+        assert!(mount.status().unwrap().success());
+        Some(Small(place))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        assert!(Command::new("umount").arg(self.0.path()).status().unwrap().success());
+    }
+}
+
+#[test]
+fn a_session_that_fills_the_disk_is_ended() {
+    let project = Project::new("network none\n");
+    let Some(small) = Small::mount("64m", project.owner()) else { return };
+    let run = |script: &str| {
+        let call = project.call(["exec", "--", "bash", "-c", script]);
+        call.cwd(small.0.path()).run()
+    };
+    run("head -c 40M /dev/zero >some; rm some").expect(0);
+    let output = run("head -c 80M /dev/zero >all 2>&1; sleep 60; echo survived");
+    assert!(!output.text().contains("survived") && output.code() != Some(0), "{}", output.said());
+    assert!(output.flat().contains("file system free"), "{}", output.flat());
+}

@@ -46,6 +46,7 @@ const DENIED: &[i64] = &[
     libc::SYS_fsmount,
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
+    SYS_OPEN_TREE_ATTR,
     libc::SYS_setns,
     // Files by handle, past every directory.
     libc::SYS_name_to_handle_at,
@@ -226,8 +227,9 @@ fn set_id(rules: &mut Rules) -> Result<()> {
     Ok(())
 }
 
-/// The same number on every architecture; older C libraries do not name it.
+/// The same numbers on every architecture; older C libraries do not name them.
 const SYS_FCHMODAT2: i64 = 452;
+const SYS_OPEN_TREE_ATTR: i64 = 467;
 
 fn sockets() -> Result<Rules> {
     let none_of = |argument: u8, values: &[u64]| -> Result<Vec<SeccompCondition>> {

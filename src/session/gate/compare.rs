@@ -58,7 +58,7 @@ pub fn compare(context: &Context<'_>, start: &Seen, end: Seen) -> Vec<Found> {
         .collect();
     found.retain(|one| !ancestors(&one.path).any(|above| whole.contains(above)));
     if let Some(cut) = end.cut.or(start.cut) {
-        let reason = format!("the tree was too large to look at whole: {cut}");
+        let reason = cut.to_owned();
         let mark = Mark::new(What::Unseen, None);
         let (path, change, class) = (Vec::new(), Change::New, Class::Obeyed);
         found.push(Found { path, change, class, mark, reason });

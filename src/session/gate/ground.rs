@@ -86,7 +86,7 @@ mod tests {
         let (name, hash) = (String::new(), String::new());
         let (root, at, state) = ("/p".into(), "/workspace".into(), "/state".into());
         let project = Project { name, root, at, hash, state, ephemeral: false };
-        let git = Git { mode, directory: None, common: Some(common.into()) };
+        let git = Git { mode, directory: None, common: Some(common.into()), shadow: None };
         let mount = |(at, source, access): &(&str, &str, Access)| {
             let kind = MountKind::Bind { source: (*source).into(), access: *access, expect: None };
             Mount { at: (*at).into(), kind, origin: String::new() }

@@ -93,8 +93,12 @@ impl Budget {
     }
 }
 
+const TOO_SLOW: &str = "the tree was too large to look at whole: it takes too long";
+const TOO_MANY: &str = "the tree was too large to look at whole: it holds too many files";
+const TOO_DEEP: &str = "the tree was too large to look at whole: its directories are too deep";
+
 /// Why a walk is incomplete when the system would not go on.
-pub const UNREADABLE: &str = "a part of it could not be read";
+pub const UNREADABLE: &str = "a part of the tree could not be read";
 
 /// Whether a walk remembers directories for the next one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,7 +180,7 @@ impl<'a> Worker<'a> {
         while let Some(work) = self.pending.pop().or_else(|| self.pool.take()) {
             self.budget.memory.fetch_sub(work.weight(), Ordering::Relaxed);
             if self.budget.until < Instant::now() {
-                self.stop("it takes too long");
+                self.stop(TOO_SLOW);
             }
             if !self.budget.spent.load(Ordering::Relaxed)
                 && let Err(error) = self.directory(&work, &mut buffer)
@@ -319,9 +323,9 @@ impl<'a> Worker<'a> {
             }
             let entries = self.budget.entries.fetch_add(count, Ordering::Relaxed) + count;
             if entries > self.budget.bounds.entries {
-                self.stop("it holds too many files");
+                self.stop(TOO_MANY);
             } else if self.budget.until < Instant::now() {
-                self.stop("it takes too long");
+                self.stop(TOO_SLOW);
             }
             if self.budget.spent.load(Ordering::Relaxed) {
                 return Ok(read);
@@ -407,7 +411,7 @@ impl<'a> Worker<'a> {
     }
 
     fn too_deep(&mut self) {
-        self.cut("its directories are too deep");
+        self.cut(TOO_DEEP);
     }
 
     fn keep(&mut self, path: Vec<u8>, mark: Mark) {
@@ -421,7 +425,7 @@ impl<'a> Worker<'a> {
     fn spend(&mut self, length: usize) {
         let memory = self.budget.memory.fetch_add(length, Ordering::Relaxed) + length;
         if memory > self.budget.bounds.memory {
-            self.stop("it holds too many files");
+            self.stop(TOO_MANY);
         }
     }
 }
