@@ -18,6 +18,7 @@ mod init;
 mod later;
 mod lock;
 mod man;
+mod nix;
 mod owner;
 mod plan;
 mod project;

@@ -16,7 +16,7 @@ use crate::backend::bwrap::Bubblewrap;
 use crate::backend::bwrap::launch::{self, Sandbox};
 use crate::backend::init::FIRST;
 use crate::backend::protocol::{self, Order, Refusal, Report};
-use crate::plan::Plan;
+use crate::plan::{Plan, RootFilesystem};
 use crate::sys::process::{self, Ended};
 
 mod beneath;
@@ -66,6 +66,8 @@ pub enum Notice {
     NotHeld(&'static str),
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
+    /// The kernel has no Landlock, so the whole Nix store can be read and executed.
+    StoreOpen,
 }
 
 /// What a session is started with.
@@ -99,6 +101,9 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     for kind in &sandbox.group.missing {
         notice(Notice::NotHeld(kind.name()));
+    }
+    if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
+        notice(Notice::StoreOpen);
     }
     let terminals = relay.terminals();
     sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;

@@ -98,7 +98,7 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let cache = project.environment.cache.join("bwrap.json");
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
-    let Planned { plan, values } = &planned;
+    let Planned { plan, values, shell: _held } = &planned;
     let begun = session::Start {
         plan,
         program: &program,
@@ -128,6 +128,9 @@ fn notice(notice: Notice) {
         Notice::NotHeld(limit) => ui::warn(&format!(
             "`limits {limit}` is not held: this host has no control group that pier may use (`pier doctor`)"
         )),
+        Notice::StoreOpen => {
+            ui::warn("this kernel has no Landlock, so everything in `/nix/store` can be read and executed");
+        }
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }
