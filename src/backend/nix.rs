@@ -37,7 +37,6 @@ const KEPT: usize = 4;
 const ENTRY: &str = "shell.json";
 const LOCK: &str = "lock";
 const ROOT: &str = "root";
-const COPY: &str = "source";
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -164,12 +163,14 @@ pub fn resolve(request: &Request<'_>, progress: &mut dyn FnMut(Progress)) -> Res
     create_private(&directory).map_err(io)?;
     let lock = take(&directory, progress).map_err(io)?;
     clear(&directory).map_err(io)?;
-    let source = directory.join(COPY);
+    // Nix of before 2.20 takes the path of a flake as it stands, others as a part of a URL: this one is both.
+    let copy = tempfile::Builder::new().prefix("pier-flake-").tempdir_in("/tmp").map_err(io)?;
+    let source = Utf8Path::from_path(copy.path()).ok_or_else(|| io(io::ErrorKind::InvalidData.into()))?;
     let flake = match (request.reference, request.inputs) {
         (Reference::Revision(text), _) => text.clone(),
         (Reference::Directory(_), Some(inputs)) => {
-            inputs.write(&source).map_err(io)?;
-            format!("path:{}", encode(&source))
+            inputs.write(source).map_err(io)?;
+            format!("path:{source}")
         }
         (Reference::Directory(directory), None) => {
             let reason = "its files were not read".to_owned();
@@ -193,7 +194,6 @@ pub fn resolve(request: &Request<'_>, progress: &mut dyn FnMut(Progress)) -> Res
     let (_, place) = store(request.home);
     let place = place.canonicalize_utf8().map_err(|source| Error::Io { path: place.clone(), source })?;
     let shell = answer::shell(&said, &closure, &place)?;
-    fs_err::remove_dir_all(&source).or_else(missing_is_fine).map_err(io)?;
     let entry = Entry { schema: SCHEMA, shell };
     let text = serde_json::to_vec(&entry).map_err(|error| io(error.into()))?;
     write_atomic(&directory.join(ENTRY), &text, 0o600).map_err(io)?;
@@ -241,10 +241,6 @@ fn clear(directory: &Utf8Path) -> io::Result<()> {
     Ok(())
 }
 
-fn missing_is_fine(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
-}
-
 /// Forgets the oldest shells of the project, with their roots, but none that a session uses.
 fn forget_old(shelf: &Utf8Path, newest: &Utf8Path) {
     let age = |path: &Utf8Path| path.join(ENTRY).metadata().and_then(|meta| meta.modified());
@@ -262,19 +258,6 @@ fn forget_old(shelf: &Utf8Path, newest: &Utf8Path) {
             tracing::warn!(%path, %error, "an old shell was not forgotten");
         }
     }
-}
-
-/// Writes a path as the path of a URL.
-fn encode(path: &Utf8Path) -> String {
-    let mut out = String::new();
-    for byte in path.as_str().bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    out
 }
 
 /// Returns a command of the shell as the inside names it, where the shell has it.
@@ -322,10 +305,5 @@ mod tests {
         let own = Utf8PathBuf::from_path_buf(std::env::current_exe().unwrap()).unwrap();
         assert!(!needs_loader(&own), "pier and its tests are static");
         assert!(!needs_loader("/etc/passwd".into()));
-    }
-
-    #[test]
-    fn paths_are_written_as_urls() {
-        assert_eq!(encode("/home/me/a b#c?d%é".into()), "/home/me/a%20b%23c%3Fd%25%C3%A9");
     }
 }

@@ -55,18 +55,21 @@ fn flake(extra: &str) -> String {
     FLAKE.replace("SYSTEM", system).replace("EXTRA", extra)
 }
 
-/// Says, with the reason printed, that this host cannot build the flake of these tests.
-fn cannot() -> bool {
+/// Why this host cannot build the flake of these tests, if it cannot.
+pub fn missing() -> Option<&'static str> {
     let nix = ["/usr/bin/nix", "/run/current-system/sw/bin/nix", "/nix/var/nix/profiles/default/bin/nix"];
-    let reason = if !nix.iter().any(|path| Path::new(path).exists()) {
-        "there is no Nix on this host"
+    if !nix.iter().any(|path| Path::new(path).exists()) {
+        Some("there is no Nix on this host")
     } else if Path::new("/nix/store").exists() {
-        "this host has a Nix store of its own, which does not build with programs of the host"
+        Some("this host has a Nix store of its own, which does not build with programs of the host")
     } else {
-        return false;
-    };
-    println!("skipped: {reason}");
-    true
+        None
+    }
+}
+
+/// Prints the reason, if there is one.
+fn cannot() -> bool {
+    missing().inspect(|reason| println!("skipped: {reason}")).is_some()
 }
 
 /// A project with the flake. Its store is read-only, and made writable at the end so that it can be removed.
@@ -172,8 +175,8 @@ fn the_tools_of_the_shell_are_the_only_ones() {
     assert!(said.contains("in ") && said.contains("sh"), "{said}");
 }
 
-#[test]
-fn selected_variables_arrive_and_no_others() {
+/// Called by the catalogue of attacks.
+pub fn selected_variables_arrive_and_no_others() {
     if cannot() {
         return;
     }
@@ -203,8 +206,8 @@ fn selected_variables_arrive_and_no_others() {
     assert!(!nix.project.root().join("ran").exists());
 }
 
-#[test]
-fn what_is_not_in_the_closure_is_neither_read_nor_executed() {
+/// Called by the catalogue of attacks.
+pub fn what_is_not_in_the_closure_is_neither_read_nor_executed() {
     if cannot() {
         return;
     }
@@ -235,8 +238,8 @@ fn what_is_not_in_the_closure_is_neither_read_nor_executed() {
     nix.exec(&[&program, "echo", "ran"]).refused(126, "exec::cannot-run");
 }
 
-#[test]
-fn a_changed_flake_needs_approval_again() {
+/// Called by the catalogue of attacks.
+pub fn a_changed_flake_needs_approval_again() {
     if cannot() {
         return;
     }
@@ -264,8 +267,8 @@ fn a_changed_flake_needs_approval_again() {
     assert!(!nix.project.root().join("ran").exists());
 }
 
-#[test]
-fn an_evaluation_builds_nothing_fetches_nothing_and_reads_nothing_else() {
+/// Called by the catalogue of attacks.
+pub fn an_evaluation_builds_nothing_fetches_nothing_and_reads_nothing_else() {
     if cannot() {
         return;
     }
@@ -295,8 +298,8 @@ fn an_evaluation_builds_nothing_fetches_nothing_and_reads_nothing_else() {
     listener.accept().unwrap_err();
 }
 
-#[test]
-fn a_known_shell_starts_without_nix_and_outlives_a_collection() {
+/// Called by the catalogue of attacks.
+pub fn a_known_shell_starts_without_nix_and_outlives_a_collection() {
     if cannot() {
         return;
     }

@@ -55,7 +55,7 @@ impl Inputs {
         lock.and_then(|bytes| revisions(&serde_json::from_slice(bytes).ok()?)).unwrap_or_default()
     }
 
-    /// Writes the files into a directory that is not there yet.
+    /// Writes the files into an empty directory.
     pub fn write(&self, directory: &Utf8Path) -> io::Result<()> {
         create_private(directory)?;
         for (path, bytes) in &self.0 {
