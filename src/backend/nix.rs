@@ -121,11 +121,16 @@ pub fn look(reference: &Reference, flake: &str, shell: &str) -> Result<(Nix, Opt
     }
 }
 
-/// The store that Nix uses for this user: the host's, or one below the home directory where the host has none and
-/// the user cannot make it. Newer releases of Nix choose the same.
+/// Where Nix keeps what it knows of the host's store, and where its daemon listens.
+const DATABASE: &str = "/nix/var/nix/db";
+const DAEMON: &str = "/nix/var/nix/daemon-socket/socket";
+
+/// The store that Nix uses for this user: the host's, where they may add to it, or one below the home directory,
+/// where newer releases of Nix have it for users of a host without a store.
 fn store(home: &Utf8Path) -> (Option<Utf8PathBuf>, Utf8PathBuf) {
+    let may = |path: &str| nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     let shared = Utf8Path::new(STORE);
-    if nix::unistd::geteuid().is_root() || shared.exists() {
+    if nix::unistd::geteuid().is_root() || (shared.exists() && (may(DATABASE) || may(DAEMON))) {
         return (None, shared.to_owned());
     }
     let root = home.join(".local/share/nix/root");

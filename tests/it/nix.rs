@@ -1,4 +1,5 @@
 //! `runtime nix` on a flake without nixpkgs: its tools are of busybox, and its store is below the project's home.
+//! A host where everybody shares a store has it in `/nix/store`, where these builds have no `/bin/bash`.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -15,7 +16,7 @@ const BUILD: Duration = Duration::from_mins(3);
 const NOWHERE: &str = "/nonexistent/nix";
 
 const FLAKE: &str = r#"{
-  outputs = { self }: let
+  outputs = { self, ... }: let
     system = if builtins.pathExists ./aarch64 then "aarch64-linux" else "SYSTEM";
     # A builtin at the end: coreutils close their output before they end, and Nix takes that for the end.
     build = name: script: derivation {
@@ -60,11 +61,17 @@ pub fn missing() -> Option<&'static str> {
     let nix = ["/usr/bin/nix", "/run/current-system/sw/bin/nix", "/nix/var/nix/profiles/default/bin/nix"];
     if !nix.iter().any(|path| Path::new(path).exists()) {
         Some("there is no Nix on this host")
-    } else if Path::new("/nix/store").exists() {
-        Some("this host has a Nix store of its own, which does not build with programs of the host")
+    } else if Path::new("/nix/var/nix/daemon-socket/socket").exists()
+        || (!crate::sandbox::is_root() && writable("/nix/var/nix/db"))
+    {
+        Some("this host has a Nix store for everybody, which does not build with programs of the host")
     } else {
         None
     }
+}
+
+fn writable(path: &str) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok()
 }
 
 /// Prints the reason, if there is one.
@@ -236,6 +243,9 @@ pub fn what_is_not_in_the_closure_is_neither_read_nor_executed() {
     assert!(output.said().matches("Permission denied").count() >= 2, "{}", output.said());
     assert_eq!(fs_err::metadata(nix.project.root().join("stolen")).map_or(0, |meta| meta.len()), 0);
     nix.exec(&[&program, "echo", "ran"]).refused(126, "exec::cannot-run");
+    let outside = nix.outside(&program);
+    let said = nix.call(&["explain", outside.to_str().unwrap()]).run().expect(1).text();
+    assert!(said.contains("no part of the shell needs it"), "{said}");
 }
 
 /// Called by the catalogue of attacks.
@@ -319,6 +329,34 @@ pub fn a_known_shell_starts_without_nix_and_outlives_a_collection() {
     nix.exec(&["true"]).expect(0);
     nix.known("true").expect(0);
     assert!(nix.outside(&path).exists());
+}
+
+#[test]
+fn inputs_are_locked_and_taken_as_locked() {
+    if cannot() {
+        return;
+    }
+    let nix = Nix::new("runtime nix { pass \"FROM\"; }\n");
+    let text = flake("").replacen("{\n", "{\n  inputs.dep.url = \"path:./dep\";\n", 1);
+    nix.project.write(
+        "flake.nix",
+        text.replacen("{ self, ... }", "{ self, dep }", 1)
+            .replace("name = \"shell\"", "name = \"shell\"; FROM = dep.text"),
+    );
+    nix.project.write("dep/flake.nix", "{ outputs = _: { text = \"one\"; }; }\n");
+    nix.project.trust();
+    let said = nix.exec(&["touch", "ran"]).refused(125, "nix::failed").flat();
+    assert!(said.contains("lock file changes"), "{said}");
+    assert!(!nix.project.root().join("ran").exists());
+    let mut lock = Command::new("nix");
+    lock.args(["--extra-experimental-features", "nix-command flakes", "--store"]);
+    lock.arg(nix.project.home().join(".local/share/nix/root")).args(["flake", "lock", "path:."]);
+    nix.project.surround(lock).into_owner().deadline(BUILD).run().expect(0);
+    nix.project.trust();
+    assert_eq!(nix.exec(&["sh", "-c", "echo $FROM"]).expect(0).text(), "one");
+    // What an input says is a part of what was approved.
+    nix.project.write("dep/flake.nix", "{ outputs = _: { text = \"two\"; }; }\n");
+    nix.exec(&["touch", "ran"]).refused(125, "trust::needed");
 }
 
 #[test]

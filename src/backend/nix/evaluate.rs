@@ -19,7 +19,7 @@ const MOST_ANSWER: u64 = 16 << 20;
 
 /// The most that is kept of what Nix says while it works, in bytes, and the lines that a failure shows.
 const MOST_SAID: usize = 64 << 10;
-const LINES_SHOWN: usize = 12;
+const LINES_SHOWN: usize = 16;
 
 /// How long Nix may take before somebody is told.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -66,15 +66,10 @@ impl Call<'_> {
         root: &Utf8Path,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Vec<u8>, Error> {
-        let words = [
-            "print-dev-env",
-            "--json",
-            "--no-update-lock-file",
-            "--no-write-lock-file",
-            "--profile",
-            root.as_str(),
-            attribute,
-        ];
+        // Without a lock that is complete there is nothing to have been approved. Together with the flag that forbids
+        // writing one, this one would not be obeyed.
+        let words =
+            ["print-dev-env", "--json", "--no-update-lock-file", "--profile", root.as_str(), attribute];
         self.run("evaluate the shell", &words, progress)
     }
 
@@ -115,7 +110,7 @@ impl Call<'_> {
         let (answer, said) = wait(&mut child, &receiver, progress)?;
         let status = child.wait().map_err(failed)?;
         if !status.success() {
-            return Err(Error::Failed { what, said: last_lines(&said) });
+            return Err(Error::Failed { what, said: reason(&said) });
         }
         if answer.len() as u64 > MOST_ANSWER {
             return Err(Error::Failed { what, said: "its answer is longer than any shell".to_owned() });
@@ -213,12 +208,17 @@ fn plain(text: &str) -> String {
     out
 }
 
-/// The last lines of what Nix said, escaped, from where it says `error:` on.
-fn last_lines(said: &str) -> String {
-    let lines: Vec<&str> = said.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
-    let error = lines.iter().rposition(|line| line.starts_with("error:"));
-    let start = error.unwrap_or(0).max(lines.len().saturating_sub(LINES_SHOWN));
-    let shown: Vec<String> = lines[start..].iter().map(|line| escape(line.trim())).collect();
+/// What Nix said from its error on, escaped. A release that shows the way to the error first says `error:` alone
+/// before it, and the error last.
+fn reason(said: &str) -> String {
+    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let first = lines.iter().position(|line| line.starts_with("error:"));
+    let start = match first {
+        Some(first) if lines[first] == "error:" => lines.iter().rposition(|line| line.starts_with("error:")),
+        _ => first,
+    };
+    let start = start.unwrap_or(lines.len().saturating_sub(LINES_SHOWN));
+    let shown: Vec<String> = lines[start..].iter().take(LINES_SHOWN).map(|line| escape(line)).collect();
     if shown.is_empty() { "it gave no reason".to_owned() } else { shown.join("\n  ") }
 }
 
@@ -229,8 +229,12 @@ mod tests {
     #[test]
     fn colours_are_removed_and_the_error_is_shown() {
         assert_eq!(plain("\u{1b}[31;1merror:\u{1b}[0m bad"), "error: bad");
-        let said = "warning: x\nerror: first\n\n  at y\nerror: builder failed\n  \u{7}log\n";
-        assert_eq!(last_lines(said), "error: builder failed\n  \\u{7}log");
-        assert_eq!(last_lines(""), "it gave no reason");
+        let built =
+            "warning: x\nerror: builder failed;\n   last 1 log lines:\n   > \u{7}log\nerror: 1 dependency\n";
+        let lines = ["error: builder failed;", "last 1 log lines:", "> \\u{7}log", "error: 1 dependency"];
+        assert_eq!(reason(built), lines.join("\n  "));
+        assert_eq!(reason("error:\n  … while x\n  at y\n\n  error: pure\n"), "error: pure");
+        assert_eq!(reason("no such option\n"), "no such option");
+        assert_eq!(reason(""), "it gave no reason");
     }
 }

@@ -248,6 +248,16 @@ mod tests {
     }
 
     #[test]
+    fn the_flake_of_this_repository_is_read() {
+        let found = Inputs::read(env!("CARGO_MANIFEST_DIR").into()).unwrap();
+        let names: Vec<String> = found.hashes().into_iter().map(|(path, _)| path.into()).collect();
+        let expected =
+            ["Cargo.lock", "Cargo.toml", "flake.lock", "flake.nix", "nix/package.nix", "nix/shell.nix"];
+        assert_eq!(names, expected);
+        assert!(found.revisions().contains_key("nixpkgs"));
+    }
+
+    #[test]
     fn links_and_missing_flakes_are_refused() {
         let (_place, top) = flake(&[("flake.nix", "import ./link.nix"), ("real", "1")]);
         std::os::unix::fs::symlink("/etc/passwd", top.join("link.nix")).unwrap();
