@@ -2,6 +2,7 @@
 
 pub mod bwrap;
 pub mod doctor;
+pub mod git;
 pub mod init;
 pub mod install;
 pub mod launcher;

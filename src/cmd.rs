@@ -8,23 +8,33 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::diag::{Exit, Failure};
 use crate::{env, ui};
 
+mod attach;
+mod audit;
 mod completions;
 mod config;
+mod diff;
 mod doctor;
+mod drop;
 mod errors;
 mod explain;
 mod fmt;
 mod init;
 mod later;
 mod lock;
+mod logs;
 mod man;
+mod merge;
 mod nix;
 mod owner;
 mod plan;
 mod project;
+mod ps;
 mod run;
 mod schema;
+mod sessions;
+mod settle;
 mod show;
+mod stop;
 mod trace;
 mod trust;
 mod validate;
@@ -75,6 +85,20 @@ enum Command {
     Shell(run::Shell),
     /// Run one command in the sandbox.
     Exec(run::Exec),
+    /// Show what a session committed that the repository does not have.
+    Diff(diff::Diff),
+    /// Take what a session committed into the repository's branches.
+    Merge(merge::Merge),
+    /// Forget what a session committed.
+    Drop(drop::Drop),
+    /// List the sessions that are running.
+    Ps(ps::Ps),
+    /// End sessions.
+    Stop(stop::Stop),
+    /// Print what a detached session has said.
+    Logs(logs::Logs),
+    /// Sit down in front of a detached session.
+    Attach(attach::Attach),
     /// Show exactly what would run.
     Plan(plan::Plan),
     /// Say whether the sandbox sees a path, a variable or a host, and by which line; or what a code means.
@@ -93,6 +117,8 @@ enum Command {
     Schema(schema::Schema),
     /// Pin what a run resolves in `pier.lock`.
     Lock(lock::Lock),
+    /// Show what happened in sessions, and prove that nothing of it was changed.
+    Audit(audit::Audit),
     /// Print the completions of a shell.
     Completions(completions::Completions),
     /// Print the manual page.
@@ -134,12 +160,23 @@ pub fn main() -> ExitCode {
         }
     };
     trace::start(cli.global.verbose);
+    #[cfg(debug_assertions)]
+    if let Some(step) = env::failpoint() {
+        crate::sys::failpoint::arm(step);
+    }
     let global = &cli.global;
     let outcome = match cli.command.unwrap_or(Command::Up(run::Up::default())) {
         Command::Init(args) => init::run(global, &args),
         Command::Up(args) => run::up(global, args),
         Command::Shell(args) => run::shell(global, &args),
         Command::Exec(args) => run::exec(global, args),
+        Command::Diff(args) => diff::run(global, &args),
+        Command::Merge(args) => merge::run(global, &args),
+        Command::Drop(args) => drop::run(global, &args),
+        Command::Ps(args) => ps::run(global, &args),
+        Command::Stop(args) => stop::run(global, &args),
+        Command::Logs(args) => logs::run(global, &args),
+        Command::Attach(args) => attach::run(global, &args),
         Command::Plan(args) => plan::run(global, &args),
         Command::Explain(args) => explain::run(global, &args),
         Command::Trust(args) => trust::run(global, &args),
@@ -149,6 +186,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(global, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Lock(args) => lock::run(global, &args),
+        Command::Audit(args) => audit::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),
         Command::Other(words) => later::run(&words),

@@ -40,6 +40,13 @@ pub fn columns() -> Option<usize> {
     std::env::var("COLUMNS").ok()?.parse().ok()
 }
 
+/// Returns the step at which a test wants a debug build to fail.
+#[cfg(debug_assertions)]
+#[expect(clippy::disallowed_methods, reason = "variables are read in this file")]
+pub fn failpoint() -> Option<String> {
+    std::env::var("PIER_FAILPOINT").ok()
+}
+
 /// The ceiling that an administrator sets for everybody.
 pub const POLICY: &str = "/etc/pier/policy.kdl";
 

@@ -5,6 +5,7 @@
 //! lives, and `cmd` is the only place that knows them all. ARCHITECTURE.md has the rows.
 
 mod agent;
+mod audit;
 mod backend;
 mod cmd;
 mod config;

@@ -14,6 +14,7 @@ mod available;
 mod build;
 pub mod environment;
 pub mod facts;
+mod git;
 mod grants;
 mod guard;
 mod mounts;
@@ -185,6 +186,56 @@ pub struct Git {
     pub directory: Option<Utf8PathBuf>,
     /// The common directory, where a worktree shares one.
     pub common: Option<Utf8PathBuf>,
+    /// How the private git directory is made, in [`GitMode::Shadow`].
+    pub shadow: Option<Shadow>,
+}
+
+/// A private git directory, which the session makes below its own, and what becomes of the commits in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shadow {
+    pub merge: Merge,
+    /// The project is a private working tree of `HEAD`, below the session's directory too.
+    pub clone: bool,
+    /// Where the private git directory is inside: `.git` itself, or the place that a `.git` file names.
+    pub at: Utf8PathBuf,
+    /// Places of the host's object directories inside: the repository's own first.
+    pub objects: Vec<Utf8PathBuf>,
+    /// Git directories of submodules: seen read-only.
+    pub modules: Vec<Module>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Relative to the repository's directory, and to the private one.
+    pub directory: Utf8PathBuf,
+    /// Where it is checked out inside.
+    pub tree: Option<Utf8PathBuf>,
+}
+
+/// What happens to commits when the session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Merge {
+    /// Branches that nobody has moved meanwhile follow.
+    Auto,
+    /// The same, after a yes at the terminal.
+    Ask,
+    /// Nothing follows before `pier merge`.
+    Manual,
+}
+
+/// Names below the directory of a session, for [`MountKind::Session`].
+pub mod session {
+    /// The private git directory.
+    pub const GIT: &str = "git";
+    /// The file that leads to it, where the project has a `.git` file.
+    pub const GIT_FILE: &str = "git-file";
+    /// An empty file: over the alternates of object directories, whose paths mean nothing inside.
+    pub const EMPTY: &str = "empty";
+    /// Configurations of submodules by number, and beside each the `.git` file that leads to it.
+    pub const MODULES: &str = "modules";
+    /// The private working tree of a clone.
+    pub const TREE: &str = "tree";
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

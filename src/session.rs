@@ -2,34 +2,50 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
 use thiserror::Error;
 
+use crate::audit::{self, Event};
 use crate::backend::bwrap::Bubblewrap;
-use crate::backend::bwrap::launch::{self, Sandbox};
-use crate::backend::init::FIRST;
-use crate::backend::protocol::{self, Order, Refusal, Report};
+use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox};
+use crate::backend::protocol::Refusal;
 use crate::plan::{Plan, RootFilesystem};
-use crate::sys::process::{self, Ended};
+use crate::sys::failpoint;
+use crate::sys::process::Ended;
 
 mod beneath;
+mod console;
+mod control;
+pub mod detach;
+mod front;
+mod live;
+pub mod log;
+mod modes;
 pub mod place;
 pub mod prepare;
+pub mod reaper;
+mod record;
+pub mod registry;
 mod relay;
+pub mod shadow;
+pub mod stop;
 pub mod trust;
+pub mod visit;
 
+use control::Server;
+use detach::Detached;
+use front::Front;
+use live::{Live, Outside};
 use place::Place;
-use relay::Relay;
+use record::Record;
+use registry::Session;
+use shadow::import::{Imported, import};
 
-/// Time between TERM and KILL when the wall clock of a session has run out.
-const GRACE: Duration = Duration::from_secs(5);
+/// How many dead sessions a start clears away; `pier doctor` clears the rest.
+const A_FEW: usize = 4;
 
 /// How a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,8 +54,21 @@ pub enum Outcome {
     Ended(Ended),
     /// The wall clock of the plan ran out.
     TimeLimit,
+    /// The sandbox was ended on request, because the command did not end by itself.
+    Stopped,
     /// The sandbox went away under the command.
     Lost,
+}
+
+impl Outcome {
+    /// Returns the exit code that stands for it.
+    pub fn code(self) -> u8 {
+        match self {
+            Outcome::Ended(how) => how.code(),
+            Outcome::TimeLimit => 124,
+            Outcome::Stopped | Outcome::Lost => 137,
+        }
+    }
 }
 
 /// Why a session did not run. Only [`Error::Refused`] comes after the sandbox stood; nothing ran in any case.
@@ -48,7 +77,11 @@ pub enum Error {
     #[error(transparent)]
     Prepare(#[from] prepare::Error),
     #[error(transparent)]
+    Shadow(#[from] shadow::Error),
+    #[error(transparent)]
     Launch(#[from] launch::Error),
+    #[error(transparent)]
+    Audit(#[from] audit::Error),
     #[error("cannot {what}")]
     SetUp {
         what: &'static str,
@@ -79,24 +112,39 @@ pub struct Start<'a> {
     /// pier's own state directory, where the session gets one of its own.
     pub state: &'a Utf8Path,
     pub notice: &'a dyn Fn(Notice),
+    /// The user's home, for the name in commits.
+    pub home: &'a Utf8Path,
+    /// The session goes on without a person.
+    pub detached: Option<Detached>,
 }
 
-/// Runs the plan's command to its end.
-pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
+/// A session that has ended.
+pub struct Finished {
+    pub id: String,
+    pub outcome: Outcome,
+    /// What it committed, where it has a private git directory and used it.
+    pub commits: Result<Option<Imported>, shadow::Error>,
+}
+
+/// Runs the plan's command to its end, and imports what it committed.
+pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state, notice } = *start;
+    let Start { plan, program, values, state, home, notice, detached } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
+    let step = |result: io::Result<()>| result.map_err(set_up("go on"));
+    step(failpoint::reach("session.place"))?;
+    reaper::clear(state, A_FEW);
     prepare::prepare(plan, &place.path)?;
-    // Signals are taken from a descriptor before anything starts, so that none is lost in between.
-    let mut handled = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH] {
-        handled.add(signal);
+    let shadow = shadow::prepare(plan, &place.path, home)?;
+    step(failpoint::reach("session.prepared"))?;
+    let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
+    let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
+    let (mut front, streams) = match &detached {
+        None => Front::person(),
+        Some(detached) => Front::nobody(state, place.id.as_str(), detached.terminal),
     }
-    process::block_signals(&handled).map_err(set_up("block signals"))?;
-    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
-    let signals =
-        SignalFd::with_flags(&handled, flags).map_err(|errno| set_up("watch signals")(errno.into()))?;
-    let (mut relay, streams) = Relay::new().map_err(set_up("set up the streams"))?;
+    .map_err(set_up("set up the streams"))?;
+    step(failpoint::reach("session.front"))?;
     let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     for kind in &sandbox.group.missing {
@@ -105,154 +153,76 @@ pub fn run(start: &Start<'_>) -> Result<Outcome, Error> {
     if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
         notice(Notice::StoreOpen);
     }
-    let terminals = relay.terminals();
-    sandbox.begin(terminals, |master| relay.attach(master)).map_err(set_up("start the command"))?;
+    step(failpoint::reach("session.ready"))?;
+    let terminals = front.terminals();
+    let groups = sandbox.group.directories().to_vec();
+    let session = Session::of(plan, &place.id, detached.is_some(), terminals[0], groups);
+    session.store(&place).map_err(set_up("list the session"))?;
+    step(failpoint::reach("session.stored"))?;
+    // From here on there is something to tell; what fails earlier has run nothing.
+    let record = Record::start(plan, sandbox.walls, state, place.id.as_str())?;
+    let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
+    let begun = failpoint::reach("session.recorded").and_then(|()| sandbox.begin(terminals, take));
+    let begun = begun.map_err(set_up("start the command"));
+    if let Err(error) = begun {
+        record.refused();
+        return Err(error);
+    }
+    failpoint::pass("session.begun");
     let limit = plan.limits.wall.map(Duration::from_secs);
     let mut live = Live {
+        id: place.id.clone(),
         sandbox,
-        relay,
-        signals,
+        front,
+        outside,
+        server,
+        record,
+        caller: detached.map(|detached| detached.caller),
         started: false,
         deadline: limit.map(|limit| Instant::now() + limit),
-        asked: None,
+        leaving: None,
+        interrupted: None,
+        guest: None,
     };
     let outcome = live.watch();
-    // Nothing inside writes any more once it is killed, so that what is left has an end.
-    live.sandbox.kill();
-    live.relay.finish();
-    if live.sandbox.group.out_of_memory() {
+    let Live { mut sandbox, mut front, server, mut record, .. } = live;
+    failpoint::pass("session.ended");
+    // Nothing inside writes any more once it has ended, so that what is left has an end.
+    let gone = sandbox.end(PATIENCE);
+    front.finish();
+    if sandbox.group.out_of_memory() {
+        record.note(&Event::Limit { what: "the memory".into() });
         notice(Notice::OutOfMemory);
     }
-    drop(live);
-    drop(place);
-    outcome
+    drop(sandbox);
+    let id = place.id.to_string();
+    let commits = match &shadow {
+        Some(_) if outcome.is_err() => Ok(None),
+        None => Ok(None),
+        Some(_) if !gone => Err(shadow::Error::Running),
+        Some(shadow) => import(shadow, &id, state, home),
+    };
+    // What could not be imported, or is in no commit, waits for `pier merge` or `pier drop`.
+    match &commits {
+        Err(error) => place.keep(&error.to_string()),
+        Ok(Some(imported)) if imported.uncommitted => place.keep("changes that no commit has"),
+        Ok(_) => drop(place),
+    }
+    record.imported(&commits);
+    failpoint::pass("session.cleared");
+    record.end(&outcome);
+    server.farewell(code_of(&outcome));
+    Ok(Finished { id, outcome: outcome?, commits })
 }
 
-struct Live {
-    sandbox: Sandbox,
-    relay: Relay,
-    signals: SignalFd,
-    started: bool,
-    deadline: Option<Instant>,
-    /// When TERM was sent because of the deadline.
-    asked: Option<Instant>,
-}
-
-impl Live {
-    fn watch(&mut self) -> Result<Outcome, Error> {
-        let set_up = |what| move |source| Error::SetUp { what, source };
-        loop {
-            let ready = self.wait().map_err(set_up("wait for the sandbox"))?;
-            if ready.timer
-                && let Some(outcome) = self.out_of_time()
-            {
-                return Ok(outcome);
-            }
-            if ready.signals {
-                self.pass_signals().map_err(set_up("pass on a signal"))?;
-            }
-            self.relay.carry(ready.relay);
-            if ready.control
-                && let Some(outcome) = self.hear()?
-            {
-                return Ok(outcome);
-            }
-        }
+/// Returns the exit code that pier ends with.
+fn code_of(outcome: &Result<Outcome, Error>) -> u8 {
+    match outcome {
+        Ok(outcome) => outcome.code(),
+        Err(Error::Refused(Refusal::NotFound)) => 127,
+        Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
+        Err(_) => 125,
     }
-
-    fn wait(&self) -> io::Result<Ready> {
-        let next = [self.deadline, self.asked.map(|asked| asked + GRACE)];
-        let next = if self.asked.is_some() { next[1] } else { next[0] };
-        let left = next.map(|next| next.saturating_duration_since(Instant::now()));
-        // A poll waits at most 24 days; longer limits come round again.
-        let most = Duration::from_millis(i32::MAX as u64);
-        let timeout = match left {
-            None => PollTimeout::NONE,
-            Some(left) => {
-                PollTimeout::try_from(left.min(most) + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        let mut polled = vec![
-            PollFd::new(self.sandbox.control.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.signals.as_fd(), PollFlags::POLLIN),
-        ];
-        let relayed = self.relay.interests(&mut polled);
-        match poll(&mut polled, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let any = |index: usize| polled.get(index).and_then(PollFd::any).unwrap_or(false);
-        let timer = next.is_some_and(|next| next <= Instant::now());
-        Ok(Ready {
-            control: any(0),
-            signals: any(1),
-            relay: relayed.map(|index| index.is_some_and(any)),
-            timer,
-        })
-    }
-
-    /// Reads one report; returns how the session ended, once it has.
-    fn hear(&mut self) -> Result<Option<Outcome>, Error> {
-        let report = match protocol::receive::<Report>(&self.sandbox.control) {
-            Ok(report) => report,
-            // A peer that makes no sense is not listened to any longer; dropping the sandbox kills it.
-            Err(error) => {
-                tracing::warn!(%error, "the sandbox sent nonsense");
-                return Ok(Some(Outcome::Lost));
-            }
-        };
-        Ok(match report {
-            Some((Report::Started { id: FIRST }, _)) => {
-                self.started = true;
-                None
-            }
-            Some((Report::Refused { id: FIRST, reason }, _)) => return Err(Error::Refused(reason)),
-            Some((Report::Exited { id: FIRST, how }, _)) => {
-                Some(if self.asked.is_some() { Outcome::TimeLimit } else { Outcome::Ended(how) })
-            }
-            Some(_) => None,
-            None if self.asked.is_some() => Some(Outcome::TimeLimit),
-            None => Some(Outcome::Lost),
-        })
-    }
-
-    fn pass_signals(&mut self) -> io::Result<()> {
-        while let Some(info) = self.signals.read_signal()? {
-            let signal = info.ssi_signo.cast_signed();
-            if signal == Signal::SIGWINCH as i32 {
-                self.relay.resize();
-            } else {
-                self.send(signal);
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&self, signal: i32) {
-        if let Err(error) = self.sandbox.order(&Order::Signal { id: FIRST, signal }, &[]) {
-            // The sandbox has just ended: its report is the next thing to read.
-            tracing::debug!(%error, signal, "a signal found nobody");
-        }
-    }
-
-    /// First TERM, then, after the grace, the end of the whole sandbox.
-    fn out_of_time(&mut self) -> Option<Outcome> {
-        if self.asked.is_some() {
-            self.sandbox.kill();
-            return Some(Outcome::TimeLimit);
-        }
-        self.send(Signal::SIGTERM as i32);
-        self.asked = Some(Instant::now());
-        None
-    }
-}
-
-struct Ready {
-    control: bool,
-    signals: bool,
-    /// Input from the person, output from the sandbox, room for an input file.
-    relay: [bool; 3],
-    timer: bool,
 }
 
 /// The three streams of a command.

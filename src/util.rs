@@ -1,4 +1,5 @@
 //! Pure helpers without a word of the domain.
 
 pub mod fs;
+pub mod git;
 pub mod text;

@@ -84,15 +84,9 @@ impl Arguments {
             self.push(&["--disable-userns"]);
         }
         self.push(&["--uid", &plan.user.uid.to_string(), "--gid", &plan.user.gid.to_string()]);
-        self.push(&[
-            "--cap-drop",
-            "ALL",
-            "--die-with-parent",
-            "--as-pid-1",
-            "--hostname",
-            "pier",
-            "--clearenv",
-        ]);
+        // Without `--die-with-parent`: a bubblewrap that is killed right after it forked leaves a child that waits for
+        // its word for ever. The init ends with bubblewrap by itself, and with the supervisor by its control socket.
+        self.push(&["--cap-drop", "ALL", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
     }
 
     /// Returns the descriptor number of a generated file.

@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::bwrap::program::{self, Bubblewrap};
+use super::probe;
+use crate::config::Root;
 use crate::env::Environment;
 use crate::sys::kernel::{self, UserNamespace};
 use crate::util::fs::{create_private, read_bounded};
@@ -173,13 +175,27 @@ fn program(name: &'static str, environment: &Environment) -> Program {
     let path = files.find(|file| {
         fs_err::metadata(file).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     });
-    let version = path.as_ref().and_then(|path| {
-        let output =
-            Command::new(path).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    let version = path.as_ref().filter(|path| !in_project(path)).and_then(|path| {
+        // A script finds its interpreter beside it or in the system, and never by the caller's own path.
+        let beside = path.parent().map(|parent| format!("{parent}:/usr/local/bin:/usr/bin:/bin"));
+        let mut command = Command::new(path);
+        command.arg("--version").env("PATH", beside?).stdin(Stdio::null()).stderr(Stdio::null());
+        let output = command.output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
     });
     Program { name, path, version }
+}
+
+/// Says whether a program is the work of whoever works in the current project: it is named, and never run.
+fn in_project(path: &Utf8Path) -> bool {
+    let here = std::env::current_dir().ok().and_then(|here| Utf8PathBuf::from_path_buf(here).ok());
+    let root = here.and_then(|here| probe::project_root(&here, Root::Git).ok());
+    match (root, path.canonicalize_utf8()) {
+        (Some(root), Ok(real)) => real.starts_with(&root) || path.starts_with(&root),
+        // Not knowing is no reason to run it.
+        _ => true,
+    }
 }
 
 fn writable(path: &Utf8Path) -> io::Result<u64> {

@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 use super::manifest::{self, MANIFEST, Manifest};
 use super::protocol::{self, Order, Refusal, Report, Walls};
 use crate::sys::process::{self, Ended, Program, StartError};
-use crate::sys::{fd, terminal};
+use crate::sys::{failpoint, fd, terminal};
 
 mod filter;
 mod landlock;
@@ -38,6 +38,12 @@ pub const FIRST: u32 = 0;
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let mut words = words.peekable();
     let control = words.next_if(|word| word == "--control").is_some();
+    #[cfg(debug_assertions)]
+    if words.next_if(|word| word == "--failpoint").is_some()
+        && let Some(step) = words.next()
+    {
+        failpoint::arm(step.to_string_lossy().into_owned());
+    }
     if words.next().is_none_or(|word| word != "--") {
         return ExitCode::from(NOT_SET_UP);
     }
@@ -51,12 +57,14 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 
 fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
     process::forbid_dumps()?;
+    process::die_with_parent()?;
     let (socket, streams) = if control {
         let [input, output, error] = protocol::STREAMS;
         (Some(fd::adopt(protocol::CONTROL)?), [fd::adopt(input)?, fd::adopt(output)?, fd::adopt(error)?])
     } else {
         (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
     };
+    failpoint::reach("init.adopted")?;
     let manifest = if control { Some(read_manifest()?) } else { None };
     let keep: Vec<i32> = socket.iter().chain(&streams).map(AsRawFd::as_raw_fd).collect();
     fd::close_others(3, &keep)?;
@@ -75,8 +83,20 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
             return Ok(NOT_SET_UP);
         }
     };
-    let streams = init.wait_for_begin(walls, streams)?;
-    let first = Program::new(argv, &environment(), None)?;
+    failpoint::reach("init.silent")?;
+    let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
+        failpoint::reach("init.begun")?;
+        Ok((streams, Program::new(argv, &environment(), None)?))
+    });
+    let (streams, first) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            // Said aloud, so that nobody takes it for the end of the command.
+            let reason = Refusal::SetUp { error: error.to_string() };
+            init.report(&Report::Refused { id: FIRST, reason })?;
+            return Ok(NOT_SET_UP);
+        }
+    };
     if let Err(refusal) = init.start(FIRST, &first, streams) {
         let code = match refusal {
             Refusal::NotFound => 127,
@@ -86,6 +106,7 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
         init.report(&Report::Refused { id: FIRST, reason: refusal })?;
         return Ok(code);
     }
+    failpoint::pass("init.started");
     init.serve(&signals)
 }
 
@@ -152,6 +173,7 @@ impl Init {
     fn wait_for_begin(&self, walls: Walls, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
         let Some(socket) = &self.socket else { return Ok(streams) };
         protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &[])?;
+        failpoint::reach("init.ready")?;
         match protocol::receive::<Order>(socket)? {
             Some((Order::Begin { version: protocol::VERSION, terminals: [false, false, false] }, _)) => {
                 Ok(streams)
@@ -169,6 +191,7 @@ impl Init {
         let (master, slave) = terminal::pair()?;
         protocol::send(socket, &Report::Terminal, &[master.as_fd()])?;
         drop(master);
+        failpoint::reach("init.terminal")?;
         if !matches!(protocol::receive::<Order>(socket)?, Some((Order::Attached, _))) {
             return Err(io::Error::other("the supervisor did not take the terminal"));
         }

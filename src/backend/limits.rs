@@ -98,6 +98,11 @@ impl Group {
         }
     }
 
+    /// The directories that were made, which a killed supervisor leaves.
+    pub fn directories(&self) -> &[Utf8PathBuf] {
+        &self.directories
+    }
+
     /// Opens what a process writes `0` to in order to enter.
     pub fn entries(&self) -> io::Result<Vec<OwnedFd>> {
         let open = |directory: &Utf8PathBuf| {

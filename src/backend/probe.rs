@@ -102,6 +102,10 @@ pub fn gather(
     let (launchers, refused) = launchers(config, environment, &home);
     let mut asked: BTreeSet<Utf8PathBuf> = asked(config, &home, root);
     asked.extend(launchers.values().flat_map(|launcher| launcher.directories.iter().cloned()));
+    for nested in project.git.iter().flat_map(|git| &git.nested) {
+        asked.insert(root.join(nested).join(".git"));
+        asked.extend(nested.ancestors().filter(|path| !path.as_str().is_empty()).map(|path| root.join(path)));
+    }
     let paths = asked.into_iter().map(|path| (path.clone(), PathFact { found: stat(&path) })).collect();
     let own = std::env::current_exe().map_err(|source| Error::OwnBinary { source })?;
     let own_binary = Utf8PathBuf::from_path_buf(own)

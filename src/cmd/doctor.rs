@@ -16,6 +16,7 @@ use crate::config::built_in::built_in;
 use crate::diag::{Exit, Failure, Sources};
 use crate::env::Environment;
 use crate::plan::{self, Target};
+use crate::session::reaper::{self, Dead, Fate};
 use crate::session::{self, Outcome as Ended};
 use crate::sys::kernel::UserNamespace;
 use crate::sys::process;
@@ -69,7 +70,8 @@ pub fn run(global: &Global, args: &Doctor) -> Outcome {
     let environment = owner::settle(environment, global, &root, RootOwned::Stay)?;
     let host = doctor::look(&environment);
     let trial = host.bubblewrap.as_ref().ok().map(|program| trial(&environment, program));
-    let checks = checks(&host, trial.as_ref());
+    let mut checks = checks(&host, trial.as_ref());
+    checks.push(dead_sessions(&reaper::clear(&environment.state, usize::MAX)));
     let ready = checks.iter().all(|check| check.status != Status::Fail);
     if args.json {
         ui::json(&Answer { ready, checks });
@@ -104,8 +106,10 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         values: &probed.values,
         state: &environment.state,
         notice: &|_| {},
+        home: &environment.home,
+        detached: None,
     };
-    match session::run(&start)? {
+    match session::run(start)?.outcome {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),
     }
@@ -373,6 +377,33 @@ fn programs(host: &Host) -> Vec<Check> {
     programs.collect()
 }
 
+/// Says what killed sessions had left, which is cleared by now.
+fn dead_sessions(dead: &[Dead]) -> Check {
+    const WHAT: &str = "dead sessions";
+    let names = |wanted: fn(&Fate) -> bool| {
+        let chosen = dead.iter().filter(|one| wanted(&one.fate)).map(|one| one.session.as_str());
+        chosen.collect::<Vec<_>>().join(", ")
+    };
+    let cleared = names(|fate| matches!(fate, Fate::Cleared));
+    let mut detail =
+        if cleared.is_empty() { "none to clear".to_owned() } else { format!("cleared {cleared}") };
+    let mut fix = Vec::new();
+    for Dead { session, path, fate } in dead {
+        match fate {
+            Fate::Cleared => {}
+            Fate::Kept(why) => {
+                detail.push_str(&format!("; kept {session}"));
+                fix.push(format!("`{path}` is kept: {why}"));
+            }
+            Fate::Failed(error) => {
+                detail.push_str(&format!("; cannot clear {session}: {error}"));
+                fix.push(format!("sudo rm -rf {path}"));
+            }
+        }
+    }
+    if fix.is_empty() { ok(WHAT, detail) } else { warn(WHAT, detail, fix.join("\n")) }
+}
+
 fn docker(found: &Docker) -> Check {
     const WHAT: &str = "docker engine";
     ok(
@@ -465,6 +496,21 @@ mod tests {
             assert_eq!(status, Status::Fail, "{fix}");
             assert!(fixes.contains(fix), "{fix}: {fixes}");
         }
+    }
+
+    #[test]
+    fn dead_sessions_are_named_with_what_became_of_them() {
+        let dead = |session: &str, fate| Dead { session: session.into(), path: "/state/x".into(), fate };
+        assert_eq!(dead_sessions(&[]), ok("dead sessions", "none to clear"));
+        let cleared = [dead("a", Fate::Cleared), dead("b", Fate::Cleared)];
+        assert_eq!(dead_sessions(&cleared), ok("dead sessions", "cleared a, b"));
+        let kept = dead_sessions(&[dead("a", Fate::Kept("its commits".into()))]);
+        assert_eq!(
+            (kept.status, kept.fix.as_deref()),
+            (Status::Warn, Some("`/state/x` is kept: its commits"))
+        );
+        let failed = Fate::Failed(std::io::ErrorKind::PermissionDenied.into());
+        assert_eq!(dead_sessions(&[dead("a", failed)]).fix.as_deref(), Some("sudo rm -rf /state/x"));
     }
 
     #[test]

@@ -2,14 +2,14 @@
 
 use crate::backend::bwrap::{launch, program, sources};
 use crate::backend::protocol::Refusal;
-use crate::backend::{install, nix, probe};
+use crate::backend::{git, install, nix, probe};
 use crate::diag::{Exit, Failure};
-use crate::session::{self, prepare, trust};
+use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
-use crate::{env, lock};
+use crate::{audit, env, lock};
 
 /// Returns the message of an error with those of its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -100,9 +100,51 @@ impl From<program::Error> for Failure {
     }
 }
 
+impl From<git::Error> for Failure {
+    fn from(error: git::Error) -> Self {
+        let failure = failure(Exit::Failed, "git::failed", &error);
+        match error {
+            git::Error::Missing => failure.help("install it: `apt-get install git`"),
+            _ => failure,
+        }
+    }
+}
+
+impl From<shadow::Error> for Failure {
+    fn from(error: shadow::Error) -> Self {
+        failure(Exit::Failed, "git::failed", &error)
+    }
+}
+
 impl From<trust::Error> for Failure {
     fn from(error: trust::Error) -> Self {
         failure(Exit::NotSetUp, "trust::store", &error).help("remove the file and run `pier trust` again")
+    }
+}
+
+impl From<audit::Error> for Failure {
+    fn from(error: audit::Error) -> Self {
+        failure(Exit::Failed, "audit::file", &error)
+    }
+}
+
+impl From<stop::Error> for Failure {
+    fn from(error: stop::Error) -> Self {
+        failure(Exit::Failed, "session::control", &error)
+    }
+}
+
+impl From<visit::Error> for Failure {
+    fn from(error: visit::Error) -> Self {
+        match &error {
+            visit::Error::NoTerminalHere => failure(Exit::Usage, "session::no-terminal", &error)
+                .help("`pier logs` prints what the session has said"),
+            visit::Error::NoTerminal { .. } => failure(Exit::Failed, "session::no-terminal", &error)
+                .help("`pier logs -f` shows its output; `pier exec --detach -t` gives a command a terminal"),
+            visit::Error::TurnedAway { .. } | visit::Error::Attach { .. } => {
+                failure(Exit::Failed, "session::control", &error)
+            }
+        }
     }
 }
 
@@ -141,10 +183,15 @@ impl From<session::Error> for Failure {
             .help(
                 "check the space and the permissions of that directory; `home { state … }` names another one",
             ),
+            session::Error::Shadow(error) => failure(Exit::NotSetUp, "git::shadow", error)
+                .help("`--set workspace.git=readonly` runs without a private git directory"),
             session::Error::Launch(launch::Error::Refused { .. }) => {
                 failure(Exit::NotSetUp, "bwrap::refused", &error)
                     .help("`pier doctor` says what this host lacks")
             }
+            session::Error::Audit(_) => failure(Exit::NotSetUp, "audit::file", &error).help(
+                "check the space and the permissions of that directory; no session runs without its record",
+            ),
             session::Error::Launch(launch::Error::Source(
                 sources::Error::Swapped { .. } | sources::Error::Linked { .. },
             )) => {

@@ -15,7 +15,9 @@ use crate::backend::probe;
 use crate::config::values::{is_host, is_variable};
 use crate::config::{Access as Wanted, Mount as Line, Origin, Sourced};
 use crate::diag::{Exit, Problem, codes};
-use crate::plan::{self, Access, Mount, MountKind, NetworkMode, Plan, RootFilesystem, Target, environment};
+use crate::plan::{
+    self, Access, Mount, MountKind, NetworkMode, Plan, RootFilesystem, Target, environment, session,
+};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -225,8 +227,11 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
     {
         let there = match &mount.kind {
             MountKind::Bind { source, .. } => exists(&below(source, mount, &inside)),
-            MountKind::Session { .. }
-            | MountKind::Hidden { .. }
+            MountKind::Session { name, .. } => {
+                let host = stands_for(plan, name);
+                inside == mount.at || host.is_some_and(|host| exists(&below(host, mount, &inside)))
+            }
+            MountKind::Hidden { .. }
             | MountKind::Tmpfs { .. }
             | MountKind::Proc
             | MountKind::Dev
@@ -236,7 +241,9 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
         return shown(what, inside, mount, there);
     }
     let mut answer = Answer::no(what, Kind::Path, hidden(&real, project, plan));
-    if exists(&named) {
+    // What the session has a private form of is not to be shown beside it.
+    let private = plan.git.shadow.is_some() && real.starts_with(&project.root);
+    if exists(&named) && !private {
         answer.help = Some(remedy(&real, project));
     }
     answer
@@ -300,9 +307,11 @@ fn seen<'a>(plan: &'a Plan, host: &Utf8Path) -> Option<(Utf8PathBuf, &'a Mount)>
         let MountKind::Bind { source, .. } = &mount.kind else { continue };
         let Ok(rest) = host.strip_prefix(source) else { continue };
         let at = if rest.as_str().is_empty() { mount.at.clone() } else { mount.at.join(rest) };
-        // A later mount may cover the place.
-        if covering(plan, &at).is_some_and(|top| std::ptr::eq(top, mount)) {
-            found.push((at, mount));
+        match covering(plan, &at) {
+            Some(top) if std::ptr::eq(top, mount) => found.push((at, mount)),
+            Some(top) if matches!(top.kind, MountKind::Hidden { .. }) => found.push((at, top)),
+            // Another later mount covers the place.
+            _ => {}
         }
     }
     let writable = |mount: &Mount| matches!(mount.kind, MountKind::Bind { access: Access::ReadWrite, .. });
@@ -333,12 +342,31 @@ fn below(source: &Utf8Path, mount: &Mount, inside: &Utf8Path) -> Utf8PathBuf {
     }
 }
 
+/// Returns the directory of the host that something made for the session is a private form of.
+fn stands_for<'a>(plan: &'a Plan, name: &Utf8Path) -> Option<&'a Utf8Path> {
+    plan.git.shadow.as_ref()?;
+    match name.as_str() {
+        session::GIT => plan.git.directory.as_deref(),
+        session::TREE => Some(&plan.project.root),
+        _ => None,
+    }
+}
+
 /// Says why a path of the host is not there.
 fn hidden(path: &Utf8Path, project: &Project, plan: &Plan) -> String {
     let environment = &project.environment;
     let own = environment.own_directories();
     if own.iter().any(|own| path.starts_with(own)) {
         return "pier keeps its own state there".into();
+    }
+    if let Some(shadow) = &plan.git.shadow {
+        let git = plan.git.directory.iter().chain(&plan.git.common);
+        if git.into_iter().any(|git| path.starts_with(git)) {
+            return format!("the session has a private git directory at `{}` in its place", shadow.at);
+        }
+        if shadow.clone && path.starts_with(&plan.project.root) {
+            return format!("the session works in a private clone at `{}`", plan.project.at);
+        }
     }
     let home = environment.home.canonicalize_utf8().unwrap_or_else(|_| environment.home.clone());
     if path.starts_with(&home) {

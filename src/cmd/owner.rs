@@ -22,6 +22,14 @@ pub enum RootOwned {
     Stay,
 }
 
+/// Returns the environment of a command about sessions, which belong to a user and to no project: root acts as the
+/// owner of the home directory.
+pub fn of_sessions(global: &Global) -> Result<Environment, Failure> {
+    let environment = Environment::of_process()?;
+    let home = environment.home.clone();
+    settle(environment, global, &home, RootOwned::Stay)
+}
+
 /// Gives up root in favour of the owner of `root`, or of who called sudo; returns the environment to go on with.
 pub fn settle(
     environment: Environment,

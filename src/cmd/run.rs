@@ -8,7 +8,9 @@ use super::{Global, Outcome};
 use crate::backend::bwrap::program;
 use crate::diag::{Exit, Failure};
 use crate::plan::Target;
+use crate::session::detach::{self, Began, Detached, Side};
 use crate::session::{self, Notice, Outcome as Ended};
+use crate::sys::process;
 use crate::ui;
 
 #[derive(Debug, Default, Args)]
@@ -22,6 +24,9 @@ pub struct Up {
     /// Arguments for the agent.
     #[arg(last = true, value_name = "ARGS")]
     extra: Vec<String>,
+    /// Leave the agent running without this terminal; prints the session's name. `pier attach` comes back.
+    #[arg(short, long)]
+    detach: bool,
     #[command(flatten)]
     start: Start,
 }
@@ -38,6 +43,12 @@ pub struct Shell {
     after_help = "Examples:\n  pier exec -- cargo test\n  echo hello | pier exec -- wc -c\n  pier exec ls -la"
 )]
 pub struct Exec {
+    /// Leave the command running without this terminal; prints the session's name. `pier logs` has its output.
+    #[arg(short, long)]
+    detach: bool,
+    /// With `--detach`: give the command a terminal, which `pier attach` reaches.
+    #[arg(short, long, requires = "detach")]
+    terminal: bool,
     #[command(flatten)]
     start: Start,
     /// The command; everything after its first word is its own.
@@ -73,19 +84,67 @@ pub fn up(global: &Global, args: Up) -> Outcome {
                 .help("name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`"));
         }
     };
-    start(&project, &Target::Agent { name, extra: args.extra }, &args.start)
+    start(&project, &Target::Agent { name, extra: args.extra }, &args.start, Away::of(args.detach, true))
 }
 
 pub fn shell(global: &Global, args: &Shell) -> Outcome {
-    start(&project::load(global, RootOwned::Refuse)?, &Target::Shell, &args.start)
+    start(&project::load(global, RootOwned::Refuse)?, &Target::Shell, &args.start, Away::No)
 }
 
 pub fn exec(global: &Global, args: Exec) -> Outcome {
     let project = project::load(global, RootOwned::Refuse)?;
-    start(&project, &Target::Exec { argv: args.command }, &args.start)
+    start(&project, &Target::Exec { argv: args.command }, &args.start, Away::of(args.detach, args.terminal))
 }
 
-fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
+/// Whether the session goes on without this terminal.
+#[derive(Clone, Copy)]
+enum Away {
+    No,
+    /// Its output goes to a file.
+    Piped,
+    /// It has a terminal of its own.
+    Terminal,
+}
+
+impl Away {
+    fn of(detach: bool, terminal: bool) -> Self {
+        match (detach, terminal) {
+            (false, _) => Away::No,
+            (true, false) => Away::Piped,
+            (true, true) => Away::Terminal,
+        }
+    }
+}
+
+/// The terminal of a session that is started where there is none, in rows and columns.
+const USUAL_SIZE: (u16, u16) = (24, 80);
+
+/// Forks the supervisor of a detached session; on the caller's side, returns how it began.
+fn leave(away: Away) -> Result<Result<Option<Detached>, Exit>, Failure> {
+    let terminal = match away {
+        Away::No => return Ok(Ok(None)),
+        Away::Piped => None,
+        Away::Terminal => Some(crate::sys::terminal::any_size(USUAL_SIZE)),
+    };
+    let forked = detach::fork().map_err(|error| {
+        Failure::new(Exit::NotSetUp, "session::set-up", format!("cannot start the supervisor: {error}"))
+    })?;
+    Ok(match forked {
+        Side::Supervisor(caller) => Ok(Some(Detached { caller, terminal })),
+        Side::Caller(Began::Runs(session)) => {
+            ui::answer(&session);
+            Err(Exit::Done)
+        }
+        // It has said why, on the same standard error.
+        Side::Caller(Began::Failed(process::Ended::Code(code))) => Err(Exit::Child(code)),
+        Side::Caller(Began::Failed(process::Ended::Signal(signal))) => {
+            let message = format!("the supervisor was killed by signal {signal} before the command ran");
+            return Err(Failure::new(Exit::NotSetUp, "session::set-up", message));
+        }
+    })
+}
+
+fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outcome {
     if start.locked {
         super::lock::require(project)?;
     }
@@ -99,14 +158,22 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values, shell: _held } = &planned;
+    let detached = match leave(away)? {
+        Ok(detached) => detached,
+        Err(exit) => return Ok(exit),
+    };
     let begun = session::Start {
         plan,
         program: &program,
         values,
         state: &project.environment.state,
         notice: &notice,
+        home: &project.environment.home,
+        detached,
     };
-    Ok(match session::run(&begun)? {
+    let finished = session::run(begun)?;
+    super::settle::report(project, &finished);
+    Ok(match finished.outcome {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),
@@ -115,6 +182,7 @@ fn start(project: &Project, target: &Target, start: &Start) -> Outcome {
             ui::warn("the wall clock limit of the session ran out");
             Exit::TimeLimit
         }
+        Ended::Stopped => Exit::Child(137),
         Ended::Lost => {
             ui::warn("the sandbox was killed from outside");
             Exit::Child(137)

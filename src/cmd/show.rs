@@ -20,7 +20,11 @@ pub fn plan(plan: &Plan) -> String {
         NetworkMode::Host => "host",
     };
     line(format!("network   {mode} ({})", plan.network.origin));
-    line(format!("git       {:?}", plan.git.mode).to_lowercase());
+    let merge = plan.git.shadow.as_ref().map_or(String::new(), |shadow| {
+        let clone = if shadow.clone { ", in a clone" } else { "" };
+        format!(" (merge {:?}{clone})", shadow.merge)
+    });
+    line(format!("git       {:?}{merge}", plan.git.mode).to_lowercase());
     if let RootFilesystem::Nix { flake, shell, digest, inputs, closure } = &plan.root {
         let paths = closure.len();
         line(format!("nix       flake {flake} shell {shell} ({digest:.12}), {paths} store paths"));

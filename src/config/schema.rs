@@ -246,7 +246,7 @@ const WORKSPACE: Node = Node {
             arguments: &[must(
                 "mode",
                 Type::OneOf(GITS),
-                "A private git directory, read-only, or the real one.",
+                "A private git directory whose commits are imported, the repository read-only, or itself.",
             )],
             properties: &[may("merge", Type::OneOf(MERGES), "How commits of a shadow come back.")],
             ..NODE
@@ -255,7 +255,6 @@ const WORKSPACE: Node = Node {
             name: "clone",
             doc: "Works in a private clone, so that several agents can share one repository.",
             arguments: &[must("enabled", Type::Bool, "`#true` for a clone.")],
-            since: Since::Later,
             ..NODE
         },
         Node {

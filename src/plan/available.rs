@@ -1,6 +1,6 @@
 //! What the language knows and no backend does yet: each use is one clear problem.
 
-use crate::config::{Config, Git, Layer, NetworkMode, Origin, Runtime};
+use crate::config::{Config, Layer, NetworkMode, Origin, Runtime};
 use crate::diag::Problem;
 
 const CODE: &str = "plan::not-available";
@@ -14,12 +14,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
     }
     let workspace = &config.workspace;
-    if matches!(workspace.git.value, Git::Shadow(_)) && workspace.git.origin.layer != Layer::BuiltIn {
-        not_yet(&workspace.git.origin, "`git shadow`");
-    }
-    if workspace.clone.value {
-        not_yet(&workspace.clone.origin, "`clone`");
-    }
     if workspace.gate.origin.layer != Layer::BuiltIn {
         not_yet(&workspace.gate.origin, "`gate`");
     }

@@ -7,9 +7,9 @@ use super::guard::{self, Guard};
 use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
-    Access, Agent, Backend, Cap, Command, Directory, Git, GitMode, Import, ImportKind, ImportRule, Limits,
-    Mount, MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment,
-    grants, nix, system,
+    Access, Agent, Backend, Cap, Command, Directory, Import, ImportKind, ImportRule, Limits, Mount,
+    MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment, git, grants,
+    nix, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -61,24 +61,22 @@ pub fn build(
         mounts.extend(started.mounts.iter().cloned());
         path.insert(0, "/.pier/bin".to_owned());
     }
-    let root = &facts.project.root;
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
     mounts::check_workspace(&config.workspace.at, &user.home, &mut problems);
-    let bind = MountKind::Bind {
-        source: root.clone(),
-        access: Access::ReadWrite,
-        expect: Some(facts.project.identity),
-    };
-    mounts.push(Mount { at: at_workspace.to_owned(), kind: bind, origin: at(&config.workspace.at.origin) });
+    let kind = git::workspace(config, facts);
+    mounts.push(Mount { at: at_workspace.to_owned(), kind, origin: at(&config.workspace.at.origin) });
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
-    let (git, mut warnings) = git(config, facts, at_workspace, &mut mounts);
-    let mut guard =
-        Guard { facts, at: at_workspace, mounts: &mut mounts, problems: &mut problems, place: &at };
-    guard.protect(config);
-    guard.hide(config);
-    warnings.extend(guard.hide_sockets());
-    warnings.extend(guard::links(config, facts));
+    let (git, mut warnings) = git::git(config, facts, &mut mounts, &mut problems);
+    // A clone has nothing of the host's that could be changed.
+    if !config.workspace.clone.value {
+        let mut guard =
+            Guard { facts, at: at_workspace, mounts: &mut mounts, problems: &mut problems, place: &at };
+        guard.protect(config);
+        guard.hide(config);
+        warnings.extend(guard.hide_sockets());
+        warnings.extend(guard::links(config, facts));
+    }
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     match nix::shell(facts) {
@@ -180,7 +178,7 @@ fn place(origin: &Origin, sources: &Sources) -> String {
     }
 }
 
-fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
+pub fn built_in_bind(at: &str, source: &Utf8Path, access: Access) -> Mount {
     let kind = MountKind::Bind { source: source.to_owned(), access, expect: None };
     Mount { at: at.into(), kind, origin: BUILT_IN.into() }
 }
@@ -534,40 +532,4 @@ fn import_source(
         return None;
     }
     Some(path)
-}
-
-/// Decides what of the repository is seen, and adds its mounts.
-fn git(config: &Config, facts: &Facts, at: &Utf8Path, mounts: &mut Vec<Mount>) -> (Git, Vec<String>) {
-    let Some(repository) = &facts.project.git else {
-        return (Git { mode: GitMode::None, directory: None, common: None }, Vec::new());
-    };
-    let direct = config.workspace.git.value == config::Git::Direct;
-    let mode = if direct { GitMode::Direct } else { GitMode::Readonly };
-    let access = if direct { Access::ReadWrite } else { Access::ReadOnly };
-    let git =
-        Git { mode, directory: Some(repository.directory.clone()), common: Some(repository.common.clone()) };
-    let root = &facts.project.root;
-    if repository.directory == root.join(".git") {
-        if !direct {
-            mounts.push(built_in_bind(at.join(".git").as_str(), &repository.directory, Access::ReadOnly));
-        }
-        return (git, Vec::new());
-    }
-    let file = built_in_bind(at.join(".git").as_str(), &root.join(".git"), Access::ReadOnly);
-    if repository.foreign {
-        let warning = format!(
-            "`{}` does not point back to this project, so git does not work inside",
-            repository.directory
-        );
-        // Rewritten, it would send the host's git to a repository with settings of the agent's making.
-        mounts.push(file);
-        return (Git { mode: GitMode::None, ..git }, vec![warning]);
-    }
-    // The `.git` file names these places, so they keep their paths inside.
-    mounts.push(built_in_bind(repository.common.as_str(), &repository.common, access));
-    if !repository.directory.starts_with(&repository.common) {
-        mounts.push(built_in_bind(repository.directory.as_str(), &repository.directory, access));
-    }
-    mounts.push(file);
-    (git, Vec::new())
 }

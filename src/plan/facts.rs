@@ -112,6 +112,43 @@ pub struct Repository {
     pub common: Utf8PathBuf,
     /// The directory does not point back to this project, so it may belong to somebody else: never mounted.
     pub foreign: bool,
+    pub shadow: Shadow,
+    /// Places of other repositories in the index ("gitlinks"), relative to the root: git on the host runs in them.
+    pub nested: Vec<Utf8PathBuf>,
+}
+
+/// Whether a private git directory can stand in for the repository's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shadow {
+    Possible(Parts),
+    /// The reason, which fits after "because".
+    Impossible(String),
+}
+
+/// What a private git directory shares with the host, read-only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parts {
+    /// The repository's own objects, then those that it borrows. Canonical.
+    pub objects: Vec<Objects>,
+    pub modules: Vec<Module>,
+}
+
+/// A submodule with a git directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    /// Relative to the repository's directory.
+    pub directory: Utf8PathBuf,
+    /// Where it is checked out, relative to the root.
+    pub tree: Option<Utf8PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objects {
+    pub path: Utf8PathBuf,
+    pub identity: Identity,
+    /// It has an `info/alternates` of its own.
+    pub borrows: bool,
 }
 
 /// What a path turned out to be.

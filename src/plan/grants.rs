@@ -64,6 +64,16 @@ pub fn grants(
             "write the repository's own `.git`, with hooks and configuration".into(),
         );
     }
+    // Not the user's own word either: whatever made the repository has written it.
+    for path in super::git::borrowed(config, facts) {
+        let origin = "objects/info/alternates of the repository".to_owned();
+        made.push(Grant { text: format!("read the objects of another repository in `{path}`"), origin });
+    }
+    let mut grant = |origin: &Origin, text: String| {
+        if from_repository(origin) {
+            made.push(Grant { text, origin: at(origin) });
+        }
+    };
     if let Some(state) = &config.home.state {
         grant(&state.origin, format!("keep the sandbox home in {}", shown(&state.value)));
     }

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::util::fs::create_private;
+use crate::util::fs::{create_private, remove_tree, write_atomic};
 
 /// Names a session on this machine: eight letters and digits that are hard to confuse.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,12 @@ impl Id {
         Ok(Id(bytes.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()))
     }
 
+    /// Takes a name that somebody typed or that a directory has; `None` where it is none.
+    pub fn parse(text: &str) -> Option<Self> {
+        let valid = text.len() == LENGTH && text.bytes().all(|byte| LETTERS.contains(&byte));
+        valid.then(|| Id(text.to_owned()))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,17 +45,28 @@ impl std::fmt::Display for Id {
 /// The file in a session's directory that is locked for as long as its supervisor lives, however it ends.
 pub const ALIVE: &str = "alive";
 
-/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped.
+/// The file that keeps a session's directory for the user: something in it could not be brought out. It says why.
+pub const KEPT: &str = "kept";
+
+/// `STATE/sessions/ID`, mode 0700; removed with all that is in it when this is dropped, unless it is kept.
 pub struct Place {
     pub id: Id,
     pub path: Utf8PathBuf,
     /// Held to the end; the kernel lets go of it when the process is killed.
     _alive: Flock<File>,
+    /// It outlives this value.
+    kept: bool,
 }
 
 /// Where the directories of all sessions are.
 pub fn all(state: &Utf8Path) -> Utf8PathBuf {
     state.join("sessions")
+}
+
+/// Says whether a session's supervisor lives: its lock is held. A process id alone may be another program's.
+pub fn lives(state: &Utf8Path, session: &str) -> bool {
+    let Ok(file) = File::open(all(state).join(session).join(ALIVE)) else { return false };
+    Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
 }
 
 impl Place {
@@ -66,42 +83,68 @@ impl Place {
                 Err(error) => return Err(error),
             }
             let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
-            let alive = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno)?;
-            return Ok(Place { id, path, _alive: alive });
+            // Waits for one that only asks whether this session lives.
+            let alive = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+            // Whoever clears dead sessions may have been faster than the lock.
+            if is_at(&alive, &path) {
+                return Ok(Place { id, path, _alive: alive, kept: false });
+            }
         }
+    }
+}
+
+impl Place {
+    /// Takes over the directory of a session that has ended; `None` while its supervisor lives.
+    ///
+    /// It stays where it is unless it is removed by [`Place::discard`].
+    pub fn adopt(state: &Utf8Path, id: &Id) -> io::Result<Option<Self>> {
+        let path = all(state).join(id.as_str());
+        let file = fs_err::File::open(path.join(ALIVE))?.into_parts().0;
+        Ok(match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(alive) => Some(Place { id: id.clone(), path, _alive: alive, kept: true }),
+            Err(_) => None,
+        })
+    }
+
+    /// Leaves the directory where it is: something in it is still wanted, and `why` says what.
+    pub fn keep(mut self, why: &str) {
+        self.kept = true;
+        if let Err(error) = write_atomic(&self.path.join(KEPT), why.as_bytes(), 0o600) {
+            tracing::warn!(path = %self.path, %error, "the directory of the session is not marked as kept");
+        }
+    }
+
+    /// Removes the directory with all that is in it.
+    pub fn discard(mut self) {
+        self.kept = false;
+    }
+}
+
+/// Says whether an open file is still the lock of that directory.
+pub(super) fn is_at(alive: &File, directory: &Utf8Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let key = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+    match (alive.metadata(), directory.join(ALIVE).symlink_metadata()) {
+        (Ok(open), Ok(there)) => key(&open) == key(&there),
+        _ => false,
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let removed = fs_err::remove_dir_all(&self.path).or_else(|_| {
-            open_up(&self.path)?;
-            fs_err::remove_dir_all(&self.path)
-        });
-        if let Err(error) = removed {
+        if self.kept {
+            return;
+        }
+        if let Err(error) = remove_tree(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }
 }
 
-/// Makes every directory below `path` one that its owner can empty: an agent takes its own home's modes away, and
-/// what should be forgotten would stay. Nothing else lives there any more, and no link is followed.
-fn open_up(path: &Utf8Path) -> io::Result<()> {
-    let mut pending = vec![path.to_owned().into_std_path_buf()];
-    while let Some(directory) = pending.pop() {
-        fs_err::set_permissions(&directory, std::fs::Permissions::from_mode(0o700))?;
-        for entry in fs_err::read_dir(&directory)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                pending.push(entry.path());
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

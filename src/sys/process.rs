@@ -2,11 +2,13 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::CommandExt as _;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Gid, Pid, Uid, fork, pipe2, setresgid, setresuid};
@@ -221,6 +223,50 @@ pub fn reap_all() {
     }
 }
 
+/// Waits until a child of this process has ended, without reaping it; false when the time is over.
+pub fn ends_within(child: u32, time: std::time::Duration) -> io::Result<bool> {
+    // SAFETY: opens a descriptor for a number; touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child, 0u32) };
+    let fd = RawFd::try_from(fd).unwrap_or(-1);
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: freshly made above, and nobody else knows it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let end = std::time::Instant::now() + time;
+    loop {
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(count) => return Ok(count > 0),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Kills the children of a child; what that one was waiting for is over then.
+pub fn kill_children(child: u32) {
+    let list = fs_err::read(format!("/proc/{child}/task/{child}/children")).unwrap_or_default();
+    for id in String::from_utf8_lossy(&list).split_whitespace().filter_map(|id| id.parse().ok()) {
+        // One that has just ended is what was wanted.
+        let _gone = nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGKILL);
+    }
+}
+
+/// Makes the child of a command end when this process does, however that ends.
+pub fn end_together(command: &mut std::process::Command) {
+    // SAFETY: one async-signal-safe call between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -243,6 +289,12 @@ impl Ended {
 pub fn kill_all() {
     // Nothing left to kill is the wanted state.
     let _gone = nix::sys::signal::kill(Pid::from_raw(-1), Signal::SIGKILL);
+}
+
+/// Kills the process group that `leader` leads.
+pub fn kill_group(leader: u32) {
+    // One that has just ended needs no signal.
+    let _gone = nix::sys::signal::killpg(Pid::from_raw(leader.cast_signed()), Signal::SIGKILL);
 }
 
 /// Sends `signal` to the process group that `leader` leads.
@@ -281,7 +333,96 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Has the kernel kill this process once its parent has ended, whatever ended that.
+pub fn die_with_parent() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
+}
+
 /// Makes this process unreadable for its own user: no core file, no `ptrace`, no `/proc/PID/environ`.
 pub fn forbid_dumps() -> io::Result<()> {
     Ok(nix::sys::prctl::set_dumpable(false)?)
+}
+
+/// Which side of [`fork_away`] this is.
+pub enum Forked {
+    /// The caller, with its child, and what the child says until it closes the pipe.
+    Caller { child: Pid, said: OwnedFd },
+    /// The child, in a session of its own without a terminal, standard error excepted.
+    Away { tell: OwnedFd },
+}
+
+/// Forks a process that outlives its terminal and has nothing open but standard error and a pipe to the caller.
+///
+/// One fork is enough: the caller ends, and what leads a session takes no terminal while every terminal is opened
+/// with `O_NOCTTY`.
+pub fn fork_away() -> io::Result<Forked> {
+    let (said, tell) = pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    // SAFETY: the process has one thread, so that the child finds no lock held by another one.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Forked::Caller { child, said }),
+        ForkResult::Child => {
+            drop(said);
+            nix::unistd::setsid()?;
+            nix::unistd::chdir("/")?;
+            let nothing =
+                nix::fcntl::open("/dev/null", nix::fcntl::OFlag::O_RDWR, nix::sys::stat::Mode::empty())?;
+            nix::unistd::dup2_stdin(&nothing)?;
+            nix::unistd::dup2_stdout(&nothing)?;
+            drop(nothing);
+            super::fd::close_others(3, &[tell.as_raw_fd()])?;
+            Ok(Forked::Away { tell })
+        }
+    }
+}
+
+/// Waits for the end of one child.
+pub fn wait_for(child: Pid) -> io::Result<Ended> {
+    loop {
+        return match waitpid(child, None) {
+            Ok(WaitStatus::Exited(_, code)) => Ok(Ended::Code(u8::try_from(code).unwrap_or(u8::MAX))),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Ended::Signal(signal as i32)),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// Returns a descriptor of a process, which is readable once that has ended.
+pub fn open_process(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: two numbers; touches no memory.
+    let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, id, 0u32) };
+    let raw = i32::try_from(raw).map_err(|_| Errno::EBADF)?;
+    if raw < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Kills the process behind a descriptor of [`open_process`], and no other one that has its number by now.
+pub fn kill_process(process: &OwnedFd) -> io::Result<()> {
+    let no_details = std::ptr::null::<u8>();
+    // SAFETY: a null pointer stands for a plain signal, as pidfd_send_signal(2) documents.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, no_details, 0u32)
+    };
+    if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Returns when a process was started, in clock ticks since the boot: with its number, this names it for good.
+pub fn start_time(id: u32) -> Option<u64> {
+    let path = format!("/proc/{id}/stat");
+    let bytes = crate::util::fs::read_bounded(camino::Utf8Path::new(&path), 4096).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    // The name may hold spaces and brackets; the fields after its last bracket hold none.
+    text.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Says whether this process was started with a signal ignored, as `nohup` and background jobs of scripts are.
+pub fn is_ignored(signal: Signal) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: a null pointer asks without a change; the kernel fills the structure that we own.
+    let answer = unsafe { libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr()) };
+    // SAFETY: zeroed above, which is a valid value, and filled where the call succeeded.
+    answer == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }

@@ -37,6 +37,14 @@ pub fn size(terminal: &impl AsFd) -> io::Result<Winsize> {
     Ok(size)
 }
 
+/// Returns the size of the terminal that a standard stream of this process is, or `otherwise`, rows first.
+pub fn any_size(otherwise: (u16, u16)) -> Winsize {
+    let usual = Winsize { ws_row: otherwise.0, ws_col: otherwise.1, ws_xpixel: 0, ws_ypixel: 0 };
+    let streams = [0, 1, 2].into_iter().filter_map(|number| super::fd::standard(number).ok());
+    let sizes = streams.filter_map(|stream| size(&stream).ok());
+    sizes.into_iter().find(|size| size.ws_row > 0 && size.ws_col > 0).unwrap_or(usual)
+}
+
 /// Sets rows and columns; the foreground group of that terminal gets SIGWINCH.
 pub fn resize(terminal: &impl AsFd, size: Winsize) -> io::Result<()> {
     // SAFETY: the kernel reads one `winsize`.

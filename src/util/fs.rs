@@ -1,11 +1,16 @@
 //! Files: bounded reads, writes that are whole or not there, digests.
 
+use std::ffi::CStr;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use sha2::{Digest as _, Sha256};
 
 /// Reads a file of at most `most` bytes.
@@ -13,11 +18,13 @@ use sha2::{Digest as _, Sha256};
 /// # Errors
 /// `FileTooLarge` for a longer one; whatever the system says otherwise.
 pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
-    take(fs_err::File::open(path)?, most)
+    take(fs_err::File::open(path)?, most, 0)
 }
 
-fn take(file: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+/// Reads to the end; `expected` bytes save growing step by step.
+fn take(file: impl io::Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
+    let room = usize::try_from(expected.min(most)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(room + 1);
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {most} bytes")));
@@ -45,10 +52,11 @@ pub fn open_without_links(path: &Utf8Path) -> io::Result<std::fs::File> {
 /// Reads a plain file of at most `most` bytes, no part of whose path is a symbolic link.
 pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
     let file = open_without_links(path)?;
-    if !file.metadata()?.is_file() {
+    let meta = file.metadata()?;
+    if !meta.is_file() {
         return Err(io::Error::other("it is not a plain file"));
     }
-    take(file, most)
+    take(file, most, meta.len())
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.
@@ -63,6 +71,15 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     Ok(())
 }
 
+/// Like [`write_atomic`] for what need not survive the end of the machine: without the sync, and the parent is there.
+pub fn write_quickly(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let new = Utf8PathBuf::from(format!("{path}.new"));
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
+    file.write_all(content)?;
+    std::fs::rename(&new, path)
+}
+
 /// Makes a directory and its missing parents, each with mode 0700.
 pub fn create_private(path: &Utf8Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -71,6 +88,72 @@ pub fn create_private(path: &Utf8Path) -> io::Result<()> {
         .mode(0o700)
         .create(path)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot make the directory `{path}`: {error}")))
+}
+
+/// Removes a directory with all that is in it, whatever a sandbox made of it: directories without permissions, and
+/// trees deeper than a process may have open files. No link is followed.
+pub fn remove_tree(path: &Utf8Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(_) => flatten(path),
+    }
+}
+
+/// Removes a tree by moving each directory that holds something up to the top, so that nothing is ever deep.
+fn flatten(path: &Utf8Path) -> io::Result<()> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let open = |at: BorrowedFd<'_>, name: &CStr| -> nix::Result<OwnedFd> {
+        // By a descriptor that needs no permission: the mode of a link's target is not changed.
+        let held = openat(at, name, flags | OFlag::O_PATH, Mode::empty())?;
+        let own = format!("/proc/self/fd/{}", held.as_raw_fd());
+        fchmodat(AT_FDCWD, own.as_str(), Mode::S_IRWXU, FchmodatFlags::FollowSymlink)?;
+        openat(&held, c".", flags, Mode::empty())
+    };
+    let name = std::ffi::CString::new(path.as_str()).map_err(io::Error::from)?;
+    let top = open(AT_FDCWD, &name)?;
+    let mut moved = 0_u64;
+    let mut pending = vec![c".".to_owned()];
+    while let Some(name) = pending.pop() {
+        let directory = open(top.as_fd(), &name)?;
+        // Read whole before it is changed.
+        let names: Vec<std::ffi::CString> = Dir::from_fd(directory.try_clone()?)?
+            .iter()
+            .map(|entry| Ok(entry?.file_name().to_owned()))
+            .collect::<nix::Result<_>>()?;
+        for entry in names.iter().filter(|entry| !matches!(entry.to_bytes(), b"." | b"..")) {
+            match unlinkat(&directory, entry.as_c_str(), UnlinkatFlags::NoRemoveDir) {
+                Ok(()) | Err(Errno::ENOENT) => continue,
+                Err(Errno::EISDIR | Errno::EPERM) => {}
+                Err(error) => return Err(error.into()),
+            }
+            if unlinkat(&directory, entry.as_c_str(), UnlinkatFlags::RemoveDir).is_ok() {
+                continue;
+            }
+            // Moving a directory elsewhere writes its own `..`, so it needs its permissions first.
+            drop(open(directory.as_fd(), entry)?);
+            let new = loop {
+                moved += 1;
+                let new = std::ffi::CString::new(format!(".gone-{moved}")).map_err(io::Error::from)?;
+                match renameat2(
+                    &directory,
+                    entry.as_c_str(),
+                    &top,
+                    new.as_c_str(),
+                    RenameFlags::RENAME_NOREPLACE,
+                ) {
+                    Ok(()) => break new,
+                    Err(Errno::EEXIST) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            };
+            pending.push(new);
+        }
+        if name.as_c_str() != c"." {
+            unlinkat(&top, name.as_c_str(), UnlinkatFlags::RemoveDir)?;
+        }
+    }
+    std::fs::remove_dir(path)
 }
 
 /// Returns the SHA-256 of `bytes` as 64 lower-case hex digits.
@@ -98,12 +181,36 @@ mod tests {
     #[test]
     fn a_link_anywhere_in_a_path_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let path = camino::Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let path = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         write_atomic(&path.join("real/file"), b"text", 0o600).unwrap();
         std::os::unix::fs::symlink(path.join("real"), path.join("link")).unwrap();
         assert_eq!(read_without_links(&path.join("real/file"), 9).unwrap(), b"text");
         let error = read_without_links(&path.join("link/file"), 9).unwrap_err();
         assert!(error.to_string().contains("symbolic link"), "{error}");
+    }
+
+    #[test]
+    fn any_tree_is_removed_and_nothing_behind_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let tree = base.join("tree");
+        write_atomic(&base.join("outside/file"), b"text", 0o600).unwrap();
+        write_atomic(&tree.join("a/locked/deeper/file"), b"text", 0o600).unwrap();
+        write_atomic(&tree.join(".gone-1/file"), b"text", 0o600).unwrap();
+        std::os::unix::fs::symlink(base.join("outside"), tree.join("a/link")).unwrap();
+        let mut at = nix::fcntl::open(tree.as_std_path(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        for _ in 0..200 {
+            nix::sys::stat::mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
+            at = openat(&at, "d", OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        }
+        for name in ["a/locked/deeper", "a/locked", "a"] {
+            std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o000)).unwrap();
+        }
+        flatten(&tree).unwrap();
+        assert!(!tree.exists());
+        assert_eq!(read_bounded(&base.join("outside/file"), 9).unwrap(), b"text");
+        assert_eq!(base.join("outside").metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        remove_tree(&tree).unwrap();
     }
 
     #[test]

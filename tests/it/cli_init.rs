@@ -204,6 +204,7 @@ fn doctor_lists_every_check_as_data() {
         "nix",
         "docker engine",
         "surroundings",
+        "dead sessions",
     ];
     assert_eq!(names, expected);
 }

@@ -10,13 +10,16 @@
 
 mod agents;
 mod attacks;
+mod audit;
 mod bad;
 mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod git;
 mod guard;
 mod hostile;
+mod lifetime;
 mod limits;
 #[path = "../model_server/mod.rs"]
 mod model_server;
@@ -25,6 +28,7 @@ mod model_server_tests;
 mod nix;
 mod plan_is_what_runs;
 mod sandbox;
+mod sessions;
 mod stand_in;
 mod static_init;
 mod support;

@@ -28,14 +28,17 @@ fn options(plan: &Value, passed: &BTreeMap<&str, &str>) -> Vec<String> {
         push(&["--disable-userns"]);
     }
     push(&["--uid", &plan["user"]["uid"].to_string(), "--gid", &plan["user"]["gid"].to_string()]);
-    push(&["--cap-drop", "ALL", "--die-with-parent", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
+    push(&["--cap-drop", "ALL", "--as-pid-1", "--hostname", "pier", "--clearenv"]);
     let mut number = 16;
     for mount in plan["mounts"].as_array().unwrap() {
         let at = text(&mount["at"]);
         match text(&mount["kind"]) {
             "bind" if mount["access"] == "read-only" => push(&["--ro-bind", text(&mount["source"]), at]),
             "bind" => push(&["--bind", text(&mount["source"]), at]),
-            "session" => push(&["--bind", &format!("SESSION/{}", text(&mount["name"])), at]),
+            "session" => {
+                let option = if mount["access"] == "read-only" { "--ro-bind" } else { "--bind" };
+                push(&[option, &format!("SESSION/{}", text(&mount["name"])), at]);
+            }
             "tmpfs" => {
                 push(&["--perms", &mode(mount)]);
                 if let Some(size) = mount["size"].as_u64() {

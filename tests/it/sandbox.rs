@@ -1,7 +1,7 @@
 //! A project in a directory of its own, with its own home, and `pier` run in it with a cleared environment.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -239,7 +239,16 @@ impl Call {
     /// Starts the program with pipes, for a test that talks with it.
     pub fn start(mut self) -> Child {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        self.command.spawn().unwrap()
+        let mut started = self.command.spawn();
+        // A program that was just copied is still open in children that other tests start at this very moment.
+        within(Duration::from_secs(5), || {
+            let busy = started.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
+            if busy {
+                started = self.command.spawn();
+            }
+            !busy
+        });
+        started.unwrap()
     }
 
     /// Runs the program to its end; one that does not end in time fails the test.

@@ -9,6 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "lock"],
     &["policy", "agent"],
     &["plan"],
+    &["audit"],
     &["backend"],
     &["session"],
     &["ui"],

@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 /// A terminal with a person at it, and pier as its foreground job.
 pub struct Terminal {
-    master: File,
+    pub master: File,
     /// Kept open, so that the terminal lives on after pier has ended.
     pub slave: OwnedFd,
     path: PathBuf,
@@ -27,10 +27,11 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn start(project: &Project, args: &[&str]) -> Self {
+    pub fn start(project: &Project, args: &[&str]) -> Self {
         // A session of its own, whose controlling terminal is standard input.
         let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(PIER).args(args);
+        // Whatever the tests were started by, a person's shell ignores none of these.
+        command.args(["--ctty", "env", "--default-signal=HUP,INT", PIER]).args(args);
         Self::of(&mut project.surround(command).env("TERM", "xterm").command)
     }
 

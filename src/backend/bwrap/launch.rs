@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
 
 use super::sources::{self, Sources};
@@ -16,7 +19,7 @@ use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
 use crate::plan::{NetworkMode, Plan};
-use crate::sys::fd;
+use crate::sys::{failpoint, fd, process};
 
 /// Where bubblewrap finds its own arguments.
 const ARGUMENTS: i32 = 10;
@@ -24,8 +27,14 @@ const ARGUMENTS: i32 = 10;
 /// How long bubblewrap and the init may take to get ready, in milliseconds.
 const READY_WITHIN: u16 = 20_000;
 
+/// How long the init may take to end everything by itself.
+pub const PATIENCE: Duration = Duration::from_millis(250);
+
 /// Weaker walls than namespaces and filters are never enough, whatever is asked for.
 const LEAST_TIER: u8 = 2;
+
+/// How long bubblewrap may take to notice that all inside has ended.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The most that is read of bubblewrap's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -69,6 +78,10 @@ pub struct Sandbox {
     /// Control groups; removed after the last process has ended.
     pub group: Group,
     child: Child,
+    /// All inside has ended and was waited for: the init has said so.
+    pub emptied: bool,
+    /// Whether it was proven that all of it had ended, once it was ended.
+    ended: Option<bool>,
 }
 
 /// Returns the inodes of this process's namespaces that the sandbox must not share.
@@ -91,7 +104,8 @@ impl Sandbox {
         streams: [OwnedFd; 3],
     ) -> Result<Self, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
-        let made = super::arguments(plan, program, passed, session);
+        #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only a debug build adds to it"))]
+        let mut made = super::arguments(plan, program, passed, session);
         let words = made.words().map_err(set_up("write the arguments"))?;
         let arguments = fd::memory_file(c"pier-arguments", &words).map_err(set_up("write the arguments"))?;
         let (control, inside) = fd::message_sockets().map_err(set_up("make a control socket"))?;
@@ -113,8 +127,13 @@ impl Sandbox {
                 .map_err(set_up("write a generated file"))?;
             placed.push((file, number));
         }
+        #[cfg(debug_assertions)]
+        if let Some(step) = failpoint::armed() {
+            made.command.splice(3..3, ["--failpoint".to_owned(), step.to_owned()]);
+        }
         let id = session.file_name().unwrap_or_default();
         let group = Group::make(&plan.limits, id)?;
+        failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
         let mut command = match group.scope.split_first() {
             None => Command::new(&program.path),
             Some((first, rest)) => {
@@ -132,12 +151,15 @@ impl Sandbox {
         }
         fd::enter(&mut command, group.entries().map_err(set_up("open the control groups"))?);
         fd::place(&mut command, placed);
+        // Of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once.
+        command.process_group(0);
         let child =
             command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
         let none = Walls { landlock: None, seccomp: false };
-        let mut sandbox = Sandbox { control, child, walls: none, group };
+        let mut sandbox = Sandbox { control, child, walls: none, group, emptied: false, ended: None };
+        failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
         let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
         match sandbox.wait_for_ready() {
             Ok(walls) if walls.tier() < wanted => {
@@ -154,10 +176,16 @@ impl Sandbox {
 
     fn wait_for_ready(&mut self) -> Result<Walls, Option<Error>> {
         let set_up = |what| move |error: io::Error| Some(Error::SetUp { what, error });
-        let mut polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        // A child of a killed bubblewrap can wait for its word for ever, with the socket open.
+        let process = process::open_process(self.child.id()).map_err(set_up("watch bubblewrap"))?;
+        let flags = PollFlags::POLLIN;
+        let mut polled = [PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
         let ready = poll(&mut polled, PollTimeout::from(READY_WITHIN)).map_err(io::Error::from);
         if ready.map_err(set_up("wait for the sandbox"))? == 0 {
             return Err(Some(Error::TooSlow));
+        }
+        if polled[1].any() == Some(true) {
+            return Err(None);
         }
         match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
             Some((Report::Ready { version: protocol::VERSION, walls }, _)) => Ok(walls),
@@ -211,11 +239,33 @@ impl Sandbox {
         protocol::send(&self.control, order, descriptors)
     }
 
-    /// Kills bubblewrap; the kernel ends the rest with its namespace.
-    pub fn kill(&mut self) {
-        // Both fail only for a child that has already been waited for.
-        let _ended = self.child.kill();
+    /// Ends the sandbox; true when it is proven that nothing of it runs any longer.
+    ///
+    /// The init ends everything when its supervisor leaves. Bubblewrap waits for the init, and that one has not ended
+    /// before the kernel has ended all others of its namespace: killing bubblewrap itself proves nothing. `patience`
+    /// is how long the sandbox may take to end by itself.
+    pub fn end(&mut self, patience: Duration) -> bool {
+        if let Some(proven) = self.ended {
+            return proven;
+        }
+        // The other side may have closed already, which is as good.
+        let _closed = shutdown(self.control.as_raw_fd(), Shutdown::Both);
+        let ends_within = |time| process::ends_within(self.child.id(), time).unwrap_or(false);
+        let proven = self.emptied || ends_within(patience) || {
+            process::kill_children(self.child.id());
+            ends_within(ENDS_WITHIN)
+        };
+        // Not yet waited for, so that the number is still that of its process group.
+        process::kill_group(self.child.id());
+        // Nobody else waits for this child, so that this cannot fail.
         let _ended = self.child.wait();
+        self.ended = Some(proven);
+        proven
+    }
+
+    /// Ends the sandbox at once.
+    pub fn kill(&mut self) {
+        self.end(Duration::ZERO);
     }
 
     /// Process id of bubblewrap on the host.

@@ -75,7 +75,7 @@ pub fn find(wanted: Option<&Utf8Path>, cache: Option<&Utf8Path>) -> Result<Bubbl
         Some(path) => path.to_owned(),
         None => PLACES.iter().map(Utf8PathBuf::from).find(|path| path.exists()).ok_or(Error::Missing)?,
     };
-    let stamp = verify(&path)?;
+    let stamp = verify(&path).map_err(|reason| Error::Refused { path: path.clone(), reason })?;
     if let Some(cache) = cache
         && let Some(known) = read_cache(cache)
         && known.stamp == stamp
@@ -98,8 +98,9 @@ pub fn find(wanted: Option<&Utf8Path>, cache: Option<&Utf8Path>) -> Result<Bubbl
     Ok(program)
 }
 
+/// Which file was verified.
 #[derive(PartialEq, Eq, Serialize, Deserialize)]
-struct Stamp {
+pub struct Stamp {
     dev: u64,
     ino: u64,
     mtime: i64,
@@ -118,35 +119,36 @@ fn read_cache(path: &Utf8Path) -> Option<Known> {
 }
 
 /// Refuses whatever another user could have put there, and whatever is not a program of its own.
-fn verify(path: &Utf8Path) -> Result<Stamp, Error> {
-    let refused = |reason| Error::Refused { path: path.to_owned(), reason };
+///
+/// # Errors
+/// The reason, which fits after "is not run: ".
+pub fn verify(path: &Utf8Path) -> Result<Stamp, &'static str> {
     if !path.is_absolute() {
-        return Err(refused("the path is not absolute"));
+        return Err("the path is not absolute");
     }
-    let real = path.canonicalize_utf8().map_err(|_| refused("there is no such file"))?;
+    let real = path.canonicalize_utf8().map_err(|_| "there is no such file")?;
     for ancestor in real.ancestors().skip(1) {
-        let meta =
-            fs_err::symlink_metadata(ancestor).map_err(|_| refused("a directory above it cannot be read"))?;
+        let meta = fs_err::symlink_metadata(ancestor).map_err(|_| "a directory above it cannot be read")?;
         let open = meta.permissions().mode() & 0o022 != 0 && meta.permissions().mode() & 0o1000 == 0;
         if meta.uid() != 0 || open {
             // The Nix store is group-writable for its build users, with the sticky bit.
-            return Err(refused("a directory above it can be changed by other users than root"));
+            return Err("a directory above it can be changed by other users than root");
         }
     }
-    let mut file = fs_err::File::open(&real).map_err(|_| refused("it cannot be read"))?;
-    let meta = file.metadata().map_err(|_| refused("it cannot be read"))?;
+    let mut file = fs_err::File::open(&real).map_err(|_| "it cannot be read")?;
+    let meta = file.metadata().map_err(|_| "it cannot be read")?;
     if !meta.is_file() {
-        return Err(refused("it is not a regular file"));
+        return Err("it is not a regular file");
     }
     if meta.uid() != 0 || meta.permissions().mode() & 0o022 != 0 {
-        return Err(refused("it can be changed by other users than root"));
+        return Err("it can be changed by other users than root");
     }
     if meta.permissions().mode() & 0o111 == 0 {
-        return Err(refused("it is not executable"));
+        return Err("it is not executable");
     }
     let mut magic = [0; 4];
     if file.read_exact(&mut magic).is_err() || magic != *b"\x7fELF" {
-        return Err(refused("it is not a program but a script or another file"));
+        return Err("it is not a program but a script or another file");
     }
     Ok(Stamp { dev: meta.dev(), ino: meta.ino(), mtime: meta.mtime(), ctime: meta.ctime() })
 }

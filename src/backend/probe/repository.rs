@@ -1,12 +1,20 @@
 //! The repository that a project root is the top of, without running git on it.
 
+use std::io;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::plan::facts::Repository;
-use crate::util::fs::read_bounded;
+use crate::plan::facts::{Repository, Shadow};
+use crate::util::fs::{read_bounded, read_without_links};
+use crate::util::git::index;
+
+mod parts;
 
 /// The most that is read of a `.git` file and its like, in bytes.
 const MOST: u64 = 16 * 1024;
+
+/// The most that is read of an index, in bytes: some five million files.
+const MOST_INDEX: u64 = 1 << 29;
 
 /// Returns the repository of a root that has a `.git`.
 ///
@@ -16,7 +24,7 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
     let dot = root.join(".git");
     let meta = dot.symlink_metadata().ok()?;
     if meta.is_dir() {
-        return Some(Repository { common: dot.clone(), directory: dot, foreign: false });
+        return Some(look_into(root, dot.clone(), dot));
     }
     if !meta.is_file() {
         return None;
@@ -30,8 +38,60 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
     // A submodule has no common directory but its own: one that it names would be any repository of this host.
     let submodule = common == directory && submodule_points_back(&directory, root);
     let looks_right = common.join("HEAD").is_file() && common.join("objects").is_dir();
-    let foreign = !(looks_right && (submodule || worktree_points_back(&directory, &common, &dot)));
-    Some(Repository { directory, common, foreign })
+    if looks_right && (submodule || worktree_points_back(&directory, &common, &dot)) {
+        return Some(look_into(root, directory, common));
+    }
+    let shadow = Shadow::Impossible("it is not this project's".into());
+    Some(Repository { directory, common, foreign: true, shadow, nested: Vec::new() })
+}
+
+fn look_into(root: &Utf8Path, directory: Utf8PathBuf, common: Utf8PathBuf) -> Repository {
+    let (mut shadow, id) = match parts::find(&directory, &common) {
+        Ok((parts, id)) => (Shadow::Possible(parts), id),
+        Err(reason) => (Shadow::Impossible(reason), 20),
+    };
+    let nested = nested(&directory, id);
+    if let Shadow::Possible(parts) = &mut shadow {
+        for tree in &nested {
+            let place = checked_out(&root.join(tree)).unwrap_or_default();
+            for module in &mut parts.modules {
+                if directory.join(&module.directory) == place {
+                    module.tree = Some(tree.clone());
+                }
+            }
+        }
+    }
+    Repository { directory, common, foreign: false, shadow, nested }
+}
+
+/// Returns the git directory that the `.git` file of a submodule names.
+fn checked_out(tree: &Utf8Path) -> Option<Utf8PathBuf> {
+    let text = read_without_links(&tree.join(".git"), MOST).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    tree.join(text.strip_prefix("gitdir:")?.trim()).canonicalize_utf8().ok()
+}
+
+/// Returns the gitlinks of the index, and of the parts that a split index shares.
+fn nested(directory: &Utf8Path, id: usize) -> Vec<Utf8PathBuf> {
+    let mut found = Vec::new();
+    let shared = fs_err::read_dir(directory).into_iter().flatten().flatten();
+    let shared = shared.filter_map(|entry| entry.file_name().into_string().ok());
+    let shared = shared.filter(|name| name.starts_with("sharedindex."));
+    for name in std::iter::once("index".to_owned()).chain(shared) {
+        let bytes = read_without_links(&directory.join(&name), MOST_INDEX);
+        let Ok(bytes) = bytes.or_else(|error| match error.kind() {
+            io::ErrorKind::NotFound => Ok(Vec::new()),
+            _ => Err(error),
+        }) else {
+            continue;
+        };
+        let links = index::gitlinks(&bytes, id).unwrap_or_default();
+        let plain = |path: &Utf8PathBuf| {
+            path.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)))
+        };
+        found.extend(links.into_iter().map(Utf8PathBuf::from).filter(plain));
+    }
+    found
 }
 
 fn first_line(path: &Utf8Path) -> Option<String> {

@@ -1,7 +1,11 @@
 //! Section C: mounts, symbolic links, races of paths.
 
 use std::os::unix::fs::symlink;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::fcntl::AT_FDCWD;
 
 use super::case::{Action, CASE, Case, ONE, OWNER, Open, Verdict};
 use super::scene::{Scene, no_canary, no_claim, print};
@@ -31,6 +35,13 @@ pub const CASES: &[Case] = &[
         config: "home { import \"git-config\" sync=\"always\"; }\n",
         action: Action::Steps(link_in_home),
         columns: OWNER,
+        ..CASE
+    },
+    Case {
+        id: "C3",
+        tries: "a mount source that is swapped for a link while sessions start",
+        action: Action::Steps(swapped_source),
+        columns: ONE,
         ..CASE
     },
     Case {
@@ -219,6 +230,48 @@ fn linked_source(stage: &Stage) -> Verdict {
     let ran = stage.bash("cat /opt/x/.ssh/id_ed25519; [ -n \"$OPEN\" ] && cat data/.ssh/id_ed25519");
     // That it did not run is as good.
     Verdict::open_if(ran.said(&world.canary), "the file behind the link was shown")
+}
+
+/// A directory and a link to the home take each other's place all the time; what a session shows is never the home.
+fn swapped_source(stage: &Stage) -> Verdict {
+    let world = &stage.world;
+    world.write_project("pier.kdl", "mounts { ro \"./data\" at=\"/opt/x\"; }");
+    world.write_project("data/.ssh/id_ed25519", "no key\n");
+    symlink(world.home(), world.project().join("link")).unwrap();
+    world.give();
+    if stage.sandboxed() {
+        let trusted = stage.pier(&["trust"]);
+        if trusted.code != Some(0) {
+            return Verdict::open(trusted.short());
+        }
+    }
+    let stop = AtomicBool::new(false);
+    let root = world.project();
+    let (data, link) = (root.join("data"), root.join("link"));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
+                nix::fcntl::renameat2(AT_FDCWD, &data, AT_FDCWD, &link, flags).unwrap();
+                // Long enough for a check to see one of them, and short enough for its use to see the other.
+                thread::sleep(Duration::from_micros(1500));
+            }
+        });
+        let mut shown = 0;
+        let mut ran = 0;
+        // Most starts see one of the swaps and are refused; some see none.
+        for _ in 0..150 {
+            let said = stage.bash("cat /opt/x/.ssh/id_ed25519; [ -n \"$OPEN\" ] && cat data/.ssh/id_ed25519");
+            ran += u32::from(said.said("@ran"));
+            shown += u32::from(said.said(&world.canary));
+            if ran >= 5 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        Verdict::open_if(shown > 0, format!("the home was shown in {shown} of {ran} sessions"))
+            .and(|| Verdict::open_if(ran == 0, "no session started at all"))
+    })
 }
 
 fn too_wide(stage: &Stage) -> Verdict {

@@ -217,7 +217,7 @@ pub const CASES: &[Case] = &[
 fn setuid(stage: &Stage) -> Verdict {
     if is_root() {
         let path = stage.world.project().join("tools/as-root");
-        fs_err::copy("/usr/bin/id", &path).unwrap();
+        program::copy("/usr/bin/id", &path);
         fs_err::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
     }
     let ran = stage.bash(
@@ -242,7 +242,7 @@ fn writable_mounts(stage: &Stage) -> Verdict {
     let place = tempfile::Builder::new().prefix("pier-attack-").tempdir_in("/usr/local/lib").unwrap();
     crate::sandbox::make_executable(place.path());
     let stub = place.path().join("bwrap");
-    fs_err::copy(program::stub(), &stub).unwrap();
+    program::copy(program::stub(), &stub);
     crate::sandbox::make_executable(&stub);
     let script = "echo 'network host' >> pier.kdl; echo x >> .git/config; echo x > .git/hooks-planted; true";
     let mut command = stage.command(&["bash", "-c", script]);

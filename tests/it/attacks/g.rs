@@ -277,7 +277,7 @@ fn out_of_time(stage: &Stage) -> Verdict {
         stage,
         &["bash", "-c", &format!("trap '' TERM; setsid -f sleep {argument}; sleep 99; sleep 99")],
     );
-    let status = wait(&mut child, Duration::from_secs(10));
+    let status = wait(&mut child, Duration::from_secs(8));
     let took = begin.elapsed();
     let code = status.and_then(|status| status.code());
     end(&mut child);

@@ -5,15 +5,12 @@ const GATE: &str = "the exit gate";
 /// The id of a case, and the reason.
 pub const LIST: &[(&str, &str)] = &[
     ("A13.tracked", "the objects of git still have what was committed of a hidden file"),
-    ("B6.modules", "the git directory of a submodule is not private yet"),
     ("B6.enter", GATE),
     ("B8", GATE),
     ("B9", GATE),
     ("B10", GATE),
     ("B11", GATE),
     ("B11.build", GATE),
-    ("B12", "`pier doctor` asks programs of the search path for their versions, those of the project too"),
-    ("H10", "the records of sessions"),
     ("H13", GATE),
     ("H13.quarantine", GATE),
 ];

@@ -18,6 +18,13 @@ pub fn stub() -> &'static Path {
     STUB.get_or_init(|| build("tests/it/attacks/stub/main.rs", "attack-stub"))
 }
 
+/// Copies a program. The copy is open for writing in no process that another thread may be starting: it could not
+/// be run then.
+pub fn copy(from: impl AsRef<Path>, to: &Path) {
+    let status = Command::new("cp").arg(from.as_ref()).arg(to).status();
+    assert!(status.unwrap().success(), "`{}` is copied", from.as_ref().display());
+}
+
 /// Compiles one program statically, without crates, unless that has been done.
 fn build(source: &str, name: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));

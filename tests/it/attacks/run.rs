@@ -30,7 +30,9 @@ pub fn all<'a>(cases: &[&'a Case]) -> Vec<Row<'a>> {
         .filter(|case| wanted.is_empty() || wanted.iter().any(|word| matches(word, case.id)))
         .copied()
         .collect();
+    // From the end: the cases that wait longest are there, and nothing should wait for them alone.
     let jobs: Vec<(usize, Column)> = (0..cases.len())
+        .rev()
         .flat_map(|index| Column::ALL.map(|column| (index, column)))
         .filter(|(index, column)| meant(cases[*index], *column))
         .collect();

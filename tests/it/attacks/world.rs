@@ -114,7 +114,7 @@ impl World {
         }
         self.write("project/.git/HEAD", "ref: refs/heads/main\n");
         self.write("project/.git/config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n");
-        fs_err::copy(program::probe(), self.project().join("tools/probe")).unwrap();
+        program::copy(program::probe(), &self.project().join("tools/probe"));
         for name in SOCKETS {
             let path = self.runtime().join(name);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,0 +1,133 @@
+//! Dead sessions: what a killed supervisor, or a power cut, left below the state directory.
+
+use std::fs::File;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::fcntl::{Flock, FlockArg};
+
+use super::place::{ALIVE, Id, KEPT, all, is_at};
+use super::{registry, shadow};
+use crate::util::fs::{read_without_links, remove_tree};
+
+/// A directory without a lock belongs to a session that is being made, or was killed at that moment.
+const YOUNG: Duration = Duration::from_mins(1);
+
+/// The most that is read of the reason why a directory is kept, in bytes.
+const MOST_REASON: u64 = 4096;
+
+/// A dead session.
+#[derive(Debug)]
+pub struct Dead {
+    pub session: String,
+    pub path: Utf8PathBuf,
+    pub fate: Fate,
+}
+
+#[derive(Debug)]
+pub enum Fate {
+    Cleared,
+    /// Its directory holds something for the user; says what.
+    Kept(String),
+    Failed(io::Error),
+}
+
+/// Removes the directories of at most `most` dead sessions; those that are kept are only listed.
+pub fn clear(state: &Utf8Path, most: usize) -> Vec<Dead> {
+    let mut found = Vec::new();
+    // Without the directory there is no session.
+    let Ok(entries) = all(state).read_dir_utf8() else { return found };
+    let mut cleared = 0;
+    for entry in entries.flatten() {
+        if cleared == most {
+            break;
+        }
+        let (session, path) = (entry.file_name().to_owned(), entry.path().to_owned());
+        if Id::parse(&session).is_none() {
+            continue;
+        }
+        let Some(fate) = bury(&path) else { continue };
+        cleared += usize::from(!matches!(fate, Fate::Kept(_)));
+        found.push(Dead { session, path, fate });
+    }
+    found
+}
+
+/// Removes one directory if its session is dead.
+fn bury(path: &Utf8Path) -> Option<Fate> {
+    let _locked = match File::open(path.join(ALIVE)) {
+        Ok(file) => {
+            let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+            Some(is_at(&locked, path).then_some(locked)?)
+        }
+        Err(_) if is_young(path) => return None,
+        Err(_) => None,
+    };
+    if path.join(KEPT).symlink_metadata().is_ok() {
+        let why = read_without_links(&path.join(KEPT), MOST_REASON).unwrap_or_default();
+        return Some(Fate::Kept(String::from_utf8_lossy(&why).trim().to_owned()));
+    }
+    match shadow::holds_work(path) {
+        Ok(false) => {}
+        Ok(true) => {
+            return Some(Fate::Kept(
+                "commits that are not in the repository; `pier merge` takes them".into(),
+            ));
+        }
+        Err(error) => return Some(Fate::Kept(format!("its commits cannot be read: {error}"))),
+    }
+    for group in registry::load(path).map(|session| session.groups).unwrap_or_default() {
+        // Empty once its processes are gone; the next start of the machine has none of them.
+        let _gone = std::fs::remove_dir(group);
+    }
+    Some(match remove_tree(path) {
+        Ok(()) => Fate::Cleared,
+        Err(error) => Fate::Failed(error),
+    })
+}
+
+fn is_young(path: &Utf8Path) -> bool {
+    let changed = path.symlink_metadata().and_then(|meta| meta.modified());
+    // A directory that has just gone, or that comes from the future, is left alone.
+    !changed.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > YOUNG))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::place::Place;
+    use crate::util::fs::write_atomic;
+
+    /// A directory as a killed session leaves it.
+    fn dead(state: &Utf8Path, session: &str) -> Utf8PathBuf {
+        let path = all(state).join(session);
+        write_atomic(&path.join("home/file"), b"", 0o600).unwrap();
+        write_atomic(&path.join(ALIVE), b"", 0o600).unwrap();
+        path
+    }
+
+    #[test]
+    fn only_what_is_dead_is_cleared_and_only_so_many() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(directory.path()).unwrap();
+        assert!(clear(state, 9).is_empty());
+        let live = Place::make(state).unwrap();
+        let (kept, foreign) = (dead(state, "kkkkkkkk"), dead(state, "not-a-session"));
+        write_atomic(&kept.join(KEPT), b"its commits\n", 0o600).unwrap();
+        for session in ["aaaaaaaa", "bbbbbbbb", "cccccccc"] {
+            dead(state, session);
+        }
+        // One that is being made.
+        std::fs::create_dir(all(state).join("yyyyyyyy")).unwrap();
+        let count =
+            |found: &[Dead], wanted: fn(&Fate) -> bool| found.iter().filter(|one| wanted(&one.fate)).count();
+        assert_eq!(count(&clear(state, 2), |fate| matches!(fate, Fate::Cleared)), 2);
+        let rest = clear(state, 9);
+        assert_eq!(count(&rest, |fate| matches!(fate, Fate::Cleared)), 1);
+        assert_eq!(count(&rest, |fate| matches!(fate, Fate::Kept(why) if why == "its commits")), 1);
+        let left = [&live.path, &kept, &foreign, &all(state).join("yyyyyyyy")];
+        assert!(left.iter().all(|path| path.exists()));
+        assert_eq!(std::fs::read_dir(all(state)).unwrap().count(), left.len());
+    }
+}

@@ -1,0 +1,97 @@
+//! The lines that a session leaves in its audit file.
+
+use std::time::Instant;
+
+use camino::Utf8Path;
+
+use super::shadow::{self, import::Imported};
+use super::{Error, Outcome, code_of};
+use crate::audit::{self, Event, How, Log};
+use crate::backend::protocol::Walls;
+use crate::plan::{NetworkMode, Plan};
+use crate::policy;
+use crate::util::fs::sha256;
+
+/// The exit code of a session that was not set up.
+const NOT_SET_UP: u8 = 125;
+
+/// The audit file of a running session.
+pub struct Record {
+    log: Log,
+    began: Instant,
+}
+
+impl Record {
+    /// Writes the first lines: what is about to run, and what was approved for it.
+    pub fn start(plan: &Plan, walls: Walls, state: &Utf8Path, session: &str) -> Result<Self, audit::Error> {
+        // A plan has string keys only, so that it always is JSON.
+        let digest = sha256(&serde_json::to_vec(plan).unwrap_or_default());
+        let argv = &plan.command.argv;
+        let start = Event::Start {
+            project: plan.project.root.clone(),
+            plan: digest,
+            agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
+            command: argv.first().cloned().unwrap_or_default(),
+            arguments: argv.len().saturating_sub(1),
+            walls: names(plan, walls),
+        };
+        let mut record = Record { log: Log::start(state, session, &start)?, began: Instant::now() };
+        if !plan.grants.is_empty() {
+            let grants = plan.grants.iter().map(|grant| grant.text.clone()).collect();
+            record.log.append(&Event::Approval { digest: policy::digest(&plan.grants), grants })?;
+        }
+        Ok(record)
+    }
+
+    /// Adds a line. A file that cannot be written any more does not end a running session; its missing last line
+    /// shows.
+    pub fn note(&mut self, event: &Event) {
+        if let Err(error) = self.log.append(event) {
+            tracing::warn!(%error, "a line of the audit file is missing");
+        }
+    }
+
+    /// Notes what came out of the private git directory.
+    pub fn imported(&mut self, commits: &Result<Option<Imported>, shadow::Error>) {
+        let (references, result) = match commits {
+            Ok(None) => return,
+            Ok(Some(imported)) => (imported.references.keys().cloned().collect(), "imported".to_owned()),
+            Err(error) => (Vec::new(), error.to_string()),
+        };
+        self.note(&Event::GitImport { references, omitted: 0, result });
+    }
+
+    /// Writes the last line.
+    pub fn end(self, outcome: &Result<Outcome, Error>) {
+        let how = match outcome {
+            Ok(Outcome::Ended(_)) => How::Ended,
+            Ok(Outcome::TimeLimit) => How::TimeLimit,
+            Ok(Outcome::Stopped) => How::Stopped,
+            Ok(Outcome::Lost) => How::Lost,
+            Err(_) => How::Refused,
+        };
+        self.last(how, code_of(outcome));
+    }
+
+    /// Writes the last line of a session whose command was never started.
+    pub fn refused(self) {
+        self.last(How::Refused, NOT_SET_UP);
+    }
+
+    fn last(mut self, how: How, code: u8) {
+        // Microseconds, so that the number is short.
+        let seconds = (self.began.elapsed().as_secs_f64() * 1e6).round() / 1e6;
+        self.note(&Event::End { how, code, seconds });
+    }
+}
+
+/// Names the walls that stand, the tier first; the init has proven them.
+fn names(plan: &Plan, walls: Walls) -> Vec<String> {
+    let always = ["user-namespace", "mount-namespace", "pid-namespace", "ipc-namespace", "uts-namespace"];
+    let network = (plan.network.mode != NetworkMode::Host).then_some("network-namespace");
+    let filters = walls.seccomp.then_some("seccomp");
+    let all =
+        always.into_iter().chain(network).chain(["no-capabilities", "no-new-privileges"]).chain(filters);
+    let landlock = walls.landlock.map(|version| format!("landlock-{version}"));
+    [format!("tier-{}", walls.tier())].into_iter().chain(all.map(str::to_owned)).chain(landlock).collect()
+}

@@ -1,0 +1,102 @@
+//! Which sessions run on this machine: one small file in the directory of each.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::place::{Id, Place, all, lives};
+use crate::plan::Plan;
+use crate::sys::process;
+use crate::util::fs::{read_without_links, write_quickly};
+
+const SCHEMA: u32 = 1;
+
+const FILE: &str = "session.json";
+
+/// The most that one file may hold, in bytes.
+const MOST: u64 = 64 * 1024;
+
+/// A session that runs, or is just ending.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Session {
+    schema: u32,
+    pub id: String,
+    /// The supervisor on the host. The number alone proves nothing; see [`Session::start_time`].
+    pub pid: u32,
+    /// When the supervisor was started, in clock ticks since the boot.
+    pub start_time: u64,
+    pub project: Utf8PathBuf,
+    /// The first word of the command; the others may hold secrets.
+    pub command: String,
+    pub agent: Option<String>,
+    pub started: Timestamp,
+    /// It has no terminal of a person's: it goes on without one.
+    pub detached: bool,
+    /// It has a terminal of its own to attach to.
+    pub terminal: bool,
+    /// Control groups that were made for it.
+    pub groups: Vec<Utf8PathBuf>,
+}
+
+impl Session {
+    /// Describes a session of this process.
+    pub fn of(plan: &Plan, id: &Id, detached: bool, terminal: bool, groups: Vec<Utf8PathBuf>) -> Self {
+        let pid = std::process::id();
+        Session {
+            schema: SCHEMA,
+            id: id.to_string(),
+            pid,
+            start_time: process::start_time(pid).unwrap_or_default(),
+            project: plan.project.root.clone(),
+            command: plan.command.argv.first().cloned().unwrap_or_default(),
+            agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
+            started: Timestamp::now(),
+            detached,
+            terminal,
+            groups,
+        }
+    }
+
+    /// Writes the file whole; it need not outlive the machine.
+    pub fn store(&self, place: &Place) -> io::Result<()> {
+        let text = serde_json::to_vec(self)?;
+        write_quickly(&place.path.join(FILE), &text, 0o600)
+    }
+
+    /// The name that people know the command by.
+    pub fn what(&self) -> &str {
+        self.agent.as_deref().unwrap_or_else(|| self.command.rsplit('/').next().unwrap_or_default())
+    }
+}
+
+/// Returns the sessions that live, the oldest first.
+///
+/// # Errors
+/// When the directory of sessions cannot be read. A session that has not come up yet is not listed.
+pub fn list(state: &Utf8Path) -> io::Result<Vec<Session>> {
+    let entries = match all(state).read_dir_utf8() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if Id::parse(entry.file_name()).is_some() && lives(state, entry.file_name()) {
+            found.extend(load(entry.path()));
+        }
+    }
+    found.sort_by(|a, b| (a.started, &a.id).cmp(&(b.started, &b.id)));
+    Ok(found)
+}
+
+/// Reads the file of one session; `None` where there is none, or one of another version.
+pub(super) fn load(directory: &Utf8Path) -> Option<Session> {
+    let path = directory.canonicalize_utf8().ok()?.join(FILE);
+    let session: Session = serde_json::from_slice(&read_without_links(&path, MOST).ok()?).ok()?;
+    let own = directory.file_name() == Some(session.id.as_str());
+    (session.schema == SCHEMA && own).then_some(session)
+}

@@ -1,0 +1,166 @@
+//! Makes the private git directory before the start: a few small files and a copy of the index; no git runs.
+
+use std::io;
+
+use camino::Utf8Path;
+
+use super::references::{self, References};
+use super::{Error, RECORD, Shadow, clone, record, settings};
+use crate::plan::{self, Plan, session};
+use crate::util::fs::{create_private, open_without_links, read_without_links};
+use crate::util::git::render_packed;
+
+/// The most that is copied of one small file, in bytes.
+const MOST_SMALL: u64 = 4 * 1024 * 1024;
+
+/// The most that is copied of an index, in bytes.
+const MOST_INDEX: u64 = 1 << 29;
+
+/// Files of the repository's directory that say what is going on in it: a merge that waits for its commit.
+const STATE: &[&str] = &[
+    "CHERRY_PICK_HEAD",
+    "MERGE_HEAD",
+    "MERGE_MODE",
+    "MERGE_MSG",
+    "ORIG_HEAD",
+    "REVERT_HEAD",
+    "SQUASH_MSG",
+    "info/sparse-checkout",
+];
+
+/// Files that all worktrees share.
+const SHARED: &[&str] = &["info/exclude", "shallow"];
+
+/// As few as git and scripts need: to make and remove a directory is most of what a shadow costs.
+const DIRECTORIES: &[&str] = &["hooks", "info", "objects", "objects/info", "refs"];
+
+/// Makes the shadow that the plan asks for below the session's directory; `home` is the user's.
+pub fn prepare(plan: &Plan, place: &Utf8Path, home: &Utf8Path) -> Result<Option<Shadow>, Error> {
+    let Some(wanted) = &plan.git.shadow else { return Ok(None) };
+    let Some(mut record) = record(plan, None) else { return Ok(None) };
+    let directory = record.directory.clone();
+    let failed = |source| Error::Prepare { directory: directory.clone(), source };
+    let found = references::read(&record.directory, &record.common).map_err(failed)?;
+    record.head.clone_from(&found.head);
+    let References { mut ids, symbolic, .. } = found;
+    // What other sessions brought is not this one's.
+    ids.retain(|name, _| !name.starts_with("refs/pier/"));
+    let shadow = Shadow { place: place.to_owned(), record, start: ids };
+    shadow.make(wanted, home).map_err(failed)?;
+    let git = place.join(session::GIT);
+    for (name, to) in symbolic {
+        // Two names that only one file system can hold make no start fail.
+        if let Err(error) = write_new(&git.join(&name), format!("ref: {to}\n").as_bytes()) {
+            tracing::debug!(%name, %error, "a symbolic reference is left out");
+        }
+    }
+    if wanted.clone {
+        clone::make(&shadow, wanted, home)?;
+    } else {
+        shadow.copy_index().map_err(failed)?;
+    }
+    Ok(Some(shadow))
+}
+
+impl Shadow {
+    fn make(&self, wanted: &plan::Shadow, home: &Utf8Path) -> io::Result<()> {
+        let Shadow { place, record, start } = self;
+        let (directory, common) = (&record.directory, &record.common);
+        let git = place.join(session::GIT);
+        create_private(&git)?;
+        for name in DIRECTORIES {
+            fs_err::create_dir(git.join(name))?;
+        }
+        let packed = render_packed(start);
+        let mut known = serde_json::to_vec(record)?;
+        known.push(b'\n');
+        known.extend_from_slice(packed.as_bytes());
+        fs_err::write(place.join(RECORD), known)?;
+        fs_err::write(git.join("packed-refs"), &packed)?;
+        let head = record.head.as_ref().map_or("ref: refs/heads/main".to_owned(), ToString::to_string);
+        fs_err::write(git.join("HEAD"), head + "\n")?;
+        fs_err::write(git.join("config"), settings::private(directory, common, home))?;
+        fs_err::write(git.join("objects/info/alternates"), alternates(&wanted.objects))?;
+        // A clone has no merge going on.
+        let state = STATE.iter().filter(|_| !wanted.clone).map(|name| (directory, name));
+        for (from, name) in state.chain(SHARED.iter().map(|name| (common, name))) {
+            match read_without_links(&from.join(name), MOST_SMALL) {
+                Ok(text) if is_comment(&text) => {}
+                Ok(text) => fs_err::write(git.join(name), text)?,
+                // Not there, or not what git makes: git does without it.
+                Err(error) => tracing::trace!(%from, name, %error, "not copied"),
+            }
+        }
+        if wanted.objects.len() > 1 || borrows(common) {
+            fs_err::write(place.join(session::EMPTY), "")?;
+        }
+        if wanted.at.file_name() != Some(".git") {
+            fs_err::write(place.join(session::GIT_FILE), format!("gitdir: {}\n", wanted.at))?;
+        }
+        if !wanted.modules.is_empty() {
+            fs_err::create_dir(git.join("modules"))?;
+            fs_err::create_dir(place.join(session::MODULES))?;
+        }
+        for (number, module) in wanted.modules.iter().enumerate() {
+            let text = settings::submodule(&directory.join(&module.directory), module.tree.as_deref());
+            let modules = place.join(session::MODULES);
+            fs_err::write(modules.join(number.to_string()), text)?;
+            let text = format!("gitdir: {}\n", wanted.at.join(&module.directory));
+            fs_err::write(modules.join(format!("{number}.git")), text)?;
+        }
+        Ok(())
+    }
+
+    /// Copies the index, and the parts that a split one shares.
+    fn copy_index(&self) -> io::Result<()> {
+        let directory = &self.record.directory;
+        let git = self.place.join(session::GIT);
+        copy(&directory.join("index"), &git.join("index"))?;
+        for entry in fs_err::read_dir(directory)? {
+            if let Ok(name) = entry?.file_name().into_string()
+                && name.starts_with("sharedindex.")
+            {
+                copy(&directory.join(&name), &git.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Says whether a file has nothing but comments, as git's template for `info/exclude`.
+fn is_comment(text: &[u8]) -> bool {
+    text.split(|byte| *byte == b'\n').all(|line| line.is_empty() || line[0] == b'#')
+}
+
+/// Says whether a repository names others that it takes objects from, even if they are gone.
+fn borrows(common: &Utf8Path) -> bool {
+    common.join("objects/info/alternates").symlink_metadata().is_ok()
+}
+
+/// Renders `objects/info/alternates`.
+pub fn alternates<P: AsRef<Utf8Path>>(objects: &[P]) -> String {
+    objects.iter().flat_map(|path| [path.as_ref().as_str(), "\n"]).collect()
+}
+
+/// Copies a file with its time, which tells git which files were changed right after it was written.
+pub fn copy(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+    let mut source = match open_without_links(from) {
+        Ok(source) => source,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io::Error::new(error.kind(), format!("`{from}`: {error}"))),
+    };
+    let meta = source.metadata()?;
+    if !meta.is_file() || meta.len() > MOST_INDEX {
+        return Err(io::Error::other(format!("`{from}` is no plain file of at most {MOST_INDEX} bytes")));
+    }
+    let (mut target, _) = fs_err::File::create_new(to)?.into_parts();
+    io::copy(&mut source, &mut target)?;
+    target.set_modified(meta.modified()?)
+}
+
+fn write_new(path: &Utf8Path, text: &[u8]) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        create_private(parent)?;
+    }
+    fs_err::write(path, text)
+}
