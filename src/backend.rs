@@ -8,5 +8,6 @@ pub mod install;
 pub mod launcher;
 pub mod limits;
 pub mod manifest;
+pub mod nix;
 pub mod probe;
 pub mod protocol;

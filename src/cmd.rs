@@ -25,6 +25,7 @@ mod lock;
 mod logs;
 mod man;
 mod merge;
+mod nix;
 mod owner;
 mod plan;
 mod project;

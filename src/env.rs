@@ -15,6 +15,7 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("PIER_AS_ROOT", "`1`: as root, run the sandbox as root instead of as the project's owner"),
     ("PIER_BWRAP", "absolute path of the `bwrap` to use; the same checks apply to it"),
     ("PIER_LOG", "what to trace on standard error: `debug`, or `pier::backend=trace`"),
+    ("PIER_NIX", "absolute path of the `nix` to use; it must belong to root or to you"),
     ("PIER_PROFILE", "the profile to apply"),
     ("PIER_SET", "settings as `PATH=VALUE`, separated by `;`, below those of `--set`"),
     ("PIER_TRUST", "digest of the grants that are approved, as `pier trust --show` prints it"),

@@ -3,7 +3,7 @@
 //! The file is JSON with a schema number. It is sorted and written in one way, so that two people who
 //! resolve the same things commit the same bytes. It comes with the repository: everything in it is checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -90,14 +90,18 @@ pub struct Image {
     pub digest: String,
 }
 
-/// The revision of the project's flake inputs.
+/// The development shell of `runtime nix`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Flake {
+    /// As in `pier.kdl`.
     pub reference: String,
-    /// 40 hex digits.
-    pub revision: String,
-    pub nar_hash: String,
+    pub shell: String,
+    /// SHA-256 over the files that are evaluated, `flake.lock` among them; 64 hex digits.
+    pub digest: String,
+    /// For people: revisions, or content hashes, of the flake's inputs. `digest` pins them already.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, String>,
 }
 
 /// What the configuration asks of the lock for one agent.
@@ -118,6 +122,8 @@ pub enum Difference {
     Stale { name: String, locked: String, wanted: String },
     /// The lock has an agent that the configuration has no more.
     Extra { name: String },
+    /// The same for the flake; `None` where one of the two has none.
+    Flake { locked: Option<String>, wanted: Option<String> },
 }
 
 impl std::fmt::Display for Difference {
@@ -128,6 +134,11 @@ impl std::fmt::Display for Difference {
                 write!(out, "`{name}` is locked at {locked} and asked for at {wanted}")
             }
             Difference::Extra { name } => write!(out, "`{name}` is locked and not asked for"),
+            Difference::Flake { locked: None, .. } => write!(out, "the flake is not locked"),
+            Difference::Flake { wanted: None, .. } => write!(out, "a flake is locked and not asked for"),
+            Difference::Flake { locked: Some(locked), wanted: Some(wanted) } => {
+                write!(out, "the flake is locked as {locked} and is now {wanted}")
+            }
         }
     }
 }
@@ -216,6 +227,22 @@ impl Lock {
         found
     }
 
+    /// Compares the flake with the one that the configuration names.
+    pub fn verify_flake(&self, wanted: Option<&Flake>) -> Option<Difference> {
+        let same = |one: &Flake, other: &Flake| {
+            (&one.reference, &one.shell, &one.digest) == (&other.reference, &other.shell, &other.digest)
+        };
+        let text =
+            |flake: &Flake| format!("`{}` shell `{}` {:.12}", flake.reference, flake.shell, flake.digest);
+        match (&self.flake, wanted) {
+            (None, None) => None,
+            (Some(locked), Some(wanted)) if same(locked, wanted) => None,
+            (locked, wanted) => {
+                Some(Difference::Flake { locked: locked.as_ref().map(text), wanted: wanted.map(text) })
+            }
+        }
+    }
+
     fn sorted(mut self) -> Self {
         self.agents.sort_by(|one, other| one.name.cmp(&other.name));
         self.images.sort_by(|one, other| one.reference.cmp(&other.reference));
@@ -246,8 +273,11 @@ impl Lock {
         }
         if let Some(flake) = &self.flake {
             require("flake reference", &flake.reference, is_line)?;
-            require("flake revision", &flake.revision, |text| is_hex(text, 40))?;
-            require("flake hash", &flake.nar_hash, |text| text.starts_with("sha256-") && is_line(text))?;
+            require("shell name", &flake.shell, is_line)?;
+            require("flake digest", &flake.digest, |text| is_hex(text, 64))?;
+            for text in flake.inputs.iter().flat_map(|(name, revision)| [name, revision]) {
+                require("flake input", text, is_line)?;
+            }
         }
         Ok(())
     }

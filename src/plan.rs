@@ -3,6 +3,8 @@
 //! `pier plan --json` prints the very object that a backend executes. Only grants beyond the baseline and
 //! non-default values make it grow; field order is the order of printing and never depends on a hash map.
 
+use std::collections::BTreeMap;
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +18,7 @@ mod git;
 mod grants;
 mod guard;
 mod mounts;
+pub mod nix;
 mod paths;
 mod system;
 
@@ -138,8 +141,17 @@ pub enum Backend {
 pub enum RootFilesystem {
     /// The host's own `/usr`, read-only.
     Host,
-    /// The closure of a Nix development shell.
-    Nix { flake: String, shell: String },
+    /// A Nix development shell: `/nix/store` is there, and only the closure can be read or executed.
+    Nix {
+        flake: String,
+        shell: String,
+        /// SHA-256 over the files that were evaluated, or over the reference of a remote flake.
+        digest: String,
+        /// Revisions, or content hashes, of the flake's inputs.
+        inputs: BTreeMap<String, String>,
+        /// Empty where the shell was not evaluated yet.
+        closure: Vec<Utf8PathBuf>,
+    },
     /// An image by digest.
     Image { reference: String, digest: String },
 }

@@ -12,7 +12,7 @@ use crate::audit::{self, Event};
 use crate::backend::bwrap::Bubblewrap;
 use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox};
 use crate::backend::protocol::Refusal;
-use crate::plan::Plan;
+use crate::plan::{Plan, RootFilesystem};
 use crate::sys::failpoint;
 use crate::sys::process::Ended;
 
@@ -105,6 +105,8 @@ pub enum Notice {
     SpaceUsedUp,
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
+    /// The kernel has no Landlock, so the whole Nix store can be read and executed.
+    StoreOpen,
 }
 
 /// What a session is started with.
@@ -157,6 +159,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let gate = gate.ready();
     for kind in &sandbox.group.missing {
         notice(Notice::NotHeld(kind.name()));
+    }
+    if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
+        notice(Notice::StoreOpen);
     }
     step(failpoint::reach("session.ready"))?;
     let terminals = front.terminals();

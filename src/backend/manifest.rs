@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Access, Identity, MountKind, NetworkMode, Plan};
+use crate::plan::{Access, Identity, MountKind, NetworkMode, Plan, RootFilesystem, nix};
 
 /// Where the init finds it.
 pub const MANIFEST: i32 = 7;
@@ -111,7 +111,12 @@ fn allowed(plan: &Plan, mounts: &BTreeMap<Utf8PathBuf, Expected>) -> Vec<Allowed
             allowed.push(Allowed { path: path.to_owned(), right });
         }
     };
-    for (path, expected) in mounts.iter().filter(|(path, _)| *path != ROOT) {
+    let closure = match &plan.root {
+        RootFilesystem::Nix { closure, .. } => Some(closure),
+        _ => None,
+    };
+    let store = |path: &Utf8Path| closure.is_some() && path == nix::STORE;
+    for (path, expected) in mounts.iter().filter(|(path, _)| *path != ROOT && !store(path)) {
         let right = match expected {
             Expected { what: What::Bind(_), read_only: true } => Right::ReadExecute,
             // What is the sandbox's own, sealed or not, holds nothing of the host.
@@ -123,9 +128,13 @@ fn allowed(plan: &Plan, mounts: &BTreeMap<Utf8PathBuf, Expected>) -> Vec<Allowed
     for mount in &plan.mounts {
         if let MountKind::File { .. } | MountKind::Directory { .. } = mount.kind
             && let Some(top) = mount.at.components().nth(1)
+            && !(closure.is_some() && Utf8Path::new(nix::STORE).starts_with(&mount.at))
         {
             add(&Utf8Path::new(ROOT).join(top.as_str()), Right::Read);
         }
     }
+    // Of the store only the closure: what else is in there is nobody's here. None of it is within another.
+    let entry = |path: &Utf8PathBuf| Allowed { path: path.clone(), right: Right::ReadExecute };
+    allowed.extend(closure.into_iter().flatten().map(entry));
     allowed
 }

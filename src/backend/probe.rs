@@ -127,6 +127,7 @@ pub fn gather(
         state: resolve(environment.state.clone()),
         own_directories: environment.own_directories().into_iter().map(resolve).collect(),
         file_variables,
+        nix: None,
         home,
     };
     Ok(Probed { facts, values, launchers: refused })

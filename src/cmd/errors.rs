@@ -2,7 +2,7 @@
 
 use crate::backend::bwrap::{launch, program, sources};
 use crate::backend::protocol::Refusal;
-use crate::backend::{git, install, probe};
+use crate::backend::{git, install, nix, probe};
 use crate::diag::{Exit, Failure};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
@@ -51,6 +51,29 @@ impl From<install::Error> for Failure {
         match help {
             Some(help) => failure.help(help),
             None => failure,
+        }
+    }
+}
+
+impl From<nix::Error> for Failure {
+    fn from(error: nix::Error) -> Self {
+        match &error {
+            nix::Error::Missing { .. } => failure(Exit::NotSetUp, "nix::missing", &error).help(
+                "install Nix (`apt-get install nix-bin`, or https://nixos.org/download), or use `runtime host`",
+            ),
+            nix::Error::Program { .. } => failure(Exit::NotSetUp, "nix::program", &error)
+                .help("`PIER_NIX` names another one; it must belong to root or to you"),
+            nix::Error::Input { .. } => failure(Exit::Usage, "nix::input", &error)
+                .help("`runtime nix { flake … }` names the directory of a `flake.nix`"),
+            // The lines of Nix are escaped one by one.
+            nix::Error::Failed { .. } => Failure::new(Exit::NotSetUp, "nix::failed", error.to_string()).help(
+                "an evaluation sees `flake.nix`, `flake.lock` and the files that they name, and no build may be \
+                 needed to evaluate; `nix flake lock` writes missing locks",
+            ),
+            nix::Error::TooSlow => failure(Exit::NotSetUp, "nix::failed", &error)
+                .help("build the shell by `nix develop` first, then start again"),
+            nix::Error::Io { .. } => failure(Exit::NotSetUp, "session::state", &error)
+                .help("check the space and the permissions of that directory"),
         }
     }
 }

@@ -15,7 +15,9 @@ use crate::backend::probe;
 use crate::config::values::{is_host, is_variable};
 use crate::config::{Access as Wanted, Mount as Line, Origin, Sourced};
 use crate::diag::{Exit, Problem, codes};
-use crate::plan::{self, Access, Mount, MountKind, NetworkMode, Plan, Target, environment, session};
+use crate::plan::{
+    self, Access, Mount, MountKind, NetworkMode, Plan, RootFilesystem, Target, environment, session,
+};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -214,6 +216,9 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
     let exists = |path: &Utf8Path| path.symlink_metadata().is_ok();
     let real = real(&named);
     if let Some((at, mount)) = seen(plan, &real) {
+        if !in_closure(plan, &at) {
+            return Answer::no(what, Kind::Path, "it is in the Nix store, and no part of the shell needs it");
+        }
         return shown(what, at, mount, exists(&real));
     }
     if !exists(&named)
@@ -242,6 +247,13 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
         answer.help = Some(remedy(&real, project));
     }
     answer
+}
+
+/// Says whether Landlock leaves a path of the store open: what the shell needs, and the store's own directory.
+fn in_closure(plan: &Plan, inside: &Utf8Path) -> bool {
+    let RootFilesystem::Nix { closure, .. } = &plan.root else { return true };
+    let store = Utf8Path::new(plan::nix::STORE);
+    inside == store || !inside.starts_with(store) || closure.iter().any(|entry| inside.starts_with(entry))
 }
 
 /// Returns the path with its links resolved, also where its end does not exist yet.

@@ -11,7 +11,7 @@ use crate::backend::{launcher, probe};
 use crate::config::Root;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::util::fs::{read_bounded, write_atomic};
+use crate::util::fs::{read_bounded, read_without_links, write_atomic};
 use crate::util::text::escape;
 use crate::{agent, ui};
 
@@ -57,6 +57,8 @@ struct Seen {
     variables: Vec<&'static str>,
     /// The toolchain of rustup, below `~`, where `/usr` has no `cargo`.
     toolchain: Option<String>,
+    /// The project has a flake with a development shell.
+    flake: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +159,9 @@ fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) 
     variables.sort_unstable();
     variables.dedup();
     let toolchain = languages.contains(&Language::Rust).then(|| toolchain(&environment.home)).flatten();
-    Seen { languages, agents, variables, toolchain }
+    let flake = read_without_links(&root.join("flake.nix"), MOST_SETTINGS)
+        .is_ok_and(|text| String::from_utf8_lossy(&text).contains("devShell"));
+    Seen { languages, agents, variables, toolchain, flake }
 }
 
 /// The most that is read of rustup's settings, in bytes.
@@ -245,6 +249,10 @@ fn render(seen: &Seen) -> String {
         line(&mut out, &format!("mounts {{ ro \"{toolchain}\" at=\"/opt/rust\" }}"));
         out.push_str("runtime host { path \"/opt/rust/bin\" }\n");
     }
+    if seen.flake {
+        out.push('\n');
+        out.push_str(NIX);
+    }
     out.push_str(
         "\n// Caches and logins of the agent stay in the sandbox home between sessions. To start empty each time:\n\
          // home ephemeral\n",
@@ -265,6 +273,11 @@ const NODE: &str = "\
 const PYTHON: &str = "\
 // Python: the pip cache is in the sandbox home. To see the one of the host (*):
 // mounts { ro \"~/.cache/pip\" at=\"/home/pier/.cache/pip\" }
+";
+
+const NIX: &str = "\
+// Nix: the tools of the flake's development shell in place of those of the host, the agent among them (*):
+// runtime nix { flake \".\"; shell \"default\"; }
 ";
 
 const GO: &str = "\
@@ -319,7 +332,7 @@ mod tests {
             let languages = vec![Language::Rust, Language::Node, Language::Python, Language::Go];
             let count = agents.len();
             let toolchain = Some("~/.rustup/toolchains/stable".to_owned());
-            let config = valid(&render(&Seen { languages, agents, variables, toolchain }));
+            let config = valid(&render(&Seen { languages, agents, variables, toolchain, flake: true }));
             assert_eq!(config.agents.len(), count);
             assert!(config.agents[0].default.value);
             assert!(config.env.pass.iter().all(|name| !name.value.starts_with("AWS_")));
@@ -332,6 +345,9 @@ mod tests {
         for line in text.lines().filter_map(|line| line.strip_prefix("// mounts")) {
             assert_eq!(valid(&format!("mounts{line}")).mounts.len(), 1);
         }
+        let nix = NIX.lines().find_map(|line| line.strip_prefix("// runtime")).unwrap();
+        let runtime = valid(&format!("runtime{nix}")).runtime.value;
+        assert!(matches!(runtime, crate::config::Runtime::Nix { .. }));
         valid("home ephemeral");
     }
 

@@ -77,8 +77,10 @@ fn update(project: &Project, args: &Update) -> Outcome {
         project::approve(project, &planned.plan, args.trust.as_deref())?;
         resolved = resolve(project, planned.plan.user.uid)?;
     }
-    let after = before.clone().unwrap_or_default().update(&wanted, resolved);
-    if before.as_ref() != Some(&after) && (before.is_some() || !wanted.is_empty()) {
+    let mut after = before.clone().unwrap_or_default().update(&wanted, resolved);
+    after.flake = super::nix::wanted(project)?;
+    let nothing = wanted.is_empty() && after.flake.is_none();
+    if before.as_ref() != Some(&after) && (before.is_some() || !nothing) {
         fmt::rewrite(&path(project), &after.to_text())?;
         ui::say(&format!("wrote {}", path(project)));
     }
@@ -89,7 +91,13 @@ fn update(project: &Project, args: &Update) -> Outcome {
     for agent in &after.agents {
         ui::answer(&format!("{} {}@{} {}", agent.name, agent.package, agent.version, agent.integrity));
     }
-    if wanted.is_empty() {
+    if let Some(flake) = &after.flake {
+        ui::answer(&escape(&format!("flake {} shell {} {}", flake.reference, flake.shell, flake.digest)));
+        for (name, revision) in &flake.inputs {
+            ui::answer(&escape(&format!("  {name} {revision}")));
+        }
+    }
+    if nothing {
         ui::say("no agent has a `version`, so there is nothing to lock");
     }
     Ok(Exit::Done)
@@ -132,13 +140,21 @@ fn resolve(project: &Project, uid: u32) -> Result<Vec<lock::Agent>, Failure> {
 }
 
 fn verify(project: &Project, args: &Verify) -> Outcome {
-    let differences = Pins::read(&path(project))?.unwrap_or_default().verify(&wanted(project)?);
+    let differences = differences(project)?;
     if args.json {
         let one = |difference: &Difference| {
             let (kind, name) = match difference {
                 Difference::Missing { name } => ("missing", name),
                 Difference::Stale { name, .. } => ("stale", name),
                 Difference::Extra { name } => ("extra", name),
+                Difference::Flake { locked, wanted } => {
+                    let kind = match (locked, wanted) {
+                        (None, _) => "missing",
+                        (_, None) => "extra",
+                        _ => "stale",
+                    };
+                    return serde_json::json!({ "kind": kind, "flake": wanted, "message": difference.to_string() });
+                }
             };
             serde_json::json!({ "kind": kind, "agent": name, "message": difference.to_string() })
         };
@@ -166,10 +182,17 @@ pub fn wanted(project: &Project) -> Result<Vec<Wanted>, Failure> {
     Ok(wanted)
 }
 
+/// Returns every way in which the lock does not say what the configuration says.
+fn differences(project: &Project) -> Result<Vec<Difference>, Failure> {
+    let lock = Pins::read(&path(project))?.unwrap_or_default();
+    let mut differences = lock.verify(&wanted(project)?);
+    differences.extend(lock.verify_flake(super::nix::wanted(project)?.as_ref()));
+    Ok(differences)
+}
+
 /// Refuses a project whose lock is missing or does not say what the configuration says.
 pub fn require(project: &Project) -> Result<(), Failure> {
-    let lock = Pins::read(&path(project))?.unwrap_or_default();
-    let differences = lock.verify(&wanted(project)?);
+    let differences = differences(project)?;
     if differences.is_empty() {
         return Ok(());
     }

@@ -147,6 +147,8 @@ pub fn read(path: &Utf8Path, project: Option<&Utf8Path>) -> io::Result<Option<Ve
 pub struct Planned {
     pub plan: Plan,
     pub values: BTreeMap<String, String>,
+    /// Keeps the Nix shell of the plan from being forgotten.
+    pub shell: Option<crate::backend::nix::Held>,
 }
 
 /// Whether planning may fetch what is missing.
@@ -167,7 +169,9 @@ pub fn plan(
 ) -> Result<Planned, Failure> {
     let Project { environment, cwd, root, loaded } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
+    let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
     let missing = install_agents(project, target, fetch, trusted, &mut probed)?;
+    super::nix::fit(shell.as_ref(), target, &mut probed)?;
     let target = if missing.is_some() { &Target::Shell } else { target };
     let made = plan::build(&loaded.config, &probed.facts, target, &loaded.sources);
     let mut plan = made.map_err(|mut problems| {
@@ -179,7 +183,7 @@ pub fn plan(
     plan.warnings.extend(missing.map(|agent| {
         format!("{agent} is not installed yet, and this is the plan of a shell; `pier up` installs the agent and adds it")
     }));
-    Ok(Planned { plan, values: probed.values })
+    Ok(Planned { plan, values: probed.values, shell })
 }
 
 /// Adds to "not on this host" why a launcher that is there is not used.
@@ -234,7 +238,7 @@ fn install_agents(
             Some(found) => found,
             None if fetch == Fetch::Install && wanted => {
                 // Installing runs the package's own code on this host, so the approval comes first.
-                approve(project, &preview(project, target, probed)?, trusted)?;
+                approve(project, &preview(project, probed)?, trusted)?;
                 install::install(&request, &mut show)?
             }
             None => {
@@ -256,7 +260,7 @@ fn install_agents(
 }
 
 /// Returns a plan for a shell, whose grants are those of the file, before an agent is there.
-fn preview(project: &Project, _target: &Target, probed: &probe::Probed) -> Result<Plan, Failure> {
+pub fn preview(project: &Project, probed: &probe::Probed) -> Result<Plan, Failure> {
     let made = plan::build(&project.loaded.config, &probed.facts, &Target::Shell, &project.loaded.sources);
     made.map_err(|problems| Failure {
         exit: Exit::Usage,

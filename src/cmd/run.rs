@@ -157,7 +157,7 @@ fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outco
     let cache = project.environment.cache.join("bwrap.json");
     let program = program::find(wanted, Some(&cache))?;
     project::keep_plan(project, &planned.plan)?;
-    let Planned { plan, values } = &planned;
+    let Planned { plan, values, shell: _held } = &planned;
     let detached = match leave(away)? {
         Ok(detached) => detached,
         Err(exit) => return Ok(exit),
@@ -203,6 +203,9 @@ fn notice(notice: Notice) {
         Notice::SpaceUsedUp => ui::warn(
             "the session was ended: it had left less than 2 % (at most 1 GiB) of the project's file system free",
         ),
+        Notice::StoreOpen => {
+            ui::warn("this kernel has no Landlock, so everything in `/nix/store` can be read and executed");
+        }
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }

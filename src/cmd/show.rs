@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan};
+use crate::plan::{Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan, RootFilesystem};
 use crate::util::text::{escape, print_bytes, print_duration, shell_line};
 
 /// Returns the plan in sections; everything that came from a file is escaped.
@@ -26,6 +26,13 @@ pub fn plan(plan: &Plan) -> String {
     });
     line(format!("git       {:?}{merge}", plan.git.mode).to_lowercase());
     line(format!("gate      {:?}", plan.gate).to_lowercase());
+    if let RootFilesystem::Nix { flake, shell, digest, inputs, closure } = &plan.root {
+        let paths = closure.len();
+        line(format!("nix       flake {flake} shell {shell} ({digest:.12}), {paths} store paths"));
+        for (name, revision) in inputs {
+            line(format!("  input   {name} {revision}"));
+        }
+    }
     line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
     line(format!("cwd       {}", plan.command.cwd));
     for limit in limits(&plan.limits) {

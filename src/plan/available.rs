@@ -10,8 +10,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut not_yet = |origin: &Origin, what: &str| found.push(problem(origin, what));
     match &config.runtime.value {
-        Runtime::Auto | Runtime::Host { .. } => {}
-        Runtime::Nix { .. } => not_yet(&config.runtime.origin, "`runtime nix`"),
+        Runtime::Auto | Runtime::Host { .. } | Runtime::Nix { .. } => {}
         Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
     }
     let network = &config.network;

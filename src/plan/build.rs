@@ -8,8 +8,8 @@ use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Cap, Command, Directory, GateMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, RootFilesystem, SCHEMA, Seed, User, available,
-    environment, git, grants, system,
+    MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment, git, grants,
+    nix, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -39,13 +39,18 @@ pub fn build(
     sources: &Sources,
 ) -> Result<Plan, Vec<Problem>> {
     let mut problems = available::problems(config);
+    problems.extend(nix::problems(config, &facts.home, &facts.project.root));
+    let in_nix = nix::asked(config).is_some();
     let at = |origin: &Origin| place(origin, sources);
-    let user = user(facts);
+    let user = user(facts, in_nix);
     let project = project(config, facts, &at, &mut problems);
     let cwd = inside(&facts.cwd, facts, &config.workspace.at.value);
     let mode = network_mode(config);
 
-    let mut mounts = system::mounts(facts, &user, mode);
+    let mut mounts = system::mounts(facts, &user, mode, in_nix);
+    if in_nix {
+        mounts.extend(nix::mounts(facts));
+    }
     mounts.push(init(facts));
     mounts.push(home(&user, &project));
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
@@ -74,7 +79,11 @@ pub fn build(
     }
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
-    path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned()));
+    match nix::shell(facts) {
+        Some(shell) if in_nix => path.extend(shell.path.iter().map(ToString::to_string)),
+        _ => path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned())),
+    }
+    warnings.extend(nix::warnings(config, facts));
     let fixed = started.as_ref().map_or(&[][..], |started| started.environment);
     let environment = environment::variables(config, facts, &user, &path.join(":"), cwd.as_str(), fixed, &at);
     for Sourced { value, origin } in &config.env.pass {
@@ -125,7 +134,7 @@ pub fn build(
     Ok(Plan {
         schema: SCHEMA,
         backend: Backend::Bubblewrap,
-        root: RootFilesystem::Host,
+        root: nix::root(config, facts),
         project,
         git,
         gate: gate_mode(config),
@@ -194,9 +203,11 @@ fn home(user: &User, project: &Project) -> Mount {
     Mount { at: user.home.clone(), kind, origin: BUILT_IN.into() }
 }
 
-fn user(facts: &Facts) -> User {
+fn user(facts: &Facts, in_nix: bool) -> User {
     let Facts { uid, gid, .. } = *facts;
-    User { uid, gid, name: "pier".into(), home: "/home/pier".into(), shell: "/bin/bash".into() }
+    let in_shell = nix::shell(facts).and_then(|shell| shell.sh.clone());
+    let shell = if in_nix { in_shell.unwrap_or_else(|| "/bin/sh".into()) } else { "/bin/bash".into() };
+    User { uid, gid, name: "pier".into(), home: "/home/pier".into(), shell }
 }
 
 fn project(

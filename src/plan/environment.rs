@@ -55,6 +55,9 @@ pub fn variables(
             made.set(name, Some("xterm-256color"), BUILT_IN.to_owned());
         }
     }
+    for variable in super::nix::variables(config, facts) {
+        made.set(&variable.name, variable.value.as_deref(), variable.origin);
+    }
     for (name, value) in agent {
         made.set(name, Some(value), "the agent".to_owned());
     }

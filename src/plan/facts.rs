@@ -35,6 +35,41 @@ pub struct Facts {
     pub own_directories: Vec<Utf8PathBuf>,
     /// What `env file` lines say: names by file, never values.
     pub file_variables: BTreeMap<Utf8PathBuf, Vec<String>>,
+    /// The flake of `runtime nix`, and its shell where it is known.
+    pub nix: Option<Nix>,
+}
+
+/// A flake as it is on the host now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nix {
+    /// As written in the file.
+    pub flake: String,
+    pub shell: String,
+    /// Of a directory: every file that an evaluation can read, relative to it, with its SHA-256.
+    pub files: Vec<(Utf8PathBuf, String)>,
+    /// SHA-256 over those, or over the reference of a remote flake, which names a revision.
+    pub digest: String,
+    /// Revisions, or content hashes, of the inputs that `flake.lock` names.
+    pub inputs: BTreeMap<String, String>,
+    /// `None` before the first evaluation.
+    pub resolved: Option<NixShell>,
+}
+
+/// A development shell, as far as a sandbox shows it. Paths below `/nix/store` are those of the inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NixShell {
+    /// Where the store is on the host, canonical.
+    pub store: Utf8PathBuf,
+    /// Everything that the shell needs to run: files and directories of the store, no links.
+    pub closure: Vec<Utf8PathBuf>,
+    /// Its directories of commands.
+    pub path: Vec<Utf8PathBuf>,
+    /// Every variable that it exports.
+    pub variables: BTreeMap<String, String>,
+    /// bash, or another shell where it has none.
+    pub sh: Option<Utf8PathBuf>,
+    pub env: Option<Utf8PathBuf>,
 }
 
 /// Names below `/proc` that tell a kernel uid 0 about the host, or let it act there.

@@ -1,6 +1,7 @@
 //! What a configuration grants beyond the baseline, as canonical sentences.
 
 use super::facts::{Facts, InstallKind};
+use super::nix::{Reference, reference};
 use super::{Agent, expand};
 use crate::config::{Access, Config, Git, Mount, NetworkMode, Origin, Runtime};
 use crate::policy::Grant;
@@ -114,9 +115,40 @@ pub fn grants(
             grant(origin, format!("run {} from {}", agent.name, quoted(directory.as_str())));
         }
     }
+    made.extend(flake(config, facts, at));
     made.sort();
     made.dedup_by(|one, other| one.text == other.text);
     made
+}
+
+/// The most files of a flake that a grant names one by one.
+const MOST_NAMED: usize = 12;
+
+/// Returns the grant to evaluate the flake as it is now, and to build its shell, on the host.
+///
+/// A flake in the project is the repository's word, whoever asked for `runtime nix`.
+fn flake(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Option<Grant> {
+    let nix = facts.nix.as_ref()?;
+    let origin = &config.runtime.origin;
+    let inside = matches!(
+        reference(&nix.flake, &facts.home, &facts.project.root),
+        Ok(Reference::Directory(path)) if path.starts_with(&facts.project.root)
+    );
+    if !inside && !origin.is_of_repository() {
+        return None;
+    }
+    let mut text =
+        format!("evaluate the flake {} on the host and build its shell `{}`", quoted(&nix.flake), nix.shell);
+    let named = nix.files.iter().take(MOST_NAMED);
+    let named: Vec<String> =
+        named.map(|(path, digest)| format!("{} {:.12}", quoted(path.as_str()), digest)).collect();
+    if !named.is_empty() {
+        let more = nix.files.len() - named.len();
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text.push_str(&format!(", from {}{more}", named.join(", ")));
+    }
+    text.push_str(&format!(", SHA-256 {}", nix.digest));
+    Some(Grant { text, origin: at(origin) })
 }
 
 /// Quotes a path so that no other text gives the same sentence: a line break would be a second grant to whoever

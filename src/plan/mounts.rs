@@ -5,7 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::build::problem;
 use super::facts::{Facts, Found, Kind};
 use super::{Access, Mount, MountKind};
-use crate::config::{self, Origin, Sourced};
+use crate::config::{self, Origin, Runtime, Sourced};
 use crate::diag::Problem;
 
 /// Trees that are no files, or hold sockets and other users' things.
@@ -309,6 +309,9 @@ fn target_of(
     }
     let clean = super::paths::clean(target);
     taken(&clean, home)?;
+    if matches!(config.runtime.value, Runtime::Nix { .. }) && clean.starts_with("/nix") {
+        return Err("the store of the Nix shell is there");
+    }
     let workspace = Utf8Path::new(&config.workspace.at.value);
     if clean == workspace || workspace.starts_with(&clean) {
         return Err("the project is there");

@@ -1,5 +1,7 @@
 //! What every sandbox on the host's own system shows: `/usr`, a made `/etc`, `/proc`, `/dev`, empty places.
 
+use camino::Utf8Path;
+
 use super::facts::{Facts, System};
 use super::{Access, Mount, MountKind, NetworkMode, User};
 
@@ -7,7 +9,7 @@ use super::{Access, Mount, MountKind, NetworkMode, User};
 pub const BUILT_IN: &str = "built-in";
 
 /// Returns the mounts below all others.
-pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
+pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Vec<Mount> {
     let mut mounts = Vec::new();
     let mut add = |at: &str, kind| mounts.push(Mount { at: at.into(), kind, origin: BUILT_IN.into() });
     // Said first: bubblewrap makes missing parents with mode 0700 otherwise.
@@ -15,12 +17,15 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
         add(name, MountKind::Directory { mode: 0o755 });
     }
     let System { links, directories, files, closed, resolv_conf, hosts, localtime } = &facts.system;
-    for (path, identity) in directories.iter().chain(files) {
+    // A Nix shell brings its own programs and libraries; of the host it has the certificates.
+    let shown = |path: &Utf8Path| !nix || (path.starts_with("/etc") && path != "/etc/alternatives");
+    let files = files.iter().filter(|_| !nix);
+    for (path, identity) in directories.iter().filter(|(path, _)| shown(path)).chain(files) {
         let kind =
             MountKind::Bind { source: path.clone(), access: Access::ReadOnly, expect: Some(*identity) };
         add(path.as_str(), kind);
     }
-    for (path, to) in links {
+    for (path, to) in links.iter().filter(|_| !nix) {
         add(path.as_str(), MountKind::Symlink { to: to.clone() });
     }
     let online = network == NetworkMode::Host;
@@ -31,7 +36,7 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     if online {
         add("/etc/resolv.conf", MountKind::File { content: resolv_conf.clone() });
     }
-    if let Some(zone) = localtime {
+    if let Some(zone) = localtime.as_ref().filter(|_| !nix) {
         add("/etc/localtime", MountKind::Symlink { to: zone.clone() });
     }
     add("/proc", MountKind::Proc);

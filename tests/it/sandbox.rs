@@ -202,6 +202,12 @@ pub struct Call {
 }
 
 impl Call {
+    /// Adds arguments.
+    pub fn with(mut self, args: &[&str]) -> Self {
+        self.command.args(args);
+        self
+    }
+
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self

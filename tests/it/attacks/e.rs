@@ -321,7 +321,7 @@ const REFUSED: &[u32] = &[
     321, // bpf
     323, // userfaultfd
     425, 426, 427, // io_uring
-    428, 429, 430, 431, 432, 433, 442, // the newer mount calls
+    428, 429, 430, 431, 432, 433, 442, 467, // the newer mount calls
     435, 437, // clone3, openat2: their flags are in memory
     438, // pidfd_getfd
 ];

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::case::{Action, Column, Verdict};
+use super::case::{Column, Verdict};
 use super::run::Row;
 use super::{covers, not_yet};
 
@@ -28,7 +28,7 @@ pub fn render(rows: &[Row<'_>]) -> String {
             let said = match verdict {
                 Verdict::Held => continue,
                 Verdict::CannotRun(_)
-                    if *column == Column::Nix && !matches!(row.case.action, Action::Later(_)) =>
+                    if *column == Column::Nix && !row.case.columns.contains(&Column::Nix) =>
                 {
                     continue;
                 }

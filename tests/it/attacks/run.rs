@@ -71,7 +71,7 @@ fn matches(word: &str, id: &str) -> bool {
 
 fn meant(case: &Case, column: Column) -> bool {
     match column {
-        Column::Nix => case.columns.contains(&Column::User) || matches!(case.action, Action::Later(_)),
+        Column::Nix => case.columns.iter().any(|column| matches!(column, Column::User | Column::Nix)),
         Column::Open => !matches!(case.action, Action::Later(_)),
         column => case.columns.contains(&column),
     }
@@ -93,8 +93,10 @@ fn in_sandbox(case: &Case, column: Column) -> Verdict {
     if let Action::Later(reason) = case.action {
         return Verdict::CannotRun(reason.to_owned());
     }
-    if column == Column::Nix {
-        return Verdict::CannotRun("runtime nix is not available yet".into());
+    if column == Column::Nix && !case.columns.contains(&Column::Nix) {
+        return Verdict::CannotRun(
+            "a shell with the tools of the case cannot be built without nixpkgs".into(),
+        );
     }
     if column.by_root() && !is_root() {
         return Verdict::CannotRun("the tests do not run as root".into());
