@@ -333,6 +333,24 @@ fn left_by_failing(project: &Project, script: &str) -> Vec<String> {
 }
 
 #[test]
+fn findings_are_in_the_record_of_the_session() {
+    let project = Project::new("");
+    project.bash("echo x > .envrc; echo x > Makefile").expect(0);
+    let records = fs_err::read_dir(project.state().join("audit")).unwrap();
+    let text: String = records.flatten().map(|entry| fs_err::read_to_string(entry.path()).unwrap()).collect();
+    let line = text.lines().find(|line| line.contains("\"type\":\"gate\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    let paths: Vec<&str> = line["event"]["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["path"].as_str().unwrap())
+        .collect();
+    assert_eq!(paths, [".envrc", "Makefile"], "{line}");
+    project.pier(&["audit", "verify"]).expect(0);
+}
+
+#[test]
 fn quarantine_moves_files_and_says_how_to_get_them_back() {
     let project = Project::new("workspace { gate quarantine }");
     project.write(".nvmrc", "mine");
