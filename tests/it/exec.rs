@@ -397,10 +397,21 @@ fn nothing_outlives_a_killed_pier() {
     assert!(within(Duration::from_secs(1), || host_process(&argument).is_none()));
 }
 
+/// Says whether a signal is ignored by this process, and so by what it starts.
+fn ignored(signal: Signal) -> bool {
+    let status = fs_err::read_to_string("/proc/self/status").unwrap();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << (signal as i32 - 1)) != 0
+}
+
 #[test]
 fn signals_reach_the_command() {
     let project = Project::new("");
     for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT"), (Signal::SIGHUP, "HUP")] {
+        if ignored(signal) {
+            println!("skipped: {name} is ignored here, as by nohup, and pier keeps to that");
+            continue;
+        }
         // Not `read -t 1 _ <> <(:)`: bash 5.2 loses a signal that comes while it makes the substitution.
         let script = format!("trap 'echo caught; exit 5' {name}; echo ready; while :; do sleep 0.1; done");
         let mut child = project.call(["exec", "--", "bash", "-c", &script]).start();
