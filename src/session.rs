@@ -97,6 +97,8 @@ pub enum Error {
 pub enum Notice {
     /// A limit that was asked for, not required, and that nothing on this host holds.
     NotHeld(&'static str),
+    /// Something is hidden, and git takes its time to tell where the history has it.
+    ReadsHistory,
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
 }
@@ -133,7 +135,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     step(failpoint::reach("session.place"))?;
     reaper::clear(state, A_FEW);
     prepare::prepare(plan, &place.path)?;
-    let shadow = shadow::prepare(plan, &place.path, home)?;
+    let slow = || notice(Notice::ReadsHistory);
+    let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
     step(failpoint::reach("session.prepared"))?;
     let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
     let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;

@@ -196,6 +196,9 @@ fn notice(notice: Notice) {
         Notice::NotHeld(limit) => ui::warn(&format!(
             "`limits {limit}` is not held: this host has no control group that pier may use (`pier doctor`)"
         )),
+        Notice::ReadsHistory => {
+            ui::warn("git reads the history for what `hide` names; the next start does without");
+        }
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }

@@ -71,7 +71,9 @@ fn bury(path: &Utf8Path) -> Option<Fate> {
     match shadow::holds_work(path) {
         Ok(false) => {}
         Ok(true) => {
-            return Some(Fate::Kept("commits that are not in the repository; `pier merge` takes them".into()));
+            return Some(Fate::Kept(
+                "commits that are not in the repository; `pier merge` takes them".into(),
+            ));
         }
         Err(error) => return Some(Fate::Kept(format!("its commits cannot be read: {error}"))),
     }
