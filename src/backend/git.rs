@@ -250,7 +250,8 @@ impl Git {
     }
 }
 
-fn failed(words: &[&str], answer: &Answer) -> Error {
+/// Returns the error of a call that was answered by another exit code than it should.
+pub fn failed(words: &[&str], answer: &Answer) -> Error {
     let said = String::from_utf8_lossy(&answer.stderr);
     // Advice for people at a terminal follows the reason.
     let is_reason = |line: &&str| line.starts_with("fatal: ") || line.starts_with("error: ");

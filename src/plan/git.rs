@@ -81,17 +81,13 @@ pub fn git(
 fn shown(config: &Config, facts: &Facts, git: &Git, warnings: &[String]) -> Option<Problem> {
     let pattern = config.workspace.hide.first()?;
     let root = &facts.project.root;
+    let is_shown = |path: &Utf8PathBuf| path.starts_with(root) && !path.starts_with(root.join(".git"));
+    let within =
+        !config.workspace.clone.value && [&git.directory, &git.common].into_iter().flatten().any(is_shown);
     let reason = match git.mode {
-        GitMode::Shadow => return None,
-        // A repository below the root that is not this project's; `.git` itself is never searched.
-        GitMode::None => {
-            let within =
-                |path: &Option<Utf8PathBuf>| path.as_ref().is_some_and(|path| path.starts_with(root));
-            if !within(&git.directory) && !within(&git.common) {
-                return None;
-            }
-            "the project holds a repository whose objects are plain files of it".to_owned()
-        }
+        // Its `.git` is a file, and the repository that it names is beside it.
+        GitMode::Shadow | GitMode::None if within => "they are plain files of the project".to_owned(),
+        GitMode::Shadow | GitMode::None => return None,
         GitMode::Direct => "`git direct` shows the whole repository".to_owned(),
         GitMode::Readonly if config.workspace.git.value == config::Git::Readonly => {
             "`git readonly` shows the whole repository".to_owned()

@@ -6,7 +6,8 @@
 //! or a merge that is going on leads to by a path that is not hidden. What they lead to by hidden paths alone reads
 //! as empty: an empty object stands in for it, so that git works for everything else.
 //!
-//! The names of hidden files in trees stay visible. A content that is committed at another path too is visible there.
+//! Names and ids of hidden files in trees stay visible; who knows a whole content can tell by its id that it is the
+//! one. A content that is committed at another path too is visible there.
 //!
 //! The store belongs to one project and one list of patterns and only grows. While references and index are what
 //! they were, no git runs.

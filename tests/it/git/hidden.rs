@@ -223,6 +223,16 @@ fn what_shows_the_whole_repository_is_refused() {
 }
 
 #[test]
+fn a_repository_beside_its_git_file_is_refused() {
+    let repository = Repository::with_history(HIDE);
+    let root = repository.project.root();
+    fs_err::rename(root.join(".git"), root.join(".bare")).unwrap();
+    repository.project.write(".git", "gitdir: .bare\n");
+    repository.project.give_away();
+    repository.pier(&["exec", "true"]).refused(2, "workspace::hide");
+}
+
+#[test]
 fn submodules_and_nested_repositories_are_no_roads_either() {
     let repository = super::with_submodule();
     repository.project.write("lib/.env", "canary\n");

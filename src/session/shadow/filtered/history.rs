@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 
 use super::{Error, SCHEMA, Store, repository, store};
-use crate::backend::git::{Git, Settings};
+use crate::backend::git::{self, Answer, Git, Settings};
 use crate::util::pattern::{covers, render_sparse};
 
 /// What git listed.
@@ -64,6 +64,7 @@ impl Store<'_> {
         let answer = git
             .ask(repository(&view), Settings::None, &words, input.as_bytes())
             .map_err(|source| self.failed(source))?;
+        self.demand(&words, &answer)?;
         let text = String::from_utf8_lossy(&answer.stdout);
         let mut found: Vec<String> = text.lines().map(str::to_owned).collect();
         // An answer that was cut off is no type either.
@@ -82,6 +83,7 @@ impl Store<'_> {
         let answer = git
             .ask(from_host, Settings::None, &words, spec.as_bytes())
             .map_err(|source| self.failed(source))?;
+        self.demand(&words, &answer)?;
         let filter = format!("--filter=sparse:oid={}", String::from_utf8_lossy(&answer.stdout).trim());
         let words = [
             "rev-list",
@@ -140,6 +142,14 @@ impl Store<'_> {
         let words = ["pack-objects", "-q", "--window=0", name.as_str()];
         let files = (open(&from).map_err(io)?, create(&to).map_err(io)?);
         git.carry(repository(&view), &words, files, self.slow).map_err(|source| self.failed(source))
+    }
+
+    /// Takes no silence for an answer.
+    pub fn demand(&self, words: &[&str], answer: &Answer) -> Result<(), Error> {
+        if answer.code == Some(0) {
+            return Ok(());
+        }
+        Err(self.failed(git::failed(words, answer)))
     }
 
     pub fn failed_io(&self, source: io::Error) -> Error {

@@ -94,10 +94,7 @@ impl Store<'_> {
         ];
         let answer =
             git.ask(repository, Settings::None, &words, names).map_err(|source| self.failed(source))?;
-        if answer.code != Some(0) {
-            let said = String::from_utf8_lossy(&answer.stderr).trim().to_owned();
-            return Err(io(io::Error::other(format!("git does not mark hidden files: {said}"))));
-        }
+        self.demand(&words[4..], &answer)?;
         // Files that changed right after the index was written are told by its time.
         let file = fs_err::OpenOptions::new().write(true).open(index).map_err(io)?;
         file.into_parts().0.set_modified(written).map_err(io)
