@@ -204,7 +204,24 @@ pub struct Shadow {
     pub objects: Vec<Utf8PathBuf>,
     /// Git directories of submodules: seen read-only.
     pub modules: Vec<Module>,
+    /// Where something is hidden: objects come from a store without its contents, and not from the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filtered: Option<Filtered>,
 }
+
+/// Objects of the repository without the contents of hidden files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filtered {
+    /// Those of `hide`.
+    pub patterns: Vec<String>,
+    /// The directory of the store on the host; what the sandbox sees of it is [`OBJECTS_OF_STORE`].
+    pub place: Utf8PathBuf,
+    /// Submodules are not shown, for a pattern may match in them.
+    pub no_modules: bool,
+}
+
+/// The objects in a store of [`Filtered`].
+pub const OBJECTS_OF_STORE: &str = "objects";
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Module {

@@ -103,6 +103,8 @@ pub enum Notice {
     NotHeld(&'static str),
     /// The session was ended because it had filled up the file system of the project.
     SpaceUsedUp,
+    /// Something is hidden, and git takes its time to tell where the history has it.
+    ReadsHistory,
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
     /// The kernel has no Landlock, so the whole Nix store can be read and executed.
@@ -143,7 +145,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     step(failpoint::reach("session.place"))?;
     reaper::clear(state, A_FEW);
     prepare::prepare(plan, &place.path)?;
-    let shadow = shadow::prepare(plan, &place.path, home)?;
+    let slow = || notice(Notice::ReadsHistory);
+    let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
     step(failpoint::reach("session.prepared"))?;
     let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
     let gate = Gate::open(plan).map_err(set_up("look at the project"))?;

@@ -3,6 +3,7 @@
 //! Nothing that a repository's configuration can name is run: no hooks, no file system monitor, no maintenance.
 //! It never runs in a directory that a sandbox could write; what that has to offer is fetched.
 
+use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -19,6 +20,12 @@ use crate::sys::process;
 
 /// Where distributions put it.
 const PLACES: &[&str] = &["/usr/bin/git", "/usr/local/bin/git", "/run/current-system/sw/bin/git", "/bin/git"];
+
+/// How long a call may take that reads the whole history.
+const LONG: Duration = Duration::from_mins(30);
+
+/// After this time somebody who waits should hear why.
+const SLOW: Duration = Duration::from_secs(1);
 
 /// How long one call may take.
 const TIME: Duration = Duration::from_mins(2);
@@ -64,7 +71,7 @@ pub enum Error {
         #[source]
         error: io::Error,
     },
-    #[error("`git {command}` took longer than {} seconds", TIME.as_secs())]
+    #[error("`git {command}` took too long")]
     TooSlow { command: String },
     #[error("`git {command}` failed: {said}")]
     Failed { command: String, said: String },
@@ -171,6 +178,38 @@ impl Git {
         Ok(Answer { code: status.code(), stdout, stderr })
     }
 
+    /// Runs git from a file to a file, however much that is, and calls `slow` once when it takes its time.
+    pub fn carry(
+        &self,
+        repository: Repository<'_>,
+        words: &[&str],
+        files: (File, File),
+        slow: &dyn Fn(),
+    ) -> Result<(), Error> {
+        let name = words.first().copied().unwrap_or_default();
+        let failed_to_run = |error| Error::Run { command: name.to_owned(), error };
+        let mut command = self.command(repository, Settings::None, words);
+        command.stdin(Stdio::from(files.0)).stdout(Stdio::from(files.1));
+        let mut child = command.spawn().map_err(failed_to_run)?;
+        let stderr = child.stderr.take().map(|pipe| read_all(pipe, MOST_COMPLAINT));
+        let mut in_time = process::ends_within(child.id(), SLOW).map_err(failed_to_run);
+        if matches!(in_time, Ok(false)) {
+            slow();
+            in_time = process::ends_within(child.id(), LONG).map_err(failed_to_run);
+        }
+        if !matches!(in_time, Ok(true)) {
+            // Not waited for yet, so the number is still its own.
+            let _gone = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+        }
+        let status = child.wait().map_err(failed_to_run)?;
+        let stderr = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        if !in_time? {
+            return Err(Error::TooSlow { command: name.to_owned() });
+        }
+        let answer = Answer { code: status.code(), stdout: Vec::new(), stderr };
+        if answer.code == Some(0) { Ok(()) } else { Err(failed(words, &answer)) }
+    }
+
     fn command(&self, repository: Repository<'_>, settings: Settings, words: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command
@@ -211,7 +250,8 @@ impl Git {
     }
 }
 
-fn failed(words: &[&str], answer: &Answer) -> Error {
+/// Returns the error of a call that was answered by another exit code than it should.
+pub fn failed(words: &[&str], answer: &Answer) -> Error {
     let said = String::from_utf8_lossy(&answer.stderr);
     // Advice for people at a terminal follows the reason.
     let is_reason = |line: &&str| line.starts_with("fatal: ") || line.starts_with("error: ");

@@ -183,6 +183,13 @@ impl From<session::Error> for Failure {
             .help(
                 "check the space and the permissions of that directory; `home { state … }` names another one",
             ),
+            session::Error::Shadow(error @ shadow::Error::Filter { source: git::Error::Missing, .. }) => {
+                failure(Exit::NotSetUp, "git::shadow", error).help("install it: `apt-get install git`")
+            }
+            session::Error::Shadow(error @ shadow::Error::Filter { .. }) => {
+                failure(Exit::NotSetUp, "git::shadow", error)
+                    .help("nothing ran; `git fsck` says what is wrong with the repository")
+            }
             session::Error::Shadow(error) => failure(Exit::NotSetUp, "git::shadow", error)
                 .help("`--set workspace.git=readonly` runs without a private git directory"),
             session::Error::Launch(launch::Error::Refused { .. }) => {

@@ -206,6 +206,9 @@ fn notice(notice: Notice) {
         Notice::StoreOpen => {
             ui::warn("this kernel has no Landlock, so everything in `/nix/store` can be read and executed");
         }
+        Notice::ReadsHistory => {
+            ui::warn("git reads the history for what `hide` names; the next start does without");
+        }
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }

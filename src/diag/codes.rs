@@ -87,6 +87,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("trust::needed", "The project's files grant more than was approved."),
     ("trust::store", "The approval of a project cannot be read or stored."),
     ("workspace::clone", "There can be no private clone of the project."),
+    ("workspace::hide", "What is hidden would be readable in the objects of git."),
     ("workspace::readonly", "A path cannot be made read-only in the workspace."),
 ];
 

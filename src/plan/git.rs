@@ -5,9 +5,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::build::{built_in_bind, problem};
 use super::facts::{self, Facts, Kind, Repository};
 use super::system::BUILT_IN;
-use super::{Access, Git, GitMode, Merge, Module, Mount, MountKind, Shadow, session};
+use super::{
+    Access, Filtered, Git, GitMode, Merge, Module, Mount, MountKind, OBJECTS_OF_STORE, Shadow, session,
+};
 use crate::config::{self, Config};
 use crate::diag::Problem;
+use crate::util::fs::sha256;
+use crate::util::pattern::reaches;
 
 /// Where object directories of the host are inside; borrowed ones get a number behind it.
 const OBJECTS: &str = "/.pier/objects";
@@ -53,6 +57,7 @@ pub fn git(
         None => (Git { mode: GitMode::None, directory: None, common: None, shadow: None }, Vec::new()),
         Some(repository) => choose(config, facts, repository, mounts),
     };
+    problems.extend(shown(config, facts, &git, &warnings));
     let clone = &config.workspace.clone;
     if clone.value && git.mode != GitMode::Shadow {
         let reason = match (&facts.project.git, git.mode) {
@@ -70,6 +75,30 @@ pub fn git(
         );
     }
     (git, warnings)
+}
+
+/// Returns a problem where the repository would show what is hidden: only a private git directory leaves it out.
+fn shown(config: &Config, facts: &Facts, git: &Git, warnings: &[String]) -> Option<Problem> {
+    let pattern = config.workspace.hide.first()?;
+    let root = &facts.project.root;
+    let is_shown = |path: &Utf8PathBuf| path.starts_with(root) && !path.starts_with(root.join(".git"));
+    let within =
+        !config.workspace.clone.value && [&git.directory, &git.common].into_iter().flatten().any(is_shown);
+    let reason = match git.mode {
+        // Its `.git` is a file, and the repository that it names is beside it.
+        GitMode::Shadow | GitMode::None if within => "they are plain files of the project".to_owned(),
+        GitMode::Shadow | GitMode::None => return None,
+        GitMode::Direct => "`git direct` shows the whole repository".to_owned(),
+        GitMode::Readonly if config.workspace.git.value == config::Git::Readonly => {
+            "`git readonly` shows the whole repository".to_owned()
+        }
+        GitMode::Readonly => warnings.join("; "),
+    };
+    let message = format!("what is hidden would be readable in the objects of git: {reason}");
+    Some(
+        problem("workspace::hide", &pattern.origin, "hidden here", message)
+            .help("use `git shadow`, which is the default and leaves hidden files out, or remove `hide`"),
+    )
 }
 
 fn choose(
@@ -103,7 +132,8 @@ fn choose(
         config::Git::Shadow(merge) => match &repository.shadow {
             facts::Shadow::Possible(parts) => {
                 let clone = config.workspace.clone.value;
-                let shadow = shadow(parts, merge, clone, is_plain(facts, repository), at);
+                let mut shadow = shadow(parts, merge, clone, is_plain(facts, repository), at);
+                filter(config, facts, parts, &mut shadow, &mut warnings);
                 shadow_mounts(&shadow, parts, repository, at, mounts);
                 if !clone {
                     pin_nested(facts, repository, at, &shadow.modules, mounts, &mut warnings);
@@ -163,7 +193,38 @@ fn shadow(parts: &facts::Parts, merge: config::Merge, clone: bool, plain: bool, 
         at: if plain || clone { at.join(".git") } else { DIRECTORY.into() },
         objects: (0..parts.objects.len()).map(place).collect(),
         modules: if clone { Vec::new() } else { parts.modules.iter().map(module).collect() },
+        filtered: None,
     }
+}
+
+/// Takes the objects from a store without what is hidden, and leaves out submodules that a pattern may match in.
+fn filter(
+    config: &Config,
+    facts: &Facts,
+    parts: &facts::Parts,
+    shadow: &mut Shadow,
+    warnings: &mut Vec<String>,
+) {
+    let patterns: Vec<String> = config.workspace.hide.iter().map(|pattern| pattern.value.clone()).collect();
+    if patterns.is_empty() {
+        return;
+    }
+    let meets = |pattern: &String| {
+        parts.modules.iter().any(|module| match &module.tree {
+            Some(tree) => reaches(pattern, tree.as_str()),
+            // It may belong anywhere below.
+            None => pattern.contains(['/', '{', '!']),
+        })
+    };
+    let no_modules = !shadow.modules.is_empty() && patterns.iter().any(meets);
+    if no_modules {
+        shadow.modules.clear();
+        warnings.push("git does not work in submodules, because `hide` may match files in them".into());
+    }
+    let key = format!("{}\0{}", facts.project.root, patterns.join("\0"));
+    let place = facts.state.join("filtered").join(&sha256(key.as_bytes())[..16]);
+    shadow.objects.truncate(1);
+    shadow.filtered = Some(Filtered { patterns, place, no_modules });
 }
 
 fn shadow_mounts(
@@ -175,7 +236,12 @@ fn shadow_mounts(
 ) {
     let mut add = |at: Utf8PathBuf, kind| mounts.push(Mount { at, kind, origin: BUILT_IN.into() });
     let of_session = |name: &str, access| MountKind::Session { name: name.into(), access };
-    for (objects, place) in parts.objects.iter().zip(&shadow.objects) {
+    if let (Some(filtered), Some(place)) = (&shadow.filtered, shadow.objects.first()) {
+        let source = filtered.place.join(OBJECTS_OF_STORE);
+        add(place.clone(), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
+    }
+    let shared = parts.objects.iter().filter(|_| shadow.filtered.is_none());
+    for (objects, place) in shared.zip(&shadow.objects) {
         let (source, expect) = (objects.path.clone(), Some(objects.identity));
         add(place.clone(), MountKind::Bind { source, access: Access::ReadOnly, expect });
         if objects.borrows {
@@ -236,6 +302,9 @@ fn pin_nested(
         let above: Vec<&Utf8Path> = path.ancestors().skip(1).take_while(|above| above != root).collect();
         for above in above.into_iter().rev() {
             pin(mounts, above, Access::ReadWrite);
+        }
+        if facts.hidden.contains_key(&nested.join(".git")) {
+            continue;
         }
         let dot = path.join(".git");
         if found(&dot).is_none() {

@@ -14,6 +14,7 @@ use crate::util::fs::{read_without_links, write_atomic};
 use crate::util::git::{Target, parse_packed};
 
 mod clone;
+mod filtered;
 mod hostile;
 pub mod import;
 mod prepare;
@@ -43,6 +44,12 @@ pub enum Error {
         #[source]
         source: git::Error,
     },
+    #[error("cannot leave hidden files out of what git shows of `{directory}`")]
+    Filter {
+        directory: Utf8PathBuf,
+        #[source]
+        source: git::Error,
+    },
     #[error("cannot read the references of `{directory}`: {source}")]
     References { directory: Utf8PathBuf, source: io::Error },
     #[error("cannot take over the objects of the session: {source}")]
@@ -67,6 +74,9 @@ pub struct Record {
     pub common: Utf8PathBuf,
     pub merge: Merge,
     pub clone: bool,
+    /// What is hidden in a clone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
     /// `HEAD` at the start.
     pub head: Option<Target>,
     /// `HEAD` of the shadow at the end, as far as it leads to a commit or a branch.
@@ -79,6 +89,8 @@ pub struct Shadow {
     pub record: Record,
     /// The references at the start.
     pub start: BTreeMap<String, String>,
+    /// The store of objects that it uses, where something is hidden.
+    filtered: Option<filtered::Filtered>,
 }
 
 /// Says whether the directory of a dead session holds work that is not on the host: whoever clears up leaves it.
@@ -99,7 +111,7 @@ impl Shadow {
     pub fn load(place: &Utf8Path) -> io::Result<Option<Self>> {
         let Some((record, rest)) = load_record(&place.join(RECORD))? else { return Ok(None) };
         let (start, _) = parse_packed(&rest);
-        Ok(Some(Shadow { place: place.to_owned(), record, start }))
+        Ok(Some(Shadow { place: place.to_owned(), record, start, filtered: None }))
     }
 }
 
@@ -150,6 +162,7 @@ pub fn unknown(project: &Utf8Path, directory: &Utf8Path, common: &Utf8Path) -> R
         common: common.to_owned(),
         merge: Merge::Manual,
         clone: true,
+        hidden: Vec::new(),
         head: None,
         end: None,
     }
@@ -164,6 +177,7 @@ fn record(plan: &Plan, head: Option<Target>) -> Option<Record> {
         common: git.common.clone()?,
         merge: shadow.merge,
         clone: shadow.clone,
+        hidden: shadow.filtered.iter().flat_map(|filtered| filtered.patterns.iter().cloned()).collect(),
         head,
         end: None,
     })

@@ -1,6 +1,7 @@
 //! The private git directory: what is committed inside appears on the host, and nothing else does.
 
 mod clone;
+mod hidden;
 mod hostile;
 mod settle;
 

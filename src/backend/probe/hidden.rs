@@ -6,6 +6,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::plan::facts::Kind;
+use crate::util::pattern::{is_wild, plain, reaches};
 
 /// The most entries that one pattern may make pier look at.
 const MOST_ENTRIES: usize = 2_000_000;
@@ -46,8 +47,11 @@ pub fn find<'a>(
 ) -> Result<BTreeMap<Utf8PathBuf, Kind>, Error> {
     let mut found = BTreeMap::new();
     for text in patterns {
-        let pattern = text.trim_start_matches("./").trim_end_matches('/');
+        let pattern = plain(text);
         let (literal, rest) = split(pattern);
+        for above in literal.ancestors().skip(1) {
+            add_nested(&mut found, root, above);
+        }
         if rest.is_empty() || rest == "**" {
             add(&mut found, root, &literal);
         } else {
@@ -63,18 +67,25 @@ pub fn find<'a>(
 
 /// Splits a pattern before its first component with a wildcard.
 fn split(pattern: &str) -> (Utf8PathBuf, &str) {
-    let wild = |part: &str| part.contains(['*', '?', '[', '{', '\\', '!']);
     let mut literal = Utf8PathBuf::new();
     let mut rest = pattern;
     while !rest.is_empty() {
         let (part, tail) = rest.split_once('/').unwrap_or((rest, ""));
-        if wild(part) {
+        if is_wild(part) {
             break;
         }
         literal.push(part);
         rest = tail;
     }
     (literal, rest)
+}
+
+/// Hides the git directory of a nested repository that a pattern reaches into: its objects hold the files as well.
+fn add_nested(found: &mut BTreeMap<Utf8PathBuf, Kind>, root: &Utf8Path, directory: &Utf8Path) {
+    let git = directory.join(".git");
+    if !directory.as_str().is_empty() && root.join(&git).symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        add(found, root, &git);
+    }
 }
 
 fn add(found: &mut BTreeMap<Utf8PathBuf, Kind>, root: &Utf8Path, relative: &Utf8Path) {
@@ -121,7 +132,10 @@ impl Walk<'_> {
                 continue;
             };
             let below = relative.join(name);
-            if relative.as_str().is_empty() && name == ".git" {
+            if name == ".git" {
+                if reaches(self.pattern, relative.as_str()) {
+                    add_nested(self.found, self.root, relative);
+                }
                 continue;
             }
             if fast_glob::glob_match(self.pattern, below.as_str()) {
@@ -161,6 +175,22 @@ mod tests {
         assert_eq!(hidden(&["**/.env"]), [".env File", "a/.env File"]);
         assert_eq!(hidden(&["a/**/.env*"]), ["a/.env File", "a/b/.env.local File"]);
         assert_eq!(hidden(&["*.env"]), [".env File"]);
+    }
+
+    #[test]
+    fn repositories_below_are_hidden_where_a_pattern_reaches_into_them() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(place.path()).unwrap();
+        for name in [".git/objects/x", "lib/.git/objects/x", "lib/deep/x"] {
+            fs_err::create_dir_all(root.join(name)).unwrap();
+        }
+        let found = |pattern: &str| -> Vec<Utf8PathBuf> {
+            find(root, [pattern].into_iter()).unwrap().into_keys().collect()
+        };
+        assert_eq!(found("**/.env"), ["lib/.git"]);
+        assert_eq!(found("lib/.env"), ["lib/.git"]);
+        assert_eq!(found("lib/deep/**"), ["lib/.git", "lib/deep"]);
+        assert!(found(".env").is_empty());
     }
 
     #[test]

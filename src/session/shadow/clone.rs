@@ -20,7 +20,9 @@ pub fn make(shadow: &Shadow, wanted: &plan::Shadow, home: &Utf8Path) -> Result<(
     fs_err::create_dir_all(tree.join(".git")).map_err(failed)?;
     let Some(tip) = shadow.tip() else { return Ok(()) };
     let list = git.join("objects/info/alternates");
-    let on_host = [shadow.record.common.join("objects")];
+    // Without what is hidden, even if git wanted to write it.
+    let store = wanted.filtered.as_ref().map(|filtered| filtered.place.join(plan::OBJECTS_OF_STORE));
+    let on_host = [store.unwrap_or_else(|| shadow.record.common.join("objects"))];
     fs_err::write(&list, alternates(&on_host)).map_err(failed)?;
     let program = Git::find(home).map_err(|source| Error::Clone { directory: directory.clone(), source })?;
     let repository = Repository { directory: &git, work_tree: Some(&tree), index: None, attributes: None };

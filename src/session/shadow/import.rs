@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::hostile::{Directory, Kind};
 use super::prepare::alternates;
 use super::references::{self, References};
-use super::{Error, Record, Shadow, keep_imported, settings};
+use super::{Error, Record, Shadow, filtered, keep_imported, settings};
 use crate::backend::git::{Git, Repository};
 use crate::plan::session;
 use crate::util::git::{Target, render_packed};
@@ -147,6 +147,14 @@ impl Shadow {
         }
         fs_err::write(view.join("HEAD"), "ref: refs/heads/none\n")?;
         fs_err::write(view.join("config"), settings::bare(sha256))?;
+        let hidden = &self.record.hidden;
+        if self.record.clone && !hidden.is_empty() {
+            // What was not checked out is not missing.
+            let text = settings::bare(sha256) + &settings::sparse();
+            fs_err::write(view.join("config"), text)?;
+            fs_err::create_dir_all(view.join("info"))?;
+            fs_err::write(view.join("info/sparse-checkout"), filtered::sparse(None, hidden))?;
+        }
         fs_err::write(view.join("packed-refs"), render_packed(changed))?;
         let objects = self.record.common.join("objects");
         fs_err::write(view.join("objects/info/alternates"), alternates(&[objects]))?;

@@ -1,11 +1,13 @@
 //! Makes the private git directory before the start: a few small files and a copy of the index; no git runs.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use camino::Utf8Path;
 
+use super::filtered::Filtered;
 use super::references::{self, References};
-use super::{Error, RECORD, Shadow, clone, record, settings};
+use super::{Error, RECORD, Shadow, clone, filtered, record, settings};
 use crate::plan::{self, Plan, session};
 use crate::util::fs::{create_private, open_without_links, read_without_links};
 use crate::util::git::render_packed;
@@ -34,8 +36,14 @@ const SHARED: &[&str] = &["info/exclude", "shallow"];
 /// As few as git and scripts need: to make and remove a directory is most of what a shadow costs.
 const DIRECTORIES: &[&str] = &["hooks", "info", "objects", "objects/info", "refs"];
 
-/// Makes the shadow that the plan asks for below the session's directory; `home` is the user's.
-pub fn prepare(plan: &Plan, place: &Utf8Path, home: &Utf8Path) -> Result<Option<Shadow>, Error> {
+/// Makes the shadow that the plan asks for below the session's directory; `home` is the user's. `slow` is called when
+/// git has to read a long history first, because something is hidden.
+pub fn prepare(
+    plan: &Plan,
+    place: &Utf8Path,
+    home: &Utf8Path,
+    slow: &dyn Fn(),
+) -> Result<Option<Shadow>, Error> {
     let Some(wanted) = &plan.git.shadow else { return Ok(None) };
     let Some(mut record) = record(plan, None) else { return Ok(None) };
     let directory = record.directory.clone();
@@ -45,7 +53,10 @@ pub fn prepare(plan: &Plan, place: &Utf8Path, home: &Utf8Path) -> Result<Option<
     let References { mut ids, symbolic, .. } = found;
     // What other sessions brought is not this one's.
     ids.retain(|name, _| !name.starts_with("refs/pier/"));
-    let shadow = Shadow { place: place.to_owned(), record, start: ids };
+    let mut shadow = Shadow { place: place.to_owned(), record, start: ids, filtered: None };
+    if let Some(wanted) = &wanted.filtered {
+        shadow.filtered = Some(filtered::prepare(&shadow, wanted, home, slow)?);
+    }
     shadow.make(wanted, home).map_err(failed)?;
     let git = place.join(session::GIT);
     for (name, to) in symbolic {
@@ -64,7 +75,7 @@ pub fn prepare(plan: &Plan, place: &Utf8Path, home: &Utf8Path) -> Result<Option<
 
 impl Shadow {
     fn make(&self, wanted: &plan::Shadow, home: &Utf8Path) -> io::Result<()> {
-        let Shadow { place, record, start } = self;
+        let Shadow { place, record, start, .. } = self;
         let (directory, common) = (&record.directory, &record.common);
         let git = place.join(session::GIT);
         create_private(&git)?;
@@ -76,10 +87,12 @@ impl Shadow {
         known.push(b'\n');
         known.extend_from_slice(packed.as_bytes());
         fs_err::write(place.join(RECORD), known)?;
-        fs_err::write(git.join("packed-refs"), &packed)?;
+        fs_err::write(git.join("packed-refs"), self.visible().map_or(packed, |ids| render_packed(&ids)))?;
         let head = record.head.as_ref().map_or("ref: refs/heads/main".to_owned(), ToString::to_string);
         fs_err::write(git.join("HEAD"), head + "\n")?;
-        fs_err::write(git.join("config"), settings::private(directory, common, home))?;
+        let no_modules = wanted.filtered.as_ref().is_some_and(|filtered| filtered.no_modules);
+        let config = settings::private(directory, common, home);
+        fs_err::write(git.join("config"), config + &settings::filtered(self.leaves_out(), no_modules))?;
         fs_err::write(git.join("objects/info/alternates"), alternates(&wanted.objects))?;
         // A clone has no merge going on.
         let state = STATE.iter().filter(|_| !wanted.clone).map(|name| (directory, name));
@@ -90,6 +103,10 @@ impl Shadow {
                 // Not there, or not what git makes: git does without it.
                 Err(error) => tracing::trace!(%from, name, %error, "not copied"),
             }
+        }
+        self.exclude(&git)?;
+        if self.leaves_out() {
+            self.leave_out(&git)?;
         }
         if wanted.objects.len() > 1 || borrows(common) {
             fs_err::write(place.join(session::EMPTY), "")?;
@@ -111,10 +128,50 @@ impl Shadow {
         Ok(())
     }
 
+    fn leaves_out(&self) -> bool {
+        self.filtered.as_ref().is_some_and(Filtered::leaves_out)
+    }
+
+    /// Returns the references that the sandbox sees, where some are not seen as they are: those without a path that
+    /// says whether they are hidden, and hidden objects, which are all replaced by the empty one.
+    fn visible(&self) -> Option<BTreeMap<String, String>> {
+        let filtered = self.filtered.as_ref()?;
+        let seen = self.start.iter().filter(|(name, id)| {
+            !filtered.dropped.contains(*id)
+                && !name.strip_prefix("refs/replace/").is_some_and(|id| filtered.hidden.contains(id))
+        });
+        let empty = filtered::empty_blob(settings::is_sha256(&self.record.common)).to_owned();
+        let replaced = filtered.hidden.iter().map(|id| (format!("refs/replace/{id}"), empty.clone()));
+        Some(seen.map(|(name, id)| (name.clone(), id.clone())).chain(replaced).collect())
+    }
+
+    /// Lets git ignore what stands in place of hidden files that it does not know.
+    fn exclude(&self, git: &Utf8Path) -> io::Result<()> {
+        let Some(filtered) = self.filtered.as_ref().filter(|_| !self.record.clone) else { return Ok(()) };
+        let path = git.join("info/exclude");
+        let own = read_without_links(&path, MOST_SMALL).unwrap_or_default();
+        let text = [&own[..], b"\n", filtered.excludes().as_bytes()].concat();
+        fs_err::write(path, text)
+    }
+
+    /// Tells git what it has to do without.
+    fn leave_out(&self, git: &Utf8Path) -> io::Result<()> {
+        let Some(filtered) = &self.filtered else { return Ok(()) };
+        let own = read_without_links(&git.join("info/sparse-checkout"), MOST_SMALL).ok();
+        let own = own.filter(|_| settings::is_sparse(&self.record.directory, &self.record.common));
+        let own = own.map(|text| String::from_utf8_lossy(&text).into_owned());
+        let sparse = filtered::sparse(own.as_deref(), &filtered.patterns);
+        fs_err::write(git.join("info/sparse-checkout"), sparse)?;
+        fs_err::write(git.join("info/attributes"), filtered.attributes())
+    }
+
     /// Copies the index, and the parts that a split one shares.
     fn copy_index(&self) -> io::Result<()> {
         let directory = &self.record.directory;
         let git = self.place.join(session::GIT);
+        if let Some(marked) = self.filtered.as_ref().and_then(|filtered| filtered.index.as_ref()) {
+            return copy(marked, &git.join("index"));
+        }
         copy(&directory.join("index"), &git.join("index"))?;
         for entry in fs_err::read_dir(directory)? {
             if let Ok(name) = entry?.file_name().into_string()

@@ -78,6 +78,37 @@ pub fn bare(sha256: bool) -> String {
     render(&entries)
 }
 
+/// Returns what is added where hidden files are left out: they are not checked out, and what is seen in their place
+/// says nothing about them. With `no_modules`, nested repositories are not looked into.
+pub fn filtered(leaves_out: bool, no_modules: bool) -> String {
+    let mut text = String::new();
+    if leaves_out {
+        text += &sparse();
+        text += &render(&[entry("sparse", "expectfilesoutsideofpatterns", "true")]);
+    }
+    if no_modules {
+        text += &render(&[entry("diff", "ignoresubmodules", "all")]);
+    }
+    text
+}
+
+/// Returns what makes git read `info/sparse-checkout`.
+pub fn sparse() -> String {
+    render(&[
+        entry("core", "sparsecheckout", "true"),
+        entry("core", "sparsecheckoutcone", "false"),
+        entry("index", "sparse", "false"),
+    ])
+}
+
+/// Says whether a repository has only a part of its files checked out.
+pub fn is_sparse(directory: &Utf8Path, common: &Utf8Path) -> bool {
+    let mut entries = read(&common.join("config"));
+    entries.extend(read(&directory.join("config.worktree")));
+    let of_core = |entry: &&Entry| entry.section == "core" && entry.key == "sparsecheckout";
+    entries.iter().rfind(of_core).is_some_and(|entry| is_true(&entry.value))
+}
+
 /// Says whether ids of this repository are SHA-256.
 pub fn is_sha256(common: &Utf8Path) -> bool {
     let of_format = |entry: &Entry| entry.section == "extensions" && entry.key == "objectformat";
