@@ -114,15 +114,12 @@ fn move_one(root: BorrowedFd<'_>, path: &[u8], into: BorrowedFd<'_>) -> io::Resu
     if !matches!(renamed, Err(Errno::EXDEV | Errno::EACCES)) {
         return Ok(renamed?);
     }
-    // Permissions may have been taken away to keep the entry where it is.
-    let before = copy::mode(parent.as_fd())?;
-    copy::set_mode(parent.as_fd(), before | 0o700)?;
-    let moved = match renamed {
+    // Permissions may have been taken away to keep the entry where it is. They stay, so that it can be put back.
+    copy::set_mode(parent.as_fd(), copy::mode(parent.as_fd())? | 0o700)?;
+    match renamed {
         Err(Errno::EXDEV) => copy::move_across(parent.as_fd(), name, target.as_fd()),
         _ => rename_again(&parent, name, &target),
-    };
-    copy::set_mode(parent.as_fd(), before)?;
-    moved
+    }
 }
 
 fn rename_again(parent: &OwnedFd, name: &[u8], target: &OwnedFd) -> io::Result<()> {

@@ -267,7 +267,7 @@ fn hidden(scene: &Scene<'_>) -> Verdict {
     let path = world.project().join(".env");
     let now = std::fs::read_to_string(&path).unwrap_or_default();
     // The file itself holds the secret, and is not what the attack made.
-    std::fs::remove_file(&path).unwrap();
+    let _moved = std::fs::remove_file(&path);
     let objects = world.project().join(".git/objects");
     if objects.exists() {
         std::fs::remove_dir_all(objects).unwrap();
