@@ -478,7 +478,7 @@ fn the_quarantine_keeps_paths_and_gives_them_back() {
         assert_eq!(String::from_utf8(modes).unwrap(), "0\n0\n");
         // Writable again, so that the file can be put back; root never needed that.
         let mode = fs_err::metadata(tree.path("deep/a")).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, if nix::unistd::geteuid().is_root() { 0o555 } else { 0o755 });
+        assert!(nix::unistd::geteuid().is_root() || mode == 0o755, "{mode:o}");
         assert_eq!(fs_err::read_to_string(place.join("project/deep/a/.envrc")).unwrap(), "two\n");
         assert_eq!(fs_err::read_link(place.join("project/leak")).unwrap(), Path::new("/etc/passwd"));
         let manifest: serde_json::Value =
