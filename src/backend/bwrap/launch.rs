@@ -184,10 +184,14 @@ impl Sandbox {
         if ready.map_err(set_up("wait for the sandbox"))? == 0 {
             return Err(Some(Error::TooSlow));
         }
-        if polled[1].any() == Some(true) {
+        let is_ready = |index: usize| polled[index].any() == Some(true);
+        let (said, ended) = (is_ready(0), is_ready(1));
+        // What an init has said before it ended is why it ended.
+        if ended && !said {
             return Err(None);
         }
         match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
+            Some((Report::Ready { .. }, _)) if ended => Err(None),
             Some((Report::Ready { version: protocol::VERSION, walls }, _)) => Ok(walls),
             Some((Report::Ready { version, .. }, _)) => Err(Some(Error::Version { theirs: version })),
             Some((Report::NotContained { what }, _)) => {
