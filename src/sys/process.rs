@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
 
@@ -225,19 +225,12 @@ pub fn reap_all() {
 
 /// Waits until a child of this process has ended, without reaping it; false when the time is over.
 pub fn ends_within(child: u32, time: std::time::Duration) -> io::Result<bool> {
-    // SAFETY: opens a descriptor for a number; touches no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child, 0u32) };
-    let fd = RawFd::try_from(fd).unwrap_or(-1);
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: freshly made above, and nobody else knows it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let process = open_process(child)?;
     let end = std::time::Instant::now() + time;
     loop {
         let left = end.saturating_duration_since(std::time::Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], timeout) {
+        match poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(count) => return Ok(count > 0),
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
