@@ -1,5 +1,6 @@
 //! A project in a directory of its own, with its own home, and `pier` run in it with a cleared environment.
 
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -30,10 +31,30 @@ pub fn within(deadline: Duration, mut found: impl FnMut() -> bool) -> bool {
             return true;
         }
         if Instant::now() >= end {
+            TOO_LATE.set(true);
             return false;
         }
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+thread_local! {
+    /// Whether a deadline has passed in this thread: what is concluded from that may only show that the machine is
+    /// busy.
+    static TOO_LATE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether something took longer than it may.
+pub fn too_long(took: Duration, most: Duration) -> bool {
+    if took > most {
+        TOO_LATE.set(true);
+    }
+    took > most
+}
+
+/// Whether a deadline of [`within`] or [`too_long`] has passed in this thread since this was asked last.
+pub fn was_too_late() -> bool {
+    TOO_LATE.replace(false)
 }
 
 /// The id of a host process whose command line holds `needle` as a whole argument.

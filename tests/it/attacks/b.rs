@@ -8,6 +8,7 @@ use super::case::{Action, CASE, Case, EVERYWHERE, ONE, OWNER, Open, Verdict};
 use super::scene::{Scene, absent_or_named, below, files, home_untouched, no_claim, no_marker};
 use super::stage::{Stage, run};
 use super::world::{World, become_user};
+use crate::sandbox::too_long;
 
 /// What somebody types after a session without a second thought.
 const INNOCENT: &[&[&str]] = &[
@@ -389,8 +390,10 @@ fn pipes(stage: &Stage) -> Verdict {
     } else {
         stage.host(&["timeout", "1", "cat", "pier.local.kdl"])
     };
-    let hung =
-        !ended || next.code.is_none() || next.code == Some(124) || begin.elapsed() > Duration::from_secs(10);
+    let hung = !ended
+        || next.code.is_none()
+        || next.code == Some(124)
+        || too_long(begin.elapsed(), Duration::from_secs(10));
     no_claim(&Scene { stage, ran })
         .and(|| Verdict::open_if(hung, format!("a reader hangs: {}", next.short())))
 }
@@ -407,5 +410,10 @@ fn bulk(stage: &Stage) -> Verdict {
     let took = begin.elapsed();
     Verdict::open_if(!ran.said("done"), format!("did not run: {}", ran.short()))
         .and(|| Verdict::open_if(next.code != Some(0), next.short()))
-        .and(|| Verdict::open_if(took > Duration::from_secs(8), format!("the next session took {took:?}")))
+        .and(|| {
+            Verdict::open_if(
+                too_long(took, Duration::from_secs(8)),
+                format!("the next session took {took:?}"),
+            )
+        })
 }

@@ -123,6 +123,8 @@ pub enum Open {
 pub enum Verdict {
     Held,
     Open(String),
+    /// Open, where a deadline had passed before that was found.
+    Late(String),
     CannotRun(String),
 }
 

@@ -276,7 +276,7 @@ fn first_process(stage: &Stage) -> Verdict {
         match probed(&stage.probe(&[attempt, &target])) {
             Verdict::Held => {}
             Verdict::Open(what) => open.push(format!("{attempt}: {what}")),
-            other @ Verdict::CannotRun(_) => return other,
+            other @ (Verdict::CannotRun(_) | Verdict::Late(_)) => return other,
         }
     }
     let script = format!(

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use super::case::{Action, CASE, Case, ONE, OWNER, Open, TERMINALS, Verdict};
 use super::scene::{Scene, no_claim};
 use super::stage::Stage;
-use crate::sandbox::{host_process, unique_sleep, wait, within};
+use crate::sandbox::{host_process, too_long, unique_sleep, wait, within};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -128,7 +128,9 @@ fn bomb(stage: &Stage) -> Verdict {
                 "it did not run",
             )
         })
-        .and(|| Verdict::open_if(worst > Duration::from_secs(5), format!("the host waits for {worst:?}")))
+        .and(|| {
+            Verdict::open_if(too_long(worst, Duration::from_secs(5)), format!("the host waits for {worst:?}"))
+        })
 }
 
 fn memory(stage: &Stage) -> Verdict {

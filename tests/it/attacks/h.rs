@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::case::{Action, CASE, Case, ONE, OWNER, Open, PLAIN, Verdict};
 use super::scene::{Scene, no_claim};
 use super::stage::{Ran, Stage, run};
-use crate::sandbox::{PIER, within};
+use crate::sandbox::{PIER, too_long, within};
 
 const NO_PIER: Open = Open::Not("it is about what pier refuses: nothing refuses without it");
 
@@ -340,7 +340,7 @@ fn bombs(stage: &Stage) -> Verdict {
         let took = begin.elapsed();
         let refused = matches!(ran.code, Some(2 | 125)) && !ran.said("it runs");
         // A build for tests is some ten times slower than a released one.
-        if !refused || took > Duration::from_secs(8) || ran.err.len() > 1 << 20 {
+        if !refused || too_long(took, Duration::from_secs(8)) || ran.err.len() > 1 << 20 {
             wrong.push(format!("{what}: {took:?}, {}", ran.short()));
         }
     }

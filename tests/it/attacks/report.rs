@@ -33,7 +33,7 @@ pub fn render(rows: &[Row<'_>]) -> String {
                     continue;
                 }
                 Verdict::Open(_) if *column == Column::Open => continue,
-                Verdict::Open(what) => format!("OPEN: {what}"),
+                Verdict::Open(what) | Verdict::Late(what) => format!("OPEN: {what}"),
                 Verdict::CannotRun(why) => format!("cannot run: {why}"),
             };
             text.push_str(&format!("{:<25}{:<11}{said}\n", row.case.id, column.name()));
@@ -52,9 +52,9 @@ fn word(column: Column, verdict: Option<&Verdict>) -> &'static str {
     match verdict {
         None => "-",
         Some(Verdict::Held) if column == Column::Open => "BLIND",
-        Some(Verdict::Open(_)) if column == Column::Open => "seen",
+        Some(Verdict::Open(_) | Verdict::Late(_)) if column == Column::Open => "seen",
         Some(Verdict::Held) => "held",
-        Some(Verdict::Open(_)) => "OPEN",
+        Some(Verdict::Open(_) | Verdict::Late(_)) => "OPEN",
         Some(Verdict::CannotRun(_)) => "cannot run",
     }
 }
@@ -88,7 +88,7 @@ fn is_open(row: &Row<'_>) -> bool {
     verdicts(row).any(|verdict| matches!(verdict, Verdict::Open(_)))
 }
 
-/// Every reason for which the test fails.
+/// Every reason for which the test fails, in the form of a test of its own.
 pub fn wrong(rows: &[Row<'_>]) -> Vec<String> {
     let mut wrong = Vec::new();
     for row in rows {
@@ -97,17 +97,21 @@ pub fn wrong(rows: &[Row<'_>]) -> Vec<String> {
         for (column, verdict) in &row.cells {
             match (column, verdict) {
                 (Column::Open, Verdict::Held) => {
-                    wrong.push(format!("{id}: the check does not fail without a sandbox"));
+                    wrong.push(format!(
+                        "test attacks::{id} ... FAILED: the check holds without a sandbox too"
+                    ));
                 }
                 (Column::Open, _) => {}
                 (column, Verdict::Open(what)) if !listed => {
-                    wrong.push(format!("{id} ({}) is open: {what}", column.name()));
+                    wrong.push(format!("test attacks::{id} as {} ... FAILED: open: {what}", column.name()));
                 }
                 _ => {}
             }
         }
         if listed && !is_open(row) {
-            wrong.push(format!("{id} holds now: take it off the list in `not_yet.rs`"));
+            wrong.push(format!(
+                "test attacks::{id} ... FAILED: holds now: take it off the list in `not_yet.rs`"
+            ));
         }
     }
     wrong

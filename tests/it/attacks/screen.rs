@@ -9,17 +9,6 @@ use crate::sandbox::within;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Draws its size on the alternate screen at every change of it; ends with 7 at `q`.
-const PROGRAM: &str = "#!/bin/bash
-draw() { printf '\\033[2J\\033[H'; stty size </dev/tty | sed 's/^/size /'; }
-trap draw WINCH
-trap 'printf \"interrupted\\n\"' INT
-trap 'draw; printf \"continued\\n\"' CONT
-stty -echo -icanon; printf '\\033[?1049h'; draw
-while :; do IFS= read -r -n 1 -t 0.1 key && [ \"$key\" = q ] && break; done
-printf '\\033[?1049l'; stty sane; exit 7
-";
-
 /// A server of tmux for one test.
 struct Tmux<'a> {
     stage: &'a Stage,
@@ -58,9 +47,6 @@ pub fn program(stage: &Stage) -> Verdict {
     if run(Command::new("tmux").arg("-V")).code != Some(0) {
         return Verdict::CannotRun("there is no tmux".into());
     }
-    stage.world.write_project("screen", PROGRAM);
-    crate::sandbox::make_executable(&stage.world.project().join("screen"));
-    stage.world.give();
     let socket = stage.world.base().join("tmux").display().to_string();
     let tmux = Tmux { stage, socket };
     let inner = stage.command(&["bash", "--norc", "--noprofile", "-i"]);
@@ -82,7 +68,7 @@ pub fn program(stage: &Stage) -> Verdict {
 }
 
 fn drive(tmux: &Tmux<'_>) -> Verdict {
-    tmux.keys(&["./screen; echo code $?", "Enter"]);
+    tmux.keys(&["tools/probe screen; echo code $?", "Enter"]);
     tmux.see("size 31 97")
         .and(|| {
             tmux.call(&["resize-window", "-t", "it", "-x", "110", "-y", "35"]);
@@ -106,7 +92,7 @@ fn drive(tmux: &Tmux<'_>) -> Verdict {
             tmux.see("prompt>")
         })
         .and(|| {
-            tmux.keys(&["clear; ./screen; exit $?", "Enter"]);
+            tmux.keys(&["clear; tools/probe screen; exit $?", "Enter"]);
             tmux.see("size 35 110")
         })
         .and(|| {

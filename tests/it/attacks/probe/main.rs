@@ -12,6 +12,7 @@ mod ipc;
 mod kernel;
 mod namespaces;
 mod process;
+mod screen;
 mod sockets;
 mod sys;
 mod terminal;
@@ -32,6 +33,7 @@ fn main() {
         ipc::TABLE,
         terminal::TABLE,
         process::TABLE,
+        screen::TABLE,
         fuzz::TABLE,
     ];
     let found = tables.iter().flat_map(|table| table.iter()).find(|(known, _)| *known == name);
