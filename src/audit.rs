@@ -34,7 +34,7 @@ const MOST_ENTRIES: usize = 2000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Event {
-    /// Containment stands, and the command is about to run. Always the first line.
+    /// A sandbox is being set up. Always the first line.
     Start {
         project: Utf8PathBuf,
         /// SHA-256 of the plan as JSON.
@@ -43,9 +43,9 @@ pub enum Event {
         /// The first word of the command; the others may hold secrets, so they are only counted.
         command: String,
         arguments: usize,
-        /// The walls that stood.
-        walls: Vec<String>,
     },
+    /// Containment stands, proven by the init, and the command is about to run.
+    Walls { walls: Vec<String> },
     /// The grants of the project that were in force.
     Approval { digest: String, grants: Vec<String> },
     /// Something that the sandbox asked for and did not get.

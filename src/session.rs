@@ -45,6 +45,7 @@ use live::{Live, Outside};
 use place::Place;
 use record::Record;
 use registry::Session;
+use shadow::Unfilled;
 use shadow::import::{Imported, import};
 use space::Space;
 
@@ -144,20 +145,36 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
     reaper::clear(state, A_FEW);
+    // Its first look takes its time on another processor.
+    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
     prepare::prepare(plan, &place.path)?;
     let slow = || notice(Notice::ReadsHistory);
     let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
     step(failpoint::reach("session.prepared"))?;
     let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
-    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
-    let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
     let (mut front, streams) = match &detached {
         None => Front::person(),
         Some(detached) => Front::nobody(state, place.id.as_str(), detached.terminal),
     }
     .map_err(set_up("set up the streams"))?;
     step(failpoint::reach("session.front"))?;
-    let sandbox = Sandbox::start(plan, program, values, &place.path, streams)?;
+    let starting = Sandbox::start(plan, program, values, &place.path, streams)?;
+    // Beside bubblewrap, which takes longer; its init waits before it runs anything.
+    let shadow = shadow.map(Unfilled::fill).transpose()?;
+    let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
+    let terminals = front.terminals();
+    let session = Session::of(plan, &place.id, detached.is_some(), terminals[0], starting.groups());
+    session.store(&place).map_err(set_up("list the session"))?;
+    step(failpoint::reach("session.stored"))?;
+    let mut record = Record::start(plan, state, place.id.as_str())?;
+    let ready = step(failpoint::reach("session.recorded")).and_then(|()| Ok(starting.ready()?));
+    let sandbox = match ready {
+        Ok(sandbox) => sandbox,
+        Err(error) => {
+            record.refused();
+            return Err(error);
+        }
+    };
     tracing::debug!(session = %place.id, bubblewrap = sandbox.id(), "the sandbox is ready");
     let gate = gate.ready();
     for kind in &sandbox.group.missing {
@@ -166,17 +183,11 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
         notice(Notice::StoreOpen);
     }
-    step(failpoint::reach("session.ready"))?;
-    let terminals = front.terminals();
-    let groups = sandbox.group.directories().to_vec();
-    let session = Session::of(plan, &place.id, detached.is_some(), terminals[0], groups);
-    session.store(&place).map_err(set_up("list the session"))?;
-    step(failpoint::reach("session.stored"))?;
-    // From here on there is something to tell; what fails earlier has run nothing.
-    let record = Record::start(plan, sandbox.walls, state, place.id.as_str())?;
     let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
-    let begun = failpoint::reach("session.recorded").and_then(|()| sandbox.begin(terminals, take));
-    let begun = begun.map_err(set_up("start the command"));
+    let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
+        step(failpoint::reach("session.ready"))?;
+        sandbox.begin(terminals, take).map_err(set_up("start the command"))
+    });
     if let Err(error) = begun {
         record.refused();
         return Err(error);

@@ -8,7 +8,6 @@ fn start() -> Event {
         agent: None,
         command: "a\n{\"seq\":1}".into(),
         arguments: 2,
-        walls: vec!["user-namespace".into()],
     }
 }
 

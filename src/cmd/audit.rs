@@ -163,14 +163,11 @@ fn words(how: How) -> &'static str {
 /// Returns an event as lines.
 fn describe(event: &Event) -> Vec<String> {
     match event {
-        Event::Start { project, plan, agent, command, arguments, walls } => {
+        Event::Start { project, plan, agent, command, arguments } => {
             let what = agent.as_deref().unwrap_or(command);
-            vec![
-                format!("start  {what}, {arguments} more words, in {project}"),
-                format!("  plan {plan}"),
-                format!("  walls {}", walls.join(", ")),
-            ]
+            vec![format!("start  {what}, {arguments} more words, in {project}"), format!("  plan {plan}")]
         }
+        Event::Walls { walls } => vec![format!("walls  {}", walls.join(", "))],
         Event::Approval { digest, grants } => {
             let first = format!("approved  {digest}");
             [first].into_iter().chain(grants.iter().map(|grant| format!("  {grant}"))).collect()

@@ -22,8 +22,8 @@ pub struct Record {
 }
 
 impl Record {
-    /// Writes the first lines: what is about to run, and what was approved for it.
-    pub fn start(plan: &Plan, walls: Walls, state: &Utf8Path, session: &str) -> Result<Self, audit::Error> {
+    /// Writes the first lines: what is to run, and what was approved for it.
+    pub fn start(plan: &Plan, state: &Utf8Path, session: &str) -> Result<Self, audit::Error> {
         // A plan has string keys only, so that it always is JSON.
         let digest = sha256(&serde_json::to_vec(plan).unwrap_or_default());
         let argv = &plan.command.argv;
@@ -33,7 +33,6 @@ impl Record {
             agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
             command: argv.first().cloned().unwrap_or_default(),
             arguments: argv.len().saturating_sub(1),
-            walls: names(plan, walls),
         };
         let mut record = Record { log: Log::start(state, session, &start)?, began: Instant::now() };
         if !plan.grants.is_empty() {
@@ -41,6 +40,11 @@ impl Record {
             record.log.append(&Event::Approval { digest: policy::digest(&plan.grants), grants })?;
         }
         Ok(record)
+    }
+
+    /// Writes which walls stand, right before the command runs.
+    pub fn walls(&mut self, plan: &Plan, walls: Walls) -> Result<(), audit::Error> {
+        self.log.append(&Event::Walls { walls: names(plan, walls) })
     }
 
     /// Adds a line. A file that cannot be written any more does not end a running session; its missing last line

@@ -22,7 +22,7 @@ pub mod references;
 mod settings;
 pub mod settle;
 
-pub use prepare::prepare;
+pub use prepare::{Unfilled, prepare};
 
 const SCHEMA: u32 = 1;
 

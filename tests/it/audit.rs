@@ -34,12 +34,12 @@ fn a_session_leaves_one_private_file_of_its_own() {
     assert!(!text.contains("secret"), "arguments may be secrets: {text}");
     let record = lines(&files[0]);
     let types: Vec<&str> = record.iter().map(|line| line["event"]["type"].as_str().unwrap()).collect();
-    assert_eq!(types, ["start", "approval", "end"]);
+    assert_eq!(types, ["start", "approval", "walls", "end"]);
     assert_eq!(
         (&record[0]["event"]["command"], &record[0]["event"]["arguments"]),
         (&"bash".into(), &3.into())
     );
-    assert_eq!((&record[2]["event"]["how"], &record[2]["event"]["code"]), (&"ended".into(), &3.into()));
+    assert_eq!((&record[3]["event"]["how"], &record[3]["event"]["code"]), (&"ended".into(), &3.into()));
     let record = lines(&files[1]);
     assert_eq!(record.last().unwrap()["event"]["how"], "refused");
     // The digest of the plan is that of the plan as it is printed.
@@ -96,7 +96,7 @@ fn a_changed_record_is_found_and_a_whole_one_passes() {
     let path = files(&project).remove(0);
     let whole = fs_err::read_to_string(&path).unwrap();
     let said = project.pier(&["audit", "verify"]).expect(0).text();
-    assert!(said.contains("2 lines, nothing changed; the command ended, exit code 0"), "{said}");
+    assert!(said.contains("3 lines, nothing changed; the command ended, exit code 0"), "{said}");
     project.pier(&["audit", "verify", path.to_str().unwrap()]).expect(0);
     let (first, last) = whole.split_at(whole.find('\n').unwrap() + 1);
     let table = [

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
@@ -94,15 +94,45 @@ fn namespaces(plan: &Plan) -> io::Result<BTreeMap<String, u64>> {
         .collect()
 }
 
+/// A bubblewrap that sets up its sandbox.
+pub struct Starting {
+    sandbox: Sandbox,
+    complaints: io::PipeReader,
+    /// The lowest tier that is enough.
+    wanted: u8,
+}
+
+impl Starting {
+    /// Control groups that were made for it.
+    pub fn groups(&self) -> Vec<Utf8PathBuf> {
+        self.sandbox.group.directories().to_vec()
+    }
+
+    /// Waits until the init reports that containment stands.
+    pub fn ready(mut self) -> Result<Sandbox, Error> {
+        match self.sandbox.wait_for_ready() {
+            Ok(walls) if walls.tier() < self.wanted => {
+                self.sandbox.kill();
+                Err(Error::Tier { stands: walls.tier(), wanted: self.wanted })
+            }
+            Ok(walls) => {
+                self.sandbox.walls = walls;
+                Ok(self.sandbox)
+            }
+            Err(error) => Err(self.sandbox.explain(error, self.complaints)),
+        }
+    }
+}
+
 impl Sandbox {
-    /// Starts the sandbox and waits until its init reports that containment stands.
+    /// Starts bubblewrap. What the caller has to do before the command may run can be done beside it.
     pub fn start(
         plan: &Plan,
         program: &Bubblewrap,
         passed: &BTreeMap<String, String>,
         session: &Utf8Path,
         streams: [OwnedFd; 3],
-    ) -> Result<Self, Error> {
+    ) -> Result<Starting, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
         #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only a debug build adds to it"))]
         let mut made = super::arguments(plan, program, passed, session);
@@ -158,20 +188,10 @@ impl Sandbox {
         // Closes this process's copies of the streams and of the inner socket.
         drop(command);
         let none = Walls { landlock: None, seccomp: false };
-        let mut sandbox = Sandbox { control, child, walls: none, group, emptied: false, ended: None };
-        failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
+        let sandbox = Sandbox { control, child, walls: none, group, emptied: false, ended: None };
         let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
-        match sandbox.wait_for_ready() {
-            Ok(walls) if walls.tier() < wanted => {
-                sandbox.kill();
-                Err(Error::Tier { stands: walls.tier(), wanted })
-            }
-            Ok(walls) => {
-                sandbox.walls = walls;
-                Ok(sandbox)
-            }
-            Err(error) => Err(sandbox.explain(error, complaints)),
-        }
+        failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
+        Ok(Starting { sandbox, complaints, wanted })
     }
 
     fn wait_for_ready(&mut self) -> Result<Walls, Option<Error>> {

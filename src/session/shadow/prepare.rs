@@ -7,7 +7,7 @@ use camino::Utf8Path;
 
 use super::filtered::Filtered;
 use super::references::{self, References};
-use super::{Error, RECORD, Shadow, clone, filtered, record, settings};
+use super::{Error, RECORD, Record, Shadow, clone, filtered, record, settings};
 use crate::plan::{self, Plan, session};
 use crate::util::fs::{create_private, open_without_links, read_without_links};
 use crate::util::git::render_packed;
@@ -36,14 +36,23 @@ const SHARED: &[&str] = &["info/exclude", "shallow"];
 /// As few as git and scripts need: to make and remove a directory is most of what a shadow costs.
 const DIRECTORIES: &[&str] = &["hooks", "info", "objects", "objects/info", "refs"];
 
-/// Makes the shadow that the plan asks for below the session's directory; `home` is the user's. `slow` is called when
-/// git has to read a long history first, because something is hidden.
-pub fn prepare(
-    plan: &Plan,
+/// A shadow whose directories are there to be mounted; nothing may run inside before it is filled.
+pub struct Unfilled<'a> {
+    shadow: Shadow,
+    wanted: &'a plan::Shadow,
+    home: &'a Utf8Path,
+    symbolic: BTreeMap<String, String>,
+    filled: bool,
+}
+
+/// Makes what is mounted of the shadow that the plan asks for, below the session's directory; `home` is the user's.
+/// `slow` is called when git has to read a long history first, because something is hidden.
+pub fn prepare<'a>(
+    plan: &'a Plan,
     place: &Utf8Path,
-    home: &Utf8Path,
+    home: &'a Utf8Path,
     slow: &dyn Fn(),
-) -> Result<Option<Shadow>, Error> {
+) -> Result<Option<Unfilled<'a>>, Error> {
     let Some(wanted) = &plan.git.shadow else { return Ok(None) };
     let Some(mut record) = record(plan, None) else { return Ok(None) };
     let directory = record.directory.clone();
@@ -57,28 +66,72 @@ pub fn prepare(
     if let Some(wanted) = &wanted.filtered {
         shadow.filtered = Some(filtered::prepare(&shadow, wanted, home, slow)?);
     }
-    shadow.make(wanted, home).map_err(failed)?;
-    let git = place.join(session::GIT);
-    for (name, to) in symbolic {
-        // Two names that only one file system can hold make no start fail.
-        if let Err(error) = write_new(&git.join(&name), format!("ref: {to}\n").as_bytes()) {
-            tracing::debug!(%name, %error, "a symbolic reference is left out");
-        }
-    }
+    shadow.make_mounted(wanted).map_err(failed)?;
+    let mut unfilled = Unfilled { shadow, wanted, home, symbolic, filled: false };
     if wanted.clone {
-        clone::make(&shadow, wanted, home)?;
-    } else {
-        shadow.copy_index().map_err(failed)?;
+        unfilled.fill_directory()?;
+        clone::make(&unfilled.shadow, wanted, home)?;
     }
-    Ok(Some(shadow))
+    Ok(Some(unfilled))
+}
+
+impl Unfilled<'_> {
+    /// Writes what git needs: to make these files takes a good part of the time in which bubblewrap starts.
+    pub fn fill(mut self) -> Result<Shadow, Error> {
+        if !self.filled {
+            self.fill_directory()?;
+            let shadow = &self.shadow;
+            let failed = |source| Error::Prepare { directory: shadow.record.directory.clone(), source };
+            shadow.copy_index().map_err(failed)?;
+        }
+        Ok(self.shadow)
+    }
+
+    fn fill_directory(&mut self) -> Result<(), Error> {
+        let Unfilled { shadow, wanted, home, symbolic, .. } = &*self;
+        let failed = |source| Error::Prepare { directory: shadow.record.directory.clone(), source };
+        shadow.write(wanted, home).map_err(failed)?;
+        let git = shadow.place.join(session::GIT);
+        for (name, to) in symbolic {
+            // Two names that only one file system can hold make no start fail.
+            if let Err(error) = write_new(&git.join(name), format!("ref: {to}\n").as_bytes()) {
+                tracing::debug!(%name, %error, "a symbolic reference is left out");
+            }
+        }
+        self.filled = true;
+        Ok(())
+    }
 }
 
 impl Shadow {
-    fn make(&self, wanted: &plan::Shadow, home: &Utf8Path) -> io::Result<()> {
+    /// Makes the directory, and the files that are mounted apart from it.
+    fn make_mounted(&self, wanted: &plan::Shadow) -> io::Result<()> {
+        let Shadow { place, record: Record { directory, common, .. }, .. } = self;
+        create_private(&place.join(session::GIT))?;
+        if wanted.objects.len() > 1 || borrows(common) {
+            fs_err::write(place.join(session::EMPTY), "")?;
+        }
+        if wanted.at.file_name() != Some(".git") {
+            fs_err::write(place.join(session::GIT_FILE), format!("gitdir: {}\n", wanted.at))?;
+        }
+        if !wanted.modules.is_empty() {
+            fs_err::create_dir(place.join(session::GIT).join("modules"))?;
+            fs_err::create_dir(place.join(session::MODULES))?;
+        }
+        for (number, module) in wanted.modules.iter().enumerate() {
+            let text = settings::submodule(&directory.join(&module.directory), module.tree.as_deref());
+            let modules = place.join(session::MODULES);
+            fs_err::write(modules.join(number.to_string()), text)?;
+            let text = format!("gitdir: {}\n", wanted.at.join(&module.directory));
+            fs_err::write(modules.join(format!("{number}.git")), text)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, wanted: &plan::Shadow, home: &Utf8Path) -> io::Result<()> {
         let Shadow { place, record, start, .. } = self;
         let (directory, common) = (&record.directory, &record.common);
         let git = place.join(session::GIT);
-        create_private(&git)?;
         for name in DIRECTORIES {
             fs_err::create_dir(git.join(name))?;
         }
@@ -107,23 +160,6 @@ impl Shadow {
         self.exclude(&git)?;
         if self.leaves_out() {
             self.leave_out(&git)?;
-        }
-        if wanted.objects.len() > 1 || borrows(common) {
-            fs_err::write(place.join(session::EMPTY), "")?;
-        }
-        if wanted.at.file_name() != Some(".git") {
-            fs_err::write(place.join(session::GIT_FILE), format!("gitdir: {}\n", wanted.at))?;
-        }
-        if !wanted.modules.is_empty() {
-            fs_err::create_dir(git.join("modules"))?;
-            fs_err::create_dir(place.join(session::MODULES))?;
-        }
-        for (number, module) in wanted.modules.iter().enumerate() {
-            let text = settings::submodule(&directory.join(&module.directory), module.tree.as_deref());
-            let modules = place.join(session::MODULES);
-            fs_err::write(modules.join(number.to_string()), text)?;
-            let text = format!("gitdir: {}\n", wanted.at.join(&module.directory));
-            fs_err::write(modules.join(format!("{number}.git")), text)?;
         }
         Ok(())
     }
