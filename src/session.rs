@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
@@ -10,7 +11,7 @@ use thiserror::Error;
 
 use crate::audit::{self, Event};
 use crate::backend::bwrap::Bubblewrap;
-use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox};
+use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox, Waiting};
 use crate::backend::protocol::Refusal;
 use crate::plan::{Plan, RootFilesystem};
 use crate::sys::failpoint;
@@ -33,6 +34,7 @@ pub mod registry;
 mod relay;
 pub mod shadow;
 mod space;
+mod spare;
 pub mod stop;
 pub mod trust;
 pub mod visit;
@@ -46,7 +48,7 @@ use place::Place;
 use record::Record;
 use registry::Session;
 use shadow::Unfilled;
-use shadow::import::{Imported, import};
+use shadow::import::{Imported, Work, import, look};
 use space::Space;
 
 /// How many dead sessions a start clears away; `pier doctor` clears the rest.
@@ -123,8 +125,29 @@ pub struct Start<'a> {
     pub notice: &'a dyn Fn(Notice),
     /// The user's home, for the name in commits.
     pub home: &'a Utf8Path,
-    /// The session goes on without a person.
-    pub detached: Option<Detached>,
+    pub side: Side,
+}
+
+/// Who is in front of a session.
+pub enum Side {
+    /// The caller's own streams.
+    Person(Early),
+    /// Nobody: it goes on without this terminal.
+    Nobody(Detached),
+}
+
+/// A bubblewrap for the person who calls, started while nothing is known yet but where it is.
+pub struct Early {
+    front: Front,
+    waiting: Waiting,
+}
+
+impl Early {
+    pub fn start(program: &Bubblewrap) -> Result<Self, Error> {
+        let set_up = |source| Error::SetUp { what: "set up the streams", source };
+        let (front, streams) = Front::person().map_err(set_up)?;
+        Ok(Early { front, waiting: Waiting::start(program, streams)? })
+    }
 }
 
 /// A session that has ended.
@@ -140,30 +163,32 @@ pub struct Finished {
 /// Runs the plan's command to its end, and imports what it committed.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state, home, notice, detached } = start;
+    let Start { plan, program, values, state, home, notice, side } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
     reaper::clear(state, A_FEW);
-    // Its first look takes its time on another processor.
-    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
     prepare::prepare(plan, &place.path)?;
     let slow = || notice(Notice::ReadsHistory);
     let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
     step(failpoint::reach("session.prepared"))?;
-    let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
-    let (mut front, streams) = match &detached {
-        None => Front::person(),
-        Some(detached) => Front::nobody(state, place.id.as_str(), detached.terminal),
-    }
-    .map_err(set_up("set up the streams"))?;
+    let outside = Outside::watch(matches!(side, Side::Nobody(_))).map_err(set_up("watch signals"))?;
+    let (mut front, waiting, caller) = match side {
+        Side::Person(Early { front, waiting }) => (front, waiting, None),
+        Side::Nobody(Detached { caller, terminal }) => {
+            let (front, streams) =
+                Front::nobody(state, place.id.as_str(), terminal).map_err(set_up("set up the streams"))?;
+            (front, Waiting::start(program, streams)?, Some(caller))
+        }
+    };
     step(failpoint::reach("session.front"))?;
-    let starting = Sandbox::start(plan, program, values, &place.path, streams)?;
+    let starting = Sandbox::start(plan, program, values, &place.path, waiting)?;
     // Beside bubblewrap, which takes longer; its init waits before it runs anything.
+    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
     let shadow = shadow.map(Unfilled::fill).transpose()?;
     let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
     let terminals = front.terminals();
-    let session = Session::of(plan, &place.id, detached.is_some(), terminals[0], starting.groups());
+    let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
     session.store(&place).map_err(set_up("list the session"))?;
     step(failpoint::reach("session.stored"))?;
     let mut record = Record::start(plan, state, place.id.as_str())?;
@@ -201,7 +226,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         outside,
         server,
         record,
-        caller: detached.map(|detached| detached.caller),
+        caller,
         started: false,
         deadline: limit.map(|limit| Instant::now() + limit),
         leaving: None,
@@ -223,22 +248,36 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         record.note(&Event::Limit { what: "the memory".into() });
         notice(Notice::OutOfMemory);
     }
-    drop(sandbox);
     let id = place.id.to_string();
-    let gate = if outcome.is_ok() { gate.close(state, &id, gone) } else { gate::Report::nothing(plan.gate) };
-    record.gate(&gate);
-    let commits = match &shadow {
+    let work = match &shadow {
         Some(_) if outcome.is_err() => Ok(None),
         None => Ok(None),
         Some(_) if !gone => Err(shadow::Error::Running),
-        Some(shadow) => import(shadow, &id, state, home),
+        Some(shadow) => look(shadow),
     };
-    // What could not be imported, or is in no commit, waits for `pier merge` or `pier drop`.
-    match &commits {
-        Err(error) => place.keep(&error.to_string()),
-        Ok(Some(imported)) if imported.uncommitted => place.keep("changes that no commit has"),
-        Ok(_) => drop(place),
-    }
+    let judge = || match &outcome {
+        Ok(_) => gate.close(state, &id, gone),
+        Err(_) => gate::Report::nothing(plan.gate),
+    };
+    let (gate, commits) = if let (Some(shadow), Ok(Some(_)) | Err(_)) = (&shadow, &work) {
+        // What an import writes is nothing that the session has changed: it comes after the look.
+        let gate = judge();
+        let take = |work: Option<Work>| work.map(|work| import(shadow, work, &id, state, home));
+        let commits = work.and_then(|work| take(work).unwrap_or(Ok(None)));
+        // What could not be imported, or is in no commit, waits for `pier merge` or `pier drop`.
+        match &commits {
+            Err(error) => place.keep(&error.to_string()),
+            Ok(Some(imported)) if imported.uncommitted => place.keep("changes that no commit has"),
+            Ok(_) => drop(place),
+        }
+        (gate, commits)
+    } else {
+        // To remove a few directories takes as long as the look.
+        (beside(|| place.clear(state, gone), judge), Ok(None))
+    };
+    // Waits for bubblewrap, which has been killed, and removes the control groups.
+    drop(sandbox);
+    record.gate(&gate);
     record.imported(&commits);
     failpoint::pass("session.cleared");
     record.end(&outcome);
@@ -255,6 +294,24 @@ fn code_of(outcome: &Result<Outcome, Error>) -> u8 {
         Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
         Err(_) => 125,
     }
+}
+
+/// Does one thing in a thread of its own beside the other, or after it where there can be no more threads.
+fn beside<T>(apart: impl FnOnce() + Send, here: impl FnOnce() -> T) -> T {
+    let apart = Mutex::new(Some(apart));
+    let run = || {
+        if let Some(apart) = apart.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            apart();
+        }
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().spawn_scoped(scope, run);
+        let result = here();
+        if thread.is_err() {
+            run();
+        }
+        result
+    })
 }
 
 /// The three streams of a command.

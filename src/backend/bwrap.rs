@@ -23,7 +23,7 @@ pub struct Arguments {
     /// Contents of generated files; `options` names them by the number that is their place plus
     /// [`FIRST_FILE`].
     pub files: Vec<String>,
-    /// What bubblewrap executes.
+    /// What bubblewrap executes where nobody supervises it; in a session the init learns the command by its manifest.
     pub command: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ pub fn arguments(
     }
     made.environment(plan, passed);
     made.push(&["--chdir", plan.command.cwd.as_str()]);
-    made.command = [INIT, "__init", "--control", "--"].map(str::to_owned).to_vec();
+    made.command = [INIT, "__init", "--"].map(str::to_owned).to_vec();
     made.command.extend(plan.command.argv.iter().cloned());
     made
 }

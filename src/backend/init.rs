@@ -1,9 +1,9 @@
 //! pier as PID 1 inside a sandbox: proves containment, starts commands, reaps, forwards signals.
 //!
-//! Called as `/.pier/init __init [--control] -- COMMAND …`. With `--control` it obeys a supervisor on
-//! descriptor 3, proves what the manifest on descriptor 7 says before anything runs, and ends all of the sandbox
-//! when the supervisor goes away; without, it runs the one command behind the filters alone, so that the printed
-//! command line of a plan can be tried by hand.
+//! Called as `/.pier/init __init --control`, it obeys a supervisor on descriptor 3, proves what the manifest on
+//! descriptor 7 says before the command that is named there runs, and ends all of the sandbox when the supervisor
+//! goes away. Called as `/.pier/init __init -- COMMAND …`, it runs the one command behind the filters alone, so that
+//! the printed command line of a plan can be tried by hand.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -44,18 +44,18 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     {
         failpoint::arm(step.to_string_lossy().into_owned());
     }
-    if words.next().is_none_or(|word| word != "--") {
+    let given = words.next();
+    if control != given.is_none() || given.is_some_and(|word| word != "--") {
         return ExitCode::from(NOT_SET_UP);
     }
-    let argv: Vec<OsString> = words.collect();
-    match run(&argv, control) {
+    match run(words.collect(), control) {
         Ok(code) => ExitCode::from(code),
         // Without a supervisor nobody can be told more than by the code.
         Err(_) => ExitCode::from(NOT_SET_UP),
     }
 }
 
-fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
+fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
     process::forbid_dumps()?;
     process::die_with_parent()?;
     let (socket, streams) = if control {
@@ -65,7 +65,10 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
         (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
     };
     failpoint::reach("init.adopted")?;
-    let manifest = if control { Some(read_manifest()?) } else { None };
+    let mut manifest = if control { Some(read_manifest()?) } else { None };
+    if let Some(manifest) = &mut manifest {
+        argv = std::mem::take(&mut manifest.command).into_iter().map(OsString::from).collect();
+    }
     let keep: Vec<i32> = socket.iter().chain(&streams).map(AsRawFd::as_raw_fd).collect();
     fd::close_others(3, &keep)?;
     let mut handled = SigSet::empty();
@@ -86,7 +89,7 @@ fn run(argv: &[OsString], control: bool) -> io::Result<u8> {
     failpoint::reach("init.silent")?;
     let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
         failpoint::reach("init.begun")?;
-        Ok((streams, Program::new(argv, &environment(), None)?))
+        Ok((streams, Program::new(&argv, &environment(), None)?))
     });
     let (streams, first) = match prepared {
         Ok(prepared) => prepared,

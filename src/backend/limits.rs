@@ -5,7 +5,6 @@
 //! the init, which counts per user namespace.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
@@ -103,13 +102,11 @@ impl Group {
         &self.directories
     }
 
-    /// Opens what a process writes `0` to in order to enter.
-    pub fn entries(&self) -> io::Result<Vec<OwnedFd>> {
-        let open = |directory: &Utf8PathBuf| {
-            let file = std::fs::OpenOptions::new().write(true).open(directory.join("cgroup.procs"))?;
-            Ok(file.into())
-        };
-        self.directories.iter().map(open).collect()
+    /// Moves a process in, with all that will come from it.
+    pub fn enter(&self, process: u32) -> io::Result<()> {
+        self.directories
+            .iter()
+            .try_for_each(|directory| fs_err::write(directory.join("cgroup.procs"), process.to_string()))
     }
 
     /// Says whether the kernel has killed a process of the session because its memory was used up.

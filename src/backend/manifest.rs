@@ -28,6 +28,8 @@ pub struct Manifest {
     pub processes: Option<u64>,
     /// What Landlock allows; everything else of the file tree is denied.
     pub allowed: Vec<Allowed>,
+    /// What the init runs once it is told to begin.
+    pub command: Vec<String>,
 }
 
 /// One mount as it must be.
@@ -97,7 +99,8 @@ impl Manifest {
         }
         let loopback_only = plan.network.mode != NetworkMode::Host;
         let processes = plan.limits.pids.map(|cap| cap.at_most);
-        Manifest { allowed: allowed(plan, &mounts), mounts, namespaces, loopback_only, processes }
+        let (allowed, command) = (allowed(plan, &mounts), plan.command.argv.clone());
+        Manifest { mounts, namespaces, loopback_only, processes, allowed, command }
     }
 }
 

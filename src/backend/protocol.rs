@@ -86,7 +86,7 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Order {
-    /// Start the command given on the init's own command line, as id 0. Those of its streams that are `true`
+    /// Start the command of the manifest, as id 0. Those of its streams that are `true`
     /// become a terminal of the sandbox, whose other side is reported first.
     Begin {
         version: u32,

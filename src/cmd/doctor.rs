@@ -107,7 +107,7 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         state: &environment.state,
         notice: &|_| {},
         home: &environment.home,
-        detached: None,
+        side: session::Side::Person(session::Early::start(program)?),
     };
     match session::run(start)?.outcome {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),

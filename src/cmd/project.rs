@@ -41,15 +41,34 @@ pub fn current_directory() -> Result<Utf8PathBuf, Failure> {
         .map_err(|path| Failure::from(probe::Error::NotUtf8 { shown: path.display().to_string() }))
 }
 
-/// Finds and loads the project of the current directory.
-pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
+/// A project of which nothing has been read yet, and the user that pier acts as from now on.
+pub struct Found {
+    pub environment: Environment,
+    cwd: Utf8PathBuf,
+    root: Utf8PathBuf,
+}
+
+/// Finds the project of the current directory.
+pub fn find(global: &Global, rule: RootOwned) -> Result<Found, Failure> {
     let cwd = current_directory()?;
     let environment = Environment::of_process()?;
     let root = probe::project_root(&cwd, Root::Git)?;
     let environment = owner::settle(environment, global, &root, rule)?;
-    let file = find_file(&cwd, &root);
-    let (loaded, root) = load_layers(&environment, global, file.as_deref(), &Place { cwd: &cwd, root })?;
-    Ok(Project { environment, cwd, root, loaded })
+    Ok(Found { environment, cwd, root })
+}
+
+impl Found {
+    pub fn load(self, global: &Global) -> Result<Project, Failure> {
+        let Found { environment, cwd, root } = self;
+        let file = find_file(&cwd, &root);
+        let (loaded, root) = load_layers(&environment, global, file.as_deref(), &Place { cwd: &cwd, root })?;
+        Ok(Project { environment, cwd, root, loaded })
+    }
+}
+
+/// Finds and loads the project of the current directory.
+pub fn load(global: &Global, rule: RootOwned) -> Result<Project, Failure> {
+    find(global, rule)?.load(global)
 }
 
 /// Returns the directory of the nearest `pier.kdl`, from `cwd` up to the root.

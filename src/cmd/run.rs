@@ -5,11 +5,11 @@ use clap::Args;
 use super::owner::RootOwned;
 use super::project::{self, Fetch, Planned, Project};
 use super::{Global, Outcome};
-use crate::backend::bwrap::program;
+use crate::backend::bwrap::{Bubblewrap, program};
 use crate::diag::{Exit, Failure};
 use crate::plan::Target;
-use crate::session::detach::{self, Began, Detached, Side};
-use crate::session::{self, Notice, Outcome as Ended};
+use crate::session::detach::{self, Began, Detached};
+use crate::session::{self, Notice, Outcome as Ended, Side};
 use crate::sys::process;
 use crate::ui;
 
@@ -68,7 +68,8 @@ struct Start {
 }
 
 pub fn up(global: &Global, args: Up) -> Outcome {
-    let project = project::load(global, RootOwned::Refuse)?;
+    let away = Away::of(args.detach, true);
+    let (project, host) = begin(global, away)?;
     let agents = &project.loaded.config.agents;
     let default = project.loaded.config.default_agent();
     let name = match (args.agent, default) {
@@ -84,16 +85,37 @@ pub fn up(global: &Global, args: Up) -> Outcome {
                 .help("name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`"));
         }
     };
-    start(&project, &Target::Agent { name, extra: args.extra }, &args.start, Away::of(args.detach, true))
+    start(&project, host, &Target::Agent { name, extra: args.extra }, &args.start, away)
 }
 
 pub fn shell(global: &Global, args: &Shell) -> Outcome {
-    start(&project::load(global, RootOwned::Refuse)?, &Target::Shell, &args.start, Away::No)
+    let (project, host) = begin(global, Away::No)?;
+    start(&project, host, &Target::Shell, &args.start, Away::No)
 }
 
 pub fn exec(global: &Global, args: Exec) -> Outcome {
-    let project = project::load(global, RootOwned::Refuse)?;
-    start(&project, &Target::Exec { argv: args.command }, &args.start, Away::of(args.detach, args.terminal))
+    let away = Away::of(args.detach, args.terminal);
+    let (project, host) = begin(global, away)?;
+    start(&project, host, &Target::Exec { argv: args.command }, &args.start, away)
+}
+
+/// What runs the sandbox, looked for before the project is read.
+struct Host {
+    program: Result<Bubblewrap, program::Error>,
+    early: Option<session::Early>,
+}
+
+/// Finds the project, starts bubblewrap, which takes its time, and loads the project beside it.
+fn begin(global: &Global, away: Away) -> Result<(Project, Host), Failure> {
+    let found = project::find(global, RootOwned::Refuse)?;
+    let wanted = found.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
+    let program = program::find(wanted, Some(&found.environment.cache.join("bwrap.json")));
+    // What goes wrong here goes wrong again once the plan is made, and is said then.
+    let early = match &program {
+        Ok(program) if matches!(away, Away::No) => session::Early::start(program).ok(),
+        _ => None,
+    };
+    Ok((found.load(global)?, Host { program, early }))
 }
 
 /// Whether the session goes on without this terminal.
@@ -130,21 +152,21 @@ fn leave(away: Away) -> Result<Result<Option<Detached>, Exit>, Failure> {
         Failure::new(Exit::NotSetUp, "session::set-up", format!("cannot start the supervisor: {error}"))
     })?;
     Ok(match forked {
-        Side::Supervisor(caller) => Ok(Some(Detached { caller, terminal })),
-        Side::Caller(Began::Runs(session)) => {
+        detach::Side::Supervisor(caller) => Ok(Some(Detached { caller, terminal })),
+        detach::Side::Caller(Began::Runs(session)) => {
             ui::answer(&session);
             Err(Exit::Done)
         }
         // It has said why, on the same standard error.
-        Side::Caller(Began::Failed(process::Ended::Code(code))) => Err(Exit::Child(code)),
-        Side::Caller(Began::Failed(process::Ended::Signal(signal))) => {
+        detach::Side::Caller(Began::Failed(process::Ended::Code(code))) => Err(Exit::Child(code)),
+        detach::Side::Caller(Began::Failed(process::Ended::Signal(signal))) => {
             let message = format!("the supervisor was killed by signal {signal} before the command ran");
             return Err(Failure::new(Exit::NotSetUp, "session::set-up", message));
         }
     })
 }
 
-fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outcome {
+fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Away) -> Outcome {
     if start.locked {
         super::lock::require(project)?;
     }
@@ -153,13 +175,12 @@ fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outco
     for warning in &planned.plan.warnings {
         ui::warn(&crate::util::text::escape(warning));
     }
-    let wanted = project.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
-    let cache = project.environment.cache.join("bwrap.json");
-    let program = program::find(wanted, Some(&cache))?;
+    let program = host.program?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values, shell: _held } = &planned;
-    let detached = match leave(away)? {
-        Ok(detached) => detached,
+    let side = match leave(away)? {
+        Ok(Some(detached)) => Side::Nobody(detached),
+        Ok(None) => Side::Person(host.early.map_or_else(|| session::Early::start(&program), Ok)?),
         Err(exit) => return Ok(exit),
     };
     let begun = session::Start {
@@ -169,7 +190,7 @@ fn start(project: &Project, target: &Target, start: &Start, away: Away) -> Outco
         state: &project.environment.state,
         notice: &notice,
         home: &project.environment.home,
-        detached,
+        side,
     };
     let finished = session::run(begun)?;
     super::settle::report(project, &finished);

@@ -15,7 +15,7 @@ use crate::plan::Merge;
 use crate::plan::facts::Repository;
 use crate::session::Finished;
 use crate::session::place::{self, Id, Place};
-use crate::session::shadow::import::{Imported, import};
+use crate::session::shadow::import::{Imported, import, look};
 use crate::session::shadow::settle::{self, How, Settled};
 use crate::session::shadow::{self, Record, Shadow, references};
 use crate::ui;
@@ -72,7 +72,8 @@ pub fn open(global: &Global, wanted: Option<&str>) -> Result<Found, Failure> {
     let Some((_, shadow)) = &found.kept else { return Ok(found) };
     let id = &found.imported.session;
     let environment = &found.project.environment;
-    let again = import(shadow, id, &environment.state, &environment.home).map_err(|error| {
+    let take = |work| import(shadow, work, id, &environment.state, &environment.home);
+    let again = look(shadow).and_then(|work| work.map_or(Ok(None), take)).map_err(|error| {
         Failure::from(error).help(format!("the session stays where it is; `pier drop {id}` removes it"))
     })?;
     if let Some(again) = again {

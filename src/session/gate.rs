@@ -50,6 +50,9 @@ const TICK: Duration = Duration::from_millis(20);
 /// More do not make a walk faster: it is the kernel's directories that they wait for.
 const MOST_THREADS: usize = 4;
 
+/// Directories that one thread looks at before another one has started.
+const FEW: usize = 200;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
@@ -167,7 +170,9 @@ impl Gate {
                 project.unwrap_or_default()
             };
             let before: Vec<Directories> = of_thread.iter().map(remembered).collect();
-            look_at(&of_thread, BOUNDS, threads, &before, Remember::Yes)
+            let mut seen = look_at(&of_thread, BOUNDS, threads, &before, Remember::Yes);
+            seen.iter_mut().zip(before).for_each(|(seen, before)| walk::merge(before, seen));
+            seen
         };
         let look = std::thread::Builder::new().name("gate".into()).spawn(look)?;
         let (mode, root_user) = (plan.gate, plan.user.uid == 0);
@@ -194,7 +199,9 @@ impl Gate {
             First::Looking(_) => Vec::new(),
         };
         let known: Vec<Directories> = first.iter_mut().map(|seen| std::mem::take(&mut seen.known)).collect();
-        let threads = processors().min(MOST_THREADS);
+        let most: usize = known.iter().map(Directories::len).sum();
+        // The caller has something to do as well, and a thread takes as long as a hundred directories.
+        let threads = if most < FEW { 1 } else { processors().min(MOST_THREADS) };
         let mut second = look_at(&grounds, BOUNDS, threads, &known, Remember::No);
         if !gone && let Some(project) = second.first_mut() {
             project.cut = Some("something of the session may still run");

@@ -7,6 +7,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
+use super::spare;
 use crate::util::fs::{create_private, remove_tree, write_atomic};
 
 /// Names a session on this machine: eight letters and digits that are hard to confuse.
@@ -77,10 +78,12 @@ impl Place {
         loop {
             let id = Id::random()?;
             let path = sessions.join(id.as_str());
-            match std::fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error),
+            if !spare::take(state, &path) {
+                match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    Err(error) => return Err(error),
+                }
             }
             let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
             // Waits for one that only asks whether this session lives.
@@ -111,6 +114,15 @@ impl Place {
         self.kept = true;
         if let Err(error) = write_atomic(&self.path.join(KEPT), why.as_bytes(), 0o600) {
             tracing::warn!(path = %self.path, %error, "the directory of the session is not marked as kept");
+        }
+    }
+
+    /// Removes what the session has left, or keeps its empty directories for the next session. `gone`: nothing of it
+    /// runs any more.
+    pub fn clear(mut self, state: &Utf8Path, gone: bool) {
+        match spare::leave(state, &self.path, gone) {
+            Ok(left) => self.kept = left,
+            Err(error) => tracing::debug!(path = %self.path, %error, "no directories are kept"),
         }
     }
 

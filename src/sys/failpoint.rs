@@ -1,7 +1,7 @@
 //! Steps at which a debug build can be made to fail, so that a test can fail at every one of them. A release build
 //! has none of it: the calls are empty.
 
-/// Where to fail, as `step:kill` or `step:error`. Set once, before anything starts.
+/// Where to fail, as `step:kill` or `step:error`, or to stop, as `step:stop`. Set once, before anything starts.
 #[cfg(debug_assertions)]
 static ARMED: std::sync::OnceLock<String> = std::sync::OnceLock::new();
 
@@ -27,6 +27,10 @@ pub fn reach(step: &'static str) -> std::io::Result<()> {
             nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL)?;
             // SAFETY: ends the process and touches no memory.
             unsafe { nix::libc::_exit(137) }
+        }
+        // Until the test goes on with it.
+        Some(":stop") => {
+            Ok(nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGSTOP)?)
         }
         Some(":error") => Err(std::io::Error::other(format!("failpoint {step}"))),
         _ => Ok(()),

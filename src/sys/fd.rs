@@ -1,6 +1,7 @@
-//! Descriptors: sealed memory files, placement into a child, messages that carry descriptors.
+//! Descriptors: memory files, placement into a child, messages that carry descriptors.
 
-use std::io::{self, IoSlice, IoSliceMut, Write as _};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -18,13 +19,9 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// The most descriptors that one message carries.
 pub const MAX_DESCRIPTORS: usize = 8;
 
-/// Returns a memory file that holds `content`, read position at the start.
-pub fn memory_file(name: &std::ffi::CStr, content: &[u8]) -> io::Result<OwnedFd> {
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
-    let mut file = std::fs::File::from(fd);
-    file.write_all(content)?;
-    io::Seek::rewind(&mut file)?;
-    Ok(file.into())
+/// Returns an empty memory file.
+pub fn memory_file(name: &std::ffi::CStr) -> io::Result<File> {
+    Ok(memfd_create(name, MFdFlags::MFD_CLOEXEC)?.into())
 }
 
 /// Returns two connected sockets that keep message borders.
@@ -68,21 +65,6 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     }
     buffer.truncate(length);
     Ok((buffer, descriptors))
-}
-
-/// Lets the child enter control groups before it becomes the program, so that nothing of it was ever outside them.
-pub fn enter(command: &mut Command, groups: Vec<OwnedFd>) {
-    // SAFETY: one write to each open descriptor between fork and exec.
-    unsafe {
-        command.pre_exec(move || {
-            for group in &groups {
-                if libc::write(group.as_raw_fd(), b"0".as_ptr().cast(), 1) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
 }
 
 /// Makes each descriptor visible to the child under its number, and no other one above 2.

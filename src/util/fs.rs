@@ -18,7 +18,8 @@ use sha2::{Digest as _, Sha256};
 /// # Errors
 /// `FileTooLarge` for a longer one; whatever the system says otherwise.
 pub fn read_bounded(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
-    take(fs_err::File::open(path)?, most, 0)
+    // Files below `/proc` do not tell their length, and without room they are read in very small parts.
+    take(fs_err::File::open(path)?, most, 8 * 1024)
 }
 
 /// Reads to the end; `expected` bytes save growing step by step.

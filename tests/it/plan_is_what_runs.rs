@@ -166,9 +166,9 @@ fn compare(config: &str) {
     assert_eq!(recorded, options(&plan, &passed));
     let argv: Vec<&str> = plan["command"]["argv"].as_array().unwrap().iter().map(text).collect();
     assert_eq!(argv, command[1..]);
-    let mut words = vec!["--", "/.pier/init", "__init", "--control", "--"];
-    words.extend(argv);
-    assert_eq!(read("command").split('\n').collect::<Vec<_>>(), words);
+    assert_eq!(read("command").split('\n').collect::<Vec<_>>(), ["--", "/.pier/init", "__init", "--control"]);
+    let manifest: Value = serde_json::from_str(&read("manifest")).unwrap();
+    assert_eq!(manifest["command"], plan["command"]["argv"]);
     let mut files = 0;
     for mount in plan["mounts"].as_array().unwrap().iter().filter(|mount| mount["kind"] == "file") {
         assert_eq!(read(&format!("file{}", text(&mount["at"]).replace('/', "-"))), text(&mount["content"]));

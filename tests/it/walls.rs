@@ -1,7 +1,14 @@
 //! The init believes nobody: a sandbox that is not what the plan says runs nothing.
 
-use crate::sandbox::{Output, Project};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::sandbox::{Output, Project, host_process, unique_sleep, within};
 use crate::stand_in::StandIn;
+
+const SOON: Duration = Duration::from_secs(20);
 
 /// A project, and a bubblewrap that does something else.
 struct Forged {
@@ -45,9 +52,29 @@ fn a_sandbox_that_is_not_as_planned_runs_nothing() {
 
 #[test]
 fn a_source_that_was_swapped_is_not_mounted() {
-    let Some(forged) = Forged::new("mounts { ro \"BASE/record/data\" at=\"/data\" }\n") else { return };
-    let output = forged.exec("swap", &["cat", "/data/file"]).refused(125, "mount::swapped");
-    assert!(output.flat().contains("has been replaced"), "{}", output.flat());
+    let project = Project::bare();
+    project.write_beside("data/file", "the right one");
+    let data = project.base().join("data");
+    project.write("pier.kdl", format!("mounts {{ ro {:?} at=\"/data\" }}\n", data.display().to_string()));
+    project.trust();
+    let mark = unique_sleep();
+    // It stops between the plan and the start.
+    let call = project.call(["exec", "--", "cat", "/data/file", &mark]);
+    let call = call.env("PIER_FAILPOINT", "session.place:stop");
+    let output = std::thread::scope(|scope| {
+        let run = scope.spawn(|| call.run());
+        let stopped = || {
+            let status = fs_err::read_to_string(format!("/proc/{}/status", host_process(&mark)?)).ok()?;
+            status.contains("\nState:\tT").then_some(())
+        };
+        assert!(within(SOON, || stopped().is_some()));
+        fs_err::rename(&data, project.base().join("old")).unwrap();
+        project.write_beside("data/file", "another one");
+        let id = Pid::from_raw(host_process(&mark).unwrap().cast_signed());
+        kill(id, Signal::SIGCONT).unwrap();
+        run.join().unwrap()
+    });
+    assert!(output.refused(125, "mount::swapped").flat().contains("has been replaced"));
 }
 
 #[test]

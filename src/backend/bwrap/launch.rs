@@ -1,9 +1,10 @@
 //! Starts bubblewrap with its arguments on a descriptor, and speaks with the init inside.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,11 +19,14 @@ use super::{Bubblewrap, FIRST_FILE};
 use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
-use crate::plan::{NetworkMode, Plan};
+use crate::plan::{INIT, NetworkMode, Plan};
 use crate::sys::{failpoint, fd, process};
 
 /// Where bubblewrap finds its own arguments.
 const ARGUMENTS: i32 = 10;
+
+/// Generated files that a plan usually has, and some more; another bubblewrap is started for a plan with many.
+const GENERATED: usize = 8;
 
 /// How long bubblewrap and the init may take to get ready, in milliseconds.
 const READY_WITHIN: u16 = 20_000;
@@ -78,6 +82,8 @@ pub struct Sandbox {
     /// Control groups; removed after the last process has ended.
     pub group: Group,
     child: Child,
+    /// Bubblewrap still waits for its arguments: nothing of it but itself is there.
+    idle: bool,
     /// All inside has ended and was waited for: the init has said so.
     pub emptied: bool,
     /// Whether it was proven that all of it had ended, once it was ended.
@@ -94,10 +100,89 @@ fn namespaces(plan: &Plan) -> io::Result<BTreeMap<String, u64>> {
         .collect()
 }
 
+/// A bubblewrap that waits for its arguments: the system loads it while the plan is made.
+///
+/// It can do nothing yet. What it sets up comes from the plan alone, and an end of its arguments before their end
+/// leaves it without an init to execute, or with one that finds containment other than the manifest says.
+pub struct Waiting {
+    sandbox: Sandbox,
+    arguments: io::PipeWriter,
+    manifest: File,
+    /// Of generated files.
+    files: Vec<File>,
+    complaints: io::PipeReader,
+    /// Copies, for another bubblewrap in place of this one.
+    streams: [OwnedFd; 3],
+}
+
+impl Waiting {
+    /// Starts bubblewrap; `streams` become those of the command.
+    pub fn start(program: &Bubblewrap, streams: [OwnedFd; 3]) -> Result<Self, Error> {
+        Self::within(program, streams, &[], GENERATED)
+    }
+
+    /// Starts it by `scope`, a command line in front of its own, with room for so many generated files.
+    fn within(
+        program: &Bubblewrap,
+        streams: [OwnedFd; 3],
+        scope: &[String],
+        generated: usize,
+    ) -> Result<Self, Error> {
+        let set_up = |what| move |error| Error::SetUp { what, error };
+        let pipe = |error| Error::SetUp { what: "make a pipe", error };
+        let (control, inside) = fd::message_sockets().map_err(set_up("make a control socket"))?;
+        let (read, arguments) = io::pipe().map_err(pipe)?;
+        let (complaints, complain) = io::pipe().map_err(pipe)?;
+        let memory = || fd::memory_file(c"pier").map_err(set_up("make a memory file"));
+        let manifest = memory()?;
+        let files = (0..generated).map(|_| memory()).collect::<Result<Vec<_>, _>>()?;
+        let mut placed = vec![(OwnedFd::from(read), ARGUMENTS), (inside, CONTROL)];
+        let copy = |fd: &File| fd.try_clone().map(OwnedFd::from).map_err(set_up("copy a descriptor"));
+        placed.push((copy(&manifest)?, MANIFEST));
+        for (file, number) in files.iter().zip(FIRST_FILE..) {
+            placed.push((copy(file)?, number));
+        }
+        for (stream, number) in streams.iter().zip(STREAMS) {
+            placed.push((stream.try_clone().map_err(set_up("copy a descriptor"))?, number));
+        }
+        let mut command = match scope.split_first() {
+            None => Command::new(&program.path),
+            Some((first, rest)) => {
+                let mut scoped = Command::new(first);
+                scoped.args(rest).arg(&program.path);
+                scoped
+            }
+        };
+        command.arg("--args").arg(ARGUMENTS.to_string()).args(["--", INIT, "__init", "--control"]);
+        #[cfg(debug_assertions)]
+        if let Some(step) = failpoint::armed() {
+            command.args(["--failpoint", step]);
+        }
+        // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
+        command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
+        if !scope.is_empty() {
+            // Its own manager is reached there; the sandbox's environment is another one.
+            command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", nix::unistd::geteuid()));
+        }
+        fd::place(&mut command, placed);
+        // Of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once.
+        command.process_group(0);
+        let child =
+            command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
+        // Closes this process's copies of what was placed.
+        drop(command);
+        let (walls, group) = (Walls { landlock: None, seccomp: false }, Group::default());
+        let sandbox = Sandbox { control, child, walls, group, idle: true, emptied: false, ended: None };
+        Ok(Waiting { sandbox, arguments, manifest, files, complaints, streams })
+    }
+}
+
 /// A bubblewrap that sets up its sandbox.
 pub struct Starting {
     sandbox: Sandbox,
     complaints: io::PipeReader,
+    /// Open until the init has compared.
+    _sources: Sources,
     /// The lowest tier that is enough.
     wanted: u8,
 }
@@ -125,73 +210,44 @@ impl Starting {
 }
 
 impl Sandbox {
-    /// Starts bubblewrap. What the caller has to do before the command may run can be done beside it.
+    /// Gives bubblewrap its arguments. What the caller has to do before the command may run can be done beside it.
     pub fn start(
         plan: &Plan,
         program: &Bubblewrap,
         passed: &BTreeMap<String, String>,
         session: &Utf8Path,
-        streams: [OwnedFd; 3],
+        mut waiting: Waiting,
     ) -> Result<Starting, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
-        #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "only a debug build adds to it"))]
-        let mut made = super::arguments(plan, program, passed, session);
+        let made = super::arguments(plan, program, passed, session);
         let words = made.words().map_err(set_up("write the arguments"))?;
-        let arguments = fd::memory_file(c"pier-arguments", &words).map_err(set_up("write the arguments"))?;
-        let (control, inside) = fd::message_sockets().map_err(set_up("make a control socket"))?;
-        let (complaints, complain) = io::pipe().map_err(set_up("make a pipe"))?;
-        let mut placed = vec![(arguments, ARGUMENTS), (inside, CONTROL)];
-        placed.extend(streams.into_iter().zip(STREAMS));
         let sources = Sources::open(plan, session)?;
-        let manifest = Manifest::of(
-            plan,
-            &sources.identities,
-            namespaces(plan).map_err(set_up("look at the namespaces"))?,
-        );
+        let namespaces = namespaces(plan).map_err(set_up("look at the namespaces"))?;
+        let manifest = Manifest::of(plan, &sources.identities, namespaces);
         let manifest =
             serde_json::to_vec(&manifest).map_err(|error| set_up("write the manifest")(error.into()))?;
-        let manifest = fd::memory_file(c"pier-manifest", &manifest).map_err(set_up("write the manifest"))?;
-        placed.push((manifest, MANIFEST));
-        for (content, number) in made.files.iter().zip(FIRST_FILE..) {
-            let file = fd::memory_file(c"pier-file", content.as_bytes())
-                .map_err(set_up("write a generated file"))?;
-            placed.push((file, number));
+        let group = Group::make(&plan.limits, session.file_name().unwrap_or_default())?;
+        if !group.scope.is_empty() || made.files.len() > waiting.files.len() {
+            waiting = Waiting::within(program, waiting.streams, &group.scope, made.files.len())?;
         }
-        #[cfg(debug_assertions)]
-        if let Some(step) = failpoint::armed() {
-            made.command.splice(3..3, ["--failpoint".to_owned(), step.to_owned()]);
-        }
-        let id = session.file_name().unwrap_or_default();
-        let group = Group::make(&plan.limits, id)?;
+        let Waiting { mut sandbox, mut arguments, manifest: place, files, complaints, streams: _ } = waiting;
+        group.enter(sandbox.id()).map_err(set_up("enter the control groups"))?;
+        sandbox.group = group;
         failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
-        let mut command = match group.scope.split_first() {
-            None => Command::new(&program.path),
-            Some((first, rest)) => {
-                let mut scoped = Command::new(first);
-                scoped.args(rest).arg(&program.path);
-                scoped
-            }
-        };
-        command.arg("--args").arg(ARGUMENTS.to_string()).arg("--").args(&made.command);
-        // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
-        command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
-        if !group.scope.is_empty() {
-            // Its own manager is reached there; the sandbox's environment is another one.
-            command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", nix::unistd::geteuid()));
+        // At their places: the read position of the other side is the same one.
+        place.write_all_at(&manifest, 0).map_err(set_up("write the manifest"))?;
+        for (file, content) in files.iter().zip(&made.files) {
+            file.write_all_at(content.as_bytes(), 0).map_err(set_up("write a generated file"))?;
         }
-        fd::enter(&mut command, group.entries().map_err(set_up("open the control groups"))?);
-        fd::place(&mut command, placed);
-        // Of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once.
-        command.process_group(0);
-        let child =
-            command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
-        // Closes this process's copies of the streams and of the inner socket.
-        drop(command);
-        let none = Walls { landlock: None, seccomp: false };
-        let sandbox = Sandbox { control, child, walls: none, group, emptied: false, ended: None };
-        let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
+        sandbox.idle = false;
+        if arguments.write_all(&words).is_err() {
+            // Only where nobody reads them: it has ended, and has said why.
+            return Err(sandbox.explain(None, complaints));
+        }
+        drop(arguments);
         failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
-        Ok(Starting { sandbox, complaints, wanted })
+        let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
+        Ok(Starting { sandbox, complaints, _sources: sources, wanted })
     }
 
     fn wait_for_ready(&mut self) -> Result<Walls, Option<Error>> {
@@ -274,15 +330,16 @@ impl Sandbox {
         }
         // The other side may have closed already, which is as good.
         let _closed = shutdown(self.control.as_raw_fd(), Shutdown::Both);
+        if self.idle {
+            process::kill_group(self.child.id());
+        }
         let ends_within = |time| process::ends_within(self.child.id(), time).unwrap_or(false);
         let proven = self.emptied || ends_within(patience) || {
             process::kill_children(self.child.id());
             ends_within(ENDS_WITHIN)
         };
-        // Not yet waited for, so that the number is still that of its process group.
+        // Not waited for before this is dropped, so that the number is still that of its process group.
         process::kill_group(self.child.id());
-        // Nobody else waits for this child, so that this cannot fail.
-        let _ended = self.child.wait();
         self.ended = Some(proven);
         proven
     }
@@ -301,5 +358,7 @@ impl Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         self.kill();
+        // Nobody else waits for this child, so that this cannot fail.
+        let _ended = self.child.wait();
     }
 }

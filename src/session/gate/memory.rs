@@ -21,7 +21,7 @@ use nix::sys::stat::fstat;
 
 use super::mark::Stamp;
 use super::rules::{self, Place};
-use super::walk::Known;
+use super::walk::{Known, Visited};
 use crate::sys::directory::Kind;
 use crate::util::fs::read_bounded;
 
@@ -99,7 +99,7 @@ const KINDS: [Kind; 7] =
     [Kind::File, Kind::Directory, Kind::Link, Kind::Fifo, Kind::Socket, Kind::Device, Kind::Unknown];
 
 fn write(bytes: &mut Vec<u8>, path: &[u8], known: &Known) {
-    let Known { stamp, place, is_repository, entries } = known;
+    let Known { stamp, place, is_repository, entries, visited: _ } = known;
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
     bytes.extend(count(path.len()));
     bytes.extend(path);
@@ -140,7 +140,7 @@ fn parse(bytes: &[u8]) -> Option<Directories> {
             entries.push((*KINDS.get(usize::from(kind))?, inode, input.text()?.into()));
         }
         let (stamp, is_repository) = (Stamp::from_numbers(numbers), has(REPOSITORY));
-        found.insert(path, Known { stamp, place, is_repository, entries });
+        found.insert(path, Known { stamp, place, is_repository, entries, visited: Visited::default() });
     }
     Some(found)
 }
@@ -177,6 +177,7 @@ mod tests {
             stamp: Stamp::from_numbers([number, 1, -2, 3, i64::MAX, 5]),
             place: Place { heavy: number % 2 == 0, node: 7, git: number % 3 == 0, of_git: number % 5 == 0 },
             is_repository: number % 7 == 0,
+            visited: Visited::default(),
             entries: vec![(Kind::Link, 9, b"\xff\n"[..].into()), (Kind::File, u64::MAX, b""[..].into())],
         };
         (0..200).map(|number| (format!("d{number}").into_bytes(), known(number))).collect()

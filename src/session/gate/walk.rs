@@ -46,8 +46,10 @@ pub const SETTLED: Duration = Duration::from_millis(50);
 #[derive(Debug, Default)]
 pub struct Seen {
     pub marks: HashMap<Vec<u8>, Mark>,
-    /// What the next look need not read again.
+    /// What the next look need not read again, without what was known before and is as it was.
     pub known: Directories,
+    /// Directories that are as they were known.
+    pub same: usize,
     /// Directories that had to be read.
     pub read: usize,
     /// Why it is not everything.
@@ -70,6 +72,46 @@ pub struct Known {
     pub is_repository: bool,
     /// The entries that are looked at or into, each with its number; the others mean nothing.
     pub entries: Vec<(Kind, u64, Box<[u8]>)>,
+    /// Whether the last look that remembers came by.
+    pub visited: Visited,
+}
+
+impl Known {
+    /// Nothing in it is looked at or into.
+    fn is_plain(&self) -> bool {
+        self.entries.is_empty() && !self.is_repository && !self.place.git
+    }
+}
+
+/// Set by several threads; it says nothing about the directory.
+#[derive(Debug, Default)]
+pub struct Visited(AtomicBool);
+
+impl Visited {
+    pub fn take(&mut self) -> bool {
+        std::mem::take(self.0.get_mut())
+    }
+}
+
+impl Clone for Visited {
+    fn clone(&self) -> Self {
+        Visited::default()
+    }
+}
+
+impl PartialEq for Visited {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Visited {}
+
+/// Puts together what was known before a look that remembers, and what it has found.
+pub fn merge(mut before: Directories, seen: &mut Seen) {
+    before.retain(|_, known| known.visited.take());
+    before.extend(std::mem::take(&mut seen.known));
+    seen.known = before;
 }
 
 /// What is left of the bounds, for all grounds and threads together.
@@ -131,6 +173,7 @@ pub fn walk(
         keep,
         settled,
         pending: Vec::new(),
+        path: Vec::new(),
         seen: Part::default(),
     };
     let parts = std::thread::scope(|scope| {
@@ -146,6 +189,7 @@ pub fn walk(
     for part in parts {
         seen.marks.extend(part.marks);
         seen.known.extend(part.known);
+        seen.same += part.same;
         seen.read += part.read;
         seen.cut = seen.cut.or(part.cut);
     }
@@ -157,6 +201,7 @@ pub fn walk(
 struct Part {
     marks: Vec<(Vec<u8>, Mark)>,
     known: Vec<(Vec<u8>, Known)>,
+    same: usize,
     read: usize,
     cut: Option<&'static str>,
 }
@@ -171,6 +216,8 @@ struct Worker<'a> {
     /// Only directories that changed before this are remembered; seconds and nanoseconds.
     settled: (i64, i64),
     pending: Vec<Work>,
+    /// Of the entry that is looked at; kept for its room.
+    path: Vec<u8>,
     seen: Part,
 }
 
@@ -223,6 +270,14 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// A directory that is as it was known stays remembered.
+    fn keep_known(&mut self, known: &Known) {
+        self.seen.same += 1;
+        if self.keep == Remember::Yes {
+            known.visited.0.store(true, Ordering::Relaxed);
+        }
+    }
+
     fn cut(&mut self, why: &'static str) {
         self.seen.cut = self.seen.cut.or(Some(why));
     }
@@ -260,7 +315,8 @@ impl<'a> Worker<'a> {
         self.seen.read += 1;
         if stamp.changed() < self.settled {
             let (place, entries) = (work.place, read.entries);
-            self.remember(&work.path, Known { stamp, place, is_repository, entries });
+            let visited = Visited::default();
+            self.remember(&work.path, Known { stamp, place, is_repository, entries, visited });
         }
         Ok(())
     }
@@ -268,13 +324,36 @@ impl<'a> Worker<'a> {
     /// Goes through the entries of a directory whose names are known to be the same.
     fn again(&mut self, work: &Work, known: &Known, at: BorrowedFd<'_>) {
         let place = if known.is_repository { work.place.as_git() } else { work.place };
-        for (kind, inode, name) in &known.entries {
-            self.entry(work, place, at, Entry { inode: *inode, kind: *kind, name });
+        for (count, (kind, inode, name)) in known.entries.iter().enumerate() {
+            if count % 1024 == 1023 && self.budget.until < Instant::now() {
+                return self.stop(TOO_SLOW);
+            }
+            if *kind != Kind::Directory || !self.same_and_plain(work, at, name) {
+                self.entry(work, place, at, Entry { inode: *inode, kind: *kind, name });
+            }
         }
         if known.is_repository {
             self.keep_repository(work);
         }
-        self.remember(&work.path, known.clone());
+        self.keep_known(known);
+    }
+
+    /// Says whether a directory in one that is as it was known is as it was, too, and nothing in it counts: in the same
+    /// place its name means the same. Almost all directories are of this kind.
+    fn same_and_plain(&mut self, work: &Work, at: BorrowedFd<'_>, name: &[u8]) -> bool {
+        self.path.clear();
+        if !work.path.is_empty() {
+            self.path.extend_from_slice(&work.path);
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(name);
+        let Some(known) = self.before.get(&self.path).filter(|known| known.is_plain()) else { return false };
+        let same = !self.ground.skip.contains(&self.path)
+            && stamp(at, name).is_ok_and(|(_, stamp)| stamp == known.stamp);
+        if same {
+            self.keep_known(known);
+        }
+        same
     }
 
     fn keep_repository(&mut self, work: &Work) {
@@ -375,10 +454,9 @@ impl<'a> Worker<'a> {
             let mark = Mark { inode: entry.inode, ..Mark::new(What::Directory, Some(&GIT)) };
             self.keep(path.clone(), mark);
         }
-        // Most directories hold nothing that counts, and stay as they are.
         let known = self.known(&path, place, || Ok(stamp(at, entry.name)?.1));
         match known.filter(|known| known.entries.is_empty() && !known.is_repository) {
-            Some(known) => self.remember(&path, known.clone()),
+            Some(known) => self.keep_known(known),
             None => self.push(Work { path, place, depth: work.depth + 1, behind: work.behind }),
         }
         true

@@ -43,26 +43,40 @@ pub fn namespace(session: &str) -> String {
     format!("refs/pier/{session}/")
 }
 
-/// Imports what a session has committed; `None` where it did nothing. No git runs unless something changed.
-pub fn import(
-    shadow: &Shadow,
-    session: &str,
-    state: &Utf8Path,
-    home: &Utf8Path,
-) -> Result<Option<Imported>, Error> {
+/// What a shadow has that its repository may not have.
+pub struct Work {
+    found: References,
+    /// The references to fetch.
+    changed: BTreeMap<String, String>,
+    end: Option<Target>,
+}
+
+/// Looks for what a session has done; `None` where it did nothing. No git runs.
+pub fn look(shadow: &Shadow) -> Result<Option<Work>, Error> {
     let place = shadow.place.join(session::GIT);
     let found = references::read(&place, &place)
         .map_err(|source| Error::References { directory: place.clone(), source })?;
-    let id = if settings::is_sha256(&shadow.record.common) { 64 } else { 40 };
-    let (changed, end) = changes(shadow, &found, id);
+    let (changed, end) = changes(shadow, &found);
     if changed.len() > MOST_REFERENCES {
         let source = io::Error::other(format!("more than {MOST_REFERENCES} are new"));
         return Err(Error::References { directory: place, source });
     }
+    // What a clone holds only git can tell.
+    let nothing = changed.is_empty() && end == shadow.record.head && !shadow.record.clone;
+    Ok((!nothing).then_some(Work { found, changed, end }))
+}
+
+/// Imports what a session has done; `None` where a clone turns out to hold nothing.
+pub fn import(
+    shadow: &Shadow,
+    work: Work,
+    session: &str,
+    state: &Utf8Path,
+    home: &Utf8Path,
+) -> Result<Option<Imported>, Error> {
+    let Work { found, changed, end } = work;
+    let sha256 = settings::is_sha256(&shadow.record.common);
     let nothing = changed.is_empty() && end == shadow.record.head;
-    if nothing && !shadow.record.clone {
-        return Ok(None);
-    }
     let record = Record { end, ..shadow.record.clone() };
     let mut imported = Imported {
         session: session.to_owned(),
@@ -74,7 +88,7 @@ pub fn import(
     };
     if !changed.is_empty() || shadow.record.clone {
         let git = Git::find(home).map_err(|source| Error::Fetch { source })?;
-        let view = shadow.view(&changed, id == 64).map_err(|source| Error::Objects { source })?;
+        let view = shadow.view(&changed, sha256).map_err(|source| Error::Objects { source })?;
         if !changed.is_empty() {
             fetch(&git, &shadow.record, session, &view)?;
         }
@@ -103,12 +117,12 @@ pub fn import(
 pub fn has_changes(shadow: &Shadow) -> io::Result<bool> {
     let place = shadow.place.join(session::GIT);
     let found = references::read(&place, &place)?;
-    let id = if settings::is_sha256(&shadow.record.common) { 64 } else { 40 };
-    Ok(!changes(shadow, &found, id).0.is_empty())
+    Ok(!changes(shadow, &found).0.is_empty())
 }
 
 /// Returns the references to fetch, and where `HEAD` is now.
-fn changes(shadow: &Shadow, found: &References, id: usize) -> (BTreeMap<String, String>, Option<Target>) {
+fn changes(shadow: &Shadow, found: &References) -> (BTreeMap<String, String>, Option<Target>) {
+    let id = if settings::is_sha256(&shadow.record.common) { 64 } else { 40 };
     let mut changed = BTreeMap::new();
     for (name, now) in found.ids.iter().filter(|(_, now)| now.len() == id) {
         let before = shadow.start.get(name);

@@ -9,6 +9,7 @@ use super::filtered::Filtered;
 use super::references::{self, References};
 use super::{Error, RECORD, Record, Shadow, clone, filtered, record, settings};
 use crate::plan::{self, Plan, session};
+use crate::session::spare::SKELETON;
 use crate::util::fs::{create_private, open_without_links, read_without_links};
 use crate::util::git::render_packed;
 
@@ -32,9 +33,6 @@ const STATE: &[&str] = &[
 
 /// Files that all worktrees share.
 const SHARED: &[&str] = &["info/exclude", "shallow"];
-
-/// As few as git and scripts need: to make and remove a directory is most of what a shadow costs.
-const DIRECTORIES: &[&str] = &["hooks", "info", "objects", "objects/info", "refs"];
 
 /// A shadow whose directories are there to be mounted; nothing may run inside before it is filled.
 pub struct Unfilled<'a> {
@@ -132,8 +130,8 @@ impl Shadow {
         let Shadow { place, record, start, .. } = self;
         let (directory, common) = (&record.directory, &record.common);
         let git = place.join(session::GIT);
-        for name in DIRECTORIES {
-            fs_err::create_dir(git.join(name))?;
+        for name in SKELETON {
+            create_private(&place.join(name))?;
         }
         let packed = render_packed(start);
         let mut known = serde_json::to_vec(record)?;

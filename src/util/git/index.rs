@@ -7,6 +7,10 @@ const GITLINK: u32 = 0o160_000;
 const BEFORE_ID: usize = 40;
 const MODE_AT: usize = 24;
 
+/// Of the flags: two more bytes of flags follow; the length of the name, or all ones for a longer one.
+const EXTENDED: u16 = 0x4000;
+const LENGTH: u16 = 0x0fff;
+
 /// Returns the paths of all gitlinks; `None` where this is no index of version 2 to 4.
 ///
 /// `id` is the length of an object id in bytes: 20, or 32 in a SHA-256 repository. The format is described in
@@ -24,9 +28,10 @@ pub fn gitlinks(bytes: &[u8], id: usize) -> Option<Vec<String>> {
     for _ in 0..count {
         let start = at;
         let mode = number(start + MODE_AT)?;
-        let flags = bytes.get(start + BEFORE_ID + id)?;
-        let extended = if version > 2 && flags & 0x40 != 0 { 2 } else { 0 };
-        let mut text = start + BEFORE_ID + id + 2 + extended;
+        let flags_at = start + BEFORE_ID + id;
+        let flags = u16::from_be_bytes(bytes.get(flags_at..flags_at + 2)?.try_into().ok()?);
+        let extended = if version > 2 && flags & EXTENDED != 0 { 2 } else { 0 };
+        let mut text = flags_at + 2 + extended;
         if version == 4 {
             let (strip, next) = offset(bytes, text)?;
             name.truncate(name.len().checked_sub(strip)?);
@@ -34,11 +39,17 @@ pub fn gitlinks(bytes: &[u8], id: usize) -> Option<Vec<String>> {
         } else {
             name.clear();
         }
-        let length = bytes.get(text..)?.iter().position(|byte| *byte == 0)?;
-        name.extend_from_slice(&bytes[text..text + length]);
-        let end = text + length + 1;
+        // A length that the flags can hold saves looking for the end of the name.
+        let length = match usize::from(flags & LENGTH) {
+            length if version < 4 && length < usize::from(LENGTH) => length,
+            _ => bytes.get(text..)?.iter().position(|byte| *byte == 0)?,
+        };
+        let end = text.checked_add(length)?;
+        if version == 4 || mode == GITLINK {
+            name.extend_from_slice(bytes.get(text..end)?);
+        }
         // Versions 2 and 3 pad an entry with 1 to 8 zero bytes to a multiple of eight.
-        at = if version == 4 { end } else { start + (text + length - start + 8) / 8 * 8 };
+        at = if version == 4 { end + 1 } else { start + (end - start + 8) / 8 * 8 };
         if mode == GITLINK {
             found.push(String::from_utf8(name.clone()).ok()?);
         }
@@ -69,7 +80,7 @@ mod tests {
         out.extend([0; MODE_AT]);
         out.extend(mode.to_be_bytes());
         out.extend([0; 12 + 20]);
-        out.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+        out.extend(u16::try_from(name.len().min(0xfff)).unwrap().to_be_bytes());
         out.extend(name.as_bytes());
         let length = out.len() - start;
         out.resize(start + (length + 8) / 8 * 8, 0);
@@ -81,7 +92,10 @@ mod tests {
         entry(&mut bytes, 0o100_644, "README");
         entry(&mut bytes, GITLINK, "libs/one");
         entry(&mut bytes, 0o120_000, "link-of-some-length");
-        assert_eq!(gitlinks(&bytes, 20), Some(vec!["libs/one".to_owned()]));
+        let long = "d/".repeat(2048) + "two";
+        entry(&mut bytes, GITLINK, &long);
+        bytes[11] = 4;
+        assert_eq!(gitlinks(&bytes, 20), Some(vec!["libs/one".to_owned(), long]));
         assert_eq!(gitlinks(&bytes[..bytes.len() - 30], 20), None);
     }
 

@@ -53,11 +53,6 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let mode = std::fs::read_to_string(format!("{RECORD}/mode")).unwrap();
     if arguments[0] == "--version" {
-        if mode == "swap" {
-            // Between the plan and the start.
-            std::fs::rename(format!("{RECORD}/data"), format!("{RECORD}/old")).unwrap();
-            std::fs::create_dir(format!("{RECORD}/data")).unwrap();
-        }
         panic!("{}", Command::new("/usr/bin/bwrap").args(&arguments).exec());
     }
     let options = std::fs::read(format!("/proc/self/fd/{}", arguments[1])).unwrap();
