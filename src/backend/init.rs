@@ -1,6 +1,6 @@
 //! pier as PID 1 inside a sandbox: proves containment, starts commands, reaps, forwards signals.
 //!
-//! Called as `/.pier/init __init --control`, it obeys a supervisor on descriptor 3, proves what the manifest on
+//! Called as `/.pier/init __init --control SUPERVISOR`, it obeys a supervisor on descriptor 3, proves what the manifest on
 //! descriptor 7 says before the command that is named there runs, and ends all of the sandbox when the supervisor
 //! goes away. Called as `/.pier/init __init -- COMMAND …`, it runs the one command behind the filters alone, so that
 //! the printed command line of a plan can be tried by hand.
@@ -37,7 +37,8 @@ pub const FIRST: u32 = 0;
 /// Runs the init; `words` are those after `__init`.
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let mut words = words.peekable();
-    let control = words.next_if(|word| word == "--control").is_some();
+    // The number of the supervisor behind it is for those who read a list of processes.
+    let control = words.next_if(|word| word == "--control").is_some_and(|_| words.next().is_some());
     #[cfg(debug_assertions)]
     if words.next_if(|word| word == "--failpoint").is_some()
         && let Some(step) = words.next()

@@ -166,7 +166,10 @@ fn compare(config: &str) {
     assert_eq!(recorded, options(&plan, &passed));
     let argv: Vec<&str> = plan["command"]["argv"].as_array().unwrap().iter().map(text).collect();
     assert_eq!(argv, command[1..]);
-    assert_eq!(read("command").split('\n').collect::<Vec<_>>(), ["--", "/.pier/init", "__init", "--control"]);
+    let ran_by = read("command");
+    let (words, supervisor) = ran_by.rsplit_once('\n').unwrap();
+    assert_eq!(words.split('\n').collect::<Vec<_>>(), ["--", "/.pier/init", "__init", "--control"]);
+    supervisor.parse::<u32>().unwrap();
     let manifest: Value = serde_json::from_str(&read("manifest")).unwrap();
     assert_eq!(manifest["command"], plan["command"]["argv"]);
     let mut files = 0;

@@ -154,6 +154,8 @@ impl Waiting {
             }
         };
         command.arg("--args").arg(ARGUMENTS.to_string()).args(["--", INIT, "__init", "--control"]);
+        // For whoever reads a list of processes.
+        command.arg(std::process::id().to_string());
         #[cfg(debug_assertions)]
         if let Some(step) = failpoint::armed() {
             command.args(["--failpoint", step]);
