@@ -128,7 +128,22 @@ enum Command {
     Other(Vec<OsString>),
 }
 
+/// Parses a call of the command that scripts call most without building all the others, which takes as long as to
+/// plan; `None` for everything else, and for what is not right and has to be said.
+fn parse_exec(words: &[OsString]) -> Option<Cli> {
+    words.get(1).filter(|word| *word == "exec")?;
+    let exec = run::Exec::augment_args(clap::Command::new("exec"));
+    let command = Global::augment_args(clap::Command::new("pier").disable_help_subcommand(true));
+    let matches = command.subcommand(exec).try_get_matches_from(words).ok()?;
+    let exec = run::Exec::from_arg_matches(matches.subcommand()?.1).ok()?;
+    let global = Global::from_arg_matches(&matches).ok()?;
+    Some(Cli { command: Some(Command::Exec(exec)), global })
+}
+
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    if let Some(cli) = parse_exec(words) {
+        return Ok(cli);
+    }
     let command = Cli::command().after_long_help(format!("{EXAMPLES}\n\n{}", env::help()));
     command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches))
 }

@@ -7,4 +7,5 @@ pub mod fd;
 pub mod kernel;
 pub mod process;
 pub mod socket;
+pub mod spawn;
 pub mod terminal;

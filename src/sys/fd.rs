@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -65,36 +63,6 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     }
     buffer.truncate(length);
     Ok((buffer, descriptors))
-}
-
-/// Makes each descriptor visible to the child under its number, and no other one above 2.
-///
-/// bubblewrap hands on what it inherits, so an open file of the caller would reach the sandbox.
-pub fn place(command: &mut Command, descriptors: Vec<(OwnedFd, RawFd)>) {
-    let mut moved: Vec<(RawFd, RawFd)> = Vec::with_capacity(descriptors.len());
-    // SAFETY: only async-signal-safe calls between fork and exec, and no allocation: `moved` has its room.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            // All sources move above every target first, so that no `dup2` closes one of them.
-            moved.clear();
-            for (fd, target) in &descriptors {
-                let above = libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 512);
-                if above < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-                moved.push((above, *target));
-            }
-            for (from, to) in &moved {
-                if libc::dup2(*from, *to) < 0 {
-                    return Err(io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
 }
 
 /// Takes over a descriptor that the parent placed at `number`.

@@ -5,8 +5,6 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,6 +18,7 @@ use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
 use crate::plan::{INIT, NetworkMode, Plan};
+use crate::sys::spawn::{self, Child};
 use crate::sys::{failpoint, fd, process};
 
 /// Where bubblewrap finds its own arguments.
@@ -136,43 +135,32 @@ impl Waiting {
         let memory = || fd::memory_file(c"pier").map_err(set_up("make a memory file"));
         let manifest = memory()?;
         let files = (0..generated).map(|_| memory()).collect::<Result<Vec<_>, _>>()?;
-        let mut placed = vec![(OwnedFd::from(read), ARGUMENTS), (inside, CONTROL)];
-        let copy = |fd: &File| fd.try_clone().map(OwnedFd::from).map_err(set_up("copy a descriptor"));
-        placed.push((copy(&manifest)?, MANIFEST));
-        for (file, number) in files.iter().zip(FIRST_FILE..) {
-            placed.push((copy(file)?, number));
-        }
-        for (stream, number) in streams.iter().zip(STREAMS) {
-            placed.push((stream.try_clone().map_err(set_up("copy a descriptor"))?, number));
-        }
-        let mut command = match scope.split_first() {
-            None => Command::new(&program.path),
-            Some((first, rest)) => {
-                let mut scoped = Command::new(first);
-                scoped.args(rest).arg(&program.path);
-                scoped
-            }
-        };
-        command.arg("--args").arg(ARGUMENTS.to_string()).args(["--", INIT, "__init", "--control"]);
+        let mut placed =
+            vec![(read.as_fd(), ARGUMENTS), (inside.as_fd(), CONTROL), (manifest.as_fd(), MANIFEST)];
+        placed.extend(files.iter().map(File::as_fd).zip(FIRST_FILE..));
+        placed.extend(streams.iter().map(OwnedFd::as_fd).zip(STREAMS));
+        let mut words = scope.to_vec();
+        words.extend([program.path.as_str(), "--args"].map(str::to_owned));
+        words.push(ARGUMENTS.to_string());
+        words.extend(["--", INIT, "__init", "--control"].map(str::to_owned));
         // For whoever reads a list of processes.
-        command.arg(std::process::id().to_string());
+        words.push(std::process::id().to_string());
         #[cfg(debug_assertions)]
         if let Some(step) = failpoint::armed() {
-            command.args(["--failpoint", step]);
+            words.extend(["--failpoint", step].map(str::to_owned));
         }
-        // `/`: a current directory that vanishes or hangs must not matter to bubblewrap.
-        command.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(complain);
-        if !scope.is_empty() {
-            // Its own manager is reached there; the sandbox's environment is another one.
-            command.env("XDG_RUNTIME_DIR", format!("/run/user/{}", nix::unistd::geteuid()));
-        }
-        fd::place(&mut command, placed);
-        // Of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once.
-        command.process_group(0);
-        let child =
-            command.spawn().map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
-        // Closes this process's copies of what was placed.
-        drop(command);
+        // The user's own manager is reached there; the sandbox's environment is another one.
+        let manager = ("XDG_RUNTIME_DIR", format!("/run/user/{}", nix::unistd::geteuid()));
+        let environment = if scope.is_empty() { vec![] } else { vec![manager] };
+        // A process group of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once;
+        // `/`, because a current directory that vanishes or hangs must not matter.
+        let child = spawn::spawn(&spawn::Program {
+            words: &words,
+            environment: &environment,
+            standard_error: complain.as_fd(),
+            placed: &placed,
+        });
+        let child = child.map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         let (walls, group) = (Walls { landlock: None, seccomp: false }, Group::default());
         let sandbox = Sandbox { control, child, walls, group, idle: true, emptied: false, ended: None };
         Ok(Waiting { sandbox, arguments, manifest, files, complaints, streams })

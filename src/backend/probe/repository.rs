@@ -1,11 +1,11 @@
 //! The repository that a project root is the top of, without running git on it.
 
-use std::io;
+use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::plan::facts::{Repository, Shadow};
-use crate::util::fs::{read_bounded, read_without_links};
+use crate::util::fs::{open_without_links, read_bounded, read_without_links};
 use crate::util::git::index;
 
 mod parts;
@@ -15,6 +15,9 @@ const MOST: u64 = 16 * 1024;
 
 /// The most that is read of an index, in bytes: some five million files.
 const MOST_INDEX: u64 = 1 << 29;
+
+/// Of an index, in bytes.
+const INDEX_BUFFER: usize = 64 * 1024;
 
 /// Returns the repository of a root that has a `.git`.
 ///
@@ -78,14 +81,9 @@ fn nested(directory: &Utf8Path, id: usize) -> Vec<Utf8PathBuf> {
     let shared = shared.filter_map(|entry| entry.file_name().into_string().ok());
     let shared = shared.filter(|name| name.starts_with("sharedindex."));
     for name in std::iter::once("index".to_owned()).chain(shared) {
-        let bytes = read_without_links(&directory.join(&name), MOST_INDEX);
-        let Ok(bytes) = bytes.or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => Ok(Vec::new()),
-            _ => Err(error),
-        }) else {
-            continue;
-        };
-        let links = index::gitlinks(&bytes, id).unwrap_or_default();
+        let Ok(file) = open_without_links(&directory.join(&name)) else { continue };
+        let file = std::io::BufReader::with_capacity(INDEX_BUFFER, file.take(MOST_INDEX));
+        let links = index::gitlinks(file, id).unwrap_or_default();
         let plain = |path: &Utf8PathBuf| {
             path.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)))
         };

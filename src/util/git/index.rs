@@ -1,5 +1,7 @@
 //! Which entries of a git index are nested repositories ("gitlinks"): git runs inside of those on the host.
 
+use std::io::{BufRead, Read as _};
+
 /// The mode of an entry that is the commit of a nested repository.
 const GITLINK: u32 = 0o160_000;
 
@@ -11,45 +13,46 @@ const MODE_AT: usize = 24;
 const EXTENDED: u16 = 0x4000;
 const LENGTH: u16 = 0x0fff;
 
+/// Longer paths are in no index that git writes; in bytes.
+const MOST_NAME: u64 = 64 * 1024;
+
 /// Returns the paths of all gitlinks; `None` where this is no index of version 2 to 4.
 ///
 /// `id` is the length of an object id in bytes: 20, or 32 in a SHA-256 repository. The format is described in
-/// git's `Documentation/gitformat-index`.
-pub fn gitlinks(bytes: &[u8], id: usize) -> Option<Vec<String>> {
-    if bytes.get(..4)? != b"DIRC" {
+/// git's `Documentation/gitformat-index`. Nothing of the file is kept, for it may be large.
+pub fn gitlinks(mut input: impl BufRead, id: usize) -> Option<Vec<String>> {
+    let mut header = [0; 12];
+    input.read_exact(&mut header).ok()?;
+    let number = |bytes: &[u8], at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
+    let (version, count) = (number(&header, 4)?, number(&header, 8)?);
+    if !header.starts_with(b"DIRC") || !(2..=4).contains(&version) {
         return None;
     }
-    let number = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let (version, count) = (number(4)?, number(8)?);
-    if !(2..=4).contains(&version) {
-        return None;
-    }
-    let (mut at, mut name, mut found) = (12, Vec::new(), Vec::new());
+    let mut fixed = vec![0; BEFORE_ID + id + 2];
+    let (mut name, mut found) = (Vec::new(), Vec::new());
     for _ in 0..count {
-        let start = at;
-        let mode = number(start + MODE_AT)?;
-        let flags_at = start + BEFORE_ID + id;
-        let flags = u16::from_be_bytes(bytes.get(flags_at..flags_at + 2)?.try_into().ok()?);
-        let extended = if version > 2 && flags & EXTENDED != 0 { 2 } else { 0 };
-        let mut text = flags_at + 2 + extended;
+        input.read_exact(&mut fixed).ok()?;
+        let mode = number(&fixed, MODE_AT)?;
+        let flags = u16::from_be_bytes(fixed.last_chunk().copied()?);
+        let mut read = fixed.len();
+        if version > 2 && flags & EXTENDED != 0 {
+            input.read_exact(&mut [0; 2]).ok()?;
+            read += 2;
+        }
+        let length = usize::from(flags & LENGTH);
         if version == 4 {
-            let (strip, next) = offset(bytes, text)?;
+            let strip = offset(&mut input)?;
             name.truncate(name.len().checked_sub(strip)?);
-            text = next;
+            end_of_name(&mut input, &mut name)?;
+        } else if length < usize::from(LENGTH) {
+            name.resize(length, 0);
+            input.read_exact(&mut name).ok()?;
+            skip(&mut input, padding(read + length))?;
         } else {
             name.clear();
+            end_of_name(&mut input, &mut name)?;
+            skip(&mut input, padding(read + name.len()) - 1)?;
         }
-        // A length that the flags can hold saves looking for the end of the name.
-        let length = match usize::from(flags & LENGTH) {
-            length if version < 4 && length < usize::from(LENGTH) => length,
-            _ => bytes.get(text..)?.iter().position(|byte| *byte == 0)?,
-        };
-        let end = text.checked_add(length)?;
-        if version == 4 || mode == GITLINK {
-            name.extend_from_slice(bytes.get(text..end)?);
-        }
-        // Versions 2 and 3 pad an entry with 1 to 8 zero bytes to a multiple of eight.
-        at = if version == 4 { end + 1 } else { start + (end - start + 8) / 8 * 8 };
         if mode == GITLINK {
             found.push(String::from_utf8(name.clone()).ok()?);
         }
@@ -57,15 +60,30 @@ pub fn gitlinks(bytes: &[u8], id: usize) -> Option<Vec<String>> {
     Some(found)
 }
 
-/// Reads the variable-width number of a version 4 entry, and returns it with the place behind it.
-fn offset(bytes: &[u8], mut at: usize) -> Option<(usize, usize)> {
+/// Versions 2 and 3 pad an entry with 1 to 8 zero bytes to a multiple of eight.
+fn padding(length: usize) -> usize {
+    8 - length % 8
+}
+
+fn skip(input: &mut impl BufRead, count: usize) -> Option<()> {
+    input.read_exact(&mut [0; 8][..count]).ok()
+}
+
+/// Adds what comes before the next zero byte.
+fn end_of_name(input: &mut impl BufRead, name: &mut Vec<u8>) -> Option<()> {
+    input.take(MOST_NAME).read_until(0, name).ok()?;
+    (name.pop()? == 0).then_some(())
+}
+
+/// Reads the variable-width number of a version 4 entry.
+fn offset(input: &mut impl BufRead) -> Option<usize> {
     let mut value = 0_usize;
     loop {
-        let byte = *bytes.get(at)?;
-        at += 1;
-        value = value.checked_mul(128)?.checked_add(usize::from(byte & 127))?;
-        if byte & 128 == 0 {
-            return Some((value, at));
+        let mut byte = [0];
+        input.read_exact(&mut byte).ok()?;
+        value = value.checked_mul(128)?.checked_add(usize::from(byte[0] & 127))?;
+        if byte[0] & 128 == 0 {
+            return Some(value);
         }
         value = value.checked_add(1)?;
     }
@@ -95,7 +113,7 @@ mod tests {
         let long = "d/".repeat(2048) + "two";
         entry(&mut bytes, GITLINK, &long);
         bytes[11] = 4;
-        assert_eq!(gitlinks(&bytes, 20), Some(vec!["libs/one".to_owned(), long]));
+        assert_eq!(gitlinks(&bytes[..], 20), Some(vec!["libs/one".to_owned(), long]));
         assert_eq!(gitlinks(&bytes[..bytes.len() - 30], 20), None);
     }
 
@@ -104,7 +122,7 @@ mod tests {
         fn nonsense_is_no_index_and_no_panic(bytes: Vec<u8>, version in 1_u8..6) {
             let mut text = vec![b'D', b'I', b'R', b'C', 0, 0, 0, version, 0, 0, 0, 9];
             text.extend(bytes);
-            let _answer = gitlinks(&text, 20);
+            let _answer = gitlinks(&text[..], 20);
         }
     }
 }
