@@ -110,6 +110,14 @@ pub const CASES: &[Case] = &[
         open: WORKS,
         ..CASE
     },
+    Case {
+        id: "F8.known",
+        tries: "vi and less: they follow the size, stop, go on, and write",
+        action: Action::Steps(super::screen::known_programs),
+        columns: &[Column::User, Column::Root],
+        open: WORKS,
+        ..CASE
+    },
     Case { id: "F9", tries: "pipes, files and closed streams", action: Action::Steps(streams), columns: OWNER, open: WORKS, ..CASE },
     Case { id: "F10", tries: "exit codes", action: Action::Steps(codes), columns: OWNER, open: WORKS, ..CASE },
 ];

@@ -42,8 +42,31 @@ impl Drop for Tmux<'_> {
     }
 }
 
-/// Runs the program under a shell inside, and what the system has of its kind.
+/// Our own program: what arrives, and the exit code.
 pub fn program(stage: &Stage) -> Verdict {
+    in_shell(stage, drive)
+}
+
+/// An editor and a pager as people use them.
+pub fn known_programs(stage: &Stage) -> Verdict {
+    for name in ["vi", "less"] {
+        if which::which(name).is_err() {
+            return Verdict::CannotRun(format!("there is no {name}"));
+        }
+    }
+    let lines: Vec<String> = (1..=300).map(|number| format!("line {number}")).collect();
+    stage.world.write_project("lines", &lines.join("\n"));
+    stage.world.give();
+    in_shell(stage, |tmux| {
+        edit(tmux).and(|| page(tmux)).and(|| {
+            let text = std::fs::read_to_string(stage.world.project().join("note")).unwrap_or_default();
+            Verdict::open_if(text != "written in vi\n", format!("the note is {text:?}"))
+        })
+    })
+}
+
+/// Runs a shell inside, at a terminal of tmux, and drives it.
+fn in_shell(stage: &Stage, drive: impl FnOnce(&Tmux<'_>) -> Verdict) -> Verdict {
     if run(Command::new("tmux").arg("-V")).code != Some(0) {
         return Verdict::CannotRun("there is no tmux".into());
     }
@@ -65,6 +88,57 @@ pub fn program(stage: &Stage) -> Verdict {
     tmux.call(&line);
     tmux.keys(&["PS1='pro''mpt> '", "Enter"]);
     tmux.see("prompt>").and(|| drive(&tmux))
+}
+
+fn edit(tmux: &Tmux<'_>) -> Verdict {
+    tmux.keys(&["clear; vi -u NONE -n note", "Enter"]);
+    tmux.see("~")
+        .and(|| {
+            tmux.keys(&["iwritten in vi", "Escape", ":set columns?", "Enter"]);
+            tmux.see("columns=97")
+        })
+        .and(|| {
+            tmux.call(&["resize-window", "-t", "it", "-x", "110", "-y", "35"]);
+            // Whoever asks too early is told the old size.
+            let asked = within(SOON, || {
+                tmux.keys(&["Escape", ":set columns?", "Enter"]);
+                tmux.screen().contains("columns=110")
+            });
+            Verdict::open_if(!asked, "the editor does not follow the size")
+        })
+        .and(|| {
+            tmux.keys(&["C-z"]);
+            tmux.see("Stopped")
+        })
+        .and(|| {
+            tmux.keys(&["clear; fg", "Enter"]);
+            tmux.see("written in vi")
+        })
+        .and(|| {
+            tmux.keys(&["Escape", ":wq", "Enter"]);
+            tmux.see("prompt>")
+        })
+}
+
+fn page(tmux: &Tmux<'_>) -> Verdict {
+    tmux.keys(&["clear; less -f lines; echo less ended with $?", "Enter"]);
+    tmux.see("line 30")
+        .and(|| {
+            tmux.keys(&["G"]);
+            tmux.see("line 300")
+        })
+        .and(|| {
+            tmux.keys(&["C-z"]);
+            tmux.see("Stopped")
+        })
+        .and(|| {
+            tmux.keys(&["clear; fg", "Enter"]);
+            tmux.see("line 299")
+        })
+        .and(|| {
+            tmux.keys(&["q"]);
+            tmux.see("prompt>")
+        })
 }
 
 fn drive(tmux: &Tmux<'_>) -> Verdict {
