@@ -11,6 +11,7 @@ mod cmd;
 mod config;
 mod diag;
 mod env;
+mod gateway;
 mod lock;
 mod plan;
 mod policy;

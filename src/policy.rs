@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod address;
 pub mod ceiling;
+pub mod host;
 
 /// One permission beyond the baseline, as it is hashed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

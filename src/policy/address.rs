@@ -1,0 +1,177 @@
+//! Which addresses a name may lead to: those of the public internet, however they are written.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Why an address is not connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// This machine itself, or none.
+    Own,
+    /// Reachable on this link alone, where clouds keep their machines' credentials.
+    Link,
+    /// Those of a company, a home, a provider, containers.
+    Private,
+    /// Many machines, or reserved.
+    Special,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Own => "this machine's own",
+            Kind::Link => "of the local link or of a metadata service",
+            Kind::Private => "private",
+            Kind::Special => "reserved or of many machines",
+        }
+    }
+}
+
+/// Returns why an address is not public; `None` for one that is.
+pub fn kind(address: IpAddr) -> Option<Kind> {
+    match address {
+        IpAddr::V4(address) => v4(address),
+        IpAddr::V6(address) => match embedded(address) {
+            Some(inner) => v4(inner).or(v6(address)),
+            None => v6(address),
+        },
+    }
+}
+
+/// Metadata services that are not in a range of their kind.
+const METADATA: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+
+fn v4(address: Ipv4Addr) -> Option<Kind> {
+    let [a, b, c, _] = address.octets();
+    if METADATA.contains(&address) || address.is_link_local() {
+        return Some(Kind::Link);
+    }
+    match (a, b, c) {
+        (0 | 127, ..) => Some(Kind::Own),
+        (10, ..) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) => Some(Kind::Private),
+        // Protocols, relays, tests, benchmarks, documentation, multicast and what is above.
+        (192, 0, 0 | 2)
+        | (192, 88, 99)
+        | (198, 18..=19, _)
+        | (198, 51, 100)
+        | (203, 0, 113)
+        | (224.., ..) => Some(Kind::Special),
+        _ => None,
+    }
+}
+
+fn v6(address: Ipv6Addr) -> Option<Kind> {
+    let [first, second, ..] = address.segments();
+    if address.is_unspecified() || address.is_loopback() {
+        return Some(Kind::Own);
+    }
+    match first {
+        _ if address.is_unicast_link_local() => Some(Kind::Link),
+        // The metadata service of a cloud is in there, too.
+        0xfc00..=0xfdff => Some(Kind::Private),
+        // Site-local, multicast, documentation, discard, protocols.
+        0xfec0..=0xffff | 0x0100 | 0x3fff => Some(Kind::Special),
+        0x2001 if second == 0x0db8 || second < 0x0200 => Some(Kind::Special),
+        // What is not given out yet, and the forms that hold an address of version 4, is no public one.
+        0x2000..=0x3fff => None,
+        0x0064 if second == 0xff9b => None,
+        _ => Some(Kind::Special),
+    }
+}
+
+/// Returns the address of version 4 that is in one of version 6: mapped, compatible, translated (NAT64), of 6to4.
+fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match (a, b, c, d, e, f) {
+        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) => Some(from(g, h)),
+        (0, 0, 0, 0, 0, 0) if g != 0 => Some(from(g, h)),
+        (0x0064, 0xff9b, ..) => Some(from(g, h)),
+        (0x2002, ..) => Some(from(b, c)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_public() {
+        for (kind_of, texts) in [
+            (
+                None,
+                &[
+                    "1.1.1.1",
+                    "93.184.216.34",
+                    "100.63.255.255",
+                    "172.32.0.1",
+                    "2606:4700::1111",
+                    "64:ff9b::101:101",
+                    "2002:101:101::1",
+                ][..],
+            ),
+            (
+                Some(Kind::Own),
+                &[
+                    "127.0.0.1",
+                    "127.9.9.9",
+                    "0.0.0.0",
+                    "::",
+                    "::1",
+                    "::ffff:127.0.0.1",
+                    "64:ff9b::7f00:1",
+                    "2002:7f00:1::",
+                ],
+            ),
+            (
+                Some(Kind::Link),
+                &[
+                    "169.254.169.254",
+                    "100.100.100.200",
+                    "168.63.129.16",
+                    "fe80::1",
+                    "::ffff:169.254.169.254",
+                    "::ffff:0:a9fe:a9fe",
+                ],
+            ),
+            (
+                Some(Kind::Private),
+                &[
+                    "10.0.0.1",
+                    "172.16.0.1",
+                    "172.31.255.255",
+                    "192.168.1.1",
+                    "100.64.0.1",
+                    "fd00:ec2::254",
+                    "fc00::1",
+                    "::ffff:10.1.2.3",
+                    "2002:c0a8:101::",
+                    "::10.0.0.1",
+                ],
+            ),
+            (
+                Some(Kind::Special),
+                &[
+                    "224.0.0.1",
+                    "239.1.1.1",
+                    "255.255.255.255",
+                    "198.18.0.1",
+                    "192.0.2.1",
+                    "203.0.113.9",
+                    "240.0.0.1",
+                    "ff02::1",
+                    "2001:db8::1",
+                    "2001::1",
+                    "fec0::1",
+                    "::ffff:1.1.1.1",
+                    "4000::1",
+                    "100::1",
+                ],
+            ),
+        ] {
+            for text in texts {
+                assert_eq!(kind(text.parse().unwrap()), kind_of, "{text}");
+            }
+        }
+    }
+}
