@@ -2,4 +2,5 @@
 
 pub mod dns;
 pub mod hello;
+pub mod http;
 pub mod names;
