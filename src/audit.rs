@@ -9,6 +9,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -48,6 +49,8 @@ pub enum Event {
     Walls { walls: Vec<String> },
     /// The grants of the project that were in force.
     Approval { digest: String, grants: Vec<String> },
+    /// A connection that the sandbox has tried, once it was over.
+    Connection(Connection),
     /// Something that the sandbox asked for and did not get.
     Denial { what: String },
     /// What the exit gate found.
@@ -69,6 +72,29 @@ pub enum Event {
     Signal { signal: i32, from: String },
     /// Always the last line.
     End { how: How, code: u8, seconds: f64 },
+}
+
+/// A connection, as the gateway has seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// The name that it was for; `None` where nothing told.
+    pub name: Option<String>,
+    /// The address that was dialled inside, and the one that was connected to.
+    pub dialled: IpAddr,
+    pub address: Option<IpAddr>,
+    pub port: u16,
+    /// The name in the TLS handshake.
+    pub server_name: Option<String>,
+    pub allowed: bool,
+    /// The line that decided.
+    pub rule: Option<String>,
+    /// Why it was refused, or how it broke.
+    pub reason: Option<String>,
+    /// Bytes to the server and from it.
+    pub up: u64,
+    pub down: u64,
+    pub milliseconds: u64,
 }
 
 /// One file that a later innocent command of the host would execute or obey.

@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod git;
 pub mod init;
 pub mod install;
+pub mod join;
 pub mod launcher;
 pub mod limits;
 pub mod manifest;

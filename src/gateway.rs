@@ -1,6 +1,120 @@
 //! The sandbox's way out: connections are accepted in its own network, decided by name, and made from here.
+//!
+//! The sockets were bound inside the sandbox's network namespace, whose every address leads to them; this process
+//! accepts on them. There is no other way out, so that the end of this process is the end of the network.
 
-pub mod dns;
-pub mod hello;
-pub mod http;
-pub mod names;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread::JoinHandle;
+
+use hickory_resolver::TokioResolver;
+use tokio::sync::oneshot;
+
+use crate::audit::Connection;
+use crate::policy::host::Rule;
+
+mod dns;
+mod hello;
+mod http;
+mod names;
+mod serve;
+
+use serve::Shared;
+
+/// The sockets in a sandbox's network.
+#[derive(Debug)]
+pub struct Sockets {
+    /// Where names are asked for.
+    pub dns: std::net::UdpSocket,
+    /// By port.
+    pub tcp: Vec<(u16, std::net::TcpListener)>,
+}
+
+/// A connection of which nothing is known but where it went.
+fn connection(dialled: IpAddr, port: u16) -> Connection {
+    Connection {
+        name: None,
+        dialled: dialled.to_canonical(),
+        address: None,
+        port,
+        server_name: None,
+        allowed: false,
+        rule: None,
+        reason: None,
+        up: 0,
+        down: 0,
+        milliseconds: 0,
+    }
+}
+
+/// The gateway of one session, in a thread of its own.
+pub struct Gateway {
+    records: Receiver<Connection>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts to answer and to accept. `own` are the addresses of this machine, which no name may lead to.
+    pub fn start(sockets: Sockets, rules: Vec<Rule>, own: Vec<IpAddr>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (sender, records) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let resolver = {
+            let _entered = runtime.enter();
+            let builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+            builder.build().map_err(io::Error::other)?
+        };
+        let shared = Arc::new(Shared::new(rules, resolver, sender, own));
+        let Sockets { dns, tcp } = sockets;
+        let run = move || {
+            runtime.block_on(async {
+                if let Err(error) = listen(dns, tcp, &shared) {
+                    tracing::warn!(%error, "the gateway cannot listen");
+                }
+                // Dropped at the end of the session, which is as good as a word.
+                let _stopped = stopped.await;
+            });
+            // What is still open is cut off.
+            runtime.shutdown_background();
+        };
+        let thread = std::thread::Builder::new().name("gateway".into()).spawn(run)?;
+        Ok(Gateway { records, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Returns the connections that have ended since this was asked last.
+    pub fn records(&self) -> impl Iterator<Item = Connection> {
+        self.records.try_iter()
+    }
+
+    /// Closes everything.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // One that has panicked is as closed.
+            let _ended = thread.join();
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn listen(
+    dns: std::net::UdpSocket,
+    tcp: Vec<(u16, std::net::TcpListener)>,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
+    dns.set_nonblocking(true)?;
+    tokio::spawn(serve::answer(tokio::net::UdpSocket::from_std(dns)?, Arc::clone(shared)));
+    for (port, listener) in tcp {
+        listener.set_nonblocking(true)?;
+        tokio::spawn(serve::accept(tokio::net::TcpListener::from_std(listener)?, port, Arc::clone(shared)));
+    }
+    Ok(())
+}

@@ -29,5 +29,9 @@ pub fn run() -> ExitCode {
     if words.next_if(|word| word == "__init").is_some() {
         return backend::init::main(words);
     }
+    // In its network for a moment.
+    if words.next_if(|word| word == "__join").is_some() {
+        return backend::join::main(words);
+    }
     cmd::main()
 }

@@ -9,6 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Grant;
+use crate::policy::host::Rule;
 
 mod available;
 mod build;
@@ -18,6 +19,7 @@ mod git;
 mod grants;
 mod guard;
 mod mounts;
+mod network;
 pub mod nix;
 mod paths;
 mod system;
@@ -416,8 +418,9 @@ pub enum NetworkMode {
 /// The rules a gateway decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
-    pub allow: Vec<String>,
-    pub deny: Vec<String>,
+    pub rules: Vec<Rule>,
+    /// What is listened to inside: the web, and what a rule names.
+    pub ports: Vec<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

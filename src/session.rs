@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,9 @@ use thiserror::Error;
 use crate::audit::{self, Event};
 use crate::backend::bwrap::Bubblewrap;
 use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox, Waiting};
+use crate::backend::join;
 use crate::backend::protocol::Refusal;
+use crate::gateway::Gateway;
 use crate::plan::{Plan, RootFilesystem};
 use crate::sys::failpoint;
 use crate::sys::process::Ended;
@@ -208,6 +210,10 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
         notice(Notice::StoreOpen);
     }
+    let gateway = match &sandbox.network {
+        Some(namespace) => Some(open_gateway(plan, namespace)?),
+        None => None,
+    };
     let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
         step(failpoint::reach("session.ready"))?;
@@ -227,6 +233,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         server,
         record,
         caller,
+        gateway,
         started: false,
         deadline: limit.map(|limit| Instant::now() + limit),
         leaving: None,
@@ -236,10 +243,14 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         guest: None,
     };
     let outcome = live.watch();
-    let Live { mut sandbox, mut front, server, mut record, used_up, .. } = live;
+    let Live { mut sandbox, mut front, server, mut record, gateway, used_up, .. } = live;
     failpoint::pass("session.ended");
     // Nothing inside writes any more once it has ended, so that what is left has an end.
     let gone = sandbox.end(PATIENCE);
+    if let Some(mut gateway) = gateway {
+        gateway.stop();
+        record.connections(&gateway);
+    }
     front.finish();
     if used_up {
         notice(Notice::SpaceUsedUp);
@@ -294,6 +305,15 @@ fn code_of(outcome: &Result<Outcome, Error>) -> u8 {
         Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
         Err(_) => 125,
     }
+}
+
+/// Opens the sandbox's only way out.
+fn open_gateway(plan: &Plan, namespace: &OwnedFd) -> Result<Gateway, Error> {
+    let failed = |source| Error::SetUp { what: "open the gateway", source };
+    let rules = plan.network.gateway.as_ref().ok_or_else(|| failed(io::Error::other("the plan has none")))?;
+    let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &rules.ports).map_err(failed)?;
+    let own = crate::sys::network::own_addresses().map_err(failed)?;
+    Gateway::start(sockets, rules.rules.clone(), own).map_err(failed)
 }
 
 /// Does one thing in a thread of its own beside the other, or after it where there can be no more threads.

@@ -5,6 +5,7 @@ pub mod directory;
 pub mod failpoint;
 pub mod fd;
 pub mod kernel;
+pub mod network;
 pub mod process;
 pub mod socket;
 pub mod spawn;

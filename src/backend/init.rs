@@ -88,7 +88,11 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
         }
     };
     failpoint::reach("init.silent")?;
-    let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
+    let network = match &manifest {
+        Some(Manifest { gateway: true, .. }) => Some(std::fs::File::open("/proc/self/ns/net")?),
+        _ => None,
+    };
+    let prepared = init.wait_for_begin(walls, network, streams).and_then(|streams| {
         failpoint::reach("init.begun")?;
         Ok((streams, Program::new(&argv, &environment(), None)?))
     });
@@ -174,9 +178,16 @@ struct Running {
 
 impl Init {
     /// Says that containment stands, waits for the word to go, and returns the streams to go with.
-    fn wait_for_begin(&self, walls: Walls, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
+    fn wait_for_begin(
+        &self,
+        walls: Walls,
+        network: Option<std::fs::File>,
+        streams: [OwnedFd; 3],
+    ) -> io::Result<[OwnedFd; 3]> {
         let Some(socket) = &self.socket else { return Ok(streams) };
-        protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &[])?;
+        let handed: Vec<BorrowedFd<'_>> = network.iter().map(std::os::fd::AsFd::as_fd).collect();
+        protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &handed)?;
+        drop(network);
         failpoint::reach("init.ready")?;
         match protocol::receive::<Order>(socket)? {
             Some((Order::Begin { version: protocol::VERSION, terminals: [false, false, false] }, _)) => {

@@ -28,6 +28,8 @@ pub struct Manifest {
     pub processes: Option<u64>,
     /// What Landlock allows; everything else of the file tree is denied.
     pub allowed: Vec<Allowed>,
+    /// The init hands its network namespace to the supervisor, whose gateway is its only way out.
+    pub gateway: bool,
     /// What the init runs once it is told to begin.
     pub command: Vec<String>,
 }
@@ -100,7 +102,8 @@ impl Manifest {
         let loopback_only = plan.network.mode != NetworkMode::Host;
         let processes = plan.limits.pids.map(|cap| cap.at_most);
         let (allowed, command) = (allowed(plan, &mounts), plan.command.argv.clone());
-        Manifest { mounts, namespaces, loopback_only, processes, allowed, command }
+        let gateway = plan.network.mode == NetworkMode::Allowlist;
+        Manifest { mounts, namespaces, loopback_only, processes, allowed, gateway, command }
     }
 }
 

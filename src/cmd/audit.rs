@@ -172,6 +172,14 @@ fn describe(event: &Event) -> Vec<String> {
             let first = format!("approved  {digest}");
             [first].into_iter().chain(grants.iter().map(|grant| format!("  {grant}"))).collect()
         }
+        Event::Connection(one) => {
+            let crate::audit::Connection { name, dialled, port, allowed, up, down, rule, reason, .. } = one;
+            let verdict = if *allowed { "connected" } else { "refused" };
+            let name = name.clone().unwrap_or_else(|| dialled.to_string());
+            let why = reason.as_ref().or(rule.as_ref()).map(|why| format!("  {why}"));
+            let first = format!("{verdict}  {name}:{port}, {up} bytes up, {down} down");
+            [first].into_iter().chain(why).collect()
+        }
         Event::Denial { what } => vec![format!("denied  {what}")],
         Event::Gate { findings, omitted } => {
             let first = format!("gate  {} findings", findings.len() + omitted);

@@ -1,7 +1,8 @@
 //! What the language knows and no backend does yet: each use is one clear problem.
 
-use crate::config::{Config, NetworkMode, Origin, Runtime};
+use crate::config::{Config, HostRule, Origin, Runtime};
 use crate::diag::Problem;
+use crate::policy::host::Pattern;
 
 const CODE: &str = "plan::not-available";
 
@@ -14,10 +15,19 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
     }
     let network = &config.network;
-    if network.mode.value == NetworkMode::Allowlist {
-        not_yet(&network.mode.origin, "`network allowlist`");
-    } else if let Some(rule) = network.rules.first() {
-        not_yet(&rule.origin, "`allow` and `deny`");
+    for rule in &network.rules {
+        let HostRule { hosts, methods, paths, private, .. } = &rule.value;
+        let address = hosts.iter().any(|host| Pattern::parse(host).is_none());
+        for (asked, what) in [
+            (methods.is_some(), "`methods`"),
+            (paths.is_some(), "`paths`"),
+            (*private, "`private`"),
+            (address, "a rule for an address"),
+        ] {
+            if asked {
+                not_yet(&rule.origin, what);
+            }
+        }
     }
     if let Some(upstream) = &network.upstream {
         not_yet(&upstream.origin, "`upstream`");

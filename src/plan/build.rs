@@ -9,7 +9,7 @@ use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Cap, Command, Directory, GateMode, Import, ImportKind, ImportRule, Limits, Mount,
     MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment, git, grants,
-    nix, system,
+    network, nix, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -144,7 +144,11 @@ pub fn build(
         seeds,
         environment,
         secrets: Vec::new(),
-        network: Network { mode, gateway: None, origin: at(&config.network.mode.origin) },
+        network: Network {
+            mode,
+            gateway: network::gateway(config, &at),
+            origin: at(&config.network.mode.origin),
+        },
         ports: Vec::new(),
         limits: limits(config),
         command: Command { argv, cwd, agent },

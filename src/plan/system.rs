@@ -33,8 +33,10 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     add("/etc/group", MountKind::File { content: group(user) });
     add("/etc/nsswitch.conf", MountKind::File { content: NSSWITCH.into() });
     add("/etc/hosts", MountKind::File { content: if online { hosts.clone() } else { HOSTS.into() } });
-    if online {
-        add("/etc/resolv.conf", MountKind::File { content: resolv_conf.clone() });
+    match network {
+        NetworkMode::Host => add("/etc/resolv.conf", MountKind::File { content: resolv_conf.clone() }),
+        NetworkMode::Allowlist => add("/etc/resolv.conf", MountKind::File { content: RESOLVER.into() }),
+        NetworkMode::None => {}
     }
     if let Some(zone) = localtime.as_ref().filter(|_| !nix) {
         add("/etc/localtime", MountKind::Symlink { to: zone.clone() });
@@ -59,6 +61,8 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
 }
 
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
+/// The gateway answers there, and at every other address.
+const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 pier\n";
 
 fn passwd(user: &User) -> String {

@@ -22,6 +22,7 @@ use crate::audit::Event;
 use crate::backend::bwrap::launch::{PATIENCE, Sandbox};
 use crate::backend::init::FIRST;
 use crate::backend::protocol::{self, Order, Report};
+use crate::gateway::Gateway;
 use crate::sys::{failpoint, process};
 
 /// Time between TERM and KILL when the wall clock of a session has run out.
@@ -81,6 +82,7 @@ pub struct Live {
     pub server: Server,
     pub record: Record,
     pub caller: Option<Caller>,
+    pub gateway: Option<Gateway>,
     /// The command runs, or has run.
     pub started: bool,
     pub deadline: Option<Instant>,
@@ -129,6 +131,9 @@ impl Live {
                 return Ok(outcome);
             }
             self.look_at_space();
+            if let Some(gateway) = &self.gateway {
+                self.record.connections(gateway);
+            }
             if ready.signals
                 && let Some(outcome) = self.take_signals().map_err(set_up("pass on a signal"))?
             {

@@ -8,6 +8,7 @@ use super::shadow::{self, import::Imported};
 use super::{Error, Outcome, code_of, gate};
 use crate::audit::{self, Event, Finding, How, Log};
 use crate::backend::protocol::Walls;
+use crate::gateway::Gateway;
 use crate::plan::{NetworkMode, Plan};
 use crate::policy;
 use crate::util::fs::sha256;
@@ -15,10 +16,14 @@ use crate::util::fs::sha256;
 /// The exit code of a session that was not set up.
 const NOT_SET_UP: u8 = 125;
 
+/// The most connections that one record lists.
+const MOST_CONNECTIONS: usize = 50_000;
+
 /// The audit file of a running session.
 pub struct Record {
     log: Log,
     began: Instant,
+    connections: usize,
 }
 
 impl Record {
@@ -34,7 +39,8 @@ impl Record {
             command: argv.first().cloned().unwrap_or_default(),
             arguments: argv.len().saturating_sub(1),
         };
-        let mut record = Record { log: Log::start(state, session, &start)?, began: Instant::now() };
+        let mut record =
+            Record { log: Log::start(state, session, &start)?, began: Instant::now(), connections: 0 };
         if !plan.grants.is_empty() {
             let grants = plan.grants.iter().map(|grant| grant.text.clone()).collect();
             record.log.append(&Event::Approval { digest: policy::digest(&plan.grants), grants })?;
@@ -52,6 +58,19 @@ impl Record {
     pub fn note(&mut self, event: &Event) {
         if let Err(error) = self.log.append(event) {
             tracing::warn!(%error, "a line of the audit file is missing");
+        }
+    }
+
+    /// Notes the connections that have ended since this was asked last.
+    pub fn connections(&mut self, gateway: &Gateway) {
+        for connection in gateway.records() {
+            if self.connections == MOST_CONNECTIONS {
+                return self.note(&Event::Limit { what: "connections in this record".into() });
+            }
+            if self.connections < MOST_CONNECTIONS {
+                self.note(&Event::Connection(connection));
+            }
+            self.connections = self.connections.saturating_add(1);
         }
     }
 

@@ -10,6 +10,7 @@ const ROWS: &[&[&str]] = &[
     &["policy", "agent"],
     &["plan"],
     &["audit"],
+    &["gateway"],
     &["backend"],
     &["session"],
     &["ui"],

@@ -81,6 +81,8 @@ pub struct Sandbox {
     /// Control groups; removed after the last process has ended.
     pub group: Group,
     child: Child,
+    /// Its network namespace, where it has a gateway.
+    pub network: Option<OwnedFd>,
     /// Bubblewrap still waits for its arguments: nothing of it but itself is there.
     idle: bool,
     /// All inside has ended and was waited for: the init has said so.
@@ -162,7 +164,8 @@ impl Waiting {
         });
         let child = child.map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         let (walls, group) = (Walls { landlock: None, seccomp: false }, Group::default());
-        let sandbox = Sandbox { control, child, walls, group, idle: true, emptied: false, ended: None };
+        let sandbox =
+            Sandbox { control, child, walls, group, network: None, idle: true, emptied: false, ended: None };
         Ok(Waiting { sandbox, arguments, manifest, files, complaints, streams })
     }
 }
@@ -258,7 +261,10 @@ impl Sandbox {
         }
         match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
             Some((Report::Ready { .. }, _)) if ended => Err(None),
-            Some((Report::Ready { version: protocol::VERSION, walls }, _)) => Ok(walls),
+            Some((Report::Ready { version: protocol::VERSION, walls }, mut descriptors)) => {
+                self.network = descriptors.pop();
+                Ok(walls)
+            }
             Some((Report::Ready { version, .. }, _)) => Err(Some(Error::Version { theirs: version })),
             Some((Report::NotContained { what }, _)) => {
                 Err(Some(Error::NotContained { what: crate::util::text::escape(&what) }))

@@ -246,6 +246,7 @@ mod tests {
             loopback_only: true,
             processes: None,
             allowed: Vec::new(),
+            gateway: false,
             command: Vec::new(),
         }
     }

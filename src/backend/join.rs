@@ -1,0 +1,117 @@
+//! Sockets in a sandbox's network namespace, bound by a short-lived process of pier that has joined it.
+//!
+//! Called as `pier __join PORT …`: descriptor 3 is a socket to its parent, descriptor 4 the namespace. It enters the
+//! user namespace that owns the other one, where it may do what a sandbox may not, makes every address lead to the
+//! loopback interface, binds, sends the sockets away, and ends.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::ExitCode;
+
+use nix::sched::{CloneFlags, setns};
+
+use crate::gateway::Sockets;
+use crate::sys::{fd, network, process, spawn};
+
+const SOCKET: i32 = 3;
+const NAMESPACE: i32 = 4;
+
+/// The port of the name service.
+const DNS: u16 = 53;
+
+/// The most sockets that are asked for.
+const MOST: usize = 512;
+
+/// Addresses of the sandbox that are not loopback: without one, some resolvers ask for no address of that kind.
+const V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
+const V6: Ipv6Addr = Ipv6Addr::new(0xfd70, 0x6965, 0x7200, 0, 0, 1, 0, 1);
+
+/// Runs the helper; `words` are those after `__join`.
+pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let ports =
+        words.map(|word| word.to_str().and_then(|word| word.parse().ok())).collect::<Option<Vec<u16>>>();
+    match ports.ok_or_else(|| io::Error::other("not a port")).and_then(|ports| bind_all(&ports)) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The parent hears that there are no sockets; this is for whoever looks for the reason.
+        Err(error) => {
+            tracing::debug!(%error, "no sockets");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bind_all(ports: &[u16]) -> io::Result<()> {
+    process::forbid_dumps()?;
+    let socket = fd::adopt(SOCKET)?;
+    let namespace = fd::adopt(NAMESPACE)?;
+    let owner = network::owner(namespace.as_fd())?;
+    setns(&owner, CloneFlags::CLONE_NEWUSER)?;
+    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+    network::add_address(V4.into())?;
+    network::all_is_local(false)?;
+    let six = network::add_address(V6.into()).and_then(|()| network::all_is_local(true));
+    if let Err(error) = six {
+        tracing::debug!(%error, "the sandbox has no IPv6");
+    }
+    let dns = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, DNS))
+        .or_else(|_| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, DNS)))?;
+    fd::send(socket.as_fd(), &DNS.to_be_bytes(), &[dns.as_fd()])?;
+    for port in ports {
+        // Both versions by one socket, where there are both.
+        let any = [
+            SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port)),
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
+        ];
+        let listener = TcpListener::bind(&any[..])?;
+        fd::send(socket.as_fd(), &port.to_be_bytes(), &[listener.as_fd()])?;
+    }
+    Ok(())
+}
+
+/// Returns sockets for these ports, and for names, in the network namespace of a sandbox.
+///
+/// # Errors
+/// Whatever is missing is an error: a network in parts is none. So is a namespace that is this process's own.
+pub fn sockets(program: &str, namespace: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
+    let other = File::from(namespace.try_clone_to_owned()?).metadata()?;
+    let own = fs_err::metadata("/proc/self/ns/net")?;
+    if !network::is_network(namespace)? || (own.dev(), own.ino()) == (other.dev(), other.ino()) {
+        return Err(io::Error::other("the sandbox has no network namespace of its own"));
+    }
+    if ports.len() > MOST {
+        return Err(io::Error::other(format!("more than {MOST} ports are allowed")));
+    }
+    let (socket, theirs) = fd::message_sockets()?;
+    let (_said, complain) = io::pipe()?;
+    let mut words = vec![program.to_owned(), "__join".to_owned()];
+    words.extend(ports.iter().map(ToString::to_string));
+    let child = spawn::spawn(&spawn::Program {
+        words: &words,
+        environment: &[],
+        standard_error: complain.as_fd(),
+        placed: &[(theirs.as_fd(), SOCKET), (namespace, NAMESPACE)],
+    })?;
+    drop(theirs);
+    let received = receive(socket.as_fd(), ports);
+    let ended = child.wait();
+    let sockets = received?;
+    ended?;
+    Ok(sockets)
+}
+
+fn receive(socket: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
+    let next = |wanted: u16| -> io::Result<OwnedFd> {
+        let (message, mut descriptors) = fd::receive(socket)?;
+        match (descriptors.pop(), descriptors.is_empty()) {
+            (Some(descriptor), true) if message == wanted.to_be_bytes() => Ok(descriptor),
+            _ => Err(io::Error::other(format!("no socket could be bound for port {wanted}"))),
+        }
+    };
+    let dns = UdpSocket::from(next(DNS)?);
+    let tcp = ports.iter().map(|port| Ok((*port, TcpListener::from(next(*port)?))));
+    Ok(Sockets { dns, tcp: tcp.collect::<io::Result<_>>()? })
+}
