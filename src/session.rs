@@ -184,19 +184,22 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     step(failpoint::reach("session.front"))?;
-    let starting = Sandbox::start(plan, program, values, &place.path, waiting)?;
-    // Beside bubblewrap, which takes longer; its init waits before it runs anything.
-    let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
-    let shadow = shadow.map(Unfilled::fill).transpose()?;
-    let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
-    let terminals = front.terminals();
-    let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
-    session.store(&place).map_err(set_up("list the session"))?;
-    step(failpoint::reach("session.stored"))?;
     let mut record = Record::start(plan, state, place.id.as_str())?;
-    let ready = step(failpoint::reach("session.recorded")).and_then(|()| Ok(starting.ready()?));
-    let sandbox = match ready {
-        Ok(sandbox) => sandbox,
+    let terminals = front.terminals();
+    let stand = || {
+        step(failpoint::reach("session.recorded"))?;
+        let starting = Sandbox::start(plan, program, values, &place.path, waiting)?;
+        // Beside bubblewrap, which takes longer; its init waits before it runs anything.
+        let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
+        let shadow = shadow.map(Unfilled::fill).transpose()?;
+        let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
+        let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
+        session.store(&place).map_err(set_up("list the session"))?;
+        step(failpoint::reach("session.stored"))?;
+        Ok((starting.ready()?, gate, shadow, server))
+    };
+    let (sandbox, gate, shadow, server) = match stand() {
+        Ok(stands) => stands,
         Err(error) => {
             record.refused();
             return Err(error);
@@ -224,6 +227,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         return Err(error);
     }
     failpoint::pass("session.begun");
+    if let Err(error) = spare::make(state, &place.path) {
+        tracing::debug!(%error, "the next session makes its own directories");
+    }
     let limit = plan.limits.wall.map(Duration::from_secs);
     let mut live = Live {
         id: place.id.clone(),
@@ -284,7 +290,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         (gate, commits)
     } else {
         // To remove a few directories takes as long as the look.
-        (beside(|| place.clear(state, gone), judge), Ok(None))
+        (beside(|| drop(place), judge), Ok(None))
     };
     // Waits for bubblewrap, which has been killed, and removes the control groups.
     drop(sandbox);

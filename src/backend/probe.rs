@@ -37,6 +37,10 @@ pub enum Error {
     NotUtf8 { shown: String },
     #[error("`{path}`, line {line}: neither `NAME=value` nor a comment")]
     Variables { path: Utf8PathBuf, line: usize },
+    #[error(
+        "the index `{path}` is none that pier can read, so what is nested in the repository could not be protected"
+    )]
+    Index { path: Utf8PathBuf },
     #[error(transparent)]
     Hidden(#[from] hidden::Error),
     #[error("cannot find pier's own program file")]
@@ -78,7 +82,8 @@ pub fn gather(
     let home = environment.home.canonicalize_utf8().unwrap_or_else(|_| environment.home.clone());
     let meta = fs_err::metadata(root).map_err(look(root))?;
     let identity = Identity { dev: meta.dev(), ino: meta.ino() };
-    let project = Project { root: root.to_owned(), identity, git: repository::find(root), owner: meta.uid() };
+    let project =
+        Project { root: root.to_owned(), identity, git: repository::find(root)?, owner: meta.uid() };
     let mut values = BTreeMap::new();
     let mut file_variables = BTreeMap::new();
     for file in &config.env.files {

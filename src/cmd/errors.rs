@@ -39,6 +39,7 @@ impl From<probe::Error> for Failure {
         let failure = failure(Exit::Usage, "host::probe", &error);
         match error {
             probe::Error::NotUtf8 { .. } => failure.help("move the project to a path in UTF-8"),
+            probe::Error::Index { .. } => failure.help("`git status` says what is wrong with it"),
             _ => failure,
         }
     }

@@ -41,7 +41,7 @@ struct Waiting {
 pub fn find(global: &Global, wanted: Option<&str>) -> Result<Found, Failure> {
     let project = project::load(global, RootOwned::Stay)?;
     let state = &project.environment.state;
-    let Some(repository) = repository::find(&project.root).filter(|repository| !repository.foreign) else {
+    let Some(repository) = repository::find(&project.root)?.filter(|repository| !repository.foreign) else {
         return Err(Failure::new(Exit::Usage, "git::session", "the project is no git repository"));
     };
     let mut waiting = waiting(&project, &repository)?;

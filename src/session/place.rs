@@ -117,15 +117,6 @@ impl Place {
         }
     }
 
-    /// Removes what the session has left, or keeps its empty directories for the next session. `gone`: nothing of it
-    /// runs any more.
-    pub fn clear(mut self, state: &Utf8Path, gone: bool) {
-        match spare::leave(state, &self.path, gone) {
-            Ok(left) => self.kept = left,
-            Err(error) => tracing::debug!(path = %self.path, %error, "no directories are kept"),
-        }
-    }
-
     /// Removes the directory with all that is in it.
     pub fn discard(mut self) {
         self.kept = false;

@@ -1,31 +1,21 @@
-//! Empty directories that one session leaves for the next: to make and remove them takes longer than all else that
-//! a short session does on the disk.
-//!
-//! The sandbox has seen most of them, so they are handed on only when nothing inside any sandbox can still hold one
-//! open: everything of the session has ended, and no other session is there. What is not exactly a directory of the
-//! right owner and mode without attributes, or holds another one, is removed instead.
+//! Directories that one session makes for the next, while its command runs and nobody waits: to make them takes longer
+//! than much else that a short session does. No sandbox sees them before their own session.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
 
 use camino::Utf8Path;
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, openat, renameat2};
-use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 
-use super::place::all;
-use crate::sys::directory;
+use crate::util::fs::create_private;
 
 /// The place of the directories, below the state directory.
 const SPARE: &str = "spare";
 
-/// The mode of each, with the bits of its kind.
-const MODE: u32 = 0o040_700;
+/// Where they are made, below the directory of the session that makes them and goes with it.
+const MADE: &str = "next";
 
-/// The most names that are removed from one directory, in bytes as the kernel gives them.
-const MOST_NAMES: usize = 2048;
-
-/// What is kept of a session's directory, parents first: as much as a private git directory always has.
+/// What is made, parents first: as much as a private git directory always has.
 pub const SKELETON: [&str; 6] =
     ["git", "git/hooks", "git/info", "git/objects", "git/objects/info", "git/refs"];
 
@@ -34,44 +24,21 @@ pub fn take(state: &Utf8Path, path: &Utf8Path) -> bool {
     rename(&state.join(SPARE), path).is_ok()
 }
 
-/// Empties a session's directory and leaves it for the next session; false where it has to be removed. `gone`: nothing
-/// of the session runs any more.
-pub fn leave(state: &Utf8Path, path: &Utf8Path, gone: bool) -> io::Result<bool> {
-    // A process of another session may have been sent an open directory of this one.
-    if !gone || fs_err::read_dir(all(state))?.take(2).count() != 1 {
-        return Ok(false);
+/// Makes directories for the next session, unless there are some.
+pub fn make(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
+    if state.join(SPARE).symlink_metadata().is_ok() {
+        return Ok(());
     }
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let top = openat(AT_FDCWD, path.as_std_path(), flags, Mode::empty())?;
-    for name in std::iter::once(".").chain(SKELETON) {
-        let Ok(open) = openat(&top, name, flags, Mode::empty()) else { return Ok(false) };
-        if !empty(open.as_fd(), name)? {
-            return Ok(false);
-        }
+    let made = session.join(MADE);
+    create_private(&made)?;
+    for name in SKELETON {
+        create_private(&made.join(name))?;
     }
-    Ok(rename(path, &state.join(SPARE)).is_ok())
-}
-
-/// Removes everything but the directories of the skeleton; false where there is something else that stays.
-fn empty(open: BorrowedFd<'_>, name: &str) -> io::Result<bool> {
-    let stat = fstat(open)?;
-    if stat.st_mode != MODE || stat.st_uid != geteuid().as_raw() || !directory::is_plain(open) {
-        return Ok(false);
+    match rename(&made, &state.join(SPARE)) {
+        // Another session was faster; these go with this one.
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    let is_kept = |entry: &[u8]| {
-        SKELETON.iter().any(|kept| {
-            let (parent, last) = kept.rsplit_once('/').unwrap_or((".", kept));
-            parent == name && last.as_bytes() == entry
-        })
-    };
-    let (mut first, mut more) = ([0; MOST_NAMES], [0; MOST_NAMES]);
-    let entries = directory::next(open, &mut first)?;
-    // Read whole before it is changed.
-    if directory::next(open, &mut more)?.is_some() {
-        return Ok(false);
-    }
-    let mut others = entries.into_iter().flatten().filter(|entry| !is_kept(entry.name));
-    Ok(others.all(|entry| unlinkat(open, entry.name, UnlinkatFlags::NoRemoveDir).is_ok()))
 }
 
 fn rename(from: &Utf8Path, to: &Utf8Path) -> nix::Result<()> {
@@ -81,74 +48,21 @@ fn rename(from: &Utf8Path, to: &Utf8Path) -> nix::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
-
     use super::*;
     use crate::session::place::Place;
-    use crate::util::fs::create_private;
 
-    /// Ends a session in whose directory `change` has done something; says whether its directories are left.
-    fn left(change: impl FnOnce(&Utf8Path)) -> bool {
+    #[test]
+    fn what_one_session_makes_the_next_one_has() {
         let state = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(state.path()).unwrap();
         let place = Place::make(state).unwrap();
-        for name in SKELETON {
-            create_private(&place.path.join(name)).unwrap();
+        assert!(!place.path.join("git").exists());
+        for _ in 0..2 {
+            make(state, &place.path).unwrap();
+            assert!(state.join("spare/git/objects/info").is_dir() && !place.path.join(MADE).exists());
         }
-        fs_err::write(place.path.join("git/HEAD"), "x").unwrap();
-        let path = place.path.clone();
-        change(&path);
-        place.clear(state, true);
-        assert!(!path.exists());
-        let left = state.join(SPARE).exists();
-        if left {
-            let next = Place::make(state).unwrap();
-            assert!(!state.join(SPARE).exists());
-            let names = fs_err::read_dir(next.path.join("git")).unwrap().count();
-            assert_eq!(names, 4, "nothing but directories is left");
-        }
-        left
-    }
-
-    #[test]
-    fn what_is_empty_again_is_left() {
-        assert!(left(|_| {}));
-        assert!(left(|path| fs_err::write(path.join("git/refs/new"), "x").unwrap()));
-        assert!(left(|path| symlink("/etc", path.join("git/link")).unwrap()));
-    }
-
-    #[test]
-    fn what_is_not_exactly_as_it_was_made_is_removed() {
-        assert!(!left(|path| fs_err::create_dir(path.join("git/objects/aa")).unwrap()));
-        assert!(!left(|path| fs_err::create_dir(path.join("home")).unwrap()));
-        assert!(!left(|path| fs_err::remove_dir(path.join("git/refs")).unwrap()));
-        assert!(!left(|path| {
-            fs_err::remove_dir(path.join("git/hooks")).unwrap();
-            symlink("refs", path.join("git/hooks")).unwrap();
-        }));
-        assert!(!left(|path| {
-            let open = std::fs::Permissions::from_mode(0o777);
-            fs_err::set_permissions(path.join("git/refs"), open).unwrap();
-        }));
-        assert!(!left(|path| {
-            for number in 0..MOST_NAMES / 24 {
-                fs_err::write(path.join(format!("git/info/{number}")), "").unwrap();
-            }
-        }));
-    }
-
-    #[test]
-    fn nothing_is_left_where_another_session_may_hold_it() {
-        let state = tempfile::tempdir().unwrap();
-        let state = Utf8Path::from_path(state.path()).unwrap();
-        let (one, other) = (Place::make(state).unwrap(), Place::make(state).unwrap());
-        for name in SKELETON {
-            create_private(&one.path.join(name)).unwrap();
-            create_private(&other.path.join(name)).unwrap();
-        }
-        one.clear(state, true);
-        assert!(!state.join(SPARE).exists());
-        other.clear(state, false);
+        let (next, other) = (Place::make(state).unwrap(), Place::make(state).unwrap());
+        assert!(next.path.join("git/refs").is_dir() && !other.path.join("git").exists());
         assert!(!state.join(SPARE).exists());
     }
 }

@@ -67,26 +67,6 @@ fn entries(mut bytes: &[u8]) -> impl Iterator<Item = Entry<'_>> {
     records.filter(|entry| !matches!(entry.name, b"." | b".."))
 }
 
-/// Says whether an open directory has no attributes that its owner can set: no access list, no flag of the file system
-/// but those that say how it is stored.
-pub fn is_plain(directory: BorrowedFd<'_>) -> bool {
-    /// `FS_IOC_GETFLAGS`.
-    const GET_FLAGS: libc::Ioctl = 0x8008_6601;
-    /// `FS_INDEX_FL` and `FS_EXTENT_FL`.
-    const STORAGE: libc::c_int = 0x1000 | 0x8_0000;
-    let unsupported =
-        || matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOTTY | libc::EOPNOTSUPP));
-    // SAFETY: asks for the length alone; nothing is written.
-    let names = unsafe { libc::flistxattr(directory.as_raw_fd(), std::ptr::null_mut(), 0) };
-    if names > 0 || (names < 0 && !unsupported()) {
-        return false;
-    }
-    let mut flags: libc::c_int = 0;
-    // SAFETY: writes one number, whatever the name of the request says of its size.
-    let asked = unsafe { libc::ioctl(directory.as_raw_fd(), GET_FLAGS, &raw mut flags) };
-    if asked == 0 { flags & !STORAGE == 0 } else { unsupported() }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -11,9 +11,6 @@ use nix::unistd::Pid;
 
 use super::process::{Ended, wait_for};
 
-/// Above every number that is given to a child, so that no placement closes what another one needs.
-const ABOVE: RawFd = 512;
-
 /// What to start. It leads a process group of its own, in the directory `/`; standard input and output are
 /// `/dev/null`.
 pub struct Program<'a> {
@@ -51,7 +48,9 @@ pub fn spawn(program: &Program<'_>) -> io::Result<Child> {
     let variables = program.environment.iter().map(|(name, value)| text(&format!("{name}={value}")));
     let variables = variables.collect::<io::Result<Vec<_>>>()?;
     let path = words.first().ok_or_else(|| io::Error::other("a program needs a path"))?;
-    let moved = program.placed.iter().map(|(fd, number)| Ok((above(*fd)?, *number)));
+    // Above every number that is given, so that no placement closes what another one needs.
+    let first = program.placed.iter().map(|(_, number)| number + 1).max().unwrap_or(3);
+    let moved = program.placed.iter().map(|(fd, number)| Ok((above(*fd, first)?, *number)));
     let moved = moved.collect::<io::Result<Vec<_>>>()?;
     let mut actions = Actions::new()?;
     actions.open(0, libc::O_RDONLY)?;
@@ -77,9 +76,9 @@ pub fn spawn(program: &Program<'_>) -> io::Result<Child> {
     Ok(Child(Pid::from_raw(id)))
 }
 
-fn above(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+fn above(fd: BorrowedFd<'_>, first: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: duplicates a live descriptor.
-    let moved = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, ABOVE) };
+    let moved = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, first) };
     if moved < 0 {
         return Err(io::Error::last_os_error());
     }

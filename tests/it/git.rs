@@ -360,12 +360,30 @@ fn no_credential_of_the_repository_is_inside() {
 #[test]
 fn a_shadow_that_cannot_be_made_starts_nothing() {
     let repository = Repository::new("");
-    let index = repository.project.root().join(".git/index");
-    fs_err::remove_file(&index).unwrap();
-    fs_err::create_dir(&index).unwrap();
+    fs_err::create_dir(repository.project.root().join(".git/packed-refs")).unwrap();
     repository.project.give_away();
     repository.pier(&["exec", "true"]).refused(125, "git::shadow");
     assert!(repository.kept().is_empty());
+}
+
+#[test]
+fn an_index_that_cannot_be_read_is_refused() {
+    let repository = Repository::new("");
+    let index = repository.project.root().join(".git/index");
+    let whole = fs_err::read(&index).unwrap();
+    let refused = || {
+        repository.project.give_away();
+        let output = repository.pier(&["exec", "true"]).refused(2, "host::probe");
+        assert!(output.flat().contains("could not be protected"), "{}", output.flat());
+    };
+    fs_err::write(&index, &whole[..whole.len() / 2]).unwrap();
+    refused();
+    fs_err::remove_file(&index).unwrap();
+    fs_err::create_dir(&index).unwrap();
+    refused();
+    fs_err::remove_dir(&index).unwrap();
+    nix::unistd::mkfifo(&index, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused();
 }
 
 #[test]

@@ -35,14 +35,27 @@ fn processes(word: &str) -> Vec<u32> {
     ids.filter(has).collect()
 }
 
+/// The numbers of a process, in this test's namespace of processes first, then in those inside of it.
+fn numbers(id: &str) -> Vec<u32> {
+    let status = fs_err::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+    line.split_whitespace().map(|word| word.parse().unwrap()).collect()
+}
+
 /// Bubblewraps and inits whose supervisor is not there.
 fn orphans() -> Vec<u32> {
+    // What other namespaces have is theirs: the number of a supervisor there means another process here.
+    let own = numbers("self").len();
+    let is_here = |id: &u32| match numbers(&id.to_string()) {
+        numbers if numbers.len() == own => true,
+        numbers => numbers.len() == own + 1 && numbers.last() == Some(&1),
+    };
     let has_none = |id: &u32| {
         let line = fs_err::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
         let mut words = line.split('\0').skip_while(|word| *word != "--control").skip(1);
         words.next().is_some_and(|supervisor| !std::path::Path::new("/proc").join(supervisor).exists())
     };
-    processes("__init").into_iter().filter(has_none).collect()
+    processes("__init").into_iter().filter(|id| is_here(id) && has_none(id)).collect()
 }
 
 /// Waits until the command inside is there.

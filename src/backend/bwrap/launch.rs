@@ -220,7 +220,9 @@ impl Sandbox {
         let manifest =
             serde_json::to_vec(&manifest).map_err(|error| set_up("write the manifest")(error.into()))?;
         let group = Group::make(&plan.limits, session.file_name().unwrap_or_default())?;
-        if !group.scope.is_empty() || made.files.len() > waiting.files.len() {
+        // Somebody may have ended it while a person was asked.
+        let ended = process::ends_within(waiting.sandbox.id(), Duration::ZERO).unwrap_or(true);
+        if ended || !group.scope.is_empty() || made.files.len() > waiting.files.len() {
             waiting = Waiting::within(program, waiting.streams, &group.scope, made.files.len())?;
         }
         let Waiting { mut sandbox, mut arguments, manifest: place, files, complaints, streams: _ } = waiting;

@@ -1,9 +1,10 @@
 //! The repository that a project root is the top of, without running git on it.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::Error;
 use crate::plan::facts::{Repository, Shadow};
 use crate::util::fs::{open_without_links, read_bounded, read_without_links};
 use crate::util::git::index;
@@ -23,16 +24,21 @@ const INDEX_BUFFER: usize = 64 * 1024;
 ///
 /// The `.git` file of a worktree or submodule is the repository's own word and may name any directory, so the
 /// directory must point back: a worktree by its `gitdir` file, a submodule by `core.worktree`.
-pub fn find(root: &Utf8Path) -> Option<Repository> {
+///
+/// # Errors
+/// Its index cannot be read: what is nested in it could not be protected.
+pub fn find(root: &Utf8Path) -> Result<Option<Repository>, Error> {
     let dot = root.join(".git");
-    let meta = dot.symlink_metadata().ok()?;
-    if meta.is_dir() {
-        return Some(look_into(root, dot.clone(), dot));
+    match dot.symlink_metadata() {
+        Ok(meta) if meta.is_dir() => look_into(root, dot.clone(), dot).map(Some),
+        Ok(meta) if meta.is_file() => named(root, &dot).transpose(),
+        _ => Ok(None),
     }
-    if !meta.is_file() {
-        return None;
-    }
-    let named = first_line(&dot)?;
+}
+
+/// Looks where a `.git` file points.
+fn named(root: &Utf8Path, dot: &Utf8Path) -> Option<Result<Repository, Error>> {
+    let named = first_line(dot)?;
     let named = named.strip_prefix("gitdir:")?.trim();
     let directory = root.join(named).canonicalize_utf8().ok()?;
     let common = first_line(&directory.join("commondir"))
@@ -41,19 +47,19 @@ pub fn find(root: &Utf8Path) -> Option<Repository> {
     // A submodule has no common directory but its own: one that it names would be any repository of this host.
     let submodule = common == directory && submodule_points_back(&directory, root);
     let looks_right = common.join("HEAD").is_file() && common.join("objects").is_dir();
-    if looks_right && (submodule || worktree_points_back(&directory, &common, &dot)) {
+    if looks_right && (submodule || worktree_points_back(&directory, &common, dot)) {
         return Some(look_into(root, directory, common));
     }
     let shadow = Shadow::Impossible("it is not this project's".into());
-    Some(Repository { directory, common, foreign: true, shadow, nested: Vec::new() })
+    Some(Ok(Repository { directory, common, foreign: true, shadow, nested: Vec::new() }))
 }
 
-fn look_into(root: &Utf8Path, directory: Utf8PathBuf, common: Utf8PathBuf) -> Repository {
-    let (mut shadow, id) = match parts::find(&directory, &common) {
-        Ok((parts, id)) => (Shadow::Possible(parts), id),
-        Err(reason) => (Shadow::Impossible(reason), 20),
+fn look_into(root: &Utf8Path, directory: Utf8PathBuf, common: Utf8PathBuf) -> Result<Repository, Error> {
+    let (mut shadow, ids) = match parts::find(&directory, &common) {
+        Ok((parts, id)) => (Shadow::Possible(parts), vec![id]),
+        Err(reason) => (Shadow::Impossible(reason), vec![20, 32]),
     };
-    let nested = nested(&directory, id);
+    let nested = nested(&directory, &ids)?;
     if let Shadow::Possible(parts) = &mut shadow {
         for tree in &nested {
             let place = checked_out(&root.join(tree)).unwrap_or_default();
@@ -64,7 +70,7 @@ fn look_into(root: &Utf8Path, directory: Utf8PathBuf, common: Utf8PathBuf) -> Re
             }
         }
     }
-    Repository { directory, common, foreign: false, shadow, nested }
+    Ok(Repository { directory, common, foreign: false, shadow, nested })
 }
 
 /// Returns the git directory that the `.git` file of a submodule names.
@@ -74,22 +80,39 @@ fn checked_out(tree: &Utf8Path) -> Option<Utf8PathBuf> {
     tree.join(text.strip_prefix("gitdir:")?.trim()).canonicalize_utf8().ok()
 }
 
-/// Returns the gitlinks of the index, and of the parts that a split index shares.
-fn nested(directory: &Utf8Path, id: usize) -> Vec<Utf8PathBuf> {
+/// Returns the gitlinks of the index, and of the parts that a split index shares; `ids` are the lengths that an object
+/// id may have.
+fn nested(directory: &Utf8Path, ids: &[usize]) -> Result<Vec<Utf8PathBuf>, Error> {
     let mut found = Vec::new();
     let shared = fs_err::read_dir(directory).into_iter().flatten().flatten();
     let shared = shared.filter_map(|entry| entry.file_name().into_string().ok());
     let shared = shared.filter(|name| name.starts_with("sharedindex."));
     for name in std::iter::once("index".to_owned()).chain(shared) {
-        let Ok(file) = open_without_links(&directory.join(&name)) else { continue };
-        let file = std::io::BufReader::with_capacity(INDEX_BUFFER, file.take(MOST_INDEX));
-        let links = index::gitlinks(file, id).unwrap_or_default();
+        let path = directory.join(&name);
+        let mut links = None;
+        for id in ids {
+            links = match open_index(&path) {
+                Ok(file) => links.or_else(|| index::gitlinks(file, *id)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+                Err(_) => None,
+            };
+        }
         let plain = |path: &Utf8PathBuf| {
             path.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)))
         };
+        let links = links.ok_or(Error::Index { path })?;
         found.extend(links.into_iter().map(Utf8PathBuf::from).filter(plain));
     }
-    found
+    Ok(found)
+}
+
+fn open_index(path: &Utf8Path) -> io::Result<impl io::BufRead> {
+    let file = open_without_links(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() > MOST_INDEX {
+        return Err(io::Error::other("it is no plain file, or too long"));
+    }
+    Ok(io::BufReader::with_capacity(INDEX_BUFFER, file.take(MOST_INDEX)))
 }
 
 fn first_line(path: &Utf8Path) -> Option<String> {
@@ -137,14 +160,14 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let base = Utf8Path::from_path(place.path()).unwrap().canonicalize_utf8().unwrap();
         let (root, directory) = submodule(&base);
-        let found = find(&root).unwrap();
+        let found = find(&root).unwrap().unwrap();
         assert_eq!((found.foreign, &found.common), (false, &directory));
 
         let other = base.join("other.git");
         fs::create_dir_all(other.join("objects")).unwrap();
         fs::write(other.join("HEAD"), "ref: refs/heads/main\n").unwrap();
         fs::write(directory.join("commondir"), other.as_str()).unwrap();
-        assert!(find(&root).unwrap().foreign);
+        assert!(find(&root).unwrap().unwrap().foreign);
     }
 
     #[test]
@@ -153,6 +176,6 @@ mod tests {
         let base = Utf8Path::from_path(place.path()).unwrap().canonicalize_utf8().unwrap();
         let (root, directory) = submodule(&base);
         fs::write(directory.join("config"), "[core]\n\tworktree = ../../../elsewhere\n").unwrap();
-        assert!(find(&root).unwrap().foreign);
+        assert!(find(&root).unwrap().unwrap().foreign);
     }
 }

@@ -140,6 +140,27 @@ fn a_directory_that_becomes_a_repository_shows_what_was_in_it_before() {
 }
 
 #[test]
+fn what_was_remembered_of_another_time_is_not_believed() {
+    let settle = || std::thread::sleep(walk::SETTLED + Duration::from_millis(20));
+    let tree = Tree::new();
+    tree.write("x/hooks/post-commit", "");
+    settle();
+    let mut old = tree.look(BOUNDS, 1).known;
+    tree.shell("cd x; mkdir objects refs; echo 'ref: refs/heads/main' > HEAD");
+    settle();
+    let start = tree.look(BOUNDS, 1);
+    // As if there had been no room to remember the hooks again, now that they are some.
+    let mut known = start.known.clone();
+    let name = b"x/hooks".to_vec();
+    assert_ne!(known.insert(name.clone(), old.remove(&name).unwrap()), None);
+    tree.write("x/hooks/post-commit", "evil");
+    let end = tree.look_from(&known, 1, &Budget::new(BOUNDS));
+    let found = compare::compare(&tree.context((i64::MAX, 0)), &start, end);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, b"x/hooks/post-commit");
+}
+
+#[test]
 fn a_change_that_keeps_size_and_time_is_found() {
     let tree = Tree::new();
     tree.write(".envrc", "one");

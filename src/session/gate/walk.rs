@@ -299,7 +299,7 @@ impl<'a> Worker<'a> {
         let open = self.open(work, OFlag::O_RDONLY)?;
         // Before the names, so that a change meanwhile shows.
         let stamp = own_stamp(open.as_fd())?;
-        let before = (self.pending.len(), self.seen.marks.len());
+        let before = (self.pending.len(), self.seen.marks.len(), self.seen.same);
         let mut read = self.read(work, work.place, open.as_fd(), buffer)?;
         let is_repository = !work.place.git && read.layout.is_repository();
         if is_repository {
@@ -308,6 +308,7 @@ impl<'a> Worker<'a> {
                 self.budget.memory.fetch_sub(work.weight(), Ordering::Relaxed);
             }
             self.seen.marks.truncate(before.1);
+            self.seen.same = before.2;
             lseek(&open, 0, Whence::SeekSet)?;
             read = self.read(work, work.place.as_git(), open.as_fd(), buffer)?;
             self.keep_repository(work);
@@ -328,7 +329,7 @@ impl<'a> Worker<'a> {
             if count % 1024 == 1023 && self.budget.until < Instant::now() {
                 return self.stop(TOO_SLOW);
             }
-            if *kind != Kind::Directory || !self.same_and_plain(work, at, name) {
+            if *kind != Kind::Directory || !self.same_and_plain(work, place, at, name) {
                 self.entry(work, place, at, Entry { inode: *inode, kind: *kind, name });
             }
         }
@@ -338,9 +339,9 @@ impl<'a> Worker<'a> {
         self.keep_known(known);
     }
 
-    /// Says whether a directory in one that is as it was known is as it was, too, and nothing in it counts: in the same
-    /// place its name means the same. Almost all directories are of this kind.
-    fn same_and_plain(&mut self, work: &Work, at: BorrowedFd<'_>, name: &[u8]) -> bool {
+    /// Says whether a directory in one that is as it was known is as it was, too, and nothing in it counts. Almost all
+    /// directories are of this kind.
+    fn same_and_plain(&mut self, work: &Work, place: Place, at: BorrowedFd<'_>, name: &[u8]) -> bool {
         self.path.clear();
         if !work.path.is_empty() {
             self.path.extend_from_slice(&work.path);
@@ -348,7 +349,9 @@ impl<'a> Worker<'a> {
         }
         self.path.extend_from_slice(name);
         let Some(known) = self.before.get(&self.path).filter(|known| known.is_plain()) else { return false };
-        let same = !self.ground.skip.contains(&self.path)
+        // What is remembered may be of a time when something else held here.
+        let same = meaning(place, name).below == Some(known.place)
+            && !self.ground.skip.contains(&self.path)
             && stamp(at, name).is_ok_and(|(_, stamp)| stamp == known.stamp);
         if same {
             self.keep_known(known);

@@ -210,6 +210,23 @@ fn a_nested_repository_in_a_commit_does_not_reach_the_index() {
 }
 
 #[test]
+fn a_path_without_end_does_not_reach_the_index() {
+    let repository = Repository::new("");
+    let before = repository.id("main");
+    // No disk can hold it, but trees and an index can; what comes behind it would not be protected any more.
+    let script = "
+        name=$(head -c 4000 /dev/zero | tr '\\0' z)
+        tree=$(printf '100644 blob %s\\tf\\n' $(git hash-object -w --stdin </dev/null) | git mktree)
+        for i in $(seq 18); do tree=$(printf '040000 tree %s\\t%s\\n' $tree $name | git mktree); done
+        tree=$( (git ls-tree HEAD; printf '040000 tree %s\\tzz\\n' $tree) | git mktree)
+        git update-ref HEAD $(git commit-tree -p HEAD -m long $tree)";
+    let output = repository.inside(script);
+    assert!(output.said().contains("which no disk can hold"), "{}", output.said());
+    assert_eq!(repository.id("main"), before);
+    repository.pier(&["merge"]).refused(1, "git::merge");
+}
+
+#[test]
 fn the_repository_of_a_submodule_cannot_be_replaced() {
     let repository = with_submodule();
     let id = repository.id("HEAD");
