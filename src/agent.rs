@@ -44,7 +44,6 @@ pub trait Agent: Sync {
     fn imports(&self, kind: ImportKind, from: Option<&str>, places: &Places<'_>) -> Vec<Copy>;
 
     /// Returns the host names without which it cannot work, for its own vendor's service.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the gateway asks, which is not there yet"))]
     fn hosts(&self) -> Vec<&str>;
 
     /// Says how the agent is told of MCP servers.

@@ -18,6 +18,7 @@ use crate::diag::{Exit, Problem, codes};
 use crate::plan::{
     self, Access, Mount, MountKind, NetworkMode, Plan, RootFilesystem, Target, environment, session,
 };
+use crate::policy::host::{Decision, HostName, decide};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -167,12 +168,43 @@ fn host(what: &str, plan: &Plan) -> Answer {
                 "the sandbox has a loopback of its own; services of this machine are not on it".into();
             answer.help = Some("`network host` would share it, and needs `pier trust`".into());
         }
-        NetworkMode::None | NetworkMode::Allowlist => {
+        NetworkMode::Allowlist => by_rules(what, plan, &mut answer),
+        NetworkMode::None => {
             answer.reason = "the sandbox has no network but its own loopback".into();
             answer.help = Some("`network host` would open the whole network, and needs `pier trust`".into());
         }
     }
     answer
+}
+
+/// Asks the rules of the gateway, for the port that was named or that of TLS.
+fn by_rules(what: &str, plan: &Plan, answer: &mut Answer) {
+    let rules = plan.network.gateway.as_ref().map_or(&[][..], |gateway| &gateway.rules);
+    let port = what.split(['/', '?', '#']).find(|part| part.contains(host_name(what)));
+    let port = port.and_then(|part| part.rsplit_once(':')?.1.parse().ok());
+    let port = port.unwrap_or(if what.starts_with("http://") { 80 } else { 443 });
+    let name = match HostName::of_person(host_name(what)) {
+        Ok(name) => name,
+        Err(error) => {
+            answer.reason = format!("the gateway connects by names, and this is none: {error}");
+            return;
+        }
+    };
+    match decide(rules, &name, port) {
+        Decision::Allowed(rule) => {
+            answer.visible = true;
+            answer.reason = format!("`allow` names `{}`, on port {port}", rule.pattern);
+            answer.origin = Some(rule.origin.clone());
+        }
+        Decision::Denied(Some(rule)) => {
+            answer.reason = format!("`deny` names `{}`", rule.pattern);
+            answer.origin = Some(rule.origin.clone());
+        }
+        Decision::Denied(None) => {
+            answer.reason = format!("no `allow` names it, on port {port}");
+            answer.help = Some(format!("`network allowlist {{ allow {:?}; }}` would", name.as_str()));
+        }
+    }
 }
 
 fn variable(what: &str, project: &Project, plan: &Plan) -> Answer {

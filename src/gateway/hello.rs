@@ -53,11 +53,7 @@ pub fn read(bytes: &[u8]) -> Hello {
                 return Hello::Foreign;
             }
             if let Some(body) = message.get(4..4 + length) {
-                return match server_name(body) {
-                    Some(Some(name)) => HostName::parse(&name).map_or(Hello::Nameless, Hello::Named),
-                    Some(None) => Hello::Nameless,
-                    None => Hello::Foreign,
-                };
+                return server_name(body).unwrap_or(Hello::Foreign);
             }
         }
         if !whole {
@@ -71,8 +67,8 @@ fn unless_full(bytes: &[u8]) -> Hello {
     if bytes.len() < MOST { Hello::More } else { Hello::Foreign }
 }
 
-/// Returns the name that a hello has, if it has one; `None` where it is malformed or names two.
-fn server_name(body: &[u8]) -> Option<Option<String>> {
+/// Returns whom a hello is for; `None` where it is malformed or names two.
+fn server_name(body: &[u8]) -> Option<Hello> {
     let mut input = Input(body);
     // Version and random bytes.
     input.take(34)?;
@@ -83,7 +79,7 @@ fn server_name(body: &[u8]) -> Option<Option<String>> {
     let length = input.byte()?;
     input.take(length)?;
     if input.0.is_empty() {
-        return Some(None);
+        return Some(Hello::Nameless);
     }
     let length = input.word()?;
     let mut extensions = Input(input.take(length)?);
@@ -101,12 +97,15 @@ fn server_name(body: &[u8]) -> Option<Option<String>> {
             return None;
         }
         let length = list.word()?;
-        found = Some(String::from_utf8(list.take(length)?.to_vec()).ok()?);
+        found = Some(String::from_utf8_lossy(list.take(length)?).into_owned());
         if !list.0.is_empty() {
             return None;
         }
     }
-    Some(found)
+    Some(match found.map(|name: String| HostName::parse(&name)) {
+        Some(Ok(name)) => Hello::Named(name),
+        Some(Err(_)) | None => Hello::Nameless,
+    })
 }
 
 struct Input<'a>(&'a [u8]);

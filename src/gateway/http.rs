@@ -72,7 +72,8 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err("it is no request of HTTP/1");
     };
-    if !path.starts_with('/') && !(path == "*" && method == "OPTIONS") {
+    let is_path = path.starts_with('/') || (path == "*" && method == "OPTIONS");
+    if !is_path {
         return Err("its target is no path");
     }
     let named = one(parsed, "host")?.ok_or("it names no host")?;

@@ -23,14 +23,13 @@ pub struct Names {
 impl Names {
     /// Returns the addresses of a name, always the same ones; `None` when there are too many names.
     pub fn addresses(&mut self, name: &HostName) -> Option<(Ipv4Addr, Ipv6Addr)> {
-        let number = match self.numbers.get(name) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(self.names.len()).ok().filter(|number| *number < MOST)?;
-                self.numbers.insert(name.clone(), number);
-                self.names.push(name.clone());
-                number
-            }
+        let number = if let Some(number) = self.numbers.get(name) {
+            *number
+        } else {
+            let number = u32::try_from(self.names.len()).ok().filter(|number| *number < MOST)?;
+            self.numbers.insert(name.clone(), number);
+            self.names.push(name.clone());
+            number
         };
         Some((Ipv4Addr::from_bits(FIRST + number), Ipv6Addr::from_bits(PREFIX | u128::from(number))))
     }

@@ -26,7 +26,7 @@ use crate::policy::host::{Decision, HostName, Rule, decide};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection on which nothing moves for so long is over.
-const IDLE: Duration = Duration::from_secs(15 * 60);
+const IDLE: Duration = Duration::from_mins(15);
 
 /// Connections at a time; more are closed at once.
 const MOST: usize = 4096;
@@ -203,8 +203,8 @@ async fn whom(stream: &mut TcpStream, looked_up: Option<&HostName>) -> Result<(V
     match found {
         Err(_) => refused("it did not say in time whom it wants"),
         Ok(Err(error)) => {
-            let _: io::Error = error;
-            refused("it broke off")
+            let error: io::Error = error;
+            refused(&format!("it broke off: {error}"))
         }
         Ok(Ok(Hello::Named(name))) if looked_up.is_some_and(|other| *other != name) => {
             refused(&format!("its TLS handshake is for `{name}`, another name than was looked up"))

@@ -1,6 +1,7 @@
 //! The rules of the gateway, from the lines of the file and from what an agent needs.
 
 use super::Gateway;
+use crate::agent;
 use crate::config::{Config, NetworkMode, Origin, Verdict};
 use crate::policy::host::{Pattern, Rule, WEB};
 
@@ -20,10 +21,17 @@ pub fn gateway(config: &Config, at: &dyn Fn(&Origin) -> String) -> Option<Gatewa
             origin: at(&rule.origin),
         }));
     }
-    for host in config.agents.iter().flat_map(|agent| &agent.hosts) {
-        if let Some(Ok(pattern)) = Pattern::parse(&host.value) {
-            rules.push(Rule { allow: true, pattern, port: None, origin: at(&host.origin) });
+    for declared in &config.agents {
+        for host in &declared.hosts {
+            if let Some(Ok(pattern)) = Pattern::parse(&host.value) {
+                rules.push(Rule { allow: true, pattern, port: None, origin: at(&host.origin) });
+            }
         }
+        // One that nobody knows is refused elsewhere.
+        let Ok(adapter) = agent::of(declared) else { continue };
+        let origin = format!("{}: what `agent {}` needs", at(&declared.name.origin), declared.name.value);
+        let needed = adapter.hosts().into_iter().filter_map(|host| Pattern::parse(host)?.ok());
+        rules.extend(needed.map(|pattern| Rule { allow: true, pattern, port: None, origin: origin.clone() }));
     }
     let mut ports: Vec<u16> = rules.iter().filter(|rule| rule.allow).filter_map(|rule| rule.port).collect();
     ports.extend(WEB);

@@ -80,13 +80,15 @@ fn v6(address: Ipv6Addr) -> Option<Kind> {
 
 /// Returns the address of version 4 that is in one of version 6: mapped, compatible, translated (NAT64), of 6to4.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, g, h] = address.segments();
+    let segments = address.segments();
     let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
-    match (a, b, c, d, e, f) {
-        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) => Some(from(g, h)),
-        (0, 0, 0, 0, 0, 0) if g != 0 => Some(from(g, h)),
-        (0x0064, 0xff9b, ..) => Some(from(g, h)),
-        (0x2002, ..) => Some(from(b, c)),
+    let [.., high, low] = segments;
+    match segments {
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x0064, 0xff9b, ..] => {
+            Some(from(high, low))
+        }
+        [0, 0, 0, 0, 0, 0, ..] if high != 0 => Some(from(high, low)),
+        [0x2002, high, low, ..] => Some(from(high, low)),
         _ => None,
     }
 }

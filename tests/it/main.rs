@@ -26,6 +26,7 @@ mod limits;
 mod model_server;
 #[path = "model_server/mod.rs"]
 mod model_server_tests;
+mod network;
 mod nix;
 mod plan_is_what_runs;
 mod sandbox;

@@ -1,0 +1,251 @@
+//! `network allowlist` against servers in a network of their own: by root alone, who can make one.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+
+use crate::sandbox::{Output, PIER, Project, is_root};
+
+/// Addresses that no other test has, of a range that is not private and that nobody routes here.
+const OURS: &str = "11.93.7.1";
+const THEIRS: &str = "11.93.7.2";
+
+/// What the servers have been sent.
+type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
+
+/// A second host: a thread in a network namespace of its own, with servers that answer anything.
+struct Servers {
+    link: String,
+    heard: Heard,
+    _stop: Sender<()>,
+}
+
+impl Servers {
+    /// `None`, with the reason printed, where it cannot be.
+    fn start() -> Option<Self> {
+        if !is_root() || Command::new("ip").arg("-V").output().is_err() {
+            println!("skipped: only root can make a second network, with `ip`");
+            return None;
+        }
+        let (ready, is_ready) = channel();
+        let (go, may_go) = channel::<()>();
+        let (stop, stopped) = channel::<()>();
+        let heard = Heard::default();
+        let hears = Arc::clone(&heard);
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ready.send(nix::unistd::gettid()).unwrap();
+            may_go.recv().unwrap();
+            for port in [80, 443, 9418] {
+                let listener = TcpListener::bind((THEIRS, port)).unwrap();
+                let hears = Arc::clone(&hears);
+                std::thread::spawn(move || serve(&listener, port, &hears));
+            }
+            ready.send(nix::unistd::gettid()).unwrap();
+            // To the end of the test.
+            let _ended = stopped.recv();
+        });
+        let thread = is_ready.recv().unwrap().to_string();
+        let link = format!("pier{}", std::process::id() % 100_000);
+        let ip = |words: &[&str]| {
+            let status = Command::new("ip").args(words).status().unwrap();
+            assert!(status.success(), "{words:?}");
+        };
+        let inside = |words: &[&str]| {
+            let entered = ["--net", "-t", &thread, "ip"];
+            assert!(
+                Command::new("nsenter").args(entered).args(words).status().unwrap().success(),
+                "{words:?}"
+            );
+        };
+        ip(&["link", "add", &link, "type", "veth", "peer", "name", "other", "netns", &thread]);
+        ip(&["addr", "add", &format!("{OURS}/24"), "dev", &link]);
+        ip(&["link", "set", &link, "up"]);
+        inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
+        inside(&["link", "set", "other", "up"]);
+        go.send(()).unwrap();
+        is_ready.recv().unwrap();
+        Some(Servers { link, heard, _stop: stop })
+    }
+
+    fn heard(&self) -> Vec<(u16, String)> {
+        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
+        heard.into_iter().map(|(port, bytes)| (port, String::from_utf8_lossy(&bytes).into_owned())).collect()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // The other end goes with it.
+        let _gone = Command::new("ip").args(["link", "del", &self.link]).status();
+    }
+}
+
+fn serve(listener: &TcpListener, port: u16, heard: &Heard) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            bytes.extend_from_slice(&buffer[..length]);
+        }
+        heard.lock().unwrap().push((port, bytes));
+        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\nanswer of {port}\n").as_bytes()).unwrap();
+    }
+}
+
+/// Runs a script inside, where these names lead to these addresses on the host.
+fn inside(project: &Project, hosts: &str, script: &str) -> Output {
+    project.write_beside("hosts", hosts);
+    let hosts = project.base().join("hosts").display().to_string();
+    let mut command = Command::new("unshare");
+    let mount = "mount --make-rprivate / && mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    command.args(["-m", "bash", "-c", mount, &hosts, PIER, "exec", "--", "bash", "-c", script]);
+    project.surround(command).run()
+}
+
+const HOSTS: &str = "127.0.0.1 localhost rebind.test\n11.93.7.2 allowed.test evil.test git.test x.wide.test wide.test bad.wide.test\n\
+    11.93.7.1 own.test\n169.254.169.254 meta.test\n10.1.2.3 private.test\n";
+
+const RULES: &str = "network allowlist {
+    allow \"allowed.test\" \"*.wide.test\" \"rebind.test\" \"own.test\" \"meta.test\" \"private.test\"
+    allow \"git.test\" port=9418
+    deny \"bad.wide.test\"
+}\n";
+
+/// A request by bash alone; prints what comes back.
+const GET: &str = "get() { exec 3<>/dev/tcp/$1/${2:-80} && printf 'GET / HTTP/1.1\\r\\nHost: %s\\r\\n\\r\\n' ${3:-$1} >&3 && timeout 5 cat <&3; exec 3>&-; }\n";
+
+#[test]
+fn names_that_are_allowed_are_reached_and_no_others() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new(RULES);
+    let run = |script: &str| inside(&project, HOSTS, &format!("{GET}{script}"));
+    for host in ["allowed.test", "x.wide.test"] {
+        assert!(run(&format!("get {host}")).text().contains("answer of 80"), "{host}");
+        let heard = servers.heard();
+        assert!(
+            heard.len() == 1 && heard[0].1.contains(&format!("Host: {host}\r\nConnection: close")),
+            "{heard:?}"
+        );
+    }
+    assert!(run("get git.test 9418").text().contains("answer of 9418"));
+    servers.heard();
+    for (script, word) in [
+        ("get evil.test", "no `allow` names it"),
+        ("get wide.test", "no `allow` names it"),
+        ("get bad.wide.test", "a `deny` names it"),
+        ("get allowed.test 80 evil.test", "`allowed.test` was looked up"),
+        ("get 11.93.7.2 80 evil.test", "no `allow` names it"),
+        ("get 11.93.7.2 80 11.93.7.2", "what it names is no host name"),
+        ("get rebind.test", "this machine's own"),
+        ("get own.test", "this machine's own"),
+        ("get meta.test", "metadata service"),
+        ("get private.test", "an address that is private"),
+        ("get nowhere.test", "no `allow` names it"),
+    ] {
+        let output = run(script);
+        assert!(
+            output.text().contains("403 Forbidden") && output.text().contains(word),
+            "{script}: {}",
+            output.text()
+        );
+    }
+    for script in [
+        "get allowed.test 8080",
+        "get allowed.test 22",
+        "get 11.93.7.2 9418",
+        "get git.test 443",
+        "getent hosts a_b",
+    ] {
+        let began = std::time::Instant::now();
+        let output = run(script);
+        assert!(!output.text().contains("answer"), "{script}");
+        assert!(began.elapsed() < Duration::from_secs(5), "{script} hangs");
+    }
+    assert_eq!(servers.heard(), [], "a server has heard of somebody who was refused");
+    // Nothing of a second request goes along.
+    let two = "exec 3<>/dev/tcp/allowed.test/80; printf 'GET /1 HTTP/1.1\\r\\nHost: allowed.test\\r\\n\\r\\nGET /2 HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n' >&3; cat <&3";
+    assert!(run(two).text().contains("answer of 80"));
+    let heard = servers.heard();
+    assert!(heard.len() == 1 && !heard[0].1.contains("evil"), "{heard:?}");
+    tls(&servers, &run);
+    records(&project);
+}
+
+/// A hello with this name, as `printf` writes it.
+fn hello(name: &str) -> String {
+    let mut extensions = vec![0, 0];
+    let length = u8::try_from(name.len()).unwrap();
+    extensions.extend([0, length + 5, 0, length + 3, 0, 0, length]);
+    extensions.extend(name.as_bytes());
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.extend([0, 0, 2, 0x13, 1, 1, 0, 0, u8::try_from(extensions.len()).unwrap()]);
+    body.extend(extensions);
+    let length = u8::try_from(body.len()).unwrap();
+    let bytes = [&[22, 3, 1, 0, length + 4, 1, 0, 0, length][..], &body].concat();
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("\\x{byte:02x}"))
+}
+
+fn tls(servers: &Servers, run: &dyn Fn(&str) -> Output) {
+    let say = |host: &str, name: &str| {
+        run(&format!(
+            "exec 3<>/dev/tcp/{host}/443; printf '{}' >&3; timeout 5 cat <&3 | od -An -tx1",
+            hello(name)
+        ))
+    };
+    let denied = "15 03 03 00 02 02 31";
+    // Passed on untouched.
+    assert!(!say("allowed.test", "allowed.test").text().contains(denied));
+    assert!(matches!(&servers.heard()[..], [(443, hello)] if hello.contains("allowed.test")));
+    for (host, name) in [
+        ("evil.test", "evil.test"),
+        ("allowed.test", "evil.test"),
+        ("evil.test", "allowed.test"),
+        ("allowed.test", ""),
+    ] {
+        assert_eq!(say(host, name).text().trim(), denied, "{host} {name}");
+    }
+    let plain = run(&format!("{GET}get allowed.test 443 | od -An -tx1"));
+    assert_eq!(plain.text().trim(), denied);
+    assert_eq!(servers.heard(), []);
+}
+
+fn records(project: &Project) {
+    let shown = project.pier(&["audit", "show", "--json"]).expect(0);
+    let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let lines = shown.as_array().unwrap();
+    let found = lines.iter().find(|line| line["event"]["type"] == "connection").expect("a connection");
+    assert_eq!((&found["event"]["allowed"], &found["event"]["port"]), (&false.into(), &443.into()));
+    project.pier(&["audit", "verify"]).expect(0);
+}
+
+#[test]
+fn an_empty_list_is_no_network() {
+    let project = Project::new("network allowlist\n");
+    let script = "exec 3<>/dev/tcp/any.test/80; printf 'GET / HTTP/1.1\\r\\nHost: any.test\\r\\n\\r\\n' >&3; cat <&3; tail -n +3 /proc/net/dev | grep -vc ' *lo:'; true";
+    let output = project.bash(script).expect(0);
+    assert!(output.text().contains("403 Forbidden") && output.text().ends_with("\n0"), "{}", output.text());
+}
+
+#[test]
+fn explain_names_the_rule() {
+    let project = Project::new(RULES);
+    for (what, code, word) in [
+        ("allowed.test", 0, "`allow` names `allowed.test`, on port 443"),
+        ("https://x.wide.test/a", 0, "`*.wide.test`"),
+        ("git.test:9418", 0, "on port 9418"),
+        ("git.test", 1, "no `allow` names it, on port 443"),
+        ("bad.wide.test", 1, "`deny` names `bad.wide.test`"),
+        ("evil.test", 1, "no `allow` names it"),
+    ] {
+        let output = project.pier(&["explain", what]).expect(code);
+        assert!(output.text().contains(word), "{what}: {}", output.text());
+    }
+}
