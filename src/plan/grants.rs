@@ -3,7 +3,7 @@
 use super::facts::{Facts, InstallKind};
 use super::nix::{Reference, reference};
 use super::{Agent, expand};
-use crate::config::{Access, Config, Git, Mount, NetworkMode, Origin, Runtime};
+use crate::config::{Access, Config, Git, Mount, NetworkMode, Origin, Runtime, Verdict};
 use crate::policy::Grant;
 use crate::util::text::escape;
 
@@ -57,6 +57,17 @@ pub fn grants(
     }
     if config.network.mode.value == NetworkMode::Host {
         grant(&config.network.mode.origin, "use the network of the host, with its loopback services".into());
+    }
+    if config.network.mode.value == NetworkMode::Allowlist {
+        for rule in config.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow) {
+            let port = rule.value.port.map_or("80 or 443".to_owned(), |port| port.to_string());
+            for host in &rule.value.hosts {
+                grant(&rule.origin, format!("reach {} on port {port}", quoted(host)));
+            }
+        }
+        for host in config.agents.iter().flat_map(|agent| &agent.hosts) {
+            grant(&host.origin, format!("reach {} on port 80 or 443", quoted(&host.value)));
+        }
     }
     if config.workspace.git.value == Git::Direct {
         grant(

@@ -125,6 +125,9 @@ const GET: &str = "get() { exec 3<>/dev/tcp/$1/${2:-80} && printf 'GET / HTTP/1.
 fn names_that_are_allowed_are_reached_and_no_others() {
     let Some(servers) = Servers::start() else { return };
     let project = Project::new(RULES);
+    let refused = project.exec(&["true"]).refused(125, "trust::needed");
+    assert!(refused.flat().contains("reach `*.wide.test` on port 80 or 443"), "{}", refused.flat());
+    project.trust();
     let run = |script: &str| inside(&project, HOSTS, &format!("{GET}{script}"));
     for host in ["allowed.test", "x.wide.test"] {
         assert!(run(&format!("get {host}")).text().contains("answer of 80"), "{host}");
@@ -237,6 +240,7 @@ fn an_empty_list_is_no_network() {
 #[test]
 fn explain_names_the_rule() {
     let project = Project::new(RULES);
+    project.trust();
     for (what, code, word) in [
         ("allowed.test", 0, "`allow` names `allowed.test`, on port 443"),
         ("https://x.wide.test/a", 0, "`*.wide.test`"),
