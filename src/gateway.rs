@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::audit::Connection;
 use crate::policy::host::Rule;
 
+mod count;
 mod dns;
 mod hello;
 mod http;
@@ -76,6 +77,7 @@ impl Gateway {
                 }
                 // Dropped at the end of the session, which is as good as a word.
                 let _stopped = stopped.await;
+                shared.end().await;
             });
             // What is still open is cut off.
             runtime.shutdown_background();

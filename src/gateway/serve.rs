@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,9 +12,10 @@ use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes,
 };
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
+use super::count::Counted;
 use super::hello::{self, Hello};
 use super::http::{self, Body, Chunks, Head, Request};
 use super::names::Names;
@@ -27,6 +29,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection on which nothing moves for so long is over.
 const IDLE: Duration = Duration::from_mins(15);
+
+/// How long, and how many times, a client that was refused is listened to.
+const DRAIN: Duration = Duration::from_secs(1);
+const MOST_DRAINED: usize = 16;
+
+/// How long the last records may take.
+const LAST: Duration = Duration::from_millis(500);
 
 /// Connections at a time; more are closed at once.
 const MOST: usize = 4096;
@@ -46,6 +55,8 @@ pub struct Shared {
     /// Addresses of this machine.
     pub own: Vec<IpAddr>,
     open: Semaphore,
+    /// Becomes true at the end of the session.
+    ended: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -55,7 +66,16 @@ impl Shared {
         records: Sender<Connection>,
         own: Vec<IpAddr>,
     ) -> Self {
-        Shared { rules, names: Mutex::default(), resolver, records, own, open: Semaphore::new(MOST) }
+        let (names, open, ended) = (Mutex::default(), Semaphore::new(MOST), watch::Sender::new(false));
+        Shared { rules, names, resolver, records, own, open, ended }
+    }
+
+    /// Cuts off what is still open, and waits until all of it is recorded.
+    pub async fn end(&self) {
+        self.ended.send_replace(true);
+        let all = u32::try_from(MOST).unwrap_or(u32::MAX);
+        // Too late is better than never: the session has ended.
+        let _recorded = timeout(LAST, self.open.acquire_many(all)).await;
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -127,18 +147,35 @@ struct Made {
     address: SocketAddr,
 }
 
+/// Bytes of one connection, to the server and from it.
+#[derive(Default)]
+struct Moved {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
 async fn serve(mut stream: TcpStream, port: u16, shared: &Shared) {
     let began = Instant::now();
     let Ok(dialled) = stream.local_addr() else { return };
     let mut record = connection(dialled.ip(), port);
-    match route(&mut stream, port, dialled.ip(), shared, &mut record).await {
-        Ok(()) => {}
-        Err(refused) => {
+    let moved = Moved::default();
+    let mut ended = shared.ended.subscribe();
+    let routed = tokio::select! {
+        biased;
+        routed = route(&mut stream, port, dialled.ip(), shared, &moved, &mut record) => Some(routed),
+        _ = ended.wait_for(|ended| *ended) => None,
+    };
+    match routed {
+        Some(Ok(())) => {}
+        Some(Err(refused)) => {
             record.name = refused.name.or(record.name);
             record.rule = refused.rule;
             record.reason = Some(refused.why);
         }
+        None => record.reason = Some("the session ended".into()),
     }
+    record.up = moved.up.load(Ordering::Relaxed);
+    record.down = moved.down.load(Ordering::Relaxed);
     record.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     // Nobody listens any more once the session has ended.
     let _ended = shared.records.send(record);
@@ -150,6 +187,7 @@ async fn route(
     port: u16,
     dialled: IpAddr,
     shared: &Shared,
+    moved: &Moved,
     record: &mut Connection,
 ) -> Result<(), Refused> {
     let looked_up = shared.names().name_of(dialled).cloned();
@@ -161,7 +199,7 @@ async fn route(
             };
             record.server_name = Some(name.to_string());
             match make(name, port, shared, record).await {
-                Ok(made) => relay(stream, made, &first, record).await,
+                Ok(made) => relay(stream, made, &first, moved, record).await,
                 Err(refused) => deny(stream, &hello::DENIED, refused).await,
             }
         }
@@ -171,7 +209,7 @@ async fn route(
                 Err(refused) => return refuse(stream, port, refused).await,
             };
             match make(request.host.clone(), port, shared, record).await {
-                Ok(made) => exchange(stream, made, request, rest, record).await,
+                Ok(made) => exchange(stream, made, request, rest, moved, record).await,
                 Err(refused) => refuse(stream, port, refused).await,
             }
         }
@@ -179,7 +217,7 @@ async fn route(
             let name = looked_up
                 .ok_or_else(|| Refused::because(None, "it was dialled by an address, not by a name"))?;
             let made = make(name, port, shared, record).await?;
-            relay(stream, made, &[], record).await
+            relay(stream, made, &[], moved, record).await
         }
     }
 }
@@ -303,6 +341,7 @@ async fn relay(
     stream: &mut TcpStream,
     made: Made,
     first: &[u8],
+    moved: &Moved,
     record: &mut Connection,
 ) -> Result<(), Refused> {
     let Made { name, rule, mut upstream, address } = made;
@@ -313,11 +352,10 @@ async fn relay(
     };
     let _plain = (stream.set_nodelay(true), upstream.set_nodelay(true));
     upstream.write_all(first).await.map_err(broken)?;
-    record.up += first.len() as u64;
-    let (up, down) =
-        copy_bidirectional_with_sizes(stream, &mut upstream, BUFFER, BUFFER).await.map_err(broken)?;
-    record.up += up;
-    record.down += down;
+    moved.up.fetch_add(first.len() as u64, Ordering::Relaxed);
+    let mut client = Counted { stream, count: &moved.up };
+    let mut server = Counted { stream: upstream, count: &moved.down };
+    copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await.map_err(broken)?;
     Ok(())
 }
 
@@ -327,19 +365,20 @@ async fn exchange(
     made: Made,
     request: Request,
     rest: Vec<u8>,
+    moved: &Moved,
     record: &mut Connection,
 ) -> Result<(), Refused> {
     let Made { name, rule, mut upstream, address } = made;
     record.allowed = true;
     let (mut from, mut to) = stream.split();
-    let (mut answers, mut asks) = upstream.split();
+    let (answers, mut asks) = upstream.split();
+    let mut answers = Counted { stream: answers, count: &moved.down };
     let up = async {
         asks.write_all(&request.head).await?;
-        let body = body(&mut from, &mut asks, request.body, rest).await?;
-        io::Result::Ok(request.head.len() as u64 + body)
+        moved.up.fetch_add(request.head.len() as u64, Ordering::Relaxed);
+        body(&mut from, &mut asks, request.body, rest, &moved.up).await
     };
     let down = async {
-        let mut count = 0;
         let mut buffer = vec![0; BUFFER];
         loop {
             let length = timeout(IDLE, answers.read(&mut buffer)).await.map_err(io::Error::other)??;
@@ -347,10 +386,8 @@ async fn exchange(
                 break;
             }
             to.write_all(buffer.get(..length).unwrap_or_default()).await?;
-            count += length as u64;
         }
-        to.shutdown().await?;
-        io::Result::Ok(count)
+        to.shutdown().await
     };
     tokio::pin!(up, down);
     let mut sent = None;
@@ -361,19 +398,10 @@ async fn exchange(
             result = &mut down => break result,
         }
     };
-    if let Some(Ok(bytes)) = sent {
-        record.up += bytes;
-    }
-    match done {
-        Ok(bytes) => {
-            record.down += bytes;
-            Ok(())
-        }
-        Err(error) => Err(Refused {
-            rule: Some(rule),
-            ..Refused::because(Some(&name), format!("the connection to {address} broke: {error}"))
-        }),
-    }
+    done.map_err(|error: io::Error| Refused {
+        rule: Some(rule),
+        ..Refused::because(Some(&name), format!("the connection to {address} broke: {error}"))
+    })
 }
 
 /// Passes on the body of one request, and not a byte behind it.
@@ -382,22 +410,22 @@ async fn body(
     to: &mut (impl AsyncWrite + Unpin),
     kind: Body,
     mut bytes: Vec<u8>,
-) -> io::Result<u64> {
+    count: &AtomicU64,
+) -> io::Result<()> {
     let (mut left, mut chunks) = match kind {
         Body::Length(length) => (length, None),
         Body::Chunked => (0, Some(Chunks::default())),
     };
-    let mut count = 0;
     loop {
         let here = match &mut chunks {
             Some(chunks) => chunks.read(&bytes).map_err(io::Error::other)?,
             None => usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()),
         };
         to.write_all(bytes.get(..here).unwrap_or_default()).await?;
-        count += here as u64;
+        count.fetch_add(here as u64, Ordering::Relaxed);
         left = left.saturating_sub(here as u64);
         if chunks.map_or(left == 0, |chunks| chunks == Chunks::End) {
-            return Ok(count);
+            return Ok(());
         }
         bytes.clear();
         bytes.reserve(BUFFER);
@@ -411,6 +439,16 @@ async fn deny(stream: &mut TcpStream, answer: &[u8], refused: Refused) -> Result
     // Whoever has gone away hears nothing.
     let _gone = stream.write_all(answer).await;
     let _gone = stream.shutdown().await;
+    // To close with something unread would take the answer back.
+    let mut rest = vec![0; BUFFER];
+    let drain = async {
+        for _ in 0..MOST_DRAINED {
+            if matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {
+                break;
+            }
+        }
+    };
+    let _late = timeout(DRAIN, drain).await;
     Err(refused)
 }
 
