@@ -59,6 +59,10 @@ pub fn spawn(program: &Program<'_>) -> io::Result<Child> {
     for (fd, number) in &moved {
         actions.place(fd.as_raw_fd(), *number)?;
     }
+    // What another thread may have opened for a moment, without the flag.
+    for number in (3..first).filter(|number| program.placed.iter().all(|(_, placed)| placed != number)) {
+        actions.close(number)?;
+    }
     actions.directory()?;
     let attributes = Attributes::new()?;
     let mut id = 0;
@@ -117,6 +121,12 @@ impl Actions {
     fn place(&mut self, from: RawFd, to: RawFd) -> io::Result<()> {
         // SAFETY: the record is initialised.
         checked(unsafe { libc::posix_spawn_file_actions_adddup2(&raw mut self.0, from, to) })
+    }
+
+    /// A number that is not open is no error.
+    fn close(&mut self, number: RawFd) -> io::Result<()> {
+        // SAFETY: the record is initialised.
+        checked(unsafe { libc::posix_spawn_file_actions_addclose(&raw mut self.0, number) })
     }
 
     fn directory(&mut self) -> io::Result<()> {
