@@ -153,7 +153,8 @@ impl Early {
 /// A session that has ended.
 pub struct Finished {
     pub id: String,
-    pub outcome: Outcome,
+    /// An error where the command was refused, or the session could not be watched to its end.
+    pub outcome: Result<Outcome, Error>,
     /// What it committed, where it has a private git directory and used it.
     pub commits: Result<Option<Imported>, shadow::Error>,
     /// What it leaves that the host would execute or obey.
@@ -255,16 +256,15 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         notice(Notice::OutOfMemory);
     }
     let id = place.id.to_string();
+    // Whatever went wrong since: what the command has done is looked at.
+    let ran = !matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {
-        Some(_) if outcome.is_err() => Ok(None),
+        Some(_) if !ran => Ok(None),
         None => Ok(None),
         Some(_) if !gone => Err(shadow::Error::Running),
         Some(shadow) => look(shadow),
     };
-    let judge = || match &outcome {
-        Ok(_) => gate.close(state, &id, gone),
-        Err(_) => gate::Report::nothing(plan.gate),
-    };
+    let judge = || if ran { gate.close(state, &id, gone) } else { gate::Report::nothing(plan.gate) };
     let (gate, commits) = if let (Some(shadow), Ok(Some(_)) | Err(_)) = (&shadow, &work) {
         // What an import writes is nothing that the session has changed: it comes after the look.
         let gate = judge();
@@ -289,7 +289,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     record.end(&outcome);
     let code = if gate.fails() { code_of(&outcome).max(1) } else { code_of(&outcome) };
     server.farewell(code);
-    Ok(Finished { id, outcome: outcome?, commits, gate })
+    Ok(Finished { id, outcome, commits, gate })
 }
 
 /// Returns the exit code that pier ends with.
@@ -298,7 +298,8 @@ fn code_of(outcome: &Result<Outcome, Error>) -> u8 {
         Ok(outcome) => outcome.code(),
         Err(Error::Refused(Refusal::NotFound)) => 127,
         Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
-        Err(_) => 125,
+        Err(Error::Refused(Refusal::SetUp { .. })) => 125,
+        Err(_) => 137,
     }
 }
 

@@ -194,7 +194,15 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     };
     let finished = session::run(begun)?;
     super::settle::report(project, &finished);
-    let exit = match finished.outcome {
+    let outcome = match finished.outcome {
+        Err(error @ session::Error::Refused(_)) => return Err(error.into()),
+        Err(error) => {
+            ui::warn(&format!("the session was ended, because pier {error}"));
+            Ended::Stopped
+        }
+        Ok(outcome) => outcome,
+    };
+    let exit = match outcome {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),

@@ -244,6 +244,7 @@ impl Live {
 
     /// Passes signals on; a second one that is meant ends the sandbox.
     fn take_signals(&mut self) -> io::Result<Option<Outcome>> {
+        failpoint::trip("session.signals")?;
         while let Some(info) = self.outside.signals.read_signal()? {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGWINCH) => self.front.resize(),
@@ -302,7 +303,7 @@ impl Live {
     }
 
     fn serve(&mut self, ready: &[bool]) -> io::Result<()> {
-        for call in self.server.hear(ready)? {
+        for call in self.server.hear(ready) {
             match call {
                 Call::Wants { caller, request, stream } => self.carry_out(caller, &request, stream),
                 Call::TurnedAway { user } => {

@@ -87,8 +87,8 @@ impl Record {
             Ok(Outcome::Ended(_)) => How::Ended,
             Ok(Outcome::TimeLimit) => How::TimeLimit,
             Ok(Outcome::Stopped) => How::Stopped,
-            Ok(Outcome::Lost) => How::Lost,
-            Err(_) => How::Refused,
+            Err(Error::Refused(_)) => How::Refused,
+            Ok(Outcome::Lost) | Err(_) => How::Lost,
         };
         self.last(how, code_of(outcome));
     }
