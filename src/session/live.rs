@@ -140,7 +140,7 @@ impl Live {
             }
             self.front.carry(ready.front);
             if ready.server.contains(&true) {
-                self.serve(&ready.server).map_err(set_up("hear a caller"))?;
+                self.serve(&ready.server);
             }
             if ready.sandbox
                 && let Some(outcome) = self.hear()?
@@ -302,7 +302,7 @@ impl Live {
         None
     }
 
-    fn serve(&mut self, ready: &[bool]) -> io::Result<()> {
+    fn serve(&mut self, ready: &[bool]) {
         for call in self.server.hear(ready) {
             match call {
                 Call::Wants { caller, request, stream } => self.carry_out(caller, &request, stream),
@@ -313,7 +313,6 @@ impl Live {
                 Call::Left { .. } => {}
             }
         }
-        Ok(())
     }
 
     fn part(&mut self) {
