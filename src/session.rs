@@ -155,6 +155,8 @@ pub struct Finished {
     pub id: String,
     /// An error where the command was refused, or the session could not be watched to its end.
     pub outcome: Result<Outcome, Error>,
+    /// The command was started.
+    pub ran: bool,
     /// What it committed, where it has a private git directory and used it.
     pub commits: Result<Option<Imported>, shadow::Error>,
     /// What it leaves that the host would execute or obey.
@@ -243,7 +245,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         guest: None,
     };
     let outcome = live.watch();
-    let Live { mut sandbox, mut front, server, mut record, used_up, .. } = live;
+    let Live { started: ran, mut sandbox, mut front, server, mut record, used_up, .. } = live;
     failpoint::pass("session.ended");
     // Nothing inside writes any more once it has ended, so that what is left has an end.
     let gone = sandbox.end(PATIENCE);
@@ -256,15 +258,15 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         notice(Notice::OutOfMemory);
     }
     let id = place.id.to_string();
-    // Whatever went wrong since: what the command has done is looked at.
-    let ran = !matches!(outcome, Err(Error::Refused(_)));
+    // Whatever went wrong since the command was let go: what it has done is looked at.
+    let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {
-        Some(_) if !ran => Ok(None),
+        Some(_) if refused => Ok(None),
         None => Ok(None),
         Some(_) if !gone => Err(shadow::Error::Running),
         Some(shadow) => look(shadow),
     };
-    let judge = || if ran { gate.close(state, &id, gone) } else { gate::Report::nothing(plan.gate) };
+    let judge = || if refused { gate::Report::nothing(plan.gate) } else { gate.close(state, &id, gone) };
     let (gate, commits) = if let (Some(shadow), Ok(Some(_)) | Err(_)) = (&shadow, &work) {
         // What an import writes is nothing that the session has changed: it comes after the look.
         let gate = judge();
@@ -286,20 +288,21 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     record.gate(&gate);
     record.imported(&commits);
     failpoint::pass("session.cleared");
-    record.end(&outcome);
-    let code = if gate.fails() { code_of(&outcome).max(1) } else { code_of(&outcome) };
+    let code = code_of(&outcome, ran);
+    record.end(&outcome, code);
+    let code = if gate.fails() { code.max(1) } else { code };
     server.farewell(code);
-    Ok(Finished { id, outcome, commits, gate })
+    Ok(Finished { id, outcome, ran, commits, gate })
 }
 
 /// Returns the exit code that pier ends with.
-fn code_of(outcome: &Result<Outcome, Error>) -> u8 {
+fn code_of(outcome: &Result<Outcome, Error>, ran: bool) -> u8 {
     match outcome {
         Ok(outcome) => outcome.code(),
         Err(Error::Refused(Refusal::NotFound)) => 127,
         Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
-        Err(Error::Refused(Refusal::SetUp { .. })) => 125,
-        Err(_) => 137,
+        Err(_) if ran => 137,
+        Err(_) => 125,
     }
 }
 

@@ -195,7 +195,7 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     let finished = session::run(begun)?;
     super::settle::report(project, &finished);
     let outcome = match finished.outcome {
-        Err(error @ session::Error::Refused(_)) => return Err(error.into()),
+        Err(error) if !finished.ran => return Err(error.into()),
         Err(error) => {
             ui::warn(&format!("the session was ended, because pier {error}"));
             Ended::Stopped
