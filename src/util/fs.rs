@@ -199,7 +199,9 @@ mod tests {
         write_atomic(&tree.join("a/locked/deeper/file"), b"text", 0o600).unwrap();
         write_atomic(&tree.join(".gone-1/file"), b"text", 0o600).unwrap();
         std::os::unix::fs::symlink(base.join("outside"), tree.join("a/link")).unwrap();
-        let mut at = nix::fcntl::open(tree.as_std_path(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+        let mut at =
+            nix::fcntl::open(tree.as_std_path(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .unwrap();
         for _ in 0..200 {
             nix::sys::stat::mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
             at = openat(&at, "d", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
