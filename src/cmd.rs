@@ -141,9 +141,10 @@ fn parse_exec(words: &[OsString]) -> Option<Cli> {
 }
 
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    if let Some(cli) = parse_exec(words) {
-        return Ok(cli);
-    }
+    parse_exec(words).map_or_else(|| parse_whole(words), Ok)
+}
+
+fn parse_whole(words: &[OsString]) -> Result<Cli, clap::Error> {
     let command = Cli::command().after_long_help(format!("{EXAMPLES}\n\n{}", env::help()));
     command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches))
 }
@@ -212,4 +213,48 @@ pub fn main() -> ExitCode {
         failure.exit
     });
     ExitCode::from(exit.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn exec_alone_means_what_the_whole_command_line_means(
+            picked in proptest::collection::vec(0_usize..WORDS.len(), 0..7),
+        ) {
+            let words: Vec<OsString> =
+                ["pier", "exec"].into_iter().chain(picked.into_iter().map(|index| WORDS[index])).map(Into::into).collect();
+            if let Some(alone) = parse_exec(&words) {
+                let whole = parse_whole(&words).map(|whole| format!("{whole:?}"));
+                proptest::prop_assert_eq!(Ok(format!("{alone:?}")), whole.map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    const WORDS: [&str; 16] = [
+        "--",
+        "true",
+        "-v",
+        "-vv",
+        "--as-root",
+        "--detach",
+        "-d",
+        "-t",
+        "--locked",
+        "--trust",
+        "--trust=x",
+        "--profile",
+        "--profile=ci",
+        "--set",
+        "network=none",
+        "-x",
+    ];
+
+    #[test]
+    fn a_plain_exec_is_parsed_alone() {
+        let words = ["pier", "exec", "-v", "--set", "a=b", "--", "cargo", "test"].map(OsString::from);
+        assert!(parse_exec(&words).is_some());
+    }
 }

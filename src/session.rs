@@ -261,10 +261,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     // Whatever went wrong since the command was let go: what it has done is looked at.
     let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {
-        Some(_) if refused => Ok(None),
-        None => Ok(None),
-        Some(_) if !gone => Err(shadow::Error::Running),
-        Some(shadow) => look(shadow),
+        Some(shadow) if !refused && gone => look(shadow),
+        Some(_) if !refused => Err(shadow::Error::Running),
+        _ => Ok(None),
     };
     let judge = || if refused { gate::Report::nothing(plan.gate) } else { gate.close(state, &id, gone) };
     let (gate, commits) = if let (Some(shadow), Ok(Some(_)) | Err(_)) = (&shadow, &work) {

@@ -195,9 +195,13 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     let finished = session::run(begun)?;
     super::settle::report(project, &finished);
     let outcome = match finished.outcome {
-        Err(error) if !finished.ran => return Err(error.into()),
+        Err(error) if !finished.ran => {
+            super::gate::tell(&finished.gate);
+            return Err(error.into());
+        }
         Err(error) => {
-            ui::warn(&format!("the session was ended, because pier {error}"));
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            ui::warn(&format!("the session was ended, because pier {error}{}", cause.unwrap_or_default()));
             Ended::Stopped
         }
         Ok(outcome) => outcome,

@@ -1,4 +1,4 @@
-//! Descriptors: memory files, placement into a child, messages that carry descriptors.
+//! Descriptors: memory files, messages that carry descriptors, what was handed over by number.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};

@@ -458,7 +458,10 @@ fn a_session_that_goes_wrong_is_looked_at_and_loses_nothing() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(137), "{said}");
-    assert!(said.contains(".envrc") && said.contains("cannot pass on a signal"), "{said}");
+    assert!(
+        said.contains(".envrc") && said.contains("cannot pass on a signal: failpoint session.signals"),
+        "{said}"
+    );
     let log = std::process::Command::new("git")
         .args(["-c", "safe.directory=*", "log", "--all", "--format=%s"])
         .current_dir(project.root())

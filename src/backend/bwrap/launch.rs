@@ -223,8 +223,9 @@ impl Sandbox {
             waiting = Waiting::within(program, waiting.streams, &group.scope, made.files.len())?;
         }
         let Waiting { mut sandbox, mut arguments, manifest: place, files, complaints, streams: _ } = waiting;
-        group.enter(sandbox.id()).map_err(set_up("enter the control groups"))?;
+        // Its own from now on, so that they are removed after what has entered them.
         sandbox.group = group;
+        sandbox.group.enter(sandbox.id()).map_err(set_up("enter the control groups"))?;
         failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
         // At their places: the read position of the other side is the same one.
         place.write_all_at(&manifest, 0).map_err(set_up("write the manifest"))?;
