@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
@@ -197,6 +196,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
+        if let Err(error) = spare::clear(state, &place.path) {
+            tracing::warn!(%error, "what the last session left is not removed");
+        }
         Ok((starting.ready()?, gate, shadow, server))
     };
     let (sandbox, gate, shadow, server) = match stand() {
@@ -275,12 +277,13 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         match &commits {
             Err(error) => place.keep(&error.to_string()),
             Ok(Some(imported)) if imported.uncommitted => place.keep("changes that no commit has"),
-            Ok(_) => drop(place),
+            Ok(_) => place.retire(state),
         }
         (gate, commits)
     } else {
-        // To remove a few directories takes as long as the look.
-        (beside(|| drop(place), judge), Ok(None))
+        let gate = judge();
+        place.retire(state);
+        (gate, Ok(None))
     };
     // Waits for bubblewrap, which has been killed, and removes the control groups.
     drop(sandbox);
@@ -303,24 +306,6 @@ fn code_of(outcome: &Result<Outcome, Error>, ran: bool) -> u8 {
         Err(_) if ran => 137,
         Err(_) => 125,
     }
-}
-
-/// Does one thing in a thread of its own beside the other, or after it where there can be no more threads.
-fn beside<T>(apart: impl FnOnce() + Send, here: impl FnOnce() -> T) -> T {
-    let apart = Mutex::new(Some(apart));
-    let run = || {
-        if let Some(apart) = apart.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            apart();
-        }
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, run);
-        let result = here();
-        if thread.is_err() {
-            run();
-        }
-        result
-    })
 }
 
 /// The three streams of a command.

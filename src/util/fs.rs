@@ -5,11 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use sha2::{Digest as _, Sha256};
 
@@ -72,15 +72,6 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     Ok(())
 }
 
-/// Like [`write_atomic`] for what need not survive the end of the machine: without the sync, and the parent is there.
-pub fn write_quickly(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let new = Utf8PathBuf::from(format!("{path}.new"));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-    file.write_all(content)?;
-    std::fs::rename(&new, path)
-}
-
 /// Makes a directory and its missing parents, each with mode 0700.
 pub fn create_private(path: &Utf8Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
@@ -136,18 +127,12 @@ fn flatten(path: &Utf8Path) -> io::Result<()> {
             let new = loop {
                 moved += 1;
                 let new = std::ffi::CString::new(format!(".gone-{moved}")).map_err(io::Error::from)?;
-                match renameat2(
-                    &directory,
-                    entry.as_c_str(),
-                    &top,
-                    new.as_c_str(),
-                    RenameFlags::RENAME_NOREPLACE,
-                ) {
-                    Ok(()) => break new,
-                    Err(Errno::EEXIST) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                match fstatat(&top, new.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    Err(Errno::ENOENT) => break new,
+                    found => found?,
+                };
             };
+            renameat(&directory, entry.as_c_str(), &top, new.as_c_str())?;
             pending.push(new);
         }
         if name.as_c_str() != c"." {
@@ -182,7 +167,7 @@ mod tests {
     #[test]
     fn a_link_anywhere_in_a_path_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let path = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let path = camino::Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         write_atomic(&path.join("real/file"), b"text", 0o600).unwrap();
         std::os::unix::fs::symlink(path.join("real"), path.join("link")).unwrap();
         assert_eq!(read_without_links(&path.join("real/file"), 9).unwrap(), b"text");
@@ -193,7 +178,7 @@ mod tests {
     #[test]
     fn any_tree_is_removed_and_nothing_behind_a_link() {
         let directory = tempfile::tempdir().unwrap();
-        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let base = camino::Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         let tree = base.join("tree");
         write_atomic(&base.join("outside/file"), b"text", 0o600).unwrap();
         write_atomic(&tree.join("a/locked/deeper/file"), b"text", 0o600).unwrap();
