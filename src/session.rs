@@ -169,7 +169,6 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
-    reaper::clear(state, A_FEW);
     prepare::prepare(plan, &place.path)?;
     let slow = || notice(Notice::ReadsHistory);
     let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
@@ -184,12 +183,14 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     step(failpoint::reach("session.front"))?;
+    let starting = Sandbox::start(plan, program, values, &place.path, waiting);
+    // From here on beside bubblewrap, which takes longer; its init waits before it runs anything.
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let terminals = front.terminals();
     let stand = || {
+        reaper::clear(state, A_FEW);
         step(failpoint::reach("session.recorded"))?;
-        let starting = Sandbox::start(plan, program, values, &place.path, waiting)?;
-        // Beside bubblewrap, which takes longer; its init waits before it runs anything.
+        let starting = starting?;
         let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
         let shadow = shadow.map(Unfilled::fill).transpose()?;
         let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
