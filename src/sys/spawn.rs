@@ -3,26 +3,24 @@
 use std::ffi::CString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use nix::libc;
 use nix::unistd::Pid;
 
-use super::process::{Ended, kill_group, wait_for};
+use super::process::{Ended, wait_for};
 
 /// What to start. It leads a process group of its own, in the directory `/`; standard input and output are
 /// `/dev/null`.
-pub struct Program {
+pub struct Program<'a> {
     /// Absolute path, then the arguments.
-    pub words: Vec<String>,
+    pub words: &'a [String],
     /// All of it.
-    pub environment: Vec<(&'static str, String)>,
-    pub standard_error: OwnedFd,
+    pub environment: &'a [(&'a str, String)],
+    pub standard_error: BorrowedFd<'a>,
     /// Descriptors with the numbers that the program knows them by. It has no others above 2.
-    pub placed: Vec<(OwnedFd, RawFd)>,
+    pub placed: &'a [(BorrowedFd<'a>, RawFd)],
 }
 
 /// A child that nobody else waits for.
@@ -38,52 +36,8 @@ impl Child {
     }
 }
 
-/// A child that another thread starts: the one that does stands still until the kernel has loaded the program. Killed
-/// with its process group when this is dropped.
-pub struct Spawning(State);
-
-enum State {
-    Begun(JoinHandle<io::Result<Child>>),
-    Done(io::Result<Child>),
-    Taken,
-}
-
-impl Spawning {
-    pub fn begin(program: Program) -> Self {
-        let program = Arc::new(program);
-        let apart = Arc::clone(&program);
-        Spawning(match thread::Builder::new().spawn(move || spawn(&apart)) {
-            Ok(thread) => State::Begun(thread),
-            // There can be no more threads.
-            Err(_) => State::Done(spawn(&program)),
-        })
-    }
-
-    /// Waits for the start.
-    pub fn child(mut self) -> io::Result<Child> {
-        self.take()
-    }
-
-    fn take(&mut self) -> io::Result<Child> {
-        match std::mem::replace(&mut self.0, State::Taken) {
-            State::Begun(thread) => thread.join().map_err(|_| io::Error::other("the thread panicked"))?,
-            State::Done(child) => child,
-            State::Taken => Err(io::Error::other("the child is taken")),
-        }
-    }
-}
-
-impl Drop for Spawning {
-    fn drop(&mut self) {
-        if let Ok(child) = self.take() {
-            kill_group(child.id());
-            // Nobody else waits for this child, so that this cannot fail.
-            let _ended = child.wait();
-        }
-    }
-}
-
-fn spawn(program: &Program) -> io::Result<Child> {
+/// Starts it.
+pub fn spawn(program: &Program<'_>) -> io::Result<Child> {
     // What the caller of this process has left open is nobody else's; all that this process opens is of that kind.
     // SAFETY: sets a flag on descriptors; touches no memory.
     if unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) } < 0 {
@@ -96,7 +50,7 @@ fn spawn(program: &Program) -> io::Result<Child> {
     let path = words.first().ok_or_else(|| io::Error::other("a program needs a path"))?;
     // Above every number that is given, so that no placement closes what another one needs.
     let first = program.placed.iter().map(|(_, number)| number + 1).max().unwrap_or(3);
-    let moved = program.placed.iter().map(|(fd, number)| Ok((above(fd.as_fd(), first)?, *number)));
+    let moved = program.placed.iter().map(|(fd, number)| Ok((above(*fd, first)?, *number)));
     let moved = moved.collect::<io::Result<Vec<_>>>()?;
     let mut actions = Actions::new()?;
     actions.open(0, libc::O_RDONLY)?;
@@ -222,6 +176,7 @@ impl Drop for Attributes {
 #[cfg(test)]
 mod tests {
     use std::io::Read as _;
+    use std::os::fd::AsFd as _;
 
     use super::*;
 
@@ -230,37 +185,26 @@ mod tests {
         let (mut read, write) = io::pipe().unwrap();
         let script =
             "echo \"$(pwd) $A ${HOME-none}\" >&40; ls /proc/self/fd >&40; kill -PIPE $$; echo deaf >&40";
-        let child = Spawning::begin(Program {
-            words: ["/bin/bash", "--norc", "-c", script].map(str::to_owned).to_vec(),
-            environment: vec![("A", "b c".to_owned())],
-            standard_error: write.try_clone().unwrap().into(),
-            placed: vec![(write.into(), 40)],
+        let words = ["/bin/bash", "--norc", "-c", script].map(str::to_owned);
+        let child = spawn(&Program {
+            words: &words,
+            environment: &[("A", "b c".to_owned())],
+            standard_error: write.as_fd(),
+            placed: &[(write.as_fd(), 40)],
         });
-        let child = child.child().unwrap();
+        let child = child.unwrap();
+        drop(write);
         let mut said = String::new();
         read.read_to_string(&mut said).unwrap();
         assert_eq!(said, "/ b c none\n0\n1\n2\n3\n40\n");
         assert_eq!(child.wait().unwrap(), Ended::Signal(libc::SIGPIPE));
     }
 
-    fn begin(words: &[&str]) -> Spawning {
-        let (_read, write) = io::pipe().unwrap();
-        let words = words.iter().map(|word| (*word).to_owned()).collect();
-        Spawning::begin(Program { words, environment: vec![], standard_error: write.into(), placed: vec![] })
-    }
-
     #[test]
     fn what_is_not_there_is_an_error() {
-        assert_eq!(begin(&["/no/such/program"]).child().err().unwrap().kind(), io::ErrorKind::NotFound);
-    }
-
-    #[test]
-    fn a_child_that_nobody_takes_is_ended() {
-        let (mut read, write) = io::pipe().unwrap();
-        let words = ["/bin/sleep", "1000"].map(str::to_owned).to_vec();
-        let placed = vec![(write.into(), 40)];
-        let standard_error = io::pipe().unwrap().1.into();
-        drop(Spawning::begin(Program { words, environment: vec![], standard_error, placed }));
-        assert_eq!(read.read(&mut [0]).unwrap(), 0);
+        let (_read, write) = io::pipe().unwrap();
+        let words = ["/no/such/program".to_owned()];
+        let program = Program { words: &words, environment: &[], standard_error: write.as_fd(), placed: &[] };
+        assert_eq!(spawn(&program).err().unwrap().kind(), io::ErrorKind::NotFound);
     }
 }

@@ -18,7 +18,7 @@ use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
 use crate::plan::{INIT, NetworkMode, Plan};
-use crate::sys::spawn::{self, Child, Spawning};
+use crate::sys::spawn::{self, Child};
 use crate::sys::{failpoint, fd, process};
 
 /// Where bubblewrap finds its own arguments.
@@ -104,8 +104,7 @@ fn namespaces(plan: &Plan) -> io::Result<BTreeMap<String, u64>> {
 /// It can do nothing yet. What it sets up comes from the plan alone, and an end of its arguments before their end
 /// leaves it without an init to execute, or with one that finds containment other than the manifest says.
 pub struct Waiting {
-    child: Spawning,
-    control: OwnedFd,
+    sandbox: Sandbox,
     arguments: io::PipeWriter,
     manifest: File,
     /// Of generated files.
@@ -136,14 +135,10 @@ impl Waiting {
         let memory = || fd::memory_file(c"pier").map_err(set_up("make a memory file"));
         let manifest = memory()?;
         let files = (0..generated).map(|_| memory()).collect::<Result<Vec<_>, _>>()?;
-        let copy = |file: &File| file.try_clone().map(OwnedFd::from).map_err(set_up("copy a descriptor"));
-        let mut placed = vec![(read.into(), ARGUMENTS), (inside, CONTROL), (copy(&manifest)?, MANIFEST)];
-        for (file, number) in files.iter().zip(FIRST_FILE..) {
-            placed.push((copy(file)?, number));
-        }
-        for (stream, number) in streams.iter().zip(STREAMS) {
-            placed.push((stream.try_clone().map_err(set_up("copy a descriptor"))?, number));
-        }
+        let mut placed =
+            vec![(read.as_fd(), ARGUMENTS), (inside.as_fd(), CONTROL), (manifest.as_fd(), MANIFEST)];
+        placed.extend(files.iter().map(File::as_fd).zip(FIRST_FILE..));
+        placed.extend(streams.iter().map(OwnedFd::as_fd).zip(STREAMS));
         let mut words = scope.to_vec();
         words.extend([program.path.as_str(), "--args"].map(str::to_owned));
         words.push(ARGUMENTS.to_string());
@@ -159,31 +154,17 @@ impl Waiting {
         let environment = if scope.is_empty() { vec![] } else { vec![manager] };
         // A process group of its own, so that the terminal's keys miss it and both bubblewraps can be killed at once;
         // `/`, because a current directory that vanishes or hangs must not matter.
-        let child =
-            Spawning::begin(spawn::Program { words, environment, standard_error: complain.into(), placed });
-        Ok(Waiting { child, control, arguments, manifest, files, complaints, streams })
-    }
-
-    /// Waits until it is started, and says whether somebody has ended it since.
-    fn started(self, program: &Bubblewrap) -> Result<(Started, bool), Error> {
-        let failed = |error| Error::Spawn { path: program.path.to_string(), error };
-        let Waiting { child, control, arguments, manifest, files, complaints, streams } = self;
-        let child = child.child().map_err(failed)?;
+        let child = spawn::spawn(&spawn::Program {
+            words: &words,
+            environment: &environment,
+            standard_error: complain.as_fd(),
+            placed: &placed,
+        });
+        let child = child.map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         let (walls, group) = (Walls { landlock: None, seccomp: false }, Group::default());
         let sandbox = Sandbox { control, child, walls, group, idle: true, emptied: false, ended: None };
-        let ended = process::ends_within(sandbox.id(), Duration::ZERO).unwrap_or(true);
-        Ok((Started { sandbox, arguments, manifest, files, complaints, streams }, ended))
+        Ok(Waiting { sandbox, arguments, manifest, files, complaints, streams })
     }
-}
-
-/// A bubblewrap that has its process, and still waits for its arguments.
-struct Started {
-    sandbox: Sandbox,
-    arguments: io::PipeWriter,
-    manifest: File,
-    files: Vec<File>,
-    complaints: io::PipeReader,
-    streams: [OwnedFd; 3],
 }
 
 /// A bubblewrap that sets up its sandbox.
@@ -225,7 +206,7 @@ impl Sandbox {
         program: &Bubblewrap,
         passed: &BTreeMap<String, String>,
         session: &Utf8Path,
-        waiting: Waiting,
+        mut waiting: Waiting,
     ) -> Result<Starting, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
         let made = super::arguments(plan, program, passed, session);
@@ -233,12 +214,11 @@ impl Sandbox {
         let sources = Sources::open(plan, session)?;
         let group = Group::make(&plan.limits, session.file_name().unwrap_or_default())?;
         // Somebody may have ended it while a person was asked.
-        let (mut started, ended) = waiting.started(program)?;
-        if ended || !group.scope.is_empty() || made.files.len() > started.files.len() {
-            let other = Waiting::within(program, started.streams, &group.scope, made.files.len())?;
-            started = other.started(program)?.0;
+        let ended = process::ends_within(waiting.sandbox.id(), Duration::ZERO).unwrap_or(true);
+        if ended || !group.scope.is_empty() || made.files.len() > waiting.files.len() {
+            waiting = Waiting::within(program, waiting.streams, &group.scope, made.files.len())?;
         }
-        let Started { mut sandbox, mut arguments, manifest, files, complaints, streams: _ } = started;
+        let Waiting { mut sandbox, mut arguments, manifest, files, complaints, streams: _ } = waiting;
         // Its own from now on, so that they are removed after what has entered them.
         sandbox.group = group;
         sandbox.group.enter(sandbox.id()).map_err(set_up("enter the control groups"))?;
