@@ -67,6 +67,13 @@ struct Start {
     locked: bool,
 }
 
+impl Exec {
+    /// A command without any flag.
+    pub fn plain(command: Vec<String>) -> Self {
+        Exec { detach: false, terminal: false, start: Start::default(), command }
+    }
+}
+
 pub fn up(global: &Global, args: Up) -> Outcome {
     let away = Away::of(args.detach, true);
     let (project, host) = begin(global, away)?;

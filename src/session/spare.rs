@@ -21,6 +21,9 @@ const SPARE: &str = "spare";
 /// Where they are made, below the directory of the session that makes them and goes with it.
 const MADE: &str = "next";
 
+/// Where what stands in their place goes.
+const UNUSABLE: &str = "unusable";
+
 /// The place of what the last session left, below the state directory, and below that of the session that removes it.
 const GONE: &str = "gone";
 
@@ -58,16 +61,19 @@ pub fn take(state: &Utf8Path, path: &Utf8Path) -> Option<Flock<File>> {
 
 /// Makes directories for the next session, unless there are some.
 pub fn make(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
-    if state.join(SPARE).symlink_metadata().is_ok() {
+    let spare = state.join(SPARE);
+    if spare.join(FILE).symlink_metadata().is_ok() {
         return Ok(());
     }
+    // Something that nobody can use, or that was taken just now: then there is nothing there.
+    let _absent = rename(&spare, &session.join(UNUSABLE));
     let made = session.join(MADE);
     create_private(&made)?;
     for name in SKELETON {
         create_private(&made.join(name))?;
     }
     OpenOptions::new().write(true).create_new(true).mode(0o600).open(made.join(FILE))?;
-    match rename(&made, &state.join(SPARE)) {
+    match rename(&made, &spare) {
         // Another session was faster; these go with this one.
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
@@ -132,6 +138,9 @@ mod tests {
             make(state, &place.path).unwrap();
             assert!(state.join("spare/git/objects/info").is_dir() && !place.path.join(MADE).exists());
         }
+        fs_err::remove_file(state.join("spare").join(FILE)).unwrap();
+        make(state, &place.path).unwrap();
+        assert!(state.join("spare").join(FILE).exists(), "one of another kind is replaced");
         // One that another session is just taking.
         let file = Flock::lock(File::open(state.join("spare").join(FILE)).unwrap(), FlockArg::LockExclusive);
         assert!(!Place::make(state).unwrap().path.join("git").exists());

@@ -1,11 +1,12 @@
 //! Files: bounded reads, writes that are whole or not there, digests.
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
@@ -37,7 +38,7 @@ fn take(file: impl io::Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// `ELOOP` becomes a sentence that names the reason.
-pub fn open_without_links(path: &Utf8Path) -> io::Result<std::fs::File> {
+pub fn open_without_links(path: &Utf8Path) -> io::Result<File> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
@@ -70,6 +71,29 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Opens whatever is at a path, for its metadata and its place alone.
+pub fn open_place(path: &Utf8Path) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    Ok(openat(AT_FDCWD, path.as_std_path(), flags, Mode::empty())?.into())
+}
+
+/// Returns the absolute path without links of what is opened, as the kernel has it; `path` is what it was opened by.
+///
+/// To ask for each part of a path whether it is a link, as `canonicalize` does, takes three times as long.
+pub fn place_of(open: &File, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+    let link = format!("/proc/self/fd/{}", open.as_raw_fd());
+    match Utf8Path::new(&link).read_link_utf8() {
+        // What was removed meanwhile, or is out of sight, has words added to its path.
+        Ok(found) if found.is_absolute() && !found.as_str().ends_with(" (deleted)") => Ok(found),
+        _ => path.canonicalize_utf8(),
+    }
+}
+
+/// Returns the absolute path without links of what is there.
+pub fn canonical(path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+    place_of(&open_place(path)?, path)
 }
 
 /// Makes a directory and its missing parents, each with mode 0700.
@@ -159,6 +183,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_path_is_found_as_the_system_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        fs_err::create_dir(base.join("d")).unwrap();
+        fs_err::write(base.join("d/x (deleted)"), "").unwrap();
+        for (to, link) in [("d", "l"), ("l/x (deleted)", "m"), ("nowhere", "n"), ("o", "o")] {
+            std::os::unix::fs::symlink(to, base.join(link)).unwrap();
+        }
+        let bound = std::os::unix::net::UnixListener::bind(base.join("s")).unwrap();
+        for name in ["", "d", "d/..", "l/x (deleted)", "l", "m", "n", "o", "s", "d/none"] {
+            let path = base.join(name);
+            assert_eq!(canonical(&path).ok(), path.canonicalize_utf8().ok(), "{path}");
+        }
+        drop(bound);
+        assert!(canonical(Utf8Path::new(".")).unwrap().is_absolute());
+    }
+
+    #[test]
     fn digests_are_lower_case_hex() {
         // The name of a project's state directory is the start of such a digest; other tools compute it too.
         assert_eq!(&sha256(b"/home/me/src/app")[..16], "0af20a5227190839");
@@ -167,7 +209,7 @@ mod tests {
     #[test]
     fn a_link_anywhere_in_a_path_is_refused() {
         let directory = tempfile::tempdir().unwrap();
-        let path = camino::Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let path = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         write_atomic(&path.join("real/file"), b"text", 0o600).unwrap();
         std::os::unix::fs::symlink(path.join("real"), path.join("link")).unwrap();
         assert_eq!(read_without_links(&path.join("real/file"), 9).unwrap(), b"text");
@@ -178,7 +220,7 @@ mod tests {
     #[test]
     fn any_tree_is_removed_and_nothing_behind_a_link() {
         let directory = tempfile::tempdir().unwrap();
-        let base = camino::Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
         let tree = base.join("tree");
         write_atomic(&base.join("outside/file"), b"text", 0o600).unwrap();
         write_atomic(&tree.join("a/locked/deeper/file"), b"text", 0o600).unwrap();
