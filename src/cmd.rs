@@ -128,22 +128,22 @@ enum Command {
     Other(Vec<OsString>),
 }
 
-/// Parses a call of the command that scripts call most without building all the others, which takes as long as to
-/// plan; `None` for everything else, and for what is not right and has to be said.
+/// Parses `exec -- CMD …`, which scripts call most, by hand: clap takes a good part of the time of a start. `None` for
+/// everything else.
 fn parse_exec(words: &[OsString]) -> Option<Cli> {
-    words.get(1).filter(|word| *word == "exec")?;
-    let exec = run::Exec::augment_args(clap::Command::new("exec"));
-    let command = Global::augment_args(clap::Command::new("pier").disable_help_subcommand(true));
-    let matches = command.subcommand(exec).try_get_matches_from(words).ok()?;
-    let exec = run::Exec::from_arg_matches(matches.subcommand()?.1).ok()?;
-    let global = Global::from_arg_matches(&matches).ok()?;
-    Some(Cli { command: Some(Command::Exec(exec)), global })
+    let [_, name, separator, command @ ..] = words else { return None };
+    if name != "exec" || separator != "--" || command.is_empty() || env::sets_flags() {
+        return None;
+    }
+    let command = command.iter().map(|word| word.to_str().map(str::to_owned)).collect::<Option<_>>()?;
+    Some(Cli { command: Some(Command::Exec(run::Exec::plain(command))), global: Global::default() })
 }
 
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    if let Some(cli) = parse_exec(words) {
-        return Ok(cli);
-    }
+    parse_exec(words).map_or_else(|| parse_whole(words), Ok)
+}
+
+fn parse_whole(words: &[OsString]) -> Result<Cli, clap::Error> {
     let command = Cli::command().after_long_help(format!("{EXAMPLES}\n\n{}", env::help()));
     command.try_get_matches_from(words).and_then(|matches| Cli::from_arg_matches(&matches))
 }
@@ -212,4 +212,63 @@ pub fn main() -> ExitCode {
         failure.exit
     });
     ExitCode::from(exit.code())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn exec_alone_means_what_the_whole_command_line_means(
+            picked in proptest::collection::vec(0_usize..WORDS.len(), 0..7),
+        ) {
+            let words: Vec<OsString> =
+                ["pier", "exec", "--"].into_iter().chain(picked.into_iter().map(|index| WORDS[index])).map(Into::into).collect();
+            if let Some(alone) = parse_exec(&words) {
+                let whole = parse_whole(&words).map(|whole| format!("{whole:?}"));
+                proptest::prop_assert_eq!(Ok(format!("{alone:?}")), whole.map_err(|error| error.to_string()));
+            }
+        }
+    }
+
+    const WORDS: [&str; 16] = [
+        "--",
+        "true",
+        "-v",
+        "-vv",
+        "--as-root",
+        "--detach",
+        "-d",
+        "-t",
+        "--locked",
+        "--trust",
+        "--trust=x",
+        "--profile",
+        "--profile=ci",
+        "--set",
+        "network=none",
+        "-x",
+    ];
+
+    #[test]
+    fn every_variable_that_sets_a_flag_is_known() {
+        let command = Cli::command();
+        let commands = std::iter::once(&command).chain(command.get_subcommands());
+        for argument in commands.flat_map(clap::Command::get_arguments) {
+            let name = argument.get_env().map(|name| name.to_str().unwrap());
+            assert!(name.is_none_or(|name| env::FLAGS.contains(&name)), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_exec_is_parsed_alone() {
+        let alone =
+            |words: &[&str]| parse_exec(&words.iter().map(OsString::from).collect::<Vec<_>>()).is_some();
+        assert!(alone(&["pier", "exec", "--", "cargo", "test"]));
+        for words in [&["pier", "exec", "--"][..], &["pier", "exec", "true"], &["pier", "up", "--", "x"], &[]]
+        {
+            assert!(!alone(words), "{words:?}");
+        }
+    }
 }

@@ -40,6 +40,15 @@ pub fn columns() -> Option<usize> {
     std::env::var("COLUMNS").ok()?.parse().ok()
 }
 
+/// Variables that stand for flags of the command line.
+pub const FLAGS: [&str; 1] = ["PIER_PROFILE"];
+
+/// Says whether a variable sets a flag of the command line.
+#[expect(clippy::disallowed_methods, reason = "variables are read in this file")]
+pub fn sets_flags() -> bool {
+    FLAGS.iter().any(|name| std::env::var_os(name).is_some())
+}
+
 /// Returns the step at which a test wants a debug build to fail.
 #[cfg(debug_assertions)]
 #[expect(clippy::disallowed_methods, reason = "variables are read in this file")]

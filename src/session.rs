@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
@@ -155,7 +154,10 @@ impl Early {
 /// A session that has ended.
 pub struct Finished {
     pub id: String,
-    pub outcome: Outcome,
+    /// An error where the command was refused, or the session could not be watched to its end.
+    pub outcome: Result<Outcome, Error>,
+    /// The command was started.
+    pub ran: bool,
     /// What it committed, where it has a private git directory and used it.
     pub commits: Result<Option<Imported>, shadow::Error>,
     /// What it leaves that the host would execute or obey.
@@ -169,7 +171,6 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
-    reaper::clear(state, A_FEW);
     prepare::prepare(plan, &place.path)?;
     let slow = || notice(Notice::ReadsHistory);
     let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
@@ -184,18 +185,23 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     step(failpoint::reach("session.front"))?;
+    let starting = Sandbox::start(plan, program, values, &place.path, waiting);
+    // From here on beside bubblewrap, which takes longer; its init waits before it runs anything.
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let terminals = front.terminals();
     let stand = || {
+        reaper::clear(state, A_FEW);
         step(failpoint::reach("session.recorded"))?;
-        let starting = Sandbox::start(plan, program, values, &place.path, waiting)?;
-        // Beside bubblewrap, which takes longer; its init waits before it runs anything.
+        let starting = starting?;
         let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
         let shadow = shadow.map(Unfilled::fill).transpose()?;
         let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
         let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
+        if let Err(error) = spare::clear(state, &place.path) {
+            tracing::warn!(%error, "what the last session left is not removed");
+        }
         Ok((starting.ready()?, gate, shadow, server))
     };
     let (sandbox, gate, shadow, server) = match stand() {
@@ -249,7 +255,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         guest: None,
     };
     let outcome = live.watch();
-    let Live { mut sandbox, mut front, server, mut record, gateway, used_up, .. } = live;
+    let Live { started: ran, mut sandbox, mut front, server, mut record, gateway, used_up, .. } = live;
     failpoint::pass("session.ended");
     // Nothing inside writes any more once it has ended, so that what is left has an end.
     let gone = sandbox.end(PATIENCE);
@@ -266,16 +272,14 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         notice(Notice::OutOfMemory);
     }
     let id = place.id.to_string();
+    // Whatever went wrong since the command was let go: what it has done is looked at.
+    let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {
-        Some(_) if outcome.is_err() => Ok(None),
-        None => Ok(None),
-        Some(_) if !gone => Err(shadow::Error::Running),
-        Some(shadow) => look(shadow),
+        Some(shadow) if !refused && gone => look(shadow),
+        Some(_) if !refused => Err(shadow::Error::Running),
+        _ => Ok(None),
     };
-    let judge = || match &outcome {
-        Ok(_) => gate.close(state, &id, gone),
-        Err(_) => gate::Report::nothing(plan.gate),
-    };
+    let judge = || if refused { gate::Report::nothing(plan.gate) } else { gate.close(state, &id, gone) };
     let (gate, commits) = if let (Some(shadow), Ok(Some(_)) | Err(_)) = (&shadow, &work) {
         // What an import writes is nothing that the session has changed: it comes after the look.
         let gate = judge();
@@ -285,30 +289,33 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         match &commits {
             Err(error) => place.keep(&error.to_string()),
             Ok(Some(imported)) if imported.uncommitted => place.keep("changes that no commit has"),
-            Ok(_) => drop(place),
+            Ok(_) => place.retire(state),
         }
         (gate, commits)
     } else {
-        // To remove a few directories takes as long as the look.
-        (beside(|| drop(place), judge), Ok(None))
+        let gate = judge();
+        place.retire(state);
+        (gate, Ok(None))
     };
     // Waits for bubblewrap, which has been killed, and removes the control groups.
     drop(sandbox);
     record.gate(&gate);
     record.imported(&commits);
     failpoint::pass("session.cleared");
-    record.end(&outcome);
-    let code = if gate.fails() { code_of(&outcome).max(1) } else { code_of(&outcome) };
+    let code = code_of(&outcome, ran);
+    record.end(&outcome, code);
+    let code = if gate.fails() { code.max(1) } else { code };
     server.farewell(code);
-    Ok(Finished { id, outcome: outcome?, commits, gate })
+    Ok(Finished { id, outcome, ran, commits, gate })
 }
 
 /// Returns the exit code that pier ends with.
-fn code_of(outcome: &Result<Outcome, Error>) -> u8 {
+fn code_of(outcome: &Result<Outcome, Error>, ran: bool) -> u8 {
     match outcome {
         Ok(outcome) => outcome.code(),
         Err(Error::Refused(Refusal::NotFound)) => 127,
         Err(Error::Refused(Refusal::CannotRun { .. })) => 126,
+        Err(_) if ran => 137,
         Err(_) => 125,
     }
 }
@@ -320,24 +327,6 @@ fn open_gateway(plan: &Plan, namespace: &OwnedFd) -> Result<Gateway, Error> {
     let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &rules.ports).map_err(failed)?;
     let own = crate::sys::network::own_addresses().map_err(failed)?;
     Gateway::start(sockets, rules.rules.clone(), own).map_err(failed)
-}
-
-/// Does one thing in a thread of its own beside the other, or after it where there can be no more threads.
-fn beside<T>(apart: impl FnOnce() + Send, here: impl FnOnce() -> T) -> T {
-    let apart = Mutex::new(Some(apart));
-    let run = || {
-        if let Some(apart) = apart.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            apart();
-        }
-    };
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().spawn_scoped(scope, run);
-        let result = here();
-        if thread.is_err() {
-            run();
-        }
-        result
-    })
 }
 
 /// The three streams of a command.

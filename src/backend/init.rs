@@ -66,7 +66,7 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
         (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
     };
     failpoint::reach("init.adopted")?;
-    let mut manifest = if control { Some(read_manifest()?) } else { None };
+    let mut manifest = socket.as_ref().map(read_manifest).transpose()?;
     if let Some(manifest) = &mut manifest {
         argv = std::mem::take(&mut manifest.command).into_iter().map(OsString::from).collect();
     }
@@ -118,7 +118,11 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
     init.serve(&signals)
 }
 
-fn read_manifest() -> io::Result<Manifest> {
+/// Reads the manifest once it is said to be whole.
+fn read_manifest(socket: &OwnedFd) -> io::Result<Manifest> {
+    if !matches!(protocol::receive::<Order>(socket)?, Some((Order::Verify, _))) {
+        return Err(io::Error::other("there is nothing to verify"));
+    }
     let file = std::fs::File::from(fd::adopt(MANIFEST)?);
     let mut bytes = Vec::new();
     file.take(manifest::MOST).read_to_end(&mut bytes)?;
@@ -305,7 +309,9 @@ impl Init {
         let Some(socket) = &self.socket else { return Ok(true) };
         let Some((order, descriptors)) = protocol::receive::<Order>(socket)? else { return Ok(false) };
         match order {
-            Order::Begin { .. } | Order::Attached => return Err(io::Error::other("begun twice")),
+            Order::Verify | Order::Begin { .. } | Order::Attached => {
+                return Err(io::Error::other("begun twice"));
+            }
             Order::Ping { count } => self.report(&Report::Alive { count })?,
             Order::Signal { id, signal } => {
                 if let Some(running) = self.commands.get(&id) {

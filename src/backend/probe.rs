@@ -13,7 +13,7 @@ use crate::config::{Config, Mount, Root, Runtime};
 use crate::env::Environment;
 use crate::plan::facts::{CLOSED, Facts, Found, Kind, Launcher, PathFact, Project, System};
 use crate::plan::{self, Identity, environment};
-use crate::util::fs::{read_bounded, read_without_links};
+use crate::util::fs::{canonical, open_place, place_of, read_bounded, read_without_links};
 
 mod hidden;
 pub mod repository;
@@ -60,7 +60,7 @@ pub struct Probed {
 
 /// Returns the project root above `cwd`: the top of its repository, or `cwd` itself.
 pub fn project_root(cwd: &Utf8Path, root: Root) -> Result<Utf8PathBuf, Error> {
-    let canonical = cwd.canonicalize_utf8().map_err(|source| Error::Look { path: cwd.to_owned(), source })?;
+    let canonical = canonical(cwd).map_err(|source| Error::Look { path: cwd.to_owned(), source })?;
     if root == Root::Here {
         return Ok(canonical);
     }
@@ -79,7 +79,7 @@ pub fn gather(
         let path = path.to_owned();
         move |source| Error::Look { path, source }
     };
-    let home = environment.home.canonicalize_utf8().unwrap_or_else(|_| environment.home.clone());
+    let home = canonical(&environment.home).unwrap_or_else(|_| environment.home.clone());
     let meta = fs_err::metadata(root).map_err(look(root))?;
     let identity = Identity { dev: meta.dev(), ino: meta.ino() };
     let project =
@@ -115,11 +115,11 @@ pub fn gather(
     let own = std::env::current_exe().map_err(|source| Error::OwnBinary { source })?;
     let own_binary = Utf8PathBuf::from_path_buf(own)
         .map_err(|path| Error::NotUtf8 { shown: path.display().to_string() })?;
-    let resolve = |path: Utf8PathBuf| path.canonicalize_utf8().unwrap_or(path);
+    let resolve = |path: Utf8PathBuf| canonical(&path).unwrap_or(path);
     let facts = Facts {
         uid: nix::unistd::geteuid().as_raw(),
         gid: nix::unistd::getegid().as_raw(),
-        cwd: cwd.canonicalize_utf8().map_err(look(cwd))?,
+        cwd: canonical(cwd).map_err(look(cwd))?,
         project,
         paths,
         hidden: hidden::find(root, config.workspace.hide.iter().map(|pattern| pattern.value.as_str()))?,
@@ -175,8 +175,9 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
 
 /// Returns what a path is; `None` where nothing is there or it cannot be looked at.
 pub fn stat(path: &Utf8Path) -> Option<Found> {
-    let meta = path.metadata().ok()?;
-    let canonical = path.canonicalize_utf8().ok()?;
+    let open = open_place(path).ok()?;
+    let meta = open.metadata().ok()?;
+    let canonical = place_of(&open, path).ok()?;
     let kind = match meta.file_type() {
         kind if kind.is_file() => Kind::File,
         kind if kind.is_dir() => Kind::Directory,
@@ -186,7 +187,8 @@ pub fn stat(path: &Utf8Path) -> Option<Found> {
     };
     let identity = Identity { dev: meta.dev(), ino: meta.ino() };
     let symlinked = canonical != path;
-    Some(Found { canonical, kind, identity, symlinked, link: path.read_link_utf8().ok() })
+    let link = if symlinked { path.read_link_utf8().ok() } else { None };
+    Some(Found { canonical, kind, identity, symlinked, link })
 }
 
 fn launchers(
@@ -216,7 +218,7 @@ fn live_sockets() -> Vec<Utf8PathBuf> {
     // Seven columns, then the path: `Num RefCount Protocol Flags Type St Inode Path`.
     let path = |line: &str| line.find(" /").map(|start| Utf8PathBuf::from(&line[start + 1..]));
     // As they were bound, which may be through a link; and one that is bound again is listed twice.
-    let real = |path: Utf8PathBuf| Some(path.parent()?.canonicalize_utf8().ok()?.join(path.file_name()?));
+    let real = |path: Utf8PathBuf| Some(canonical(path.parent()?).ok()?.join(path.file_name()?));
     let found: BTreeSet<Utf8PathBuf> = text.lines().filter_map(path).filter_map(real).collect();
     found
         .into_iter()
@@ -248,7 +250,7 @@ fn system() -> System {
     };
     system.resolv_conf = text("/etc/resolv.conf");
     system.hosts = text("/etc/hosts");
-    let zone = Utf8Path::new("/etc/localtime").canonicalize_utf8().ok();
+    let zone = canonical(Utf8Path::new("/etc/localtime")).ok();
     system.localtime = zone.filter(|zone| zone.starts_with("/usr"));
     system
 }

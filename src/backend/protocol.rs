@@ -1,8 +1,8 @@
 //! What pier's init inside a sandbox and the supervisor outside say to each other.
 //!
 //! One message a packet of a `SOCK_SEQPACKET` socket: JSON of at most 64 KiB, with the descriptors that belong
-//! to it. The init speaks first; a version that the other side does not know ends the session before anything
-//! ran.
+//! to it. The supervisor says when there is something to verify. A version that the other side does not know ends the
+//! session before anything ran.
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -86,6 +86,8 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Order {
+    /// The manifest is written: compare it with what is there.
+    Verify,
     /// Start the command of the manifest, as id 0. Those of its streams that are `true`
     /// become a terminal of the sandbox, whose other side is reported first.
     Begin {

@@ -109,7 +109,7 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         home: &environment.home,
         side: session::Side::Person(session::Early::start(program)?),
     };
-    match session::run(start)?.outcome {
+    match session::run(start)?.outcome? {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),
         ended => Err(failed(format!("`true` did not end well inside: {ended:?}"))),
     }

@@ -67,6 +67,13 @@ struct Start {
     locked: bool,
 }
 
+impl Exec {
+    /// A command without any flag.
+    pub fn plain(command: Vec<String>) -> Self {
+        Exec { detach: false, terminal: false, start: Start::default(), command }
+    }
+}
+
 pub fn up(global: &Global, args: Up) -> Outcome {
     let away = Away::of(args.detach, true);
     let (project, host) = begin(global, away)?;
@@ -194,7 +201,19 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     };
     let finished = session::run(begun)?;
     super::settle::report(project, &finished);
-    let exit = match finished.outcome {
+    let outcome = match finished.outcome {
+        Err(error) if !finished.ran => {
+            super::gate::tell(&finished.gate);
+            return Err(error.into());
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            ui::warn(&format!("the session was ended, because pier {error}{}", cause.unwrap_or_default()));
+            Ended::Stopped
+        }
+        Ok(outcome) => outcome,
+    };
+    let exit = match outcome {
         Ended::Ended(how) => match how.code() {
             0 => Exit::Done,
             code => Exit::Child(code),

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags};
@@ -17,6 +18,9 @@ pub const NAME: &str = "control";
 
 /// The most callers at once; one more waits.
 const MOST_CALLERS: usize = 16;
+
+/// Before the next caller, after one that could not be admitted.
+const PAUSE: Duration = Duration::from_millis(10);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
@@ -86,7 +90,7 @@ impl Server {
     }
 
     /// Hears the callers that are ready; a new one is heard in the next round.
-    pub fn hear(&mut self, ready: &[bool]) -> io::Result<Vec<Call>> {
+    pub fn hear(&mut self, ready: &[bool]) -> Vec<Call> {
         let mut calls = Vec::new();
         let mut left = Vec::new();
         for (caller, _) in self.callers.iter().zip(ready).filter(|(_, ready)| **ready) {
@@ -101,11 +105,18 @@ impl Server {
             }
         }
         if ready.get(self.callers.len()) == Some(&true) {
-            calls.extend(self.admit()?);
+            match self.admit() {
+                Ok(call) => calls.extend(call),
+                // Out of descriptors, most likely: no reason to end a session, and there are some again soon.
+                Err(error) => {
+                    tracing::debug!(%error, "a caller cannot be admitted");
+                    std::thread::sleep(PAUSE);
+                }
+            }
         }
         self.callers.retain(|caller| !left.contains(&caller.id));
         calls.extend(left.into_iter().map(|caller| Call::Left { caller }));
-        Ok(calls)
+        calls
     }
 
     fn admit(&mut self) -> io::Result<Option<Call>> {

@@ -145,7 +145,7 @@ impl Live {
             }
             self.front.carry(ready.front);
             if ready.server.contains(&true) {
-                self.serve(&ready.server).map_err(set_up("hear a caller"))?;
+                self.serve(&ready.server);
             }
             if ready.sandbox
                 && let Some(outcome) = self.hear()?
@@ -249,6 +249,7 @@ impl Live {
 
     /// Passes signals on; a second one that is meant ends the sandbox.
     fn take_signals(&mut self) -> io::Result<Option<Outcome>> {
+        failpoint::trip("session.signals")?;
         while let Some(info) = self.outside.signals.read_signal()? {
             match Signal::try_from(info.ssi_signo.cast_signed()) {
                 Ok(Signal::SIGWINCH) => self.front.resize(),
@@ -306,8 +307,8 @@ impl Live {
         None
     }
 
-    fn serve(&mut self, ready: &[bool]) -> io::Result<()> {
-        for call in self.server.hear(ready)? {
+    fn serve(&mut self, ready: &[bool]) {
+        for call in self.server.hear(ready) {
             match call {
                 Call::Wants { caller, request, stream } => self.carry_out(caller, &request, stream),
                 Call::TurnedAway { user } => {
@@ -317,7 +318,6 @@ impl Live {
                 Call::Left { .. } => {}
             }
         }
-        Ok(())
     }
 
     fn part(&mut self) {

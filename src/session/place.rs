@@ -1,8 +1,8 @@
 //! A session's own directory on the host: its name, and the lock that says it lives.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
@@ -43,8 +43,9 @@ impl std::fmt::Display for Id {
     }
 }
 
-/// The file in a session's directory that is locked for as long as its supervisor lives, however it ends.
-pub const ALIVE: &str = "alive";
+/// The file in a session's directory that is locked for as long as its supervisor lives, however it ends. It says what
+/// the session runs.
+pub const FILE: &str = "session.json";
 
 /// The file that keeps a session's directory for the user: something in it could not be brought out. It says why.
 pub const KEPT: &str = "kept";
@@ -54,7 +55,7 @@ pub struct Place {
     pub id: Id,
     pub path: Utf8PathBuf,
     /// Held to the end; the kernel lets go of it when the process is killed.
-    _alive: Flock<File>,
+    alive: Flock<File>,
     /// It outlives this value.
     kept: bool,
 }
@@ -66,7 +67,7 @@ pub fn all(state: &Utf8Path) -> Utf8PathBuf {
 
 /// Says whether a session's supervisor lives: its lock is held. A process id alone may be another program's.
 pub fn lives(state: &Utf8Path, session: &str) -> bool {
-    let Ok(file) = File::open(all(state).join(session).join(ALIVE)) else { return false };
+    let Ok(file) = File::open(all(state).join(session).join(FILE)) else { return false };
     Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
 }
 
@@ -78,19 +79,26 @@ impl Place {
         loop {
             let id = Id::random()?;
             let path = sessions.join(id.as_str());
-            if !spare::take(state, &path) {
+            let alive = if let Some(alive) = spare::take(state, &path) {
+                alive
+            } else {
                 match std::fs::DirBuilder::new().mode(0o700).create(&path) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(error),
                 }
-            }
-            let file = fs_err::File::create_new(path.join(ALIVE))?.into_parts().0;
-            // Waits for one that only asks whether this session lives.
-            let alive = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?;
+                let new = OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .mode(0o600)
+                    .open(path.join(FILE))?;
+                // Waits for one that only asks whether this session lives.
+                Flock::lock(new, FlockArg::LockExclusive).map_err(|(_, errno)| errno)?
+            };
             // Whoever clears dead sessions may have been faster than the lock.
             if is_at(&alive, &path) {
-                return Ok(Place { id, path, _alive: alive, kept: false });
+                return Ok(Place { id, path, alive, kept: false });
             }
         }
     }
@@ -102,11 +110,21 @@ impl Place {
     /// It stays where it is unless it is removed by [`Place::discard`].
     pub fn adopt(state: &Utf8Path, id: &Id) -> io::Result<Option<Self>> {
         let path = all(state).join(id.as_str());
-        let file = fs_err::File::open(path.join(ALIVE))?.into_parts().0;
+        let file = fs_err::File::open(path.join(FILE))?.into_parts().0;
         Ok(match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(alive) => Some(Place { id: id.clone(), path, _alive: alive, kept: true }),
+            Ok(alive) => Some(Place { id: id.clone(), path, alive, kept: true }),
             Err(_) => None,
         })
+    }
+
+    /// Writes the file that says what the session runs. Whoever reads half of it takes it for one that is not up yet.
+    pub fn describe(&self, text: &[u8]) -> io::Result<()> {
+        self.alive.write_all_at(text, 0)
+    }
+
+    /// Ends the use of the directory: it is removed, now or by the next session.
+    pub fn retire(mut self, state: &Utf8Path) {
+        self.kept = spare::leave(state, &self.path);
     }
 
     /// Leaves the directory where it is: something in it is still wanted, and `why` says what.
@@ -127,7 +145,7 @@ impl Place {
 pub(super) fn is_at(alive: &File, directory: &Utf8Path) -> bool {
     use std::os::unix::fs::MetadataExt as _;
     let key = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
-    match (alive.metadata(), directory.join(ALIVE).symlink_metadata()) {
+    match (alive.metadata(), directory.join(FILE).symlink_metadata()) {
         (Ok(open), Ok(there)) => key(&open) == key(&there),
         _ => false,
     }
@@ -157,7 +175,7 @@ mod tests {
         let (one, other) = (Place::make(state).unwrap(), Place::make(state).unwrap());
         assert_ne!(one.id, other.id);
         assert_eq!(one.path.metadata().unwrap().permissions().mode() & 0o777, 0o700);
-        let file = File::open(one.path.join(ALIVE)).unwrap();
+        let file = File::open(one.path.join(FILE)).unwrap();
         let Err((file, _)) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { panic!("not locked") };
         let path = one.path.clone();
         drop(one);

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::place::{ALIVE, Id, KEPT, all, is_at};
+use super::place::{FILE, Id, KEPT, all, is_at};
 use super::{registry, shadow};
 use crate::util::fs::{read_without_links, remove_tree};
 
@@ -56,7 +56,7 @@ pub fn clear(state: &Utf8Path, most: usize) -> Vec<Dead> {
 
 /// Removes one directory if its session is dead.
 fn bury(path: &Utf8Path) -> Option<Fate> {
-    let _locked = match File::open(path.join(ALIVE)) {
+    let _locked = match File::open(path.join(FILE)) {
         Ok(file) => {
             let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
             Some(is_at(&locked, path).then_some(locked)?)
@@ -103,7 +103,7 @@ mod tests {
     fn dead(state: &Utf8Path, session: &str) -> Utf8PathBuf {
         let path = all(state).join(session);
         write_atomic(&path.join("home/file"), b"", 0o600).unwrap();
-        write_atomic(&path.join(ALIVE), b"", 0o600).unwrap();
+        write_atomic(&path.join(FILE), b"", 0o600).unwrap();
         path
     }
 

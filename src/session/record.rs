@@ -5,7 +5,7 @@ use std::time::Instant;
 use camino::Utf8Path;
 
 use super::shadow::{self, import::Imported};
-use super::{Error, Outcome, code_of, gate};
+use super::{Error, Outcome, gate};
 use crate::audit::{self, Event, Finding, How, Log};
 use crate::backend::protocol::Walls;
 use crate::gateway::Gateway;
@@ -101,15 +101,15 @@ impl Record {
     }
 
     /// Writes the last line.
-    pub fn end(self, outcome: &Result<Outcome, Error>) {
+    pub fn end(self, outcome: &Result<Outcome, Error>, code: u8) {
         let how = match outcome {
             Ok(Outcome::Ended(_)) => How::Ended,
             Ok(Outcome::TimeLimit) => How::TimeLimit,
             Ok(Outcome::Stopped) => How::Stopped,
-            Ok(Outcome::Lost) => How::Lost,
-            Err(_) => How::Refused,
+            Err(_) if code < 128 => How::Refused,
+            Ok(Outcome::Lost) | Err(_) => How::Lost,
         };
-        self.last(how, code_of(outcome));
+        self.last(how, code);
     }
 
     /// Writes the last line of a session whose command was never started.

@@ -6,14 +6,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::place::{Id, Place, all, lives};
+use super::place::{FILE, Id, Place, all, lives};
 use crate::plan::Plan;
 use crate::sys::process;
-use crate::util::fs::{read_without_links, write_quickly};
+use crate::util::fs::read_without_links;
 
 const SCHEMA: u32 = 1;
-
-const FILE: &str = "session.json";
 
 /// The most that one file may hold, in bytes.
 const MOST: u64 = 64 * 1024;
@@ -60,10 +58,9 @@ impl Session {
         }
     }
 
-    /// Writes the file whole; it need not outlive the machine.
+    /// Writes the file of the session.
     pub fn store(&self, place: &Place) -> io::Result<()> {
-        let text = serde_json::to_vec(self)?;
-        write_quickly(&place.path.join(FILE), &text, 0o600)
+        place.describe(&serde_json::to_vec(self)?)
     }
 
     /// The name that people know the command by.

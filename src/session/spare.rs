@@ -1,49 +1,126 @@
-//! Directories that one session makes for the next, while its command runs and nobody waits: to make them takes longer
-//! than much else that a short session does. No sandbox sees them before their own session.
+//! What one session does for the next, because to make and to remove directories takes longer than much else that a
+//! short session does. While its command runs it makes directories, which no sandbox sees before their own session.
+//! At its end it leaves its own, if nothing was added to them, to be removed by the next one while bubblewrap starts.
 
+use std::ffi::CString;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use camino::Utf8Path;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, Flock, FlockArg};
 
-use crate::util::fs::create_private;
+use super::place::FILE;
+use crate::sys::directory::rename_new;
+use crate::util::fs::{create_private, remove_tree};
 
-/// The place of the directories, below the state directory.
+/// The place of the directories that are made, below the state directory.
 const SPARE: &str = "spare";
 
 /// Where they are made, below the directory of the session that makes them and goes with it.
 const MADE: &str = "next";
 
+/// Where what stands in their place goes.
+const UNUSABLE: &str = "unusable";
+
+/// The place of what the last session left, below the state directory, and below that of the session that removes it.
+const GONE: &str = "gone";
+
+/// The most that is left to the next session, in bytes of files.
+const MOST_LEFT: u64 = 16 * 1024 * 1024;
+
 /// What is made, parents first: as much as a private git directory always has.
 pub const SKELETON: [&str; 6] =
     ["git", "git/hooks", "git/info", "git/objects", "git/objects/info", "git/refs"];
 
-/// Moves the spare directories to `path`, where nothing is; says whether there were any.
-pub fn take(state: &Utf8Path, path: &Utf8Path) -> bool {
-    rename(&state.join(SPARE), path).is_ok()
+/// What else pier makes in the directory of a session that is left. Whatever a command has added is removed with all
+/// else at once: it may be large, or a secret.
+const FILES: [&str; 10] = [
+    FILE,
+    "control",
+    "shadow",
+    "git/HEAD",
+    "git/ORIG_HEAD",
+    "git/config",
+    "git/index",
+    "git/info/exclude",
+    "git/objects/info/alternates",
+    "git/packed-refs",
+];
+
+/// Moves the spare directories to `path`, where nothing is, and returns their locked file; `None` where there are none.
+///
+/// They are locked before they have a name that anybody clears away.
+pub fn take(state: &Utf8Path, path: &Utf8Path) -> Option<Flock<File>> {
+    let spare = state.join(SPARE);
+    let file = OpenOptions::new().read(true).write(true).open(spare.join(FILE)).ok()?;
+    let file = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+    rename(&spare, path).is_ok().then_some(file)
 }
 
 /// Makes directories for the next session, unless there are some.
 pub fn make(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
-    if state.join(SPARE).symlink_metadata().is_ok() {
+    let spare = state.join(SPARE);
+    if spare.join(FILE).symlink_metadata().is_ok() {
         return Ok(());
     }
+    // Something that nobody can use, or that was taken just now: then there is nothing there.
+    let _absent = rename(&spare, &session.join(UNUSABLE));
     let made = session.join(MADE);
     create_private(&made)?;
     for name in SKELETON {
         create_private(&made.join(name))?;
     }
-    match rename(&made, &state.join(SPARE)) {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(made.join(FILE))?;
+    match rename(&made, &spare) {
         // Another session was faster; these go with this one.
         Ok(()) | Err(Errno::EEXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }
 }
 
+/// Leaves the directory of a session to the next one; says whether it did. One at most is left at a time.
+pub fn leave(state: &Utf8Path, session: &Utf8Path) -> bool {
+    is_as_made(session).unwrap_or(false) && rename(session, &state.join(GONE)).is_ok()
+}
+
+/// Says whether a directory holds nothing but small files of pier's own.
+fn is_as_made(session: &Utf8Path) -> io::Result<bool> {
+    let mut room = MOST_LEFT;
+    let mut pending = vec![String::new()];
+    while let Some(directory) = pending.pop() {
+        for entry in session.join(&directory).read_dir_utf8()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") };
+            if SKELETON.contains(&name.as_str()) && entry.file_type()?.is_dir() {
+                pending.push(name);
+                continue;
+            }
+            let meta = entry.metadata()?;
+            match room.checked_sub(meta.len()) {
+                Some(less) if FILES.contains(&name.as_str()) && !meta.is_dir() => room = less,
+                _ => return Ok(false),
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Removes what the last session left. It first becomes a part of this one's directory, so that nobody else does.
+pub fn clear(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
+    let gone = session.join(GONE);
+    match rename(&state.join(GONE), &gone) {
+        Ok(()) => remove_tree(&gone),
+        Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn rename(from: &Utf8Path, to: &Utf8Path) -> nix::Result<()> {
-    let (from, to) = (from.as_std_path(), to.as_std_path());
-    renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
+    let [from, to] = [from, to].map(|path| CString::new(path.as_str()).map_err(|_| Errno::EINVAL));
+    rename_new((AT_FDCWD, &from?), (AT_FDCWD, &to?))
 }
 
 #[cfg(test)]
@@ -61,8 +138,48 @@ mod tests {
             make(state, &place.path).unwrap();
             assert!(state.join("spare/git/objects/info").is_dir() && !place.path.join(MADE).exists());
         }
+        fs_err::remove_file(state.join("spare").join(FILE)).unwrap();
+        make(state, &place.path).unwrap();
+        assert!(state.join("spare").join(FILE).exists(), "one of another kind is replaced");
+        // One that another session is just taking.
+        let file = Flock::lock(File::open(state.join("spare").join(FILE)).unwrap(), FlockArg::LockExclusive);
+        assert!(!Place::make(state).unwrap().path.join("git").exists());
+        drop(file);
         let (next, other) = (Place::make(state).unwrap(), Place::make(state).unwrap());
         assert!(next.path.join("git/refs").is_dir() && !other.path.join("git").exists());
         assert!(!state.join(SPARE).exists());
+    }
+
+    #[test]
+    fn a_directory_as_it_was_made_is_left_to_the_next_session_and_no_other() {
+        let state = tempfile::tempdir().unwrap();
+        let state = Utf8Path::from_path(state.path()).unwrap();
+        let gone = state.join(GONE);
+        let place = || Place::make(state).unwrap();
+        let retired = |change: &dyn Fn(&Utf8Path)| {
+            let place = place();
+            make(state, &place.path).unwrap();
+            let place = Place::make(state).unwrap();
+            let path = place.path.clone();
+            change(&path);
+            place.retire(state);
+            assert!(!path.exists());
+        };
+        for name in ["home", "git/objects/00", "git/refs/heads", "git/hooks/pre-commit", "git/index/below"] {
+            retired(&|path| fs_err::create_dir_all(path.join(name)).unwrap());
+            assert!(!gone.exists(), "{name} is removed at once");
+        }
+        for (name, length) in [("git/index", MOST_LEFT + 1), ("git/description", 1), ("secret", 0)] {
+            retired(&|path| fs_err::File::create(path.join(name)).unwrap().set_len(length).unwrap());
+            assert!(!gone.exists(), "{name} is removed at once");
+        }
+        retired(&|path| fs_err::write(path.join("git/index"), "small").unwrap());
+        assert!(gone.join("git/index").exists());
+        retired(&|_| {});
+        assert!(gone.join("git/index").exists(), "only one is left");
+        let next = place();
+        clear(state, &next.path).unwrap();
+        clear(state, &next.path).unwrap();
+        assert!(!gone.exists() && !next.path.join(GONE).exists());
     }
 }

@@ -1,8 +1,11 @@
-//! Directories read in large pieces: the names, kinds and numbers of their entries, and nothing more.
+//! Directories read in large pieces: the names, kinds and numbers of their entries, and nothing more. And entries moved
+//! to names that are free.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+use nix::errno::Errno;
 use nix::libc;
 
 /// What an entry is, as far as the directory itself says.
@@ -43,6 +46,28 @@ pub fn next<'a>(
         Ok(filled) => Ok(Some(entries(buffer.get(..filled).unwrap_or_default()))),
         Err(_) => Err(io::Error::last_os_error()),
     }
+}
+
+/// Moves an entry, unless something has its new name: `renameat2(2)`, which not every C library offers.
+///
+/// # Errors
+/// `EEXIST` where the new name is taken; whatever the system says otherwise.
+pub fn rename_new(
+    (from, name): (BorrowedFd<'_>, &CStr),
+    (to, new): (BorrowedFd<'_>, &CStr),
+) -> nix::Result<()> {
+    // SAFETY: both names end with a NUL and outlive the call.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            from.as_raw_fd(),
+            name.as_ptr(),
+            to.as_raw_fd(),
+            new.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    Errno::result(done).map(drop)
 }
 
 /// The records of `getdents64(2)`: number (8 bytes), offset (8), length (2), kind (1), name with NUL.

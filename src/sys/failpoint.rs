@@ -44,6 +44,11 @@ pub fn reach(_step: &'static str) -> std::io::Result<()> {
     Ok(())
 }
 
+/// A step after the command has started, at which the session goes wrong.
+pub fn trip(step: &'static str) -> std::io::Result<()> {
+    reach(step)
+}
+
 /// A step after the command has started, at which the process can only be killed.
 pub fn pass(step: &'static str) {
     // An error is not asked for here, and would have nobody to go to.

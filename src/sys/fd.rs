@@ -1,4 +1,4 @@
-//! Descriptors: memory files, placement into a child, messages that carry descriptors.
+//! Descriptors: memory files, messages that carry descriptors, what was handed over by number.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -44,7 +44,10 @@ pub fn send(socket: BorrowedFd<'_>, message: &[u8], descriptors: &[BorrowedFd<'_
 /// # Errors
 /// A message or its descriptors that were cut off are an error, never a part.
 pub fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut buffer = vec![0; MAX_MESSAGE];
+    // Most are short; memory for the longest one costs more than to ask.
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_TRUNC;
+    let length = nix::sys::socket::recv(socket.as_raw_fd(), &mut [], flags)?;
+    let mut buffer = vec![0; length.min(MAX_MESSAGE)];
     let mut space = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let received =

@@ -1,6 +1,7 @@
 //! Files: bounded reads, writes that are whole or not there, digests.
 
 use std::ffi::CStr;
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,8 +9,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, RenameFlags, ResolveFlag, openat, openat2, renameat2};
-use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use sha2::{Digest as _, Sha256};
 
@@ -37,7 +38,7 @@ fn take(file: impl io::Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// `ELOOP` becomes a sentence that names the reason.
-pub fn open_without_links(path: &Utf8Path) -> io::Result<std::fs::File> {
+pub fn open_without_links(path: &Utf8Path) -> io::Result<File> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK)
         .resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
@@ -72,13 +73,27 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     Ok(())
 }
 
-/// Like [`write_atomic`] for what need not survive the end of the machine: without the sync, and the parent is there.
-pub fn write_quickly(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    let new = Utf8PathBuf::from(format!("{path}.new"));
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&new)?;
-    file.write_all(content)?;
-    std::fs::rename(&new, path)
+/// Opens whatever is at a path, for its metadata and its place alone.
+pub fn open_place(path: &Utf8Path) -> io::Result<File> {
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    Ok(openat(AT_FDCWD, path.as_std_path(), flags, Mode::empty())?.into())
+}
+
+/// Returns the absolute path without links of what is opened, as the kernel has it; `path` is what it was opened by.
+///
+/// To ask for each part of a path whether it is a link, as `canonicalize` does, takes three times as long.
+pub fn place_of(open: &File, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+    let link = format!("/proc/self/fd/{}", open.as_raw_fd());
+    match Utf8Path::new(&link).read_link_utf8() {
+        // What was removed meanwhile, or is out of sight, has words added to its path.
+        Ok(found) if found.is_absolute() && !found.as_str().ends_with(" (deleted)") => Ok(found),
+        _ => path.canonicalize_utf8(),
+    }
+}
+
+/// Returns the absolute path without links of what is there.
+pub fn canonical(path: &Utf8Path) -> io::Result<Utf8PathBuf> {
+    place_of(&open_place(path)?, path)
 }
 
 /// Makes a directory and its missing parents, each with mode 0700.
@@ -136,18 +151,12 @@ fn flatten(path: &Utf8Path) -> io::Result<()> {
             let new = loop {
                 moved += 1;
                 let new = std::ffi::CString::new(format!(".gone-{moved}")).map_err(io::Error::from)?;
-                match renameat2(
-                    &directory,
-                    entry.as_c_str(),
-                    &top,
-                    new.as_c_str(),
-                    RenameFlags::RENAME_NOREPLACE,
-                ) {
-                    Ok(()) => break new,
-                    Err(Errno::EEXIST) => {}
-                    Err(error) => return Err(error.into()),
-                }
+                match fstatat(&top, new.as_c_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                    Err(Errno::ENOENT) => break new,
+                    found => found?,
+                };
             };
+            renameat(&directory, entry.as_c_str(), &top, new.as_c_str())?;
             pending.push(new);
         }
         if name.as_c_str() != c"." {
@@ -172,6 +181,24 @@ pub fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_found_as_the_system_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        fs_err::create_dir(base.join("d")).unwrap();
+        fs_err::write(base.join("d/x (deleted)"), "").unwrap();
+        for (to, link) in [("d", "l"), ("l/x (deleted)", "m"), ("nowhere", "n"), ("o", "o")] {
+            std::os::unix::fs::symlink(to, base.join(link)).unwrap();
+        }
+        let bound = std::os::unix::net::UnixListener::bind(base.join("s")).unwrap();
+        for name in ["", "d", "d/..", "l/x (deleted)", "l", "m", "n", "o", "s", "d/none"] {
+            let path = base.join(name);
+            assert_eq!(canonical(&path).ok(), path.canonicalize_utf8().ok(), "{path}");
+        }
+        drop(bound);
+        assert!(canonical(Utf8Path::new(".")).unwrap().is_absolute());
+    }
 
     #[test]
     fn digests_are_lower_case_hex() {
@@ -199,10 +226,12 @@ mod tests {
         write_atomic(&tree.join("a/locked/deeper/file"), b"text", 0o600).unwrap();
         write_atomic(&tree.join(".gone-1/file"), b"text", 0o600).unwrap();
         std::os::unix::fs::symlink(base.join("outside"), tree.join("a/link")).unwrap();
-        let mut at = nix::fcntl::open(tree.as_std_path(), OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+        let mut at =
+            nix::fcntl::open(tree.as_std_path(), OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+                .unwrap();
         for _ in 0..200 {
             nix::sys::stat::mkdirat(&at, "d", Mode::S_IRWXU).unwrap();
-            at = openat(&at, "d", OFlag::O_DIRECTORY, Mode::empty()).unwrap();
+            at = openat(&at, "d", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
         }
         for name in ["a/locked/deeper", "a/locked", "a"] {
             std::fs::set_permissions(tree.join(name), std::fs::Permissions::from_mode(0o000)).unwrap();

@@ -445,3 +445,28 @@ fn file_names_that_are_no_text_do_not_stop_the_quarantine() {
     let path = project.root().join(std::ffi::OsStr::from_bytes(b"\xff/.envrc"));
     assert!(!path.exists() && path.parent().is_some_and(Path::is_dir));
 }
+
+#[test]
+fn a_session_that_goes_wrong_is_looked_at_and_loses_nothing() {
+    let project = Project::new("");
+    let script = "git -c user.name=x -c user.email=x@x commit -q --allow-empty -m inside; echo x > .envrc; touch ran; sleep 60";
+    let call = project.call(["exec", "--", "bash", "-c", script]);
+    let mut child = call.env("PIER_FAILPOINT", "session.signals:error").start();
+    assert!(within(Duration::from_secs(20), || project.root().join("ran").exists()));
+    let id = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGWINCH).unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(137), "{said}");
+    assert!(
+        said.contains(".envrc") && said.contains("cannot pass on a signal: failpoint session.signals"),
+        "{said}"
+    );
+    let log = std::process::Command::new("git")
+        .args(["-c", "safe.directory=*", "log", "--all", "--format=%s"])
+        .current_dir(project.root())
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&log.stdout).contains("inside"), "{said}");
+    project.pier(&["audit", "verify"]).expect(0);
+}

@@ -350,7 +350,7 @@ fn nobody_else_reaches_a_session() {
         open(some, 0o777);
         path = some.parent();
     }
-    for file in ["control", "session.json", "alive"] {
+    for file in ["control", "session.json"] {
         open(&place.join(file), 0o666);
     }
     let output = call(&["stop", &name]).refused(1, "session::control");

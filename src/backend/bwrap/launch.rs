@@ -215,22 +215,18 @@ impl Sandbox {
         let made = super::arguments(plan, program, passed, session);
         let words = made.words().map_err(set_up("write the arguments"))?;
         let sources = Sources::open(plan, session)?;
-        let namespaces = namespaces(plan).map_err(set_up("look at the namespaces"))?;
-        let manifest = Manifest::of(plan, &sources.identities, namespaces);
-        let manifest =
-            serde_json::to_vec(&manifest).map_err(|error| set_up("write the manifest")(error.into()))?;
         let group = Group::make(&plan.limits, session.file_name().unwrap_or_default())?;
         // Somebody may have ended it while a person was asked.
         let ended = process::ends_within(waiting.sandbox.id(), Duration::ZERO).unwrap_or(true);
         if ended || !group.scope.is_empty() || made.files.len() > waiting.files.len() {
             waiting = Waiting::within(program, waiting.streams, &group.scope, made.files.len())?;
         }
-        let Waiting { mut sandbox, mut arguments, manifest: place, files, complaints, streams: _ } = waiting;
-        group.enter(sandbox.id()).map_err(set_up("enter the control groups"))?;
+        let Waiting { mut sandbox, mut arguments, manifest, files, complaints, streams: _ } = waiting;
+        // Its own from now on, so that they are removed after what has entered them.
         sandbox.group = group;
+        sandbox.group.enter(sandbox.id()).map_err(set_up("enter the control groups"))?;
         failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
         // At their places: the read position of the other side is the same one.
-        place.write_all_at(&manifest, 0).map_err(set_up("write the manifest"))?;
         for (file, content) in files.iter().zip(&made.files) {
             file.write_all_at(content.as_bytes(), 0).map_err(set_up("write a generated file"))?;
         }
@@ -241,6 +237,13 @@ impl Sandbox {
         }
         drop(arguments);
         failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
+        // The init asks for it long after bubblewrap has asked for its arguments.
+        let namespaces = namespaces(plan).map_err(set_up("look at the namespaces"))?;
+        let text = serde_json::to_vec(&Manifest::of(plan, &sources.identities, namespaces));
+        let text = text.map_err(|error| set_up("write the manifest")(error.into()))?;
+        manifest.write_all_at(&text, 0).map_err(set_up("write the manifest"))?;
+        // Where there is nobody any more, the wait for the answer finds out why.
+        let _gone = sandbox.order(&Order::Verify, &[]);
         let wanted = plan.limits.minimum_tier.unwrap_or(LEAST_TIER).max(LEAST_TIER);
         Ok(Starting { sandbox, complaints, _sources: sources, wanted })
     }

@@ -128,51 +128,95 @@ const X32: u32 = 0x4000_0000;
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, seccompiler::BackendError>;
 
-/// Installs the filters for this thread and all that come from it. They cannot be taken off again.
+/// Installs the filter for this thread and all that come from it. It cannot be taken off again.
 ///
 /// # Errors
 /// When the kernel has no filters, or `no_new_privs` is not set.
 pub fn install() -> io::Result<()> {
-    for program in programs().map_err(io::Error::other)? {
-        seccompiler::apply_filter(&program).map_err(io::Error::other)?;
+    let program = program(rules().map_err(io::Error::other)?)?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
+}
+
+/// What is denied of a call, and the answer that a denied one gets; without conditions, all of it is.
+type Rule = (i32, Vec<SeccompRule>);
+
+fn rules() -> Result<BTreeMap<i64, Rule>> {
+    let answered = |answer: i32, rules: Rules| {
+        rules.into_iter().map(move |(call, conditions)| (call, (answer, conditions)))
+    };
+    let unreadable = UNREADABLE.iter().map(|call| (*call, Vec::new())).collect();
+    let all = answered(libc::EPERM, not_permitted()?).chain(answered(libc::ENOSYS, unreadable));
+    Ok(all.chain(answered(libc::EAFNOSUPPORT, sockets()?)).collect())
+}
+
+/// The most calls in one part of the program.
+const MOST_IN_PART: usize = 12;
+
+/// Returns one program for all calls. It has a part for each range of numbers, and each part is a whole program of its
+/// own for the calls of its range and one answer: the kernel tries every number when a filter is installed, and would
+/// otherwise compare each of them with each of ours.
+fn program(rules: BTreeMap<i64, Rule>) -> io::Result<BpfProgram> {
+    let mut parts: Vec<(i64, i32, Rules)> = Vec::new();
+    for (call, (answer, conditions)) in rules {
+        match parts.last_mut() {
+            Some((_, same, calls)) if *same == answer && calls.len() < MOST_IN_PART => {
+                calls.insert(call, conditions);
+            }
+            _ => {
+                // Numbers below the first one that is denied are for the first part.
+                let first = if parts.is_empty() { 0 } else { call };
+                parts.push((first, answer, Rules::from([(call, conditions)])));
+            }
+        }
     }
-    Ok(())
+    let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
+    let mut compiled = Vec::with_capacity(parts.len());
+    for (first, answer, rules) in parts {
+        let answer = SeccompAction::Errno(answer.unsigned_abs());
+        let part = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)
+            .and_then(BpfProgram::try_from)
+            .map_err(io::Error::other)?;
+        compiled.push((u32::try_from(first).map_err(io::Error::other)?, part));
+    }
+    Ok(joined(&compiled))
 }
 
-/// Returns one program for each answer that a denied call gets.
-fn programs() -> Result<[BpfProgram; 3]> {
-    Ok([
-        program(not_permitted()?, libc::EPERM)?,
-        program(UNREADABLE.iter().map(|call| (*call, Vec::new())).collect(), libc::ENOSYS)?,
-        program(sockets()?, libc::EAFNOSUPPORT)?,
-    ])
+const LOAD_WORD: u16 = 0x20;
+const JUMP: u16 = 0x05;
+const JUMP_IF_AT_LEAST: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+/// Puts programs one after another, each for the numbers from its own up to that of the next, behind a table of jumps.
+/// Each checks the architecture and ends with an answer, so that none runs on into the next.
+fn joined(parts: &[(u32, BpfProgram)]) -> BpfProgram {
+    let mut program = vec![sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 }];
+    program.extend(no_x32());
+    // Two instructions for each; the highest numbers first, and the last one is for all that are left.
+    let mut table = 2 * parts.len();
+    let mut lengths: usize = parts.iter().map(|(_, part)| part.len()).sum();
+    for (first, part) in parts.iter().rev() {
+        lengths -= part.len();
+        table -= 2;
+        let over = u32::try_from(table + lengths).unwrap_or(u32::MAX);
+        program.push(sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: *first });
+        program.push(sock_filter { code: JUMP, jt: 0, jf: 0, k: over });
+    }
+    program.extend(parts.iter().flat_map(|(_, part)| part.iter().cloned()));
+    program
 }
 
-fn program(rules: Rules, answer: i32) -> Result<BpfProgram> {
-    let answer = SeccompAction::Errno(answer.unsigned_abs());
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, answer, arch)?;
-    let compiled: BpfProgram = filter.try_into()?;
-    Ok(without_x32(compiled))
-}
-
-/// Puts in front: load the number, kill when it is one of x32, whose numbers are the same calls again.
+/// Kills when the number is one of x32, whose numbers are the same calls again.
 #[cfg(target_arch = "x86_64")]
-fn without_x32(compiled: BpfProgram) -> BpfProgram {
-    const LOAD_WORD: u16 = 0x20;
-    const JUMP_IF_AT_LEAST: u16 = 0x35;
-    const RETURN: u16 = 0x06;
-    let prelude = [
-        sock_filter { code: LOAD_WORD, jt: 0, jf: 0, k: 0 },
+fn no_x32() -> [sock_filter; 2] {
+    [
         sock_filter { code: JUMP_IF_AT_LEAST, jt: 0, jf: 1, k: X32 },
         sock_filter { code: RETURN, jt: 0, jf: 0, k: libc::SECCOMP_RET_KILL_PROCESS },
-    ];
-    prelude.into_iter().chain(compiled).collect()
+    ]
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn without_x32(compiled: BpfProgram) -> BpfProgram {
-    compiled
+fn no_x32() -> [sock_filter; 0] {
+    []
 }
 
 /// The low 32 bits of an argument; the kernel ignores the others of flags and requests.
@@ -308,10 +352,71 @@ mod tests {
         });
     }
 
+    /// What the kernel answers: runs a program of the few instructions that these filters have.
+    fn answer(program: &[sock_filter], call: u32, arch: u32, arguments: [u64; 6]) -> u32 {
+        let mut data = [call.to_ne_bytes(), arch.to_ne_bytes()].concat();
+        data.extend([0; 8]);
+        data.extend(arguments.iter().flat_map(|argument| argument.to_ne_bytes()));
+        let (mut at, mut value) = (0, 0_u32);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at].clone();
+            at += 1;
+            let mut jump_if = |holds: bool| at += usize::from(if holds { jt } else { jf });
+            match code {
+                LOAD_WORD => {
+                    let from = usize::try_from(k).unwrap();
+                    value = u32::from_ne_bytes(data[from..from + 4].try_into().unwrap());
+                }
+                JUMP => at += usize::try_from(k).unwrap(),
+                0x15 => jump_if(value == k),
+                0x25 => jump_if(value > k),
+                JUMP_IF_AT_LEAST => jump_if(value >= k),
+                0x54 => value &= k,
+                RETURN => return k,
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    fn answers(answer: i32) -> u32 {
+        libc::SECCOMP_RET_ERRNO | answer.unsigned_abs()
+    }
+
     #[test]
-    fn programs_are_of_a_length_that_the_kernel_takes() {
-        for program in programs().unwrap() {
-            assert!(program.len() < 4096, "{}", program.len());
+    fn the_program_has_every_rule_and_no_other() {
+        let arch = if cfg!(target_arch = "x86_64") { 0xc000_003e } else { 0xc000_00b7 };
+        let rules = rules().unwrap();
+        let parts = [not_permitted().unwrap().len(), UNREADABLE.len(), sockets().unwrap().len()];
+        assert_eq!(rules.len(), parts.iter().sum::<usize>(), "a call has two rules");
+        let program = program(rules.clone()).unwrap();
+        assert!(program.len() < 4096, "{}", program.len());
+        let values = [0, 1, 2, 16, 0o4755, 0o100, 0x5412, 0x1000_0000, 0xffff_ffff, 1 << 40];
+        for call in 0..2000_u32 {
+            let Some(rule) = rules.get(&call.into()) else {
+                let found = answer(&program, call, arch, [u64::MAX; 6]);
+                assert_eq!(found, libc::SECCOMP_RET_ALLOW, "{call}");
+                continue;
+            };
+            let alone = super::program(BTreeMap::from([(call.into(), rule.clone())])).unwrap();
+            for (first, second) in values.iter().flat_map(|first| values.map(|second| (*first, second))) {
+                for third in values {
+                    let arguments = [first, second, third, second, 0, 0];
+                    let found = answer(&program, call, arch, arguments);
+                    assert_eq!(found, answer(&alone, call, arch, arguments), "{call} {arguments:?}");
+                    if rule.1.is_empty() {
+                        assert_eq!(found, answers(rule.0), "{call}");
+                    }
+                }
+            }
+            assert_eq!(answer(&program, call, 0x4000_0003, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
+        }
+        let said = |call: i64, arguments| answer(&program, u32::try_from(call).unwrap(), arch, arguments);
+        assert_eq!(said(libc::SYS_socket, [40, 1, 0, 0, 0, 0]), answers(libc::EAFNOSUPPORT));
+        assert_eq!(said(libc::SYS_socket, [1, 1, 0, 0, 0, 0]), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(said(libc::SYS_ioctl, [0, 1 << 32 | 0x5412, 0, 0, 0, 0]), answers(libc::EPERM));
+        #[cfg(target_arch = "x86_64")]
+        for call in [X32, X32 + 16, u32::MAX] {
+            assert_eq!(answer(&program, call, arch, [0; 6]), libc::SECCOMP_RET_KILL_PROCESS);
         }
     }
 }

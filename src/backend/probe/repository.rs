@@ -55,11 +55,9 @@ fn named(root: &Utf8Path, dot: &Utf8Path) -> Option<Result<Repository, Error>> {
 }
 
 fn look_into(root: &Utf8Path, directory: Utf8PathBuf, common: Utf8PathBuf) -> Result<Repository, Error> {
-    let (mut shadow, ids) = match parts::find(&directory, &common) {
-        Ok((parts, id)) => (Shadow::Possible(parts), vec![id]),
-        Err(reason) => (Shadow::Impossible(reason), vec![20, 32]),
-    };
-    let nested = nested(&directory, &ids)?;
+    let (parts, id) = parts::find(&directory, &common);
+    let mut shadow = parts.map_or_else(Shadow::Impossible, Shadow::Possible);
+    let nested = nested(&directory, id)?;
     if let Shadow::Possible(parts) = &mut shadow {
         for tree in &nested {
             let place = checked_out(&root.join(tree)).unwrap_or_default();
@@ -80,23 +78,19 @@ fn checked_out(tree: &Utf8Path) -> Option<Utf8PathBuf> {
     tree.join(text.strip_prefix("gitdir:")?.trim()).canonicalize_utf8().ok()
 }
 
-/// Returns the gitlinks of the index, and of the parts that a split index shares; `ids` are the lengths that an object
-/// id may have.
-fn nested(directory: &Utf8Path, ids: &[usize]) -> Result<Vec<Utf8PathBuf>, Error> {
+/// Returns the gitlinks of the index, and of the parts that a split index shares.
+fn nested(directory: &Utf8Path, id: usize) -> Result<Vec<Utf8PathBuf>, Error> {
     let mut found = Vec::new();
     let shared = fs_err::read_dir(directory).into_iter().flatten().flatten();
     let shared = shared.filter_map(|entry| entry.file_name().into_string().ok());
     let shared = shared.filter(|name| name.starts_with("sharedindex."));
     for name in std::iter::once("index".to_owned()).chain(shared) {
         let path = directory.join(&name);
-        let mut links = None;
-        for id in ids {
-            links = match open_index(&path) {
-                Ok(file) => links.or_else(|| index::gitlinks(file, *id)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
-                Err(_) => None,
-            };
-        }
+        let links = match open_index(&path) {
+            Ok(file) => index::gitlinks(file, id),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
+            Err(_) => None,
+        };
         let plain = |path: &Utf8PathBuf| {
             path.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)))
         };

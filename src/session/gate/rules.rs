@@ -61,7 +61,7 @@ struct Node {
 }
 
 struct Rules {
-    /// 0 is the root of everything, 1 that of heavy directories.
+    /// 0 is the root of everything, 1 that of heavy directories, 2 a directory of commands.
     nodes: Vec<Node>,
     heavy: HashSet<&'static [u8]>,
     git: usize,
@@ -69,23 +69,26 @@ struct Rules {
 
 const HEAVY_ROOT: usize = 1;
 
+/// All directories of commands are one: their names are half of the table.
+const COMMANDS: usize = 2;
+
 static RULES: LazyLock<Rules> = LazyLock::new(Rules::compile);
 
 impl Rules {
     fn compile() -> Rules {
         let heavy = HEAVY.split_ascii_whitespace().map(str::as_bytes).collect();
-        let mut rules = Rules { nodes: vec![Node::default(), Node::default()], heavy, git: 0 };
+        let commands = Node { inner: true, through: Some(&SHADOWING), ..Node::default() };
+        let mut rules = Rules { nodes: vec![Node::default(), Node::default(), commands], heavy, git: 0 };
+        for name in SHADOWING.patterns.split_ascii_whitespace() {
+            let at = rules.child(COMMANDS, name, &SHADOWING);
+            rules.nodes[at].row = Some(&SHADOWING);
+        }
         for root in [0, HEAVY_ROOT] {
             for row in EVERYWHERE {
                 rules.add(root, row);
             }
             for directory in COMMAND_DIRECTORIES {
-                let at = rules.child(root, directory, &SHADOWING);
-                rules.nodes[at].inner = true;
-                for name in SHADOWING.patterns.split_ascii_whitespace() {
-                    let at = rules.child(at, name, &SHADOWING);
-                    rules.nodes[at].row = Some(&SHADOWING);
-                }
+                rules.nodes[root].exact.insert(directory.as_bytes(), COMMANDS);
             }
             for pattern in SKIPPED.split_ascii_whitespace() {
                 let at = rules.walk(root, pattern, &EVERYWHERE[0]);
@@ -230,6 +233,17 @@ mod tests {
                 assert!(part.len() <= MOST_NAME && *part == part.to_lowercase(), "{pattern}");
             }
         }
+    }
+
+    #[test]
+    fn no_pattern_looks_into_a_directory_of_commands() {
+        let rows = EVERYWHERE.iter().chain(ROWS);
+        let mut patterns = rows.flat_map(|row| row.patterns.split_ascii_whitespace());
+        let first = |pattern: &str| {
+            pattern.split('/').next().is_some_and(|first| COMMAND_DIRECTORIES.contains(&first))
+        };
+        assert_eq!(patterns.find(|pattern| first(pattern)), None);
+        assert_eq!(SKIPPED.split_ascii_whitespace().find(|pattern| first(pattern)), None);
     }
 
     #[test]

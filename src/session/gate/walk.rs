@@ -48,8 +48,6 @@ pub struct Seen {
     pub marks: HashMap<Vec<u8>, Mark>,
     /// What the next look need not read again, without what was known before and is as it was.
     pub known: Directories,
-    /// Directories that are as they were known.
-    pub same: usize,
     /// Directories that had to be read.
     pub read: usize,
     /// Why it is not everything.
@@ -189,7 +187,6 @@ pub fn walk(
     for part in parts {
         seen.marks.extend(part.marks);
         seen.known.extend(part.known);
-        seen.same += part.same;
         seen.read += part.read;
         seen.cut = seen.cut.or(part.cut);
     }
@@ -201,7 +198,6 @@ pub fn walk(
 struct Part {
     marks: Vec<(Vec<u8>, Mark)>,
     known: Vec<(Vec<u8>, Known)>,
-    same: usize,
     read: usize,
     cut: Option<&'static str>,
 }
@@ -272,7 +268,6 @@ impl<'a> Worker<'a> {
 
     /// A directory that is as it was known stays remembered.
     fn keep_known(&mut self, known: &Known) {
-        self.seen.same += 1;
         if self.keep == Remember::Yes {
             known.visited.0.store(true, Ordering::Relaxed);
         }
@@ -299,7 +294,7 @@ impl<'a> Worker<'a> {
         let open = self.open(work, OFlag::O_RDONLY)?;
         // Before the names, so that a change meanwhile shows.
         let stamp = own_stamp(open.as_fd())?;
-        let before = (self.pending.len(), self.seen.marks.len(), self.seen.same);
+        let before = (self.pending.len(), self.seen.marks.len());
         let mut read = self.read(work, work.place, open.as_fd(), buffer)?;
         let is_repository = !work.place.git && read.layout.is_repository();
         if is_repository {
@@ -308,7 +303,6 @@ impl<'a> Worker<'a> {
                 self.budget.memory.fetch_sub(work.weight(), Ordering::Relaxed);
             }
             self.seen.marks.truncate(before.1);
-            self.seen.same = before.2;
             lseek(&open, 0, Whence::SeekSet)?;
             read = self.read(work, work.place.as_git(), open.as_fd(), buffer)?;
             self.keep_repository(work);

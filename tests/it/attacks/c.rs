@@ -1,6 +1,10 @@
 //! Section C: mounts, symbolic links, races of paths.
 
+use std::ffi::CString;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -233,6 +237,17 @@ fn linked_source(stage: &Stage) -> Verdict {
     Verdict::open_if(ran.said(&world.canary), "the file behind the link was shown")
 }
 
+/// Not every C library offers the call.
+#[expect(unsafe_code, reason = "there is no wrapper")]
+fn exchange(one: &Path, other: &Path) {
+    use nix::libc;
+    let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
+    let (here, how) = (AT_FDCWD.as_raw_fd(), libc::RENAME_EXCHANGE);
+    // SAFETY: both paths end with a NUL and outlive the call.
+    let done = unsafe { libc::syscall(libc::SYS_renameat2, here, one.as_ptr(), here, other.as_ptr(), how) };
+    assert_eq!(done, 0);
+}
+
 /// A directory and a link to the home take each other's place all the time; what a session shows is never the home.
 fn swapped_source(stage: &Stage) -> Verdict {
     let world = &stage.world;
@@ -252,8 +267,7 @@ fn swapped_source(stage: &Stage) -> Verdict {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                let flags = nix::fcntl::RenameFlags::RENAME_EXCHANGE;
-                nix::fcntl::renameat2(AT_FDCWD, &data, AT_FDCWD, &link, flags).unwrap();
+                exchange(&data, &link);
                 // Long enough for a check to see one of them, and short enough for its use to see the other.
                 thread::sleep(Duration::from_micros(1500));
             }

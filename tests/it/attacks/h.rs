@@ -241,7 +241,9 @@ fn own_files(stage: &Stage) -> BTreeMap<PathBuf, Vec<u8>> {
     let lasting = |path: &PathBuf| {
         let first = path.strip_prefix(&state).unwrap().components().next();
         !first.is_some_and(|first| {
-            ["sessions", "plans", "audit", "projects"].iter().any(|name| first.as_os_str() == *name)
+            ["sessions", "plans", "audit", "projects", "spare", "gone"]
+                .iter()
+                .any(|name| first.as_os_str() == *name)
         })
     };
     let files = super::scene::files(&state).into_iter().filter(lasting);

@@ -36,6 +36,14 @@ impl Tmux<'_> {
     }
 }
 
+impl Tmux<'_> {
+    /// Presses keys, and waits for what they bring to the screen.
+    fn press(&self, keys: &[&str], text: &str) -> Verdict {
+        self.keys(keys);
+        self.see(text)
+    }
+}
+
 impl Drop for Tmux<'_> {
     fn drop(&mut self) {
         self.call(&["kill-server"]);
@@ -86,17 +94,12 @@ fn in_shell(stage: &Stage, drive: impl FnOnce(&Tmux<'_>) -> Verdict) -> Verdict 
     line.push(inner.get_program().to_str().unwrap());
     line.extend(inner.get_args().map(|word| word.to_str().unwrap()));
     tmux.call(&line);
-    tmux.keys(&["PS1='pro''mpt> '", "Enter"]);
-    tmux.see("prompt>").and(|| drive(&tmux))
+    tmux.press(&["PS1='pro''mpt> '", "Enter"], "prompt>").and(|| drive(&tmux))
 }
 
 fn edit(tmux: &Tmux<'_>) -> Verdict {
-    tmux.keys(&["clear; vi -u NONE -n note", "Enter"]);
-    tmux.see("~")
-        .and(|| {
-            tmux.keys(&["iwritten in vi", "Escape", ":set columns?", "Enter"]);
-            tmux.see("columns=97")
-        })
+    tmux.press(&["clear; vi -u NONE -n note", "Enter"], "~")
+        .and(|| tmux.press(&["iwritten in vi", "Escape", ":set columns?", "Enter"], "columns=97"))
         .and(|| {
             tmux.call(&["resize-window", "-t", "it", "-x", "110", "-y", "35"]);
             // Whoever asks too early is told the old size.
@@ -106,71 +109,30 @@ fn edit(tmux: &Tmux<'_>) -> Verdict {
             });
             Verdict::open_if(!asked, "the editor does not follow the size")
         })
-        .and(|| {
-            tmux.keys(&["C-z"]);
-            tmux.see("Stopped")
-        })
-        .and(|| {
-            tmux.keys(&["clear; fg", "Enter"]);
-            tmux.see("written in vi")
-        })
-        .and(|| {
-            tmux.keys(&["Escape", ":wq", "Enter"]);
-            tmux.see("prompt>")
-        })
+        .and(|| tmux.press(&["C-z"], "Stopped"))
+        .and(|| tmux.press(&["clear; fg", "Enter"], "written in vi"))
+        .and(|| tmux.press(&["Escape", ":wq", "Enter"], "prompt>"))
 }
 
 fn page(tmux: &Tmux<'_>) -> Verdict {
-    tmux.keys(&["clear; less -f lines; echo less ended with $?", "Enter"]);
-    tmux.see("line 30")
-        .and(|| {
-            tmux.keys(&["G"]);
-            tmux.see("line 300")
-        })
-        .and(|| {
-            tmux.keys(&["C-z"]);
-            tmux.see("Stopped")
-        })
-        .and(|| {
-            tmux.keys(&["clear; fg", "Enter"]);
-            tmux.see("line 299")
-        })
-        .and(|| {
-            tmux.keys(&["q"]);
-            tmux.see("prompt>")
-        })
+    tmux.press(&["clear; less -f lines; echo less ended with $?", "Enter"], "line 30")
+        .and(|| tmux.press(&["G"], "line 300"))
+        .and(|| tmux.press(&["C-z"], "Stopped"))
+        .and(|| tmux.press(&["clear; fg", "Enter"], "line 299"))
+        .and(|| tmux.press(&["q"], "prompt>"))
 }
 
 fn drive(tmux: &Tmux<'_>) -> Verdict {
-    tmux.keys(&["tools/probe screen; echo code $?", "Enter"]);
-    tmux.see("size 31 97")
+    tmux.press(&["tools/probe screen; echo code $?", "Enter"], "size 31 97")
         .and(|| {
             tmux.call(&["resize-window", "-t", "it", "-x", "110", "-y", "35"]);
             tmux.see("size 35 110")
         })
-        .and(|| {
-            tmux.keys(&["C-c"]);
-            tmux.see("interrupted")
-        })
-        .and(|| {
-            tmux.keys(&["C-z"]);
-            tmux.see("Stopped")
-        })
-        .and(|| {
-            tmux.keys(&["fg", "Enter"]);
-            tmux.see("continued")
-        })
-        .and(|| {
-            tmux.keys(&["q"]);
-            // The shell that stopped it has moved on: its own code comes by `$?` of `fg`.
-            tmux.see("prompt>")
-        })
-        .and(|| {
-            tmux.keys(&["clear; tools/probe screen; exit $?", "Enter"]);
-            tmux.see("size 35 110")
-        })
-        .and(|| {
-            tmux.keys(&["q"]);
-            tmux.see("ended with 7")
-        })
+        .and(|| tmux.press(&["C-c"], "interrupted"))
+        .and(|| tmux.press(&["C-z"], "Stopped"))
+        .and(|| tmux.press(&["fg", "Enter"], "continued"))
+        // The shell that stopped it has moved on: its own code comes by `$?` of `fg`.
+        .and(|| tmux.press(&["q"], "prompt>"))
+        .and(|| tmux.press(&["clear; tools/probe screen; exit $?", "Enter"], "size 35 110"))
+        .and(|| tmux.press(&["q"], "ended with 7"))
 }

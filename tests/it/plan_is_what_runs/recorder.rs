@@ -28,7 +28,12 @@ fn main() {
         }
         std::fs::write(format!("{RECORD}/options"), options.join("\n")).unwrap();
         std::fs::write(format!("{RECORD}/command"), words[2..].join("\n")).unwrap();
-        let manifest = open("7");
+        // Written while bubblewrap works.
+        let mut manifest = open("7");
+        while !manifest.ends_with(b"}") {
+            std::thread::sleep(std::time::Duration::from_millis(1));
+            manifest = open("7");
+        }
         std::fs::write(format!("{RECORD}/manifest"), manifest).unwrap();
     }
     panic!("{}", Command::new("/usr/bin/bwrap").args(&words).exec());

@@ -23,12 +23,14 @@ const MOST_DEPTH: usize = 8;
 const EXTENSIONS: &[&str] =
     &["noop", "objectformat", "partialclone", "preciousobjects", "relativeworktrees", "worktreeconfig"];
 
-/// Returns the parts, and how long an object id is in bytes.
-///
-/// # Errors
-/// A reason that fits after "because".
-pub fn find(directory: &Utf8Path, common: &Utf8Path) -> Result<(Parts, usize), String> {
-    let id = id_length(common)?;
+/// Returns the parts, or a reason that fits after "because"; and how long an object id is in bytes, which is needed
+/// without them as well.
+pub fn find(directory: &Utf8Path, common: &Utf8Path) -> (Result<Parts, String>, usize) {
+    let (supported, id) = format(common);
+    (supported.and_then(|()| shared(directory, common)), id)
+}
+
+fn shared(directory: &Utf8Path, common: &Utf8Path) -> Result<Parts, String> {
     for path in
         [directory.join("HEAD"), directory.join("index"), common.join("refs"), common.join("packed-refs")]
     {
@@ -37,29 +39,31 @@ pub fn find(directory: &Utf8Path, common: &Utf8Path) -> Result<(Parts, usize), S
         }
     }
     let objects = objects(&common.join("objects"))?;
-    Ok((Parts { objects, modules: modules(directory) }, id))
+    Ok(Parts { objects, modules: modules(directory) })
 }
 
-fn id_length(common: &Utf8Path) -> Result<usize, String> {
+/// Says whether a private git directory can have the format of this repository, and how long its object ids are.
+fn format(common: &Utf8Path) -> (Result<(), String>, usize) {
     let path = common.join("config");
     let text = match read_without_links(&path, MOST_CONFIG) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(20),
-        Err(error) => return Err(format!("`{path}` cannot be read: {error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return (Ok(()), 20),
+        Err(error) => return (Err(format!("`{path}` cannot be read: {error}")), 20),
     };
-    let text = String::from_utf8_lossy(&text);
-    let entries = config::parse(&text).ok_or_else(|| format!("`{path}` is no configuration of git's"))?;
-    let mut id = 20;
+    let Some(entries) = config::parse(&String::from_utf8_lossy(&text)) else {
+        return (Err(format!("`{path}` is no configuration of git's")), 20);
+    };
+    let (mut supported, mut id) = (Ok(()), 20);
     for entry in entries.iter().filter(|entry| entry.section == "extensions") {
         match (entry.key.as_str(), entry.value.as_str()) {
             ("refstorage", "files") => {}
-            ("refstorage", other) => return Err(format!("its references are kept as `{other}`")),
+            ("refstorage", other) => supported = Err(format!("its references are kept as `{other}`")),
             ("objectformat", "sha256") => id = 32,
             (key, _) if EXTENSIONS.contains(&key) => {}
-            (key, _) => return Err(format!("it uses git's extension `{key}`")),
+            (key, _) => supported = Err(format!("it uses git's extension `{key}`")),
         }
     }
-    Ok(id)
+    (supported, id)
 }
 
 fn identity(path: &Utf8Path) -> Option<Identity> {
