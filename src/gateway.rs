@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::audit::Connection;
 use crate::policy::host::Rule;
+use crate::sys::process;
 
 mod count;
 mod dns;
@@ -50,28 +51,43 @@ fn connection(dialled: IpAddr, port: u16) -> Connection {
     }
 }
 
+/// Records that wait to be written.
+const MOST_WAITING: usize = 4096;
+
+/// Descriptors for everything but connections.
+const SPARE: usize = 256;
+
+/// Returns how many connections there may be with so many descriptors: each takes two.
+fn connections_within(descriptors: usize) -> usize {
+    (descriptors.saturating_sub(SPARE) / 2).min(serve::MOST)
+}
+
 /// The gateway of one session, in a thread of its own.
 pub struct Gateway {
     records: Receiver<Connection>,
+    shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// Starts to answer and to accept. `own` are the addresses of this machine, which no name may lead to.
-    pub fn start(sockets: Sockets, rules: Vec<Rule>, own: Vec<IpAddr>) -> io::Result<Self> {
+    /// Starts to answer and to accept.
+    pub fn start(sockets: Sockets, rules: Vec<Rule>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sender, records) = mpsc::channel();
+        let (sender, records) = mpsc::sync_channel(MOST_WAITING);
+        let most = connections_within(process::raise_descriptors(2 * serve::MOST + SPARE)?);
         let (stop, stopped) = oneshot::channel::<()>();
         let resolver = {
             let _entered = runtime.enter();
             let builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
             builder.build().map_err(io::Error::other)?
         };
-        let shared = Arc::new(Shared::new(rules, resolver, sender, own));
+        let shared = Arc::new(Shared::new(rules, resolver, sender, most));
+        let of_thread = Arc::clone(&shared);
         let Sockets { dns, tcp } = sockets;
         let run = move || {
             runtime.block_on(async {
+                let shared = of_thread;
                 if let Err(error) = listen(dns, tcp, &shared) {
                     tracing::warn!(%error, "the gateway cannot listen");
                 }
@@ -83,12 +99,17 @@ impl Gateway {
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("gateway".into()).spawn(run)?;
-        Ok(Gateway { records, stop: Some(stop), thread: Some(thread) })
+        Ok(Gateway { records, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Returns the connections that have ended since this was asked last.
-    pub fn records(&self) -> impl Iterator<Item = Connection> {
-        self.records.try_iter()
+    /// Returns a connection that has ended.
+    pub fn record(&self) -> Option<Connection> {
+        self.records.try_recv().ok()
+    }
+
+    /// Returns how many connections were not recorded since this was asked last: there were too many at once.
+    pub fn unrecorded(&self) -> u64 {
+        self.shared.take_unrecorded()
     }
 
     /// Closes everything.

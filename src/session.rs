@@ -219,9 +219,12 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
         notice(Notice::StoreOpen);
     }
-    let gateway = match &sandbox.network {
-        Some(namespace) => Some(open_gateway(plan, namespace)?),
-        None => None,
+    let gateway = match sandbox.network.as_ref().map(|namespace| open_gateway(plan, namespace)).transpose() {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            record.refused();
+            return Err(error);
+        }
     };
     let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
@@ -261,7 +264,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let gone = sandbox.end(PATIENCE);
     if let Some(mut gateway) = gateway {
         gateway.stop();
-        record.connections(&gateway);
+        record.connections(&gateway, usize::MAX);
     }
     front.finish();
     if used_up {
@@ -325,8 +328,7 @@ fn open_gateway(plan: &Plan, namespace: &OwnedFd) -> Result<Gateway, Error> {
     let failed = |source| Error::SetUp { what: "open the gateway", source };
     let rules = plan.network.gateway.as_ref().ok_or_else(|| failed(io::Error::other("the plan has none")))?;
     let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &rules.ports).map_err(failed)?;
-    let own = crate::sys::network::own_addresses().map_err(failed)?;
-    Gateway::start(sockets, rules.rules.clone(), own).map_err(failed)
+    Gateway::start(sockets, rules.rules.clone()).map_err(failed)
 }
 
 /// The three streams of a command.

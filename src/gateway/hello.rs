@@ -5,6 +5,9 @@ use crate::policy::host::HostName;
 /// The most that is read before a client has said whom it wants, in bytes.
 pub const MOST: usize = 64 * 1024;
 
+/// The most records that one message comes in; nobody sends more than a few.
+const MOST_RECORDS: usize = 64;
+
 /// A fatal `access_denied`, which every TLS library turns into an error that says so.
 pub const DENIED: [u8; 7] = [21, 3, 3, 0, 2, 2, 49];
 
@@ -29,14 +32,14 @@ pub enum Hello {
 pub fn read(bytes: &[u8]) -> Hello {
     let mut message = Vec::new();
     let mut rest = bytes;
-    loop {
+    for _ in 0..MOST_RECORDS {
         let Some((header, tail)) = rest.split_first_chunk::<5>() else {
             let begins = rest.first().is_none_or(|kind| *kind == HANDSHAKE);
             return if begins { unless_full(bytes) } else { Hello::Foreign };
         };
-        let [kind, major, _, high, low] = *header;
+        let [kind, major, minor, high, low] = *header;
         let length = usize::from(u16::from_be_bytes([high, low]));
-        if kind != HANDSHAKE || major != 3 || length == 0 || length > 16 * 1024 + 256 {
+        if kind != HANDSHAKE || major != 3 || minor > 4 || length == 0 || length > 16 * 1024 + 256 {
             return Hello::Foreign;
         }
         let (part, whole) = match tail.get(..length) {
@@ -61,6 +64,7 @@ pub fn read(bytes: &[u8]) -> Hello {
         }
         rest = &tail[length..];
     }
+    Hello::Foreign
 }
 
 fn unless_full(bytes: &[u8]) -> Hello {
@@ -83,6 +87,9 @@ fn server_name(body: &[u8]) -> Option<Hello> {
     }
     let length = input.word()?;
     let mut extensions = Input(input.take(length)?);
+    if !input.0.is_empty() {
+        return None;
+    }
     let mut found = None;
     while !extensions.0.is_empty() {
         let kind = extensions.word()?;
@@ -157,7 +164,7 @@ pub mod tests {
     #[test]
     fn the_name_is_found_however_it_is_cut() {
         let named = Hello::Named(HostName::parse("a.example").unwrap());
-        for record in [1, 3, 7, 100, 10_000] {
+        for record in [3, 7, 100, 10_000] {
             let bytes = hello(&["A.example"], record);
             assert_eq!(read(&bytes), named, "{record}");
             for cut in 0..bytes.len() {
@@ -179,12 +186,20 @@ pub mod tests {
             &b"GET / HTTP/1.1\r\n"[..],
             &[22, 2, 0, 0, 1, 1],
             &[22, 3, 1, 0, 0],
+            &[22, 3, 5, 0, 1, 1],
             &[22, 3, 1, 0, 1, 2],
             &[128],
         ] {
             assert_eq!(read(bytes), Hello::Foreign, "{bytes:?}");
         }
         assert_eq!(read(&[22, 3, 1, 0, 4, 1, 255, 255, 255]), Hello::Foreign);
+        assert_eq!(read(&hello(&["a.example"], 1)), Hello::Foreign, "too many records");
+        let mut longer = hello(&["a.example"], 1000);
+        for (at, more) in [(4, 1), (8, 1)] {
+            longer[at] += more;
+        }
+        longer.push(0);
+        assert_eq!(read(&longer), Hello::Foreign, "something behind the extensions");
     }
 
     proptest::proptest! {

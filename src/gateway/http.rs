@@ -41,6 +41,12 @@ pub enum Head {
     Bad(&'static str),
 }
 
+/// Says whether a head may have ended in bytes that were behind `from`: only then it is worth to read it again.
+pub fn may_have_ended(bytes: &[u8], from: usize) -> bool {
+    let new = bytes.get(from.saturating_sub(3)..).unwrap_or_default();
+    bytes.len() >= MOST || new.windows(2).any(|pair| pair == b"\n\n" || pair == b"\n\r")
+}
+
 /// Reads the beginning of a connection to the port.
 pub fn read(bytes: &[u8], port: u16) -> Head {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
@@ -65,7 +71,14 @@ fn one<'a>(parsed: &httparse::Request<'_, 'a>, name: &str) -> Result<Option<&'a 
         return Err("it has a field twice that may be there once");
     }
     let text = first.map(|field| std::str::from_utf8(field.value)).transpose();
-    Ok(text.map_err(|_| "a field is not text")?.map(str::trim))
+    // Blanks and nothing else: what one program trims and another one does not must not decide.
+    Ok(text.map_err(|_| "a field is not text")?.map(|text| text.trim_matches([' ', '\t'])))
+}
+
+/// Reads digits and nothing else.
+fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if digits { text.parse().ok() } else { None }
 }
 
 fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Result<Request, &'static str> {
@@ -78,21 +91,20 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
     }
     let named = one(parsed, "host")?.ok_or("it names no host")?;
     let (name, named_port) = match named.rsplit_once(':') {
-        Some((name, port)) => (name, port.parse().map_err(|_| "it names no port that is one")?),
+        Some((name, port)) => (name, number(port).ok_or("it names no port that is one")?),
         None => (named, 80),
     };
     let host = HostName::parse(name).map_err(|_| "what it names is no host name")?;
     if named_port != port {
         return Err("it names another port than it was sent to");
     }
-    let body = match (one(parsed, "transfer-encoding")?, one(parsed, "content-length")?) {
+    let (coding, length_field) = (one(parsed, "transfer-encoding")?, one(parsed, "content-length")?);
+    let length_given = length_field.is_some();
+    let body = match (coding, length_field) {
         (Some(_), Some(_)) => return Err("it has two lengths"),
         (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") && version == 1 => Body::Chunked,
         (Some(_), None) => return Err("its transfer coding is not known"),
-        (None, Some(length)) if length.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Body::Length(length.parse().map_err(|_| "its length is none")?)
-        }
-        (None, Some(_)) => return Err("its length is none"),
+        (None, Some(length)) => Body::Length(number(length).ok_or("its length is none")?),
         (None, None) => Body::Length(0),
     };
     // What `Connection` names is about this connection too.
@@ -110,10 +122,20 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
         .collect();
     let kept = parsed.headers.iter().filter(|field| {
         let name = field.name.to_ascii_lowercase();
-        let needed = ["host", "content-length", "transfer-encoding"].contains(&name.as_str());
-        needed || !(DROPPED.contains(&name.as_str()) || named.contains(&name))
+        let again = ["host", "content-length", "transfer-encoding"].contains(&name.as_str());
+        !(again || DROPPED.contains(&name.as_str()) || named.contains(&name))
     });
-    let mut head = format!("{method} {path} HTTP/1.{version}\r\n").into_bytes();
+    // What was decided by is written as it was understood.
+    let mut head = format!("{method} {path} HTTP/1.{version}\r\nHost: {host}");
+    if port != 80 {
+        head.push_str(&format!(":{port}"));
+    }
+    head.push_str(&match (body, length_given) {
+        (Body::Chunked, _) => "\r\nTransfer-Encoding: chunked\r\n".to_owned(),
+        (Body::Length(length), true) => format!("\r\nContent-Length: {length}\r\n"),
+        (Body::Length(_), false) => "\r\n".to_owned(),
+    });
+    let mut head = head.into_bytes();
     for field in kept {
         head.extend_from_slice(field.name.as_bytes());
         head.extend_from_slice(b": ");
@@ -185,7 +207,7 @@ impl Chunks {
                 (Some(digit), _) if digits < 15 => {
                     Chunks::Size { size: size << 4 | digit, digits: digits + 1 }
                 }
-                (None, b'\r' | b';' | b' ' | b'\t') => Chunks::Extension { size, bytes: 0, last: byte },
+                (None, b'\r' | b';') => Chunks::Extension { size, bytes: 0, last: byte },
                 _ => return Err(BAD),
             },
             Chunks::Extension { size, last: b'\r', .. } => match (byte, size) {
@@ -196,7 +218,10 @@ impl Chunks {
             Chunks::Extension { bytes: MOST_EXTRA, .. } | Chunks::Trailer { bytes: MOST_EXTRA, .. } => {
                 return Err(BAD);
             }
-            Chunks::Extension { .. } | Chunks::Trailer { .. } if byte == b'\n' && !self.ends_line() => {
+            // A line ends with both of its bytes, and holds nothing that another program could take for an end.
+            Chunks::Extension { .. } | Chunks::Trailer { .. }
+                if byte.is_ascii_control() && !matches!(byte, b'\t' | b'\r') && !self.ends_line() =>
+            {
                 return Err(BAD);
             }
             Chunks::Extension { size, bytes, .. } => Chunks::Extension { size, bytes: bytes + 1, last: byte },
@@ -251,7 +276,7 @@ mod tests {
         assert!(text[request.length..].starts_with("abc"));
         assert_eq!(
             String::from_utf8(request.head).unwrap(),
-            "POST /a?b HTTP/1.1\r\nHost: A.example\r\nAccept: */*\r\nContent-Length: 3\r\nConnection: close\r\n\r\n"
+            "POST /a?b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         );
         for cut in 0..request.length {
             assert_eq!(read(&text.as_bytes()[..cut], 80), Head::More, "{cut}");
@@ -281,6 +306,11 @@ mod tests {
             "GET / HTTP/1.0\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example\r\nX: 1\r\n Host: b.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost : a.example\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example:+80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: \u{a0}a.example\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \u{a0}chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: \r\n\r\n",
             "\x16\x03\x01\x02\r\n\r\n",
         ] {
             bad(text);
@@ -290,7 +320,7 @@ mod tests {
 
     #[test]
     fn chunks_end_where_they_end() {
-        let body = b"5;name=x\r\nhello\r\n0a \r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n";
+        let body = b"5;name=x\r\nhello\r\n0a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n";
         let next = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
         let all = [&body[..], next].concat();
         for step in [1, 2, 3, 7, 1000] {
@@ -313,6 +343,10 @@ mod tests {
             "0\r\n\n",
             "5\r\rhello",
             "1;\n",
+            "5 \r\n",
+            "5;a\0\r\n",
+            "5;a\x0b\r\n",
+            "0\r\na\x0c: b\r\n",
         ] {
             assert!(Chunks::default().read(text.as_bytes()).is_err(), "{text:?}");
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ use super::names::Names;
 use super::{connection, dns};
 use crate::audit::Connection;
 use crate::policy::address;
-use crate::policy::host::{Decision, HostName, Rule, decide};
+use crate::policy::host::{Decision, HostName, Pattern, Rule, decide};
+use crate::sys::network::{self, Route};
 
 /// How long a client may take to say whom it wants, and a server to be reached.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,8 +38,11 @@ const MOST_DRAINED: usize = 16;
 /// How long the last records may take.
 const LAST: Duration = Duration::from_millis(500);
 
-/// Connections at a time; more are closed at once.
-const MOST: usize = 4096;
+/// Connections at a time at the most; more are closed at once.
+pub const MOST: usize = 4096;
+
+/// Pieces in which a client may say whom it wants.
+const MOST_READS: usize = 256;
 
 /// Of each direction of a connection, in bytes.
 const BUFFER: usize = 16 * 1024;
@@ -51,10 +55,12 @@ pub struct Shared {
     pub rules: Vec<Rule>,
     pub names: Mutex<Names>,
     pub resolver: TokioResolver,
-    pub records: Sender<Connection>,
-    /// Addresses of this machine.
-    pub own: Vec<IpAddr>,
+    records: SyncSender<Connection>,
+    /// Connections that nobody was there to write down.
+    unrecorded: AtomicU64,
     open: Semaphore,
+    /// How many there may be.
+    most: usize,
     /// Becomes true at the end of the session.
     ended: watch::Sender<bool>,
 }
@@ -63,19 +69,44 @@ impl Shared {
     pub fn new(
         rules: Vec<Rule>,
         resolver: TokioResolver,
-        records: Sender<Connection>,
-        own: Vec<IpAddr>,
+        records: SyncSender<Connection>,
+        most: usize,
     ) -> Self {
-        let (names, open, ended) = (Mutex::default(), Semaphore::new(MOST), watch::Sender::new(false));
-        Shared { rules, names, resolver, records, own, open, ended }
+        let mut names = Names::default();
+        // What is allowed has its address, however many other names are asked for.
+        for rule in rules.iter().filter(|rule| rule.allow) {
+            if let Pattern::Name(name) = &rule.pattern {
+                names.addresses(name);
+            }
+        }
+        Shared {
+            rules,
+            names: Mutex::new(names),
+            resolver,
+            records,
+            unrecorded: AtomicU64::new(0),
+            open: Semaphore::new(most),
+            most,
+            ended: watch::Sender::new(false),
+        }
     }
 
     /// Cuts off what is still open, and waits until all of it is recorded.
     pub async fn end(&self) {
         self.ended.send_replace(true);
-        let all = u32::try_from(MOST).unwrap_or(u32::MAX);
+        let all = u32::try_from(self.most).unwrap_or(u32::MAX);
         // Too late is better than never: the session has ended.
         let _recorded = timeout(LAST, self.open.acquire_many(all)).await;
+    }
+
+    pub fn take_unrecorded(&self) -> u64 {
+        self.unrecorded.swap(0, Ordering::Relaxed)
+    }
+
+    fn record(&self, record: Connection) {
+        if self.records.try_send(record).is_err() {
+            self.unrecorded.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn names(&self) -> MutexGuard<'_, Names> {
@@ -108,10 +139,16 @@ pub async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
+                let Ok(permit) = shared.open.try_acquire() else {
+                    shared.unrecorded.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                };
+                // Given back by the task, which cannot borrow it.
+                permit.forget();
                 let shared = Arc::clone(&shared);
                 tokio::spawn(async move {
-                    let Ok(_permit) = shared.open.try_acquire() else { return };
                     serve(stream, port, &shared).await;
+                    shared.open.add_permits(1);
                 });
             }
             Err(error) => {
@@ -177,8 +214,7 @@ async fn serve(mut stream: TcpStream, port: u16, shared: &Shared) {
     record.up = moved.up.load(Ordering::Relaxed);
     record.down = moved.down.load(Ordering::Relaxed);
     record.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    // Nobody listens any more once the session has ended.
-    let _ended = shared.records.send(record);
+    shared.record(record);
 }
 
 /// Finds out whom a connection wants, and makes it or refuses it in its own protocol.
@@ -225,13 +261,16 @@ async fn route(
 /// Reads the first message of TLS and returns it with the name that it is for.
 async fn whom(stream: &mut TcpStream, looked_up: Option<&HostName>) -> Result<(Vec<u8>, HostName), Refused> {
     let mut first = Vec::new();
+    let mut reads = 0;
     let read = async {
         loop {
             match hello::read(&first) {
                 Hello::More => {}
                 other => return Ok(other),
             }
-            if stream.read_buf(&mut first).await? == 0 {
+            // Whole again each time, which is why somebody who sends it byte by byte has to wait.
+            reads += 1;
+            if reads > MOST_READS || stream.read_buf(&mut first).await? == 0 {
                 return Ok(Hello::Foreign);
             }
         }
@@ -262,12 +301,16 @@ async fn ask(
     let mut bytes = Vec::new();
     let read = async {
         loop {
+            let before = bytes.len();
+            if stream.read_buf(&mut bytes).await.ok()? == 0 {
+                return None;
+            }
+            if !http::may_have_ended(&bytes, before) {
+                continue;
+            }
             match http::read(&bytes, port) {
                 Head::More => {}
                 other => return Some(other),
-            }
-            if stream.read_buf(&mut bytes).await.ok()? == 0 {
-                return None;
             }
         }
     };
@@ -314,14 +357,18 @@ async fn make(name: HostName, port: u16, shared: &Shared, record: &mut Connectio
     let found = found.map_err(|error| refused(format!("it cannot be resolved: {error}")))?;
     let mut why = None;
     for address in found.iter().take(MOST_ADDRESSES) {
-        let kind = if shared.own.contains(&address.to_canonical()) {
-            Some(address::Kind::Own)
-        } else {
-            address::kind(address)
-        };
-        if let Some(kind) = kind {
-            why = Some(format!("it leads to {address}, an address that is {}", kind.as_str()));
-            continue;
+        // Last, because it may change at any time: what the kernel itself takes for its own.
+        let kind = address::kind(address).map_or_else(|| own(address), |kind| Ok(Some(kind)));
+        match kind {
+            Ok(None) => {}
+            Ok(Some(kind)) => {
+                why = Some(format!("it leads to {address}, an address that is {}", kind.as_str()));
+                continue;
+            }
+            Err(error) => {
+                why = Some(format!("{address} cannot be reached: {error}"));
+                continue;
+            }
         }
         let to = SocketAddr::new(address, port);
         match timeout(PATIENCE, TcpStream::connect(to)).await {
@@ -334,6 +381,26 @@ async fn make(name: HostName, port: u16, shared: &Shared, record: &mut Connectio
         }
     }
     Err(refused(why.unwrap_or_else(|| "it has no address".into())))
+}
+
+/// Says whether the kernel takes an address for this machine's own, or for that of many.
+fn own(address: IpAddr) -> io::Result<Option<address::Kind>> {
+    Ok(match network::route(address.to_canonical())? {
+        Route::Away => None,
+        Route::Other => Some(address::Kind::Own),
+    })
+}
+
+/// Returns once nothing has moved for a long time.
+async fn idle(moved: &Moved) {
+    let now = || (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
+    let mut last = now();
+    loop {
+        tokio::time::sleep(IDLE).await;
+        if std::mem::replace(&mut last, now()) == now() {
+            return;
+        }
+    }
 }
 
 /// Moves bytes both ways until both sides are done.
@@ -355,8 +422,11 @@ async fn relay(
     moved.up.fetch_add(first.len() as u64, Ordering::Relaxed);
     let mut client = Counted { stream, count: &moved.up };
     let mut server = Counted { stream: upstream, count: &moved.down };
-    copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER).await.map_err(broken)?;
-    Ok(())
+    let both = copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER);
+    tokio::select! {
+        done = both => done.map(drop).map_err(broken),
+        () = idle(moved) => Err(broken(io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// Passes one request on, and everything of its answer back.
@@ -390,11 +460,14 @@ async fn exchange(
         to.shutdown().await
     };
     tokio::pin!(up, down);
-    let mut sent = None;
+    let mut sent = false;
     // The answer may come, and end, before the request has ended.
     let done = loop {
         tokio::select! {
-            result = &mut up, if sent.is_none() => sent = Some(result),
+            result = &mut up, if !sent => match result {
+                Ok(()) => sent = true,
+                Err(error) => break Err(error),
+            },
             result = &mut down => break result,
         }
     };
@@ -404,7 +477,7 @@ async fn exchange(
     })
 }
 
-/// Passes on the body of one request, and not a byte behind it.
+/// Passes on the body of one request, and not a byte behind it. A server that takes no more of it may still answer.
 async fn body(
     from: &mut (impl AsyncRead + Unpin),
     to: &mut (impl AsyncWrite + Unpin),
@@ -421,7 +494,9 @@ async fn body(
             Some(chunks) => chunks.read(&bytes).map_err(io::Error::other)?,
             None => usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()),
         };
-        to.write_all(bytes.get(..here).unwrap_or_default()).await?;
+        if to.write_all(bytes.get(..here).unwrap_or_default()).await.is_err() {
+            return Ok(());
+        }
         count.fetch_add(here as u64, Ordering::Relaxed);
         left = left.saturating_sub(here as u64);
         if chunks.map_or(left == 0, |chunks| chunks == Chunks::End) {

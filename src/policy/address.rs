@@ -59,8 +59,12 @@ fn v4(address: Ipv4Addr) -> Option<Kind> {
     }
 }
 
+/// The one prefix of addresses that everybody translates (RFC 6052); what else begins like it is of one network.
+const TRANSLATED: [u16; 6] = [0x0064, 0xff9b, 0, 0, 0, 0];
+
 fn v6(address: Ipv6Addr) -> Option<Kind> {
-    let [first, second, ..] = address.segments();
+    let segments = address.segments();
+    let [first, second, ..] = segments;
     if address.is_unspecified() || address.is_loopback() {
         return Some(Kind::Own);
     }
@@ -73,7 +77,7 @@ fn v6(address: Ipv6Addr) -> Option<Kind> {
         0x2001 if second == 0x0db8 || second < 0x0200 => Some(Kind::Special),
         // What is not given out yet, and the forms that hold an address of version 4, is no public one.
         0x2000..=0x3fff => None,
-        0x0064 if second == 0xff9b => None,
+        _ if segments[..6] == TRANSLATED => None,
         _ => Some(Kind::Special),
     }
 }
@@ -84,9 +88,8 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let from = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     let [.., high, low] = segments;
     match segments {
-        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x0064, 0xff9b, ..] => {
-            Some(from(high, low))
-        }
+        [0, 0, 0, 0, 0, 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => Some(from(high, low)),
+        _ if segments[..6] == TRANSLATED => Some(from(high, low)),
         [0, 0, 0, 0, 0, 0, ..] if high != 0 => Some(from(high, low)),
         [0x2002, high, low, ..] => Some(from(high, low)),
         _ => None,
@@ -168,6 +171,8 @@ mod tests {
                     "::ffff:1.1.1.1",
                     "4000::1",
                     "100::1",
+                    "64:ff9b:1::101:101",
+                    "64:ff9b:0:0:0:1:101:101",
                 ],
             ),
         ] {

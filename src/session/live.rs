@@ -25,6 +25,9 @@ use crate::backend::protocol::{self, Order, Report};
 use crate::gateway::Gateway;
 use crate::sys::{failpoint, process};
 
+/// Connections that are written down before the others wait for another turn.
+const MOST_AT_ONCE: usize = 1024;
+
 /// Time between TERM and KILL when the wall clock of a session has run out.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -132,7 +135,7 @@ impl Live {
             }
             self.look_at_space();
             if let Some(gateway) = &self.gateway {
-                self.record.connections(gateway);
+                self.record.connections(gateway, MOST_AT_ONCE);
             }
             if ready.signals
                 && let Some(outcome) = self.take_signals().map_err(set_up("pass on a signal"))?

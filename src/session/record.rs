@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use super::shadow::{self, import::Imported};
 use super::{Error, Outcome, gate};
-use crate::audit::{self, Event, Finding, How, Log};
+use crate::audit::{self, Connection, Event, Finding, How, Log};
 use crate::backend::protocol::Walls;
 use crate::gateway::Gateway;
 use crate::plan::{NetworkMode, Plan};
@@ -61,17 +61,27 @@ impl Record {
         }
     }
 
-    /// Notes the connections that have ended since this was asked last.
-    pub fn connections(&mut self, gateway: &Gateway) {
-        for connection in gateway.records() {
-            if self.connections == MOST_CONNECTIONS {
-                return self.note(&Event::Limit { what: "connections in this record".into() });
-            }
-            if self.connections < MOST_CONNECTIONS {
-                self.note(&Event::Connection(connection));
-            }
-            self.connections = self.connections.saturating_add(1);
+    /// Notes at most so many of the connections that have ended since this was asked last.
+    pub fn connections(&mut self, gateway: &Gateway, most: usize) {
+        let missing = gateway.unrecorded();
+        for connection in std::iter::from_fn(|| gateway.record()).take(most) {
+            self.connection(connection);
         }
+        if missing > 0 && self.connections <= MOST_CONNECTIONS {
+            self.connections += 1;
+            self.note(&Event::Limit {
+                what: format!("connections at once: {missing} more were closed or are not listed"),
+            });
+        }
+    }
+
+    fn connection(&mut self, connection: Connection) {
+        if self.connections < MOST_CONNECTIONS {
+            self.note(&Event::Connection(connection));
+        } else if self.connections == MOST_CONNECTIONS {
+            self.note(&Event::Limit { what: "connections in this record".into() });
+        }
+        self.connections = self.connections.saturating_add(1);
     }
 
     /// Notes what came out of the private git directory.

@@ -74,9 +74,47 @@ fn attribute(body: &mut Vec<u8>, kind: u16, content: &[u8]) {
 
 /// Sends one request that makes something, and waits for its answer.
 fn ask(kind: u16, body: &[u8]) -> io::Result<()> {
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
+    exchange(kind, flags, body).map(drop)
+}
+
+/// Where packets to an address go, as the kernel decides it now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// To one machine that is not this one.
+    Away,
+    /// To this machine, to many, or nowhere.
+    Other,
+}
+
+/// Asks the kernel where an address leads: also those that no interface has can be this machine's.
+///
+/// # Errors
+/// There is no way to the address.
+pub fn route(address: IpAddr) -> io::Result<Route> {
+    const TO: u16 = 1;
+    /// Of the type, behind the header of the message: `struct rtmsg`.
+    const TYPE: usize = 7;
+    let bytes = match address {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    };
+    let bits = u8::try_from(bytes.len() * 8).unwrap_or_default();
+    let mut body = vec![family(address.is_ipv6()), bits, 0, 0, 0, 0, 0, 0];
+    body.extend(0_u32.to_ne_bytes());
+    attribute(&mut body, TO, &bytes);
+    let answer = exchange(libc::RTM_GETROUTE, libc::NLM_F_REQUEST, &body)?;
+    match answer.get(TYPE) {
+        Some(kind) if *kind == libc::RTN_UNICAST => Ok(Route::Away),
+        Some(_) => Ok(Route::Other),
+        None => Err(io::Error::other("the kernel gave no answer")),
+    }
+}
+
+/// Sends one request, and returns the answer behind its header: nothing where that only says that it was done.
+fn exchange(kind: u16, flags: libc::c_int, body: &[u8]) -> io::Result<Vec<u8>> {
     use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
     const HEADER: usize = 16;
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
     let mut message = u32::try_from(HEADER + body.len()).unwrap_or_default().to_ne_bytes().to_vec();
     message.extend(kind.to_ne_bytes());
     message.extend(u16::try_from(flags).unwrap_or_default().to_ne_bytes());
@@ -85,23 +123,32 @@ fn ask(kind: u16, body: &[u8]) -> io::Result<()> {
     let protocol = SockProtocol::NetlinkRoute;
     let netlink = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)?;
     send(netlink.as_raw_fd(), &message, MsgFlags::empty())?;
-    let mut answer = [0; 1024];
+    let mut answer = vec![0; 4096];
     let length = recv(netlink.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    let error = answer.get(..length).and_then(|answer| answer.get(HEADER..HEADER + 4)?.first_chunk());
-    match error.map(|bytes| i32::from_ne_bytes(*bytes)) {
-        Some(0) => Ok(()),
-        Some(error) => Err(io::Error::from_raw_os_error(-error)),
-        None => Err(io::Error::other("the kernel gave no answer")),
+    answer.truncate(length);
+    let missing = || io::Error::other("the kernel gave no answer");
+    let said = answer.get(4..6).and_then(|bytes| bytes.first_chunk()).ok_or_else(missing)?;
+    let rest = answer.get(HEADER..).ok_or_else(missing)?;
+    if i32::from(u16::from_ne_bytes(*said)) != libc::NLMSG_ERROR {
+        return Ok(rest.to_vec());
+    }
+    match i32::from_ne_bytes(*rest.first_chunk().ok_or_else(missing)?) {
+        0 => Ok(Vec::new()),
+        error => Err(io::Error::from_raw_os_error(-error)),
     }
 }
 
-/// Returns the addresses of this machine's interfaces.
-pub fn own_addresses() -> io::Result<Vec<IpAddr>> {
-    let mut found = Vec::new();
-    for interface in nix::ifaddrs::getifaddrs()? {
-        let Some(address) = interface.address else { continue };
-        let v4 = address.as_sockaddr_in().map(|address| IpAddr::from(address.ip()));
-        found.extend(v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::from(address.ip()))));
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_knows_its_own_addresses() {
+        for own in ["127.0.0.1", "127.8.9.10", "::1", "255.255.255.255"] {
+            assert_eq!(route(own.parse().unwrap()).unwrap(), Route::Other, "{own}");
+        }
+        // A machine without a network has no way there, which is as good.
+        let away = route("192.0.2.1".parse().unwrap());
+        assert!(away.as_ref().map_or(true, |route| *route == Route::Away), "{away:?}");
     }
-    Ok(found)
 }

@@ -293,6 +293,15 @@ pub fn kill_group(leader: u32) {
     let _gone = nix::sys::signal::killpg(Pid::from_raw(leader.cast_signed()), Signal::SIGKILL);
 }
 
+/// Lets this process have more open descriptors than programs usually may; returns how many it may have.
+pub fn raise_descriptors(wanted: usize) -> io::Result<usize> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let wanted = u64::try_from(wanted).unwrap_or(u64::MAX).min(hard).max(soft);
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard)?;
+    Ok(usize::try_from(wanted).unwrap_or(usize::MAX))
+}
+
 /// Sends `signal` to the process group that `leader` leads.
 pub fn signal_group(leader: Pid, signal: i32) {
     // A group that has just ended needs no signal. Not `killpg` of nix: real-time signals have no name there.
