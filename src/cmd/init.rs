@@ -59,6 +59,8 @@ struct Seen {
     toolchain: Option<String>,
     /// The project has a flake with a development shell.
     flake: bool,
+    /// Files at the top of the project that usually hold secrets.
+    secrets: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,7 +163,31 @@ fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) 
     let toolchain = languages.contains(&Language::Rust).then(|| toolchain(&environment.home)).flatten();
     let flake = read_without_links(&root.join("flake.nix"), MOST_SETTINGS)
         .is_ok_and(|text| String::from_utf8_lossy(&text).contains("devShell"));
-    Seen { languages, agents, variables, toolchain, flake }
+    Seen { languages, agents, variables, toolchain, flake, secrets: secrets(root) }
+}
+
+/// The most files that the starter file hides.
+const MOST_SECRETS: usize = 8;
+
+/// Returns the names of files at the top that usually hold secrets; a repository can call its files anything.
+fn secrets(root: &Utf8Path) -> Vec<String> {
+    let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    let secret = |name: &str| {
+        let example =
+            ["example", "sample", "template", "dist", "defaults"].iter().any(|end| name.ends_with(end));
+        let variables = name == ".env" || name.starts_with(".env.");
+        let key = [".pem", ".key", ".p12", ".pfx"].iter().any(|end| name.ends_with(end));
+        (variables && !example)
+            || key
+            || [".netrc", ".pgpass", "credentials.json", "id_rsa", "id_ed25519"].contains(&name)
+    };
+    let Ok(entries) = root.read_dir_utf8() else { return Vec::new() };
+    let files = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let names = files.map(|entry| entry.file_name().to_owned());
+    let mut found: Vec<String> = names.filter(|name| plain(name) && secret(name)).collect();
+    found.sort();
+    found.truncate(MOST_SECRETS);
+    found
 }
 
 /// The most that is read of rustup's settings, in bytes.
@@ -232,6 +258,16 @@ fn render(seen: &Seen) -> String {
     if !far.is_empty() {
         out.push_str("\n// Also set, but they open more than a model service:\n");
         line(&mut out, &format!("// env {{ pass {} }}", quoted(&far)));
+    }
+    if seen.secrets.is_empty() {
+        out.push_str(
+            "\n// Everything in the project is seen. To show a file as empty, in git's history as well:\n",
+        );
+        out.push_str("// workspace { hide \".env\" }\n");
+    } else {
+        let names: Vec<&str> = seen.secrets.iter().map(String::as_str).collect();
+        out.push_str("\n// Files that usually hold secrets: shown as empty, in git's history as well.\n");
+        line(&mut out, &format!("workspace {{ hide {} }}", quoted(&names)));
     }
     for language in &seen.languages {
         out.push('\n');
@@ -332,7 +368,11 @@ mod tests {
             let languages = vec![Language::Rust, Language::Node, Language::Python, Language::Go];
             let count = agents.len();
             let toolchain = Some("~/.rustup/toolchains/stable".to_owned());
-            let config = valid(&render(&Seen { languages, agents, variables, toolchain, flake: true }));
+            let secrets = [".env", "server.pem"][..variables.len()].iter().map(ToString::to_string).collect();
+            let hidden = variables.len();
+            let seen = Seen { languages, agents, variables, toolchain, flake: true, secrets };
+            let config = valid(&render(&seen));
+            assert_eq!(config.workspace.hide.len(), hidden);
             assert_eq!(config.agents.len(), count);
             assert!(config.agents[0].default.value);
             assert!(config.env.pass.iter().all(|name| !name.value.starts_with("AWS_")));
@@ -349,6 +389,20 @@ mod tests {
         let runtime = valid(&format!("runtime{nix}")).runtime.value;
         assert!(matches!(runtime, crate::config::Runtime::Nix { .. }));
         valid("home ephemeral");
+    }
+
+    #[test]
+    fn files_that_usually_hold_secrets_are_hidden() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(place.path()).unwrap();
+        for name in
+            [".env", ".env.local", ".env.example", "a\"b.pem", "tls.key", "main.rs", ".envrc", "monkey"]
+        {
+            fs_err::write(root.join(name), "").unwrap();
+        }
+        fs_err::create_dir(root.join("x.pem")).unwrap();
+        assert_eq!(secrets(root), [".env", ".env.local", "tls.key"]);
+        valid("workspace { hide \".env\" }");
     }
 
     #[test]

@@ -85,6 +85,9 @@ env {
 // Also set, but they open more than a model service:
 // env { pass "AWS_PROFILE" }
 
+// Everything in the project is seen. To show a file as empty, in git's history as well:
+// workspace { hide ".env" }
+
 // Rust: crates are downloaded into the sandbox home. To see those of the host (*):
 // mounts { ro "~/.cargo/registry" at="/home/pier/.cargo/registry" }
 
