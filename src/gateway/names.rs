@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::policy::host::HostName;
+use crate::policy::host::{HostName, Pattern, Rule};
 
 /// The most names of one session.
 const MOST: u32 = 16 * 1024;
@@ -21,6 +21,17 @@ pub struct Names {
 }
 
 impl Names {
+    /// What is allowed by name has its addresses from the start, however many other names are asked for.
+    pub fn of(rules: &[Rule]) -> Self {
+        let mut names = Names::default();
+        for rule in rules.iter().filter(|rule| rule.allow) {
+            if let Pattern::Name(name) = &rule.pattern {
+                names.addresses(name);
+            }
+        }
+        names
+    }
+
     /// Returns the addresses of a name, always the same ones; `None` when there are too many names.
     pub fn addresses(&mut self, name: &HostName) -> Option<(Ipv4Addr, Ipv6Addr)> {
         let number = if let Some(number) = self.numbers.get(name) {
@@ -49,15 +60,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_have_an_end() {
-        let mut names = Names::default();
-        for number in 0..MOST {
+    fn names_have_an_end_and_those_that_are_allowed_come_first() {
+        let pattern = Pattern::parse("allowed.example").unwrap().unwrap();
+        let rule = Rule { allow: true, pattern, port: None, origin: String::new() };
+        let mut names = Names::of(&[rule]);
+        for number in 1..MOST {
             let name = HostName::parse(&format!("n{number}.example")).unwrap();
             let (v4, v6) = names.addresses(&name).unwrap();
             assert_eq!(names.name_of(v4.into()), Some(&name));
             assert_eq!(names.name_of(v6.into()), Some(&name));
         }
         assert_eq!(names.addresses(&HostName::parse("one.more").unwrap()), None);
+        assert!(names.addresses(&HostName::parse("allowed.example").unwrap()).is_some());
         for text in ["198.18.0.255", "198.18.65.0", "8.8.8.8", "::1", "fd70:6965:7200::ffff:0"] {
             assert_eq!(names.name_of(text.parse().unwrap()), None, "{text}");
         }

@@ -22,7 +22,7 @@ use super::names::Names;
 use super::{connection, dns};
 use crate::audit::Connection;
 use crate::policy::address;
-use crate::policy::host::{Decision, HostName, Pattern, Rule, decide};
+use crate::policy::host::{Decision, HostName, Rule, decide};
 use crate::sys::network::{self, Route};
 
 /// How long a client may take to say whom it wants, and a server to be reached.
@@ -72,16 +72,9 @@ impl Shared {
         records: SyncSender<Connection>,
         most: usize,
     ) -> Self {
-        let mut names = Names::default();
-        // What is allowed has its address, however many other names are asked for.
-        for rule in rules.iter().filter(|rule| rule.allow) {
-            if let Pattern::Name(name) = &rule.pattern {
-                names.addresses(name);
-            }
-        }
         Shared {
+            names: Mutex::new(Names::of(&rules)),
             rules,
-            names: Mutex::new(names),
             resolver,
             records,
             unrecorded: AtomicU64::new(0),
