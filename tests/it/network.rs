@@ -14,6 +14,7 @@ use crate::sandbox::{Output, PIER, Project, is_root};
 /// Addresses that no other test has, of a range that is not private and that nobody routes here.
 const OURS: &str = "11.93.7.1";
 const THEIRS: &str = "11.93.7.2";
+const ANY: &str = "11.94.7.0/24";
 
 /// What the servers have been sent.
 type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
@@ -66,6 +67,8 @@ impl Servers {
         ip(&["link", "add", &link, "type", "veth", "peer", "name", "other", "netns", &thread]);
         ip(&["addr", "add", &format!("{OURS}/24"), "dev", &link]);
         ip(&["link", "set", &link, "up"]);
+        // This machine's own, though no interface has it.
+        ip(&["route", "add", "local", ANY, "dev", &link]);
         inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
         inside(&["link", "set", "other", "up"]);
         go.send(()).unwrap();
@@ -110,10 +113,10 @@ fn inside(project: &Project, hosts: &str, script: &str) -> Output {
 }
 
 const HOSTS: &str = "127.0.0.1 localhost rebind.test\n11.93.7.2 allowed.test evil.test git.test x.wide.test wide.test bad.wide.test\n\
-    11.93.7.1 own.test\n169.254.169.254 meta.test\n10.1.2.3 private.test\n";
+    11.93.7.1 own.test\n11.94.7.9 any.test\n169.254.169.254 meta.test\n10.1.2.3 private.test\n";
 
 const RULES: &str = "network allowlist {
-    allow \"allowed.test\" \"*.wide.test\" \"rebind.test\" \"own.test\" \"meta.test\" \"private.test\"
+    allow \"allowed.test\" \"*.wide.test\" \"rebind.test\" \"own.test\" \"any.test\" \"meta.test\" \"private.test\"
     allow \"git.test\" port=9418
     deny \"bad.wide.test\"
 }\n";
@@ -148,6 +151,7 @@ fn names_that_are_allowed_are_reached_and_no_others() {
         ("get 11.93.7.2 80 11.93.7.2", "what it names is no host name"),
         ("get rebind.test", "this machine's own"),
         ("get own.test", "this machine's own"),
+        ("get any.test", "this machine's own"),
         ("get meta.test", "metadata service"),
         ("get private.test", "an address that is private"),
         ("get nowhere.test", "no `allow` names it"),
