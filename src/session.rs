@@ -35,7 +35,7 @@ pub mod registry;
 mod relay;
 pub mod shadow;
 mod space;
-mod spare;
+pub mod spare;
 pub mod stop;
 pub mod trust;
 pub mod visit;
@@ -190,7 +190,6 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let terminals = front.terminals();
     let stand = || {
-        reaper::clear(state, A_FEW);
         step(failpoint::reach("session.recorded"))?;
         let starting = starting?;
         let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
@@ -199,6 +198,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
+        reaper::clear(state, A_FEW);
         if let Err(error) = spare::clear(state, &place.path) {
             tracing::warn!(%error, "what the last session left is not removed");
         }
@@ -208,6 +208,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         Ok(stands) => stands,
         Err(error) => {
             record.refused();
+            reaper::clear(state, A_FEW);
             return Err(error);
         }
     };
@@ -292,12 +293,12 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         match &commits {
             Err(error) => place.keep(&error.to_string()),
             Ok(Some(imported)) if imported.uncommitted => place.keep("changes that no commit has"),
-            Ok(_) => place.retire(state),
+            Ok(_) => place.retire(state, !plan.project.ephemeral),
         }
         (gate, commits)
     } else {
         let gate = judge();
-        place.retire(state);
+        place.retire(state, !plan.project.ephemeral);
         (gate, Ok(None))
     };
     // Waits for bubblewrap, which has been killed, and removes the control groups.

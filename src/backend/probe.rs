@@ -177,7 +177,11 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
 pub fn stat(path: &Utf8Path) -> Option<Found> {
     let open = open_place(path).ok()?;
     let meta = open.metadata().ok()?;
-    let canonical = place_of(&open, path).ok()?;
+    let mut canonical = place_of(&open, path).ok()?;
+    if canonical != path {
+        // Letters of another case are no link, where the file system takes them for the same.
+        canonical = path.canonicalize_utf8().ok()?;
+    }
     let kind = match meta.file_type() {
         kind if kind.is_file() => Kind::File,
         kind if kind.is_dir() => Kind::Directory,
@@ -186,8 +190,9 @@ pub fn stat(path: &Utf8Path) -> Option<Found> {
         _ => Kind::Other,
     };
     let identity = Identity { dev: meta.dev(), ino: meta.ino() };
-    let symlinked = canonical != path;
-    let link = if symlinked { path.read_link_utf8().ok() } else { None };
+    // A link into another mount namespace can lead to a path of the same words.
+    let link = path.read_link_utf8().ok();
+    let symlinked = canonical != path || link.is_some();
     Some(Found { canonical, kind, identity, symlinked, link })
 }
 

@@ -17,6 +17,7 @@ use crate::diag::{Exit, Failure, Sources};
 use crate::env::Environment;
 use crate::plan::{self, Target};
 use crate::session::reaper::{self, Dead, Fate};
+use crate::session::spare;
 use crate::session::{self, Outcome as Ended};
 use crate::sys::kernel::UserNamespace;
 use crate::sys::process;
@@ -72,6 +73,9 @@ pub fn run(global: &Global, args: &Doctor) -> Outcome {
     let trial = host.bubblewrap.as_ref().ok().map(|program| trial(&environment, program));
     let mut checks = checks(&host, trial.as_ref());
     checks.push(dead_sessions(&reaper::clear(&environment.state, usize::MAX)));
+    if let Err(error) = spare::clear_now(&environment.state) {
+        tracing::warn!(%error, "what the last session left is not removed");
+    }
     let ready = checks.iter().all(|check| check.status != Status::Fail);
     if args.json {
         ui::json(&Answer { ready, checks });

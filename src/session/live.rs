@@ -233,10 +233,7 @@ impl Live {
                 })
             }
             Some(_) => None,
-            None if !self.started => {
-                let source = io::Error::other("the sandbox went away before it");
-                return Err(Error::SetUp { what: "start the command", source });
-            }
+            // Also when it has not said yet that the command runs: it was told to begin, and nobody knows.
             None => Some(match why {
                 Some(why) => end_of(why),
                 None => Outcome::Lost,

@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
+use super::shadow::RECORD;
 use super::spare;
 use crate::util::fs::{create_private, remove_tree, write_atomic};
 
@@ -122,9 +123,9 @@ impl Place {
         self.alive.write_all_at(text, 0)
     }
 
-    /// Ends the use of the directory: it is removed, now or by the next session.
-    pub fn retire(mut self, state: &Utf8Path) {
-        self.kept = spare::leave(state, &self.path);
+    /// Ends the use of the directory: it is removed, by the next session where that may be.
+    pub fn retire(mut self, state: &Utf8Path, later: bool) {
+        self.kept = later && spare::leave(state, &self.path);
     }
 
     /// Leaves the directory where it is: something in it is still wanted, and `why` says what.
@@ -151,12 +152,21 @@ pub(super) fn is_at(alive: &File, directory: &Utf8Path) -> bool {
     }
 }
 
+/// Removes the directory of a session. What says that commits of its are waiting goes first: a half that is left by a
+/// kill must not look like one that is wanted.
+pub(super) fn remove(path: &Utf8Path) -> io::Result<()> {
+    match std::fs::remove_file(path.join(RECORD)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => remove_tree(path),
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         if self.kept {
             return;
         }
-        if let Err(error) = remove_tree(&self.path) {
+        if let Err(error) = remove(&self.path) {
             tracing::warn!(path = %self.path, %error, "the directory of the session was not removed");
         }
     }

@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
-use super::place::{FILE, Id, KEPT, all, is_at};
+use super::place::{FILE, Id, KEPT, all, is_at, remove};
 use super::{registry, shadow};
-use crate::util::fs::{read_without_links, remove_tree};
+use crate::util::fs::read_without_links;
 
 /// A directory without a lock belongs to a session that is being made, or was killed at that moment.
 const YOUNG: Duration = Duration::from_mins(1);
@@ -81,7 +81,7 @@ fn bury(path: &Utf8Path) -> Option<Fate> {
         // Empty once its processes are gone; the next start of the machine has none of them.
         let _gone = std::fs::remove_dir(group);
     }
-    Some(match remove_tree(path) {
+    Some(match remove(path) {
         Ok(()) => Fate::Cleared,
         Err(error) => Fate::Failed(error),
     })

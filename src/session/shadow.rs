@@ -28,7 +28,7 @@ const SCHEMA: u32 = 1;
 
 /// What a session's directory says about its shadow, for a later `pier merge`: a line of JSON, and the references
 /// at the start in the form of a `packed-refs`. The sandbox does not see it.
-const RECORD: &str = "shadow";
+pub const RECORD: &str = "shadow";
 
 /// The most that is read of a record, in bytes.
 const MOST_RECORD: u64 = 256 * 1024 * 1024;

@@ -34,8 +34,8 @@ const MOST_LEFT: u64 = 16 * 1024 * 1024;
 pub const SKELETON: [&str; 6] =
     ["git", "git/hooks", "git/info", "git/objects", "git/objects/info", "git/refs"];
 
-/// What else pier makes in the directory of a session that is left. Whatever a command has added is removed with all
-/// else at once: it may be large, or a secret.
+/// What else pier makes in the directory of a session that is left. What a command has added to it is removed with all
+/// else at once: it may be large, or meant to be gone.
 const FILES: [&str; 10] = [
     FILE,
     "control",
@@ -118,6 +118,11 @@ pub fn clear(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
     }
 }
 
+/// Removes what the last session left, with no session at hand.
+pub fn clear_now(state: &Utf8Path) -> io::Result<()> {
+    remove_tree(&state.join(GONE))
+}
+
 fn rename(from: &Utf8Path, to: &Utf8Path) -> nix::Result<()> {
     let [from, to] = [from, to].map(|path| CString::new(path.as_str()).map_err(|_| Errno::EINVAL));
     rename_new((AT_FDCWD, &from?), (AT_FDCWD, &to?))
@@ -162,7 +167,7 @@ mod tests {
             let place = Place::make(state).unwrap();
             let path = place.path.clone();
             change(&path);
-            place.retire(state);
+            place.retire(state, true);
             assert!(!path.exists());
         };
         for name in ["home", "git/objects/00", "git/refs/heads", "git/hooks/pre-commit", "git/index/below"] {
@@ -181,5 +186,11 @@ mod tests {
         clear(state, &next.path).unwrap();
         clear(state, &next.path).unwrap();
         assert!(!gone.exists() && !next.path.join(GONE).exists());
+        place().retire(state, false);
+        assert!(!gone.exists(), "an ephemeral one is removed at once");
+        place().retire(state, true);
+        clear_now(state).unwrap();
+        clear_now(state).unwrap();
+        assert!(!gone.exists());
     }
 }

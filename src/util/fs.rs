@@ -83,10 +83,16 @@ pub fn open_place(path: &Utf8Path) -> io::Result<File> {
 ///
 /// To ask for each part of a path whether it is a link, as `canonicalize` does, takes three times as long.
 pub fn place_of(open: &File, path: &Utf8Path) -> io::Result<Utf8PathBuf> {
-    let link = format!("/proc/self/fd/{}", open.as_raw_fd());
-    match Utf8Path::new(&link).read_link_utf8() {
-        // What was removed meanwhile, or is out of sight, has words added to its path.
-        Ok(found) if found.is_absolute() && !found.as_str().ends_with(" (deleted)") => Ok(found),
+    use std::os::unix::fs::MetadataExt as _;
+    let found = Utf8PathBuf::from(format!("/proc/self/fd/{}", open.as_raw_fd())).read_link_utf8();
+    // What was removed meanwhile, or is in another mount namespace, has a path that leads elsewhere.
+    let same = |found: &Utf8PathBuf| {
+        let key = |meta: &std::fs::Metadata| (meta.dev(), meta.ino());
+        let there = if found.is_absolute() { found.symlink_metadata().ok() } else { None };
+        there.zip(open.metadata().ok()).is_some_and(|(there, open)| key(&there) == key(&open))
+    };
+    match found {
+        Ok(found) if same(&found) => Ok(found),
         _ => path.canonicalize_utf8(),
     }
 }

@@ -291,7 +291,10 @@ fn a_failure_at_any_step_of_the_start_runs_nothing_and_leaves_nothing() {
             let away = ["session.terminal", "detach.forked"].contains(&step.as_str());
             // The caller of a detached supervisor sees it killed; otherwise it is pier itself that is gone.
             let expected = if how == "kill" && supervisor && !away { None } else { Some(125) };
-            assert_eq!(code, expected, "{step}:{how}");
+            // An init that was told to begin, and is heard of no more, may have begun.
+            let told =
+                how == "kill" && ["init.ready", "init.terminal", "init.begun"].contains(&step.as_str());
+            assert!(code == expected || told && code == Some(137), "{step}:{how}: {code:?}");
             assert!(!project.root().join("ran").exists(), "{step}:{how} ran something");
             assert_empty(&project, &argument, false);
         }
