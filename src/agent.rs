@@ -233,7 +233,8 @@ fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, name)| name)
 }
 
-fn known() -> String {
+/// The names of the built-in agents, as they are printed.
+pub fn known() -> String {
     let names: Vec<String> = ALL.iter().map(|agent| format!("`{}`", agent.name())).collect();
     names.join(", ")
 }

@@ -199,8 +199,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
         reaper::clear(state, A_FEW);
-        if let Err(error) = spare::clear(state, &place.path) {
-            tracing::warn!(%error, "what the last session left is not removed");
+        if let Err(error) = spare::make(state, &place.path) {
+            tracing::debug!(%error, "the next session makes its own directories");
         }
         Ok((starting.ready()?, gate, shadow, server))
     };
@@ -237,9 +237,6 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         return Err(error);
     }
     failpoint::pass("session.begun");
-    if let Err(error) = spare::make(state, &place.path) {
-        tracing::debug!(%error, "the next session makes its own directories");
-    }
     let limit = plan.limits.wall.map(Duration::from_secs);
     let mut live = Live {
         id: place.id.clone(),
@@ -255,6 +252,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         leaving: None,
         space: Space::watch(&plan.project.root),
         used_up: false,
+        later: Some(spare::Later::new(state, &place.path)),
         interrupted: None,
         guest: None,
     };

@@ -249,6 +249,9 @@ fn system() -> System {
     }
     let there = |name: &&str| Utf8Path::new("/proc").join(name).symlink_metadata().is_ok();
     system.closed = CLOSED.iter().filter(|name| there(name)).map(ToString::to_string).collect();
+    // A kernel whose answer cannot be read counts as one that shows them.
+    let restrict = read_bounded(Utf8Path::new("/proc/sys/kernel/kptr_restrict"), 16);
+    system.shows_addresses = restrict.map_or(true, |level| level.trim_ascii() == b"0");
     let text = |path: &str| {
         let bytes = read_bounded(Utf8Path::new(path), MOST_TEXT).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

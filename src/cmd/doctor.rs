@@ -74,7 +74,7 @@ pub fn run(global: &Global, args: &Doctor) -> Outcome {
     let mut checks = checks(&host, trial.as_ref());
     checks.push(dead_sessions(&reaper::clear(&environment.state, usize::MAX)));
     if let Err(error) = spare::clear_now(&environment.state) {
-        tracing::warn!(%error, "what the last session left is not removed");
+        tracing::warn!(%error, "what sessions left is not removed");
     }
     let ready = checks.iter().all(|check| check.status != Status::Fail);
     if args.json {

@@ -89,6 +89,7 @@ pub fn run(global: &Global, args: &Init) -> Outcome {
     let environment = Environment::of_process()?;
     let root = probe::project_root(&cwd, Root::Git)?;
     let environment = owner::settle(environment, global, &root, RootOwned::Stay)?;
+    project::require_project(&environment, &root)?;
     let text = match args.template {
         Some(Template::Empty) => EMPTY.to_owned(),
         template => render(&look(&environment, &root, template)),

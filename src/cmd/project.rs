@@ -186,23 +186,52 @@ pub fn plan(
     fetch: Fetch,
     trusted: Option<&str>,
 ) -> Result<Planned, Failure> {
-    let Project { environment, cwd, root, loaded } = project;
-    let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
-    let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
-    let missing = install_agents(project, target, fetch, trusted, &mut probed)?;
+    let loaded = &project.loaded;
+    let mut known = learn(project, target, fetch, trusted)?;
+    if matches!(known.agents, Agents::Installed) {
+        // That took its time, in which the host may have changed.
+        known = learn(project, target, fetch, trusted)?;
+    }
+    let Known { mut probed, shell, agents } = known;
+    let missing = match agents {
+        Agents::There | Agents::Installed => None,
+        Agents::Missing(wanted) => Some(wanted),
+    };
     super::nix::fit(shell.as_ref(), target, &mut probed)?;
     let target = if missing.is_some() { &Target::Shell } else { target };
     let made = plan::build(&loaded.config, &probed.facts, target, &loaded.sources);
     let mut plan = made.map_err(|mut problems| {
         add_reasons(&mut problems, &mut probed);
-        let usage = problems.iter().all(|problem| problem.code != "project::root");
-        let exit = if usage { Exit::Usage } else { Exit::NotSetUp };
-        Failure { exit, report: Report { sources: loaded.sources.clone(), problems } }
+        no_plan(project, problems)
     })?;
     plan.warnings.extend(missing.map(|agent| {
         format!("{agent} is not installed yet, and this is the plan of a shell; `pier up` installs the agent and adds it")
     }));
     Ok(Planned { plan, values: probed.values, shell })
+}
+
+/// What a plan is made from.
+struct Known {
+    probed: probe::Probed,
+    shell: Option<crate::backend::nix::Held>,
+    agents: Agents,
+}
+
+/// What became of the agents with a pinned version.
+enum Agents {
+    There,
+    /// The wanted one was installed just now.
+    Installed,
+    /// The wanted one is missing and may not be fetched.
+    Missing(String),
+}
+
+fn learn(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>) -> Result<Known, Failure> {
+    let Project { environment, cwd, root, loaded } = project;
+    let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
+    let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
+    let agents = install_agents(project, target, fetch, trusted, &mut probed)?;
+    Ok(Known { probed, shell, agents })
 }
 
 /// Adds to "not on this host" why a launcher that is there is not used.
@@ -218,17 +247,16 @@ fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed
     }
 }
 
-/// Puts pinned agents in place of found ones, installing them where they are missing; returns the wanted one where
-/// it is missing and may not be fetched.
+/// Puts pinned agents in place of found ones, installing the wanted one where it is missing.
 fn install_agents(
     project: &Project,
     target: &Target,
     fetch: Fetch,
     trusted: Option<&str>,
     probed: &mut probe::Probed,
-) -> Result<Option<String>, Failure> {
+) -> Result<Agents, Failure> {
     let Project { environment, loaded, root, .. } = project;
-    let mut missing = None;
+    let mut agents = Agents::There;
     let locked = lock::Lock::read(&root.join("pier.lock"))?;
     let variables: Vec<(String, String)> = environment
         .names()
@@ -258,11 +286,14 @@ fn install_agents(
             None if fetch == Fetch::Install && wanted => {
                 // Installing runs the package's own code on this host, so the approval comes first.
                 approve(project, &preview(project, probed)?, trusted)?;
+                agents = Agents::Installed;
                 install::install(&request, &mut show)?
             }
             None => {
                 probed.facts.launchers.remove(name);
-                missing = missing.or_else(|| wanted.then(|| format!("`{name}` {version}")));
+                if wanted {
+                    agents = Agents::Missing(format!("`{name}` {version}"));
+                }
                 continue;
             }
         };
@@ -275,16 +306,29 @@ fn install_agents(
             probed.facts.paths.insert(directory.clone(), fact);
         }
     }
-    Ok(missing)
+    Ok(agents)
 }
 
 /// Returns a plan for a shell, whose grants are those of the file, before an agent is there.
 pub fn preview(project: &Project, probed: &probe::Probed) -> Result<Plan, Failure> {
     let made = plan::build(&project.loaded.config, &probed.facts, &Target::Shell, &project.loaded.sources);
-    made.map_err(|problems| Failure {
-        exit: Exit::Usage,
-        report: Report { sources: project.loaded.sources.clone(), problems },
-    })
+    made.map_err(|problems| no_plan(project, problems))
+}
+
+fn no_plan(project: &Project, problems: Vec<crate::diag::Problem>) -> Failure {
+    let usage = problems.iter().all(|problem| problem.code != "project::root");
+    let exit = if usage { Exit::Usage } else { Exit::NotSetUp };
+    Failure { exit, report: Report { sources: project.loaded.sources.clone(), problems } }
+}
+
+/// Refuses a directory that is no project.
+pub fn require_project(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
+    let resolve = |path: &Utf8Path| crate::util::fs::canonical(path).unwrap_or_else(|_| path.to_owned());
+    let own: Vec<_> = environment.own_directories().iter().map(|path| resolve(path)).collect();
+    match plan::refused_project(root, &resolve(&environment.home), &own) {
+        Some(problem) => Err(Failure::of(Exit::NotSetUp, problem)),
+        None => Ok(()),
+    }
 }
 
 /// Says what takes time while an agent is installed.

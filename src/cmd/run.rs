@@ -83,13 +83,26 @@ pub fn up(global: &Global, args: Up) -> Outcome {
         (Some(name), _) => name,
         (None, Some(agent)) => agent.name.value.clone(),
         (None, None) => {
-            let what = if agents.is_empty() {
-                "no agent is declared"
-            } else {
-                "several agents are declared and none is the default"
+            project::require_project(&project.environment, &project.root)?;
+            let file = project::find_file(&project.cwd, &project.root);
+            let (what, help) = match (agents.as_slice(), file) {
+                ([], None) => (
+                    "no agent is declared, and there is no `pier.kdl`",
+                    "`pier init` looks at the project and writes one".to_owned(),
+                ),
+                ([], Some(_)) => (
+                    "no agent is declared",
+                    "add one to `pier.kdl`, as in `agent claude-code default=#true`".to_owned(),
+                ),
+                (several, _) => (
+                    "several agents are declared and none is the default",
+                    format!(
+                        "name one, as in `pier up {0}`, or write `agent {0} default=#true`",
+                        several[0].name.value
+                    ),
+                ),
             };
-            return Err(Failure::new(Exit::Usage, "agent::none", what)
-                .help("name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`"));
+            return Err(Failure::new(Exit::Usage, "agent::none", what).help(help));
         }
     };
     start(&project, host, &Target::Agent { name, extra: args.extra }, &args.start, away)

@@ -530,7 +530,7 @@ const AGENT: Node = Node {
         Node {
             name: "version",
             doc: "Pins the agent's version.",
-            arguments: &[must("version", Type::Text, "The version, as the agent prints it.")],
+            arguments: &[must("version", Type::Version, "The exact version, such as `2.1.197`.")],
             ..NODE
         },
         Node {

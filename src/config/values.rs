@@ -30,6 +30,8 @@ pub enum Type {
     Variable,
     /// A name that can be part of a file name.
     Name,
+    /// An exact version.
+    Version,
     /// A host name, `*.` in front of one, an address, or a range of addresses.
     HostPattern,
     /// A host name without wildcards.
@@ -69,6 +71,9 @@ impl Type {
             }
             Type::Variable => "the name of a variable: letters, digits and `_`, no digit first".into(),
             Type::Name => "a name of letters, digits, `-`, `_` and `.`, a letter or digit first".into(),
+            Type::Version => {
+                "an exact version such as `\"2.1.197\"` or `\"1.0.0-rc.1\"`, not a range or a tag".into()
+            }
             Type::HostPattern => {
                 "a host name, `*.` before one, an address, or a range such as `10.0.0.0/8`".into()
             }
@@ -110,6 +115,7 @@ impl Type {
             Type::OneOf(words) => words.contains(&string),
             Type::Variable => is_variable(string),
             Type::Name => is_name(string),
+            Type::Version => text::is_exact_version(string),
             Type::HostPattern => is_host_pattern(string),
             Type::Host => is_host(string),
             Type::Listen => parse_listen(string).is_some(),
@@ -238,6 +244,11 @@ mod tests {
             (Type::OneOf(&["a", "b"]), &["a"], &["c", "A"]),
             (Type::Variable, &["A_1", "_"], &["1A", "A-B", "A=B", ""]),
             (Type::Name, &["claude-code", &long], &["", "-a", "../x", "a b", &too_long]),
+            (
+                Type::Version,
+                &["2.1.197", "1.0.0-rc.1"],
+                &["", "2.1", "latest", "^1.0.0", "1.2.3.4", "01.2.3", "-1.2.3"],
+            ),
             (
                 Type::HostPattern,
                 &["a.example", "*.example.org", "10.0.0.0/8", "::1", "fd00::/8", "localhost"],

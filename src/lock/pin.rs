@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{Error, shown};
+use crate::util::text::is_exact_version;
 
 /// An exact version such as `2.1.197` or `1.0.0-rc.1`; ranges and tags are refused.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,22 +16,8 @@ impl Version {
     /// Parses `MAJOR.MINOR.PATCH` with an optional `-PRERELEASE`. Such a text cannot be taken for an option,
     /// a path, a tag or an address by a package manager.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        let invalid = || Error::Invalid { what: "version", value: shown(text) };
-        let (core, rest) = text.split_once('-').map_or((text, None), |(core, rest)| (core, Some(rest)));
-        let numbers: Vec<&str> = core.split('.').collect();
-        let number = |part: &&str| {
-            (1..=9).contains(&part.len())
-                && part.bytes().all(|byte| byte.is_ascii_digit())
-                && (part.len() == 1 || !part.starts_with('0'))
-        };
-        let label = |rest: &str| {
-            rest.len() <= 64
-                && rest.split('.').all(|part| {
-                    !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-                })
-        };
-        if numbers.len() != 3 || !numbers.iter().all(number) || !rest.is_none_or(label) {
-            return Err(invalid());
+        if !is_exact_version(text) {
+            return Err(Error::Invalid { what: "version", value: shown(text) });
         }
         Ok(Version(text.to_owned()))
     }

@@ -221,21 +221,7 @@ fn project(
     problems: &mut Vec<Problem>,
 ) -> Project {
     let root = &facts.project.root;
-    let refuse = |reason: &str| {
-        Problem::nowhere("project::root", format!("`{root}` cannot be a project: {reason}"))
-            .help("run pier inside a project directory, such as a Git repository")
-    };
-    if root == "/" {
-        problems.push(refuse("it is the root of the file system"));
-    } else if let Err(reason) = mounts::check_root(root) {
-        problems.push(refuse(reason));
-    } else if facts.home.starts_with(root) {
-        problems.push(refuse("it is your home directory or holds it, with keys, logins and history"));
-    } else if let Some(own) =
-        facts.own_directories.iter().find(|own| own.starts_with(root) || root.starts_with(own))
-    {
-        problems.push(refuse(&format!("pier keeps its own state in `{own}`")));
-    }
+    problems.extend(mounts::refused_project(root, &facts.home, &facts.own_directories));
     let hash = crate::util::fs::sha256(root.as_str().as_bytes())[..16].to_owned();
     let mut state = facts.state.join("projects").join(&hash);
     if let Some(Sourced { value, origin }) = &config.home.state {
@@ -340,9 +326,17 @@ fn chosen_agent<'a>(
     if found.is_none() {
         let declared: Vec<&str> = config.agents.iter().map(|agent| agent.name.value.as_str()).collect();
         let message = format!("the agent `{name}` is not declared");
-        let help = match declared.as_slice() {
-            [] => format!("add `agent {name} default=#true` to `pier.kdl`"),
-            names => format!("`pier.kdl` declares {}; add `agent {name}` for another one", names.join(", ")),
+        let known = agent::find(name).map_err(|unknown| unknown.nearest);
+        let help = match (known, declared.as_slice()) {
+            (Ok(_), []) => {
+                format!("add `agent {name} default=#true` to `pier.kdl`; `pier init` writes a first one")
+            }
+            (Ok(_), names) => format!("`pier.kdl` declares {}; add `agent {name}` for it", names.join(", ")),
+            (Err(Some(nearest)), _) => format!("did you mean `{nearest}`?"),
+            (Err(None), _) => format!(
+                "pier knows {}; any other needs an `agent` with a `run` line in `pier.kdl`",
+                agent::known()
+            ),
         };
         problems.push(Problem::nowhere("agent::undeclared", message).help(help));
     }

@@ -86,6 +86,8 @@ pub struct System {
     pub files: Vec<(Utf8PathBuf, Identity)>,
     /// Those of [`CLOSED`] that this kernel has: it says which when it is built.
     pub closed: Vec<String>,
+    /// Whether the kernel shows the addresses of its symbols to everybody (`kernel.kptr_restrict`).
+    pub shows_addresses: bool,
     /// `/etc/resolv.conf` and `/etc/hosts`, for a sandbox on the host's network.
     pub resolv_conf: String,
     pub hosts: String,

@@ -257,7 +257,7 @@ fn check_writable(real: &Utf8Path, facts: &Facts) -> Result<(), String> {
 }
 
 /// Says why a directory is more than a project, if it is.
-pub fn check_root(root: &Utf8Path) -> Result<(), &'static str> {
+fn check_root(root: &Utf8Path) -> Result<(), &'static str> {
     if LIVE_TREES.iter().any(|tree| root.starts_with(tree)) {
         return Err("it belongs to the running host: processes, devices or sockets");
     }
@@ -265,6 +265,25 @@ pub fn check_root(root: &Utf8Path) -> Result<(), &'static str> {
         return Err("it is a directory of the host that everybody shares");
     }
     Ok(())
+}
+
+/// Says why a directory is no project, if it is none: everything in it becomes writable inside.
+pub fn refused_project(root: &Utf8Path, home: &Utf8Path, own_directories: &[Utf8PathBuf]) -> Option<Problem> {
+    let own = own_directories.iter().find(|own| own.starts_with(root) || root.starts_with(own));
+    let reason = if root == "/" {
+        "it is the root of the file system".to_owned()
+    } else if let Err(reason) = check_root(root) {
+        reason.to_owned()
+    } else if home.starts_with(root) {
+        "it is your home directory or holds it, with keys, logins and history".to_owned()
+    } else {
+        format!("pier keeps its own state in `{}`", own?)
+    };
+    let message = format!("`{root}` cannot be a project: {reason}");
+    Some(
+        Problem::nowhere("project::root", message)
+            .help("run pier inside a project directory, such as a Git repository"),
+    )
 }
 
 /// Refuses the place of the sandbox home that the file asks for: it becomes writable inside.

@@ -16,7 +16,8 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     for name in ["/etc", "/etc/ssl", "/var", "/home", "/.pier"] {
         add(name, MountKind::Directory { mode: 0o755 });
     }
-    let System { links, directories, files, closed, resolv_conf, hosts, localtime } = &facts.system;
+    let System { links, directories, files, closed, shows_addresses, resolv_conf, hosts, localtime } =
+        &facts.system;
     // A Nix shell brings its own programs and libraries; of the host it has the certificates.
     let shown = |path: &Utf8Path| !nix || (path.starts_with("/etc") && path != "/etc/alternatives");
     let files = files.iter().filter(|_| !nix);
@@ -44,11 +45,9 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     add("/proc", MountKind::Proc);
     // Writable for a kernel uid 0 otherwise, whatever its capabilities: `core_pattern` runs code on the host.
     add("/proc/sys", MountKind::Bind { source: "/proc/sys".into(), access: Access::ReadOnly, expect: None });
-    if user.uid == 0 {
-        for name in closed {
-            let source = "/dev/null".into();
-            add(&format!("/proc/{name}"), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
-        }
+    for name in closed.iter().filter(|name| user.uid == 0 || (*shows_addresses && *name == "kallsyms")) {
+        let source = "/dev/null".into();
+        add(&format!("/proc/{name}"), MountKind::Bind { source, access: Access::ReadOnly, expect: None });
     }
     add("/dev", MountKind::Dev);
     add("/dev/shm", MountKind::Tmpfs { size: Some(1 << 30), mode: 0o1777 });

@@ -17,6 +17,7 @@ use super::front::Front;
 use super::place::Id;
 use super::record::Record;
 use super::space::Space;
+use super::spare::Later;
 use super::{Error, Outcome};
 use crate::audit::Event;
 use crate::backend::bwrap::launch::{PATIENCE, Sandbox};
@@ -93,6 +94,8 @@ pub struct Live {
     /// The project's file system, until it is used up.
     pub space: Option<Space>,
     pub used_up: bool,
+    /// What is done for other sessions once this one has run for a while.
+    pub later: Option<Later>,
     pub interrupted: Option<Instant>,
     /// The caller of the control socket who is attached.
     pub guest: Option<u64>,
@@ -136,6 +139,9 @@ impl Live {
             self.look_at_space();
             if let Some(gateway) = &self.gateway {
                 self.record.connections(gateway, MOST_AT_ONCE);
+            }
+            if let Some(later) = self.later.take_if(|later| later.is_due()) {
+                later.run();
             }
             if ready.signals
                 && let Some(outcome) = self.take_signals().map_err(set_up("pass on a signal"))?

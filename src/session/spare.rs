@@ -1,13 +1,14 @@
-//! What one session does for the next, because to make and to remove directories takes longer than much else that a
-//! short session does. While its command runs it makes directories, which no sandbox sees before their own session.
-//! At its end it leaves its own, if nothing was added to them, to be removed by the next one while bubblewrap starts.
+//! What sessions do for each other, because to make and to remove directories takes longer than much else that a short
+//! session does. While bubblewrap starts, a session makes directories for the next one, which no sandbox sees before
+//! their own session. At its end it leaves its own, if nothing was added to them, to be removed when a session has time.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, Flock, FlockArg};
 
@@ -24,11 +25,40 @@ const MADE: &str = "next";
 /// Where what stands in their place goes.
 const UNUSABLE: &str = "unusable";
 
-/// The place of what the last session left, below the state directory, and below that of the session that removes it.
+/// The place of what sessions have left, below the state directory, and below that of the session that removes it.
 const GONE: &str = "gone";
 
-/// The most that is left to the next session, in bytes of files.
+/// The most that a session leaves, in bytes of files.
 const MOST_LEFT: u64 = 16 * 1024 * 1024;
+
+/// The most sessions that have left something; the one after them removes all of it.
+const MOST_GONE: usize = 16;
+
+/// How long a command runs before there is time for what others have left.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What a session does once it has time.
+pub struct Later {
+    state: Utf8PathBuf,
+    session: Utf8PathBuf,
+    from: Instant,
+}
+
+impl Later {
+    pub fn new(state: &Utf8Path, session: &Utf8Path) -> Self {
+        Later { state: state.to_owned(), session: session.to_owned(), from: Instant::now() + IDLE }
+    }
+
+    pub fn is_due(&self) -> bool {
+        self.from <= Instant::now()
+    }
+
+    pub fn run(self) {
+        if let Err(error) = clear(&self.state, &self.session) {
+            tracing::warn!(%error, "what other sessions left is not removed");
+        }
+    }
+}
 
 /// What is made, parents first: as much as a private git directory always has.
 pub const SKELETON: [&str; 6] =
@@ -80,9 +110,22 @@ pub fn make(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
     }
 }
 
-/// Leaves the directory of a session to the next one; says whether it did. One at most is left at a time.
+/// Leaves the directory of a session to another one; says whether it did.
 pub fn leave(state: &Utf8Path, session: &Utf8Path) -> bool {
-    is_as_made(session).unwrap_or(false) && rename(session, &state.join(GONE)).is_ok()
+    let gone = state.join(GONE);
+    if gone.read_dir().is_ok_and(|entries| entries.count() >= MOST_GONE)
+        && let Err(error) = clear(state, session)
+    {
+        tracing::warn!(%error, "what other sessions left is not removed");
+    }
+    let left = || {
+        let name = session.file_name().ok_or(Errno::EINVAL)?;
+        match rename(session, &gone.join(name)) {
+            Err(Errno::ENOENT) if create_private(&gone).is_ok() => rename(session, &gone.join(name)),
+            left => left,
+        }
+    };
+    is_as_made(session).unwrap_or(false) && left().is_ok()
 }
 
 /// Says whether a directory holds nothing but small files of pier's own.
@@ -108,8 +151,8 @@ fn is_as_made(session: &Utf8Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Removes what the last session left. It first becomes a part of this one's directory, so that nobody else does.
-pub fn clear(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
+/// Removes what others have left. It first becomes a part of this one's directory, so that nobody else does.
+fn clear(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
     let gone = session.join(GONE);
     match rename(&state.join(GONE), &gone) {
         Ok(()) => remove_tree(&gone),
@@ -118,7 +161,7 @@ pub fn clear(state: &Utf8Path, session: &Utf8Path) -> io::Result<()> {
     }
 }
 
-/// Removes what the last session left, with no session at hand.
+/// Removes what sessions have left, with no session at hand.
 pub fn clear_now(state: &Utf8Path) -> io::Result<()> {
     remove_tree(&state.join(GONE))
 }
@@ -156,41 +199,44 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_as_it_was_made_is_left_to_the_next_session_and_no_other() {
+    fn a_directory_as_it_was_made_is_left_to_another_session_and_no_other() {
         let state = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(state.path()).unwrap();
-        let gone = state.join(GONE);
-        let place = || Place::make(state).unwrap();
+        let gone = || fs_err::read_dir(state.join(GONE)).map_or(0, Iterator::count);
         let retired = |change: &dyn Fn(&Utf8Path)| {
-            let place = place();
+            let place = Place::make(state).unwrap();
             make(state, &place.path).unwrap();
             let place = Place::make(state).unwrap();
             let path = place.path.clone();
             change(&path);
             place.retire(state, true);
             assert!(!path.exists());
+            gone()
         };
         for name in ["home", "git/objects/00", "git/refs/heads", "git/hooks/pre-commit", "git/index/below"] {
-            retired(&|path| fs_err::create_dir_all(path.join(name)).unwrap());
-            assert!(!gone.exists(), "{name} is removed at once");
+            let add = |path: &Utf8Path| fs_err::create_dir_all(path.join(name)).unwrap();
+            assert_eq!(retired(&add), 0, "{name} is removed at once");
         }
         for (name, length) in [("git/index", MOST_LEFT + 1), ("git/description", 1), ("secret", 0)] {
-            retired(&|path| fs_err::File::create(path.join(name)).unwrap().set_len(length).unwrap());
-            assert!(!gone.exists(), "{name} is removed at once");
+            let add =
+                |path: &Utf8Path| fs_err::File::create(path.join(name)).unwrap().set_len(length).unwrap();
+            assert_eq!(retired(&add), 0, "{name} is removed at once");
         }
-        retired(&|path| fs_err::write(path.join("git/index"), "small").unwrap());
-        assert!(gone.join("git/index").exists());
-        retired(&|_| {});
-        assert!(gone.join("git/index").exists(), "only one is left");
-        let next = place();
-        clear(state, &next.path).unwrap();
-        clear(state, &next.path).unwrap();
-        assert!(!gone.exists() && !next.path.join(GONE).exists());
-        place().retire(state, false);
-        assert!(!gone.exists(), "an ephemeral one is removed at once");
-        place().retire(state, true);
-        clear_now(state).unwrap();
-        clear_now(state).unwrap();
-        assert!(!gone.exists());
+        for count in 1..=MOST_GONE {
+            assert_eq!(retired(&|path| fs_err::write(path.join("git/index"), "small").unwrap()), count);
+        }
+        assert_eq!(retired(&|_| {}), 1, "there is a most");
+        let next = Place::make(state).unwrap();
+        for _ in 0..2 {
+            Later::new(state, &next.path).run();
+            assert!(!state.join(GONE).exists() && !next.path.join(GONE).exists());
+        }
+        next.retire(state, false);
+        assert_eq!(gone(), 0, "an ephemeral one is removed at once");
+        assert_eq!(retired(&|_| {}), 1);
+        for _ in 0..2 {
+            clear_now(state).unwrap();
+            assert_eq!(gone(), 0);
+        }
     }
 }

@@ -166,6 +166,24 @@ pub fn escape_lines(text: &str) -> String {
     out
 }
 
+/// Says whether a text is `MAJOR.MINOR.PATCH` with an optional `-PRERELEASE`: a version, and no range or tag.
+pub fn is_exact_version(text: &str) -> bool {
+    let (core, rest) = text.split_once('-').map_or((text, None), |(core, rest)| (core, Some(rest)));
+    let numbers: Vec<&str> = core.split('.').collect();
+    let number = |part: &&str| {
+        (1..=9).contains(&part.len())
+            && part.bytes().all(|byte| byte.is_ascii_digit())
+            && (part.len() == 1 || !part.starts_with('0'))
+    };
+    let label = |rest: &str| {
+        rest.len() <= 64
+            && rest.split('.').all(|part| {
+                !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            })
+    };
+    numbers.len() == 3 && numbers.iter().all(number) && rest.is_none_or(label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

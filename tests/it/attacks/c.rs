@@ -248,6 +248,15 @@ fn exchange(one: &Path, other: &Path) {
     assert_eq!(done, 0);
 }
 
+/// Stops a thread, also where a check panics: its scope would wait for ever.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// A directory and a link to the home take each other's place all the time; what a session shows is never the home.
 fn swapped_source(stage: &Stage) -> Verdict {
     let world = &stage.world;
@@ -272,6 +281,7 @@ fn swapped_source(stage: &Stage) -> Verdict {
                 thread::sleep(Duration::from_micros(1500));
             }
         });
+        let _stop = Stop(&stop);
         let mut shown = 0;
         let mut ran = 0;
         // Most starts see one of the swaps and are refused; some see none.
@@ -283,7 +293,6 @@ fn swapped_source(stage: &Stage) -> Verdict {
                 break;
             }
         }
-        stop.store(true, Ordering::Relaxed);
         Verdict::open_if(shown > 0, format!("the home was shown in {shown} of {ran} sessions"))
             .and(|| Verdict::open_if(ran == 0, "no session started at all"))
     })

@@ -113,7 +113,7 @@ exit 2
 agent::none
 
   x no agent is declared
-  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`
+  help: add one to `pier.kdl`, as in `agent claude-code default=#true`
 
 "#]],
     );
@@ -125,7 +125,38 @@ exit 2
 agent::none
 
   x several agents are declared and none is the default
-  help: name one, as in `pier up claude-code`, or add `agent claude-code default=#true` to `pier.kdl`
+  help: name one, as in `pier up pi`, or write `agent pi default=#true`
+
+"#]],
+    );
+}
+
+#[test]
+fn a_directory_that_is_no_project_is_refused_by_all_that_would_use_it() {
+    let world = World::new();
+    for arguments in [&["up"][..], &["up", "pi"], &["plan"], &["init"], &["init", "--stdout"]] {
+        let said = world.pier_at("home", &[], arguments);
+        assert!(said.starts_with("exit 125"), "{arguments:?}: {said}");
+        assert!(said.contains("project::root") && said.contains("home directory"), "{said}");
+    }
+    assert!(!world.root().join("home/pier.kdl").exists());
+}
+
+#[test]
+fn a_version_is_exact_wherever_it_is_said() {
+    check(
+        &World::with("agent claude-code { version \"2.1\" }\n").pier(&["validate"]),
+        str![[r#"
+exit 2
+-- stderr
+config::bad-value
+
+  x the version of `version` must be an exact version such as `"2.1.197"` or `"1.0.0-rc.1"`, not a range or a tag
+   ,-[[ROOT]/project/pier.kdl:1:29]
+ 1 | agent claude-code { version "2.1" }
+   :                             ^^|^^
+   :                               `-- not valid here
+   `----
 
 "#]],
     );
@@ -261,7 +292,7 @@ exit 2
 agent::undeclared
 
   x the agent `other` is not declared
-  help: `pier.kdl` declares pi; add `agent other` for another one
+  help: pier knows `claude-code`, `pi`; any other needs an `agent` with a `run` line in `pier.kdl`
 
 "#]],
     );
