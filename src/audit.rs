@@ -91,6 +91,9 @@ pub struct Connection {
     pub rule: Option<String>,
     /// Why it was refused, or how it broke.
     pub reason: Option<String>,
+    /// Names of the secrets that were added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// Bytes to the server and from it.
     pub up: u64,
     pub down: u64,

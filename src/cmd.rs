@@ -32,6 +32,7 @@ mod project;
 mod ps;
 mod run;
 mod schema;
+mod secrets;
 mod sessions;
 mod settle;
 mod show;

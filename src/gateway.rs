@@ -16,13 +16,18 @@ use crate::audit::Connection;
 use crate::policy::host::Rule;
 use crate::sys::process;
 
-mod count;
+pub mod authority;
 mod dns;
 mod hello;
 mod http;
+mod inspect;
+mod meter;
 mod names;
+pub mod secrets;
 mod serve;
 
+use authority::Authority;
+use secrets::Secret;
 use serve::Shared;
 
 /// The sockets in a sandbox's network.
@@ -45,6 +50,7 @@ fn connection(dialled: IpAddr, port: u16) -> Connection {
         allowed: false,
         rule: None,
         reason: None,
+        secrets: Vec::new(),
         up: 0,
         down: 0,
         milliseconds: 0,
@@ -62,6 +68,15 @@ fn connections_within(descriptors: usize) -> usize {
     (descriptors.saturating_sub(SPARE) / 2).min(serve::MOST)
 }
 
+/// What a gateway decides by, and what it knows.
+pub struct Settings {
+    pub rules: Vec<Rule>,
+    pub authority: Authority,
+    pub secrets: Vec<Secret>,
+    /// The certificates that servers are believed by, as PEM.
+    pub roots: Vec<u8>,
+}
+
 /// The gateway of one session, in a thread of its own.
 pub struct Gateway {
     records: Receiver<Connection>,
@@ -72,7 +87,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts to answer and to accept.
-    pub fn start(sockets: Sockets, rules: Vec<Rule>) -> io::Result<Self> {
+    pub fn start(sockets: Sockets, settings: Settings) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (sender, records) = mpsc::sync_channel(MOST_WAITING);
         let most = connections_within(process::raise_descriptors(2 * serve::MOST + SPARE)?);
@@ -82,7 +97,7 @@ impl Gateway {
             let builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
             builder.build().map_err(io::Error::other)?
         };
-        let shared = Arc::new(Shared::new(rules, resolver, sender, most));
+        let shared = Arc::new(Shared::new(settings, resolver, sender, most));
         let of_thread = Arc::clone(&shared);
         let Sockets { dns, tcp } = sockets;
         let run = move || {

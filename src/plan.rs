@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Grant;
-use crate::policy::host::Rule;
+use crate::policy::host::{HostName, Rule};
 
 mod available;
 mod build;
@@ -87,6 +87,7 @@ impl Plan {
                 MountKind::Directory { .. }
                 | MountKind::Symlink { .. }
                 | MountKind::File { .. }
+                | MountKind::Certificates { .. }
                 | MountKind::Seal => 0,
             };
             let inside = mount.at != self.project.at && mount.at.starts_with(&self.project.at);
@@ -325,8 +326,20 @@ pub enum MountKind {
     File {
         content: String,
     },
+    /// What is believed inside: the host's certificates and the authority of the session.
+    Certificates {
+        form: CertificateForm,
+    },
     /// Makes a mount that is already there read-only.
     Seal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CertificateForm {
+    Pem,
+    /// A key store of Java.
+    Java,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -396,8 +409,17 @@ pub struct Variable {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret {
+    /// The variable that holds a placeholder inside.
     pub name: String,
-    pub host: String,
+    pub host: HostName,
+    /// Where the value is: `env:NAME`, `file:PATH` with an absolute path, `cmd:COMMAND`, `keyring:NAME`.
+    pub from: String,
+    /// The header that always carries it; without, it takes the placeholder's place wherever that is sent.
+    pub header: Option<String>,
+    /// The header's value around `{}`.
+    pub format: String,
+    /// The only methods that it goes along with; every one if there are none.
+    pub methods: Vec<String>,
     pub origin: String,
 }
 
@@ -422,6 +444,8 @@ pub struct Gateway {
     pub rules: Vec<Rule>,
     /// What is listened to inside: the web, and what a rule names.
     pub ports: Vec<u16>,
+    /// The bundle of certificates on the host that servers are believed by.
+    pub roots: Option<Utf8PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -9,14 +9,17 @@ use camino::Utf8Path;
 use thiserror::Error;
 
 use crate::audit::{self, Event};
-use crate::backend::bwrap::Bubblewrap;
+use crate::backend::bwrap::{Bubblewrap, Given};
 use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox, Waiting};
 use crate::backend::join;
 use crate::backend::protocol::Refusal;
-use crate::gateway::Gateway;
-use crate::plan::{Plan, RootFilesystem};
+use crate::gateway::authority::{Authority, Bundle};
+use crate::gateway::secrets::Secret;
+use crate::gateway::{Gateway, Settings};
+use crate::plan::{self, Plan, RootFilesystem};
 use crate::sys::failpoint;
 use crate::sys::process::Ended;
+use crate::util::fs::read_bounded;
 
 mod beneath;
 mod console;
@@ -124,6 +127,8 @@ pub struct Start<'a> {
     /// pier's own state directory, where the session gets one of its own.
     pub state: &'a Utf8Path,
     pub notice: &'a dyn Fn(Notice),
+    /// What the gateway adds to requests; `values` has what stands for them inside.
+    pub secrets: Vec<Secret>,
     /// The user's home, for the name in commits.
     pub home: &'a Utf8Path,
     pub side: Side,
@@ -167,7 +172,7 @@ pub struct Finished {
 /// Runs the plan's command to its end, and imports what it committed.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, state, home, notice, side } = start;
+    let Start { plan, program, values, secrets, state, home, notice, side } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
@@ -185,7 +190,10 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     step(failpoint::reach("session.front"))?;
-    let starting = Sandbox::start(plan, program, values, &place.path, waiting);
+    let trust = plan.network.gateway.as_ref().map(|gateway| Trust::make(gateway, place.id.as_str(), plan));
+    let trust = trust.transpose()?;
+    let bundle = trust.as_ref().map(|trust| &trust.bundle);
+    let starting = Sandbox::start(plan, program, Given { values, bundle, directory: &place.path }, waiting);
     // From here on beside bubblewrap, which takes longer; its init waits before it runs anything.
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let terminals = front.terminals();
@@ -220,7 +228,13 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
         notice(Notice::StoreOpen);
     }
-    let gateway = match sandbox.network.as_ref().map(|namespace| open_gateway(plan, namespace)).transpose() {
+    let opened = match (sandbox.network.as_ref(), &plan.network.gateway, trust) {
+        (Some(namespace), Some(gateway), Some(trust)) => {
+            open_gateway(gateway, namespace, trust, secrets).map(Some)
+        }
+        _ => Ok(None),
+    };
+    let gateway = match opened {
         Ok(gateway) => gateway,
         Err(error) => {
             record.refused();
@@ -322,12 +336,44 @@ fn code_of(outcome: &Result<Outcome, Error>, ran: bool) -> u8 {
     }
 }
 
+/// Whom a session believes, and what is believed inside.
+struct Trust {
+    authority: Authority,
+    bundle: Bundle,
+    /// The host's own certificates.
+    roots: Vec<u8>,
+}
+
+/// The largest bundle of certificates, in bytes.
+const MOST_ROOTS: u64 = 16 * 1024 * 1024;
+
+impl Trust {
+    fn make(gateway: &plan::Gateway, session: &str, plan: &Plan) -> Result<Self, Error> {
+        let set_up = |what| move |source| Error::SetUp { what, source };
+        let authority = Authority::new(session).map_err(io::Error::other).map_err(set_up("make the session's certificates"))?;
+        let roots = match &gateway.roots {
+            Some(path) => read_bounded(path, MOST_ROOTS).map_err(set_up("read the certificates of the host"))?,
+            None => Vec::new(),
+        };
+        let java = |mount: &plan::Mount| {
+            matches!(mount.kind, plan::MountKind::Certificates { form: plan::CertificateForm::Java })
+        };
+        let bundle = authority.bundle(&roots, plan.mounts.iter().any(java));
+        Ok(Trust { authority, bundle, roots })
+    }
+}
+
 /// Opens the sandbox's only way out.
-fn open_gateway(plan: &Plan, namespace: &OwnedFd) -> Result<Gateway, Error> {
+fn open_gateway(
+    gateway: &plan::Gateway,
+    namespace: &OwnedFd,
+    trust: Trust,
+    secrets: Vec<Secret>,
+) -> Result<Gateway, Error> {
     let failed = |source| Error::SetUp { what: "open the gateway", source };
-    let rules = plan.network.gateway.as_ref().ok_or_else(|| failed(io::Error::other("the plan has none")))?;
-    let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &rules.ports).map_err(failed)?;
-    Gateway::start(sockets, rules.rules.clone()).map_err(failed)
+    let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &gateway.ports).map_err(failed)?;
+    let Trust { authority, roots, .. } = trust;
+    Gateway::start(sockets, Settings { rules: gateway.rules.clone(), authority, secrets, roots }).map_err(failed)
 }
 
 /// The three streams of a command.

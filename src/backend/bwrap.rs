@@ -7,7 +7,8 @@ use std::io;
 
 use camino::Utf8Path;
 
-use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
+use crate::gateway::authority::Bundle;
+use crate::plan::{Access, CertificateForm, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
 pub mod program;
@@ -22,7 +23,7 @@ pub struct Arguments {
     pub options: Vec<String>,
     /// Contents of generated files; `options` names them by the number that is their place plus
     /// [`FIRST_FILE`].
-    pub files: Vec<String>,
+    pub files: Vec<Vec<u8>>,
     /// What bubblewrap executes where nobody supervises it; in a session the init learns the command by its manifest.
     pub command: Vec<String>,
 }
@@ -30,20 +31,25 @@ pub struct Arguments {
 /// Descriptor number of the first generated file.
 pub const FIRST_FILE: i32 = 16;
 
-/// Returns the arguments for a plan. `passed` has the values of variables that the plan only names, and `session`
-/// is the session's own directory on the host.
-pub fn arguments(
-    plan: &Plan,
-    bubblewrap: &Bubblewrap,
-    passed: &BTreeMap<String, String>,
-    session: &Utf8Path,
-) -> Arguments {
+/// What a session adds to its plan.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    /// Values of variables that the plan only names.
+    pub values: &'a BTreeMap<String, String>,
+    /// What is believed inside, where there is a gateway.
+    pub bundle: Option<&'a Bundle>,
+    /// Its own directory on the host.
+    pub directory: &'a Utf8Path,
+}
+
+/// Returns the arguments for a plan.
+pub fn arguments(plan: &Plan, bubblewrap: &Bubblewrap, given: Given<'_>) -> Arguments {
     let mut made = Arguments::default();
     made.isolation(plan, bubblewrap);
     for mount in &plan.mounts {
-        made.mount(mount, session);
+        made.mount(mount, given);
     }
-    made.environment(plan, passed);
+    made.environment(plan, given.values);
     made.push(&["--chdir", plan.command.cwd.as_str()]);
     made.command = [INIT, "__init", "--"].map(str::to_owned).to_vec();
     made.command.extend(plan.command.argv.iter().cloned());
@@ -90,9 +96,9 @@ impl Arguments {
     }
 
     /// Returns the descriptor number of a generated file.
-    fn file(&mut self, content: String) -> String {
+    fn file(&mut self, content: impl Into<Vec<u8>>) -> String {
         let number = FIRST_FILE + i32::try_from(self.files.len()).unwrap_or(i32::MAX - FIRST_FILE);
-        self.files.push(content);
+        self.files.push(content.into());
         number.to_string()
     }
 
@@ -104,11 +110,11 @@ impl Arguments {
         self.push(&[option, source, at]);
     }
 
-    fn mount(&mut self, mount: &Mount, session: &Utf8Path) {
+    fn mount(&mut self, mount: &Mount, given: Given<'_>) {
         let at = mount.at.as_str();
         match &mount.kind {
             MountKind::Bind { source, access, .. } => self.bind(source.as_str(), *access, at),
-            MountKind::Session { name, access } => self.bind(session.join(name).as_str(), *access, at),
+            MountKind::Session { name, access } => self.bind(given.directory.join(name).as_str(), *access, at),
             MountKind::Tmpfs { size, mode } => {
                 self.push(&["--perms", &format!("{mode:04o}")]);
                 if let Some(size) = size {
@@ -120,7 +126,7 @@ impl Arguments {
                 self.push(&["--perms", "0555", "--tmpfs", at, "--remount-ro", at]);
             }
             MountKind::Hidden { directory: false } => {
-                let number = self.file(String::new());
+                let number = self.file([]);
                 self.push(&["--perms", "0444", "--ro-bind-data", &number, at]);
             }
             MountKind::Proc => self.push(&["--proc", at]),
@@ -128,7 +134,15 @@ impl Arguments {
             MountKind::Directory { mode } => self.push(&["--perms", &format!("{mode:04o}"), "--dir", at]),
             MountKind::Symlink { to } => self.push(&["--symlink", to.as_str(), at]),
             MountKind::File { content } => {
-                let number = self.file(content.clone());
+                let number = self.file(content.as_str());
+                self.push(&["--perms", "0444", "--file", &number, at]);
+            }
+            MountKind::Certificates { form } => {
+                let content = given.bundle.and_then(|bundle| match form {
+                    CertificateForm::Pem => Some(bundle.pem.as_slice()),
+                    CertificateForm::Java => bundle.java.as_deref(),
+                });
+                let number = self.file(content.unwrap_or(b"(the certificates of the host and of the session)"));
                 self.push(&["--perms", "0444", "--file", &number, at]);
             }
             MountKind::Seal => self.push(&["--remount-ro", at]),
@@ -152,6 +166,7 @@ impl Arguments {
             line.push_str(&crate::util::text::shell_word(word));
         }
         for (number, content) in (FIRST_FILE..).zip(&self.files) {
+            let content = String::from_utf8_lossy(content);
             // `<<<` adds a newline of its own; writing to a String cannot fail.
             let _infallible =
                 write!(line, " {number}<<<{}", crate::util::text::shell_word(content.trim_end_matches('\n')));

@@ -126,7 +126,7 @@ pub fn gather(
         variables,
         sockets: live_sockets(),
         launchers,
-        system: system(),
+        system: system(environment),
         // The path says nothing to a user who may not go there.
         own_binary: Some(own_binary).filter(|path| path.metadata().is_ok()),
         state: resolve(environment.state.clone()),
@@ -232,15 +232,34 @@ fn live_sockets() -> Vec<Utf8PathBuf> {
 }
 
 /// Returns what the host's own system has of the parts that sandboxes show.
-fn system() -> System {
+/// Bundles of certificates of the systems that there are.
+const BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Releases of Java that live long.
+const JAVA: &[u32] = &[8, 11, 17, 21, 25];
+
+fn system(environment: &Environment) -> System {
     let mut system = System::default();
+    let named = environment.get("SSL_CERT_FILE").filter(|path| path.starts_with('/'));
+    let bundle = named.into_iter().chain(BUNDLES.iter().copied()).map(Utf8Path::new);
+    system.bundle = bundle.filter(|path| path.is_file()).map(Utf8Path::to_owned).next();
+    system.java = Utf8Path::new("/etc/ssl/certs/java/cacerts").exists();
     for name in ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"] {
         add_root(&mut system, Utf8Path::new(name));
     }
     let certificates =
         ["/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"];
-    for name in certificates.into_iter().chain(["/etc/alternatives"]) {
-        if let Some(found) = stat(Utf8Path::new(name)).filter(|found| found.kind == Kind::Directory) {
+    // A Java of Debian's has its settings there, and does not start without.
+    let java = JAVA.iter().filter(|_| system.java).map(|release| format!("/etc/java-{release}-openjdk"));
+    let others = certificates.into_iter().chain(["/etc/alternatives"]).map(str::to_owned);
+    for name in others.chain(java.collect::<Vec<_>>()) {
+        if let Some(found) = stat(Utf8Path::new(&name)).filter(|found| found.kind == Kind::Directory) {
             system.directories.push((name.into(), found.identity));
         }
     }

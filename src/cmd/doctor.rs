@@ -107,6 +107,7 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
     let start = session::Start {
         plan: &plan,
         program,
+        secrets: Vec::new(),
         values: &probed.values,
         state: &environment.state,
         notice: &|_| {},

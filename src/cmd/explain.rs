@@ -18,7 +18,7 @@ use crate::diag::{Exit, Problem, codes};
 use crate::plan::{
     self, Access, Mount, MountKind, NetworkMode, Plan, RootFilesystem, Target, environment, session,
 };
-use crate::policy::host::{Decision, HostName, decide};
+use crate::policy::host::{Decision, Host, HostName, decide};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -190,7 +190,7 @@ fn by_rules(what: &str, plan: &Plan, answer: &mut Answer) {
             return;
         }
     };
-    match decide(rules, &name, port) {
+    match decide(rules, Host::Name(&name), port) {
         Decision::Allowed(rule) => {
             answer.visible = true;
             answer.reason = format!("`allow` names `{}`, on port {port}", rule.pattern);
@@ -268,7 +268,10 @@ fn path(what: &str, project: &Project, plan: &Plan) -> Answer {
             | MountKind::Proc
             | MountKind::Dev
             | MountKind::Seal => inside == mount.at,
-            MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Symlink { .. } => true,
+            MountKind::Directory { .. }
+            | MountKind::File { .. }
+            | MountKind::Certificates { .. }
+            | MountKind::Symlink { .. } => true,
         };
         return shown(what, inside, mount, there);
     }
@@ -318,7 +321,9 @@ fn shown(what: &str, at: Utf8PathBuf, mount: &Mount, exists: bool) -> Answer {
         }
         MountKind::Hidden { .. } => ("read-only", "it is hidden: empty inside, whatever it holds".into()),
         MountKind::Proc | MountKind::Dev => ("read-write", format!("`{}` is the sandbox's own", mount.at)),
-        MountKind::File { .. } => ("read-only", "pier generates this file".into()),
+        MountKind::File { .. } | MountKind::Certificates { .. } => {
+            ("read-only", "pier generates this file".into())
+        }
         MountKind::Symlink { to } => ("read-only", format!("pier makes it a link to `{to}`")),
         MountKind::Directory { .. } | MountKind::Seal => ("read-only", "pier makes this directory".into()),
     };
@@ -355,7 +360,10 @@ fn seen<'a>(plan: &'a Plan, host: &Utf8Path) -> Option<(Utf8PathBuf, &'a Mount)>
 fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
     plan.mounts.iter().rev().find(|mount| match mount.kind {
         MountKind::Seal => false,
-        MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Symlink { .. } => {
+        MountKind::Directory { .. }
+            | MountKind::File { .. }
+            | MountKind::Certificates { .. }
+            | MountKind::Symlink { .. } => {
             inside == mount.at
         }
         MountKind::Bind { .. }
@@ -407,7 +415,7 @@ fn hidden(path: &Utf8Path, project: &Project, plan: &Plan) -> String {
     let inside = covering(plan, path).filter(|mount| mount.at != "/");
     match inside.map(|mount| (&mount.kind, &mount.at)) {
         Some((MountKind::Tmpfs { .. }, at)) => format!("`{at}` is an empty place of the sandbox's own"),
-        Some((MountKind::File { .. }, _)) => "the sandbox has a generated file in its place".into(),
+        Some((MountKind::File { .. } | MountKind::Certificates { .. }, _)) => "the sandbox has a generated file in its place".into(),
         Some((MountKind::Proc | MountKind::Dev, at)) => format!("the sandbox has a `{at}` of its own"),
         _ => "no mount holds it".into(),
     }

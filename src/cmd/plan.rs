@@ -55,7 +55,8 @@ pub fn run(global: &Global, args: &Plan) -> Outcome {
         for warning in &planned.plan.warnings {
             ui::warn(&escape(warning));
         }
-        let arguments = bwrap::arguments(&planned.plan, &program, &none, &session);
+        let given = bwrap::Given { values: &none, bundle: None, directory: &session };
+        let arguments = bwrap::arguments(&planned.plan, &program, given);
         ui::answer(&arguments.as_shell(program.path.as_str()));
     } else if args.diff {
         let before = project::last_plan(&project, &planned.plan.project.hash)?;

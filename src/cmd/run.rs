@@ -190,12 +190,13 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     if start.locked {
         super::lock::require(project)?;
     }
-    let planned = project::plan(project, target, Fetch::Install, start.trust.as_deref())?;
+    let mut planned = project::plan(project, target, Fetch::Install, start.trust.as_deref())?;
     project::approve(project, &planned.plan, start.trust.as_deref())?;
     for warning in &planned.plan.warnings {
         ui::warn(&crate::util::text::escape(warning));
     }
     let program = host.program?;
+    let secrets = super::secrets::fetch(project, &planned.plan, &mut planned.values)?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values, shell: _held } = &planned;
     let side = match leave(away)? {
@@ -207,6 +208,7 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
         plan,
         program: &program,
         values,
+        secrets,
         state: &project.environment.state,
         notice: &notice,
         home: &project.environment.home,

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::plan::{Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan, RootFilesystem};
+use crate::plan::{
+    Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan, RootFilesystem, Secret,
+};
+use crate::policy::host::Rule;
 use crate::util::text::{escape, print_bytes, print_duration, shell_line};
 
 /// Returns the plan in sections; everything that came from a file is escaped.
@@ -20,6 +23,13 @@ pub fn plan(plan: &Plan) -> String {
         NetworkMode::Host => "host",
     };
     line(format!("network   {mode} ({})", plan.network.origin));
+    for rule in plan.network.gateway.iter().flat_map(|gateway| &gateway.rules) {
+        line(format!("  {}  [{}]", reach(rule), rule.origin));
+    }
+    for secret in &plan.secrets {
+        let Secret { name, host, from, origin, .. } = secret;
+        line(format!("  secret  {name} of {} for {host}  [{origin}]", escape(from)));
+    }
     let merge = plan.git.shadow.as_ref().map_or(String::new(), |shadow| {
         let clone = if shadow.clone { ", in a clone" } else { "" };
         format!(" (merge {:?}{clone})", shadow.merge)
@@ -69,6 +79,7 @@ pub fn plan(plan: &Plan) -> String {
             MountKind::Directory { .. } => format!("dir     {}", mount.at),
             MountKind::Symlink { to } => format!("link    {} -> {to}", mount.at),
             MountKind::File { .. } => format!("file    {}", mount.at),
+            MountKind::Certificates { .. } => format!("certs   {}", mount.at),
             MountKind::Seal => format!("seal    {}", mount.at),
         };
         line(format!("  {what}  [{}]", mount.origin));
@@ -99,6 +110,24 @@ pub fn plan(plan: &Plan) -> String {
     // Writing to a String cannot fail.
     let _infallible = writeln!(out, "digest of the grants {digest}");
     out
+}
+
+fn reach(rule: &Rule) -> String {
+    let Rule { allow, pattern, port, methods, paths, private, .. } = rule;
+    let mut text = format!("{}  {pattern}", if *allow { "allow" } else { "deny " });
+    if let Some(port) = port {
+        text.push_str(&format!(" port {port}"));
+    }
+    if !methods.is_empty() {
+        text.push_str(&format!(" {}", methods.join(",")));
+    }
+    if let Some(paths) = paths {
+        text.push_str(&format!(" {}", escape(paths)));
+    }
+    if *private {
+        text.push_str(" private");
+    }
+    text
 }
 
 /// Returns the lines that a plan has and the one before had not, and the other way round.

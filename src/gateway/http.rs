@@ -25,6 +25,9 @@ pub enum Body {
 pub struct Request {
     pub host: HostName,
     pub port: u16,
+    pub method: String,
+    /// Without the query.
+    pub path: String,
     pub body: Body,
     /// The head to pass on: the same request, for this connection alone.
     pub head: Vec<u8>,
@@ -143,7 +146,8 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
         head.extend_from_slice(b"\r\n");
     }
     head.extend_from_slice(b"Connection: close\r\n\r\n");
-    Ok(Request { host, port, body, head, length })
+    let (method, path) = (method.to_owned(), path.split('?').next().unwrap_or_default().to_owned());
+    Ok(Request { host, port, method, path, body, head, length })
 }
 
 /// How far a chunked body has been read: RFC 9112, section 7.1.
@@ -244,11 +248,15 @@ impl Chunks {
     }
 }
 
-/// The answer to a request that is refused: JSON that a program or an agent can read.
-pub fn refusal(host: &str, port: u16, why: &str, fix: Option<&str>) -> Vec<u8> {
-    let fix = fix.map_or(serde_json::Value::Null, serde_json::Value::from);
+/// What a program or an agent reads about a refusal: one line of JSON.
+pub fn denial(host: &str, port: u16, why: &str, fix: Option<&str>) -> String {
     let body = serde_json::json!({ "pier": "denied", "host": host, "port": port, "reason": why, "fix": fix });
-    let body = format!("{body}\n");
+    format!("{body}\n")
+}
+
+/// The answer to a request that is refused.
+pub fn refusal(host: &str, port: u16, why: &str, fix: Option<&str>) -> Vec<u8> {
+    let body = denial(host, port, why, fix);
     let head = format!(
         "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()

@@ -61,8 +61,7 @@ mod tests {
 
     #[test]
     fn names_have_an_end_and_those_that_are_allowed_come_first() {
-        let pattern = Pattern::parse("allowed.example").unwrap().unwrap();
-        let rule = Rule { allow: true, pattern, port: None, origin: String::new() };
+        let rule = Rule::allow(Pattern::parse("allowed.example").unwrap(), String::new());
         let mut names = Names::of(&[rule]);
         for number in 1..MOST {
             let name = HostName::parse(&format!("n{number}.example")).unwrap();

@@ -4,10 +4,11 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes,
 };
@@ -15,18 +16,23 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use super::count::Counted;
+use super::authority::{self, Authority};
 use super::hello::{self, Hello};
 use super::http::{self, Body, Chunks, Head, Request};
+use super::inspect::{self, Wanted};
+use super::meter::{Metered, Moved};
 use super::names::Names;
-use super::{connection, dns};
+use super::secrets::Secret;
+use super::{Settings, connection, dns};
 use crate::audit::Connection;
 use crate::policy::address;
-use crate::policy::host::{Decision, HostName, Rule, decide};
+use crate::policy::host::{
+    Asked, Decision, Host, HostName, Rule, decide, decide_request, is_by_request, refused_address,
+};
 use crate::sys::network::{self, Route};
 
 /// How long a client may take to say whom it wants, and a server to be reached.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A connection on which nothing moves for so long is over.
 const IDLE: Duration = Duration::from_mins(15);
@@ -45,7 +51,7 @@ pub const MOST: usize = 4096;
 const MOST_READS: usize = 256;
 
 /// Of each direction of a connection, in bytes.
-const BUFFER: usize = 16 * 1024;
+pub const BUFFER: usize = 16 * 1024;
 
 /// Addresses of one name that are tried.
 const MOST_ADDRESSES: usize = 4;
@@ -53,8 +59,14 @@ const MOST_ADDRESSES: usize = 4;
 /// What all connections of a session share.
 pub struct Shared {
     pub rules: Vec<Rule>,
+    pub authority: Authority,
+    pub secrets: Vec<Secret>,
     pub names: Mutex<Names>,
     pub resolver: TokioResolver,
+    /// The bundle of certificates that servers are believed by.
+    roots: Vec<u8>,
+    /// Made when the first server is met: for HTTP/1, and for both.
+    believed: [OnceLock<Arc<ClientConfig>>; 2],
     records: SyncSender<Connection>,
     /// Connections that nobody was there to write down.
     unrecorded: AtomicU64,
@@ -67,21 +79,52 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(
-        rules: Vec<Rule>,
+        settings: Settings,
         resolver: TokioResolver,
         records: SyncSender<Connection>,
         most: usize,
     ) -> Self {
+        let Settings { rules, authority, secrets, roots } = settings;
         Shared {
             names: Mutex::new(Names::of(&rules)),
             rules,
+            authority,
+            secrets,
             resolver,
+            roots,
+            believed: [const { OnceLock::new() }; 2],
             records,
             unrecorded: AtomicU64::new(0),
             open: Semaphore::new(most),
             most,
             ended: watch::Sender::new(false),
         }
+    }
+
+    /// Returns how servers are met whose TLS is not passed through.
+    pub fn believed(&self, of_two: bool) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let place = &self.believed[usize::from(of_two)];
+        if let Some(config) = place.get() {
+            return Ok(Arc::clone(config));
+        }
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(authority::certificates(&self.roots));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        if of_two {
+            config.alpn_protocols.push(b"h2".to_vec());
+        }
+        config.alpn_protocols.push(b"http/1.1".to_vec());
+        Ok(Arc::clone(place.get_or_init(|| Arc::new(config))))
+    }
+
+    /// Says whether each request to a host has to be looked at.
+    fn inspects(&self, name: &HostName) -> bool {
+        is_by_request(&self.rules, Host::Name(name), 443)
+            || self.secrets.iter().any(|secret| secret.what.host == *name)
     }
 
     /// Cuts off what is still open, and waits until all of it is recorded.
@@ -96,7 +139,7 @@ impl Shared {
         self.unrecorded.swap(0, Ordering::Relaxed)
     }
 
-    fn record(&self, record: Connection) {
+    pub fn record(&self, record: Connection) {
         if self.records.try_send(record).is_err() {
             self.unrecorded.fetch_add(1, Ordering::Relaxed);
         }
@@ -154,45 +197,42 @@ pub async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
 }
 
 /// Why a connection is not made.
-struct Refused {
-    name: Option<String>,
-    rule: Option<String>,
-    why: String,
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub name: Option<String>,
+    pub rule: Option<String>,
+    pub why: String,
     /// A line of `pier.kdl` would allow it.
-    fix: Option<String>,
+    pub fix: Option<String>,
+    /// It is allowed, and there is nobody.
+    pub unreachable: bool,
 }
 
 impl Refused {
-    fn because(name: Option<&HostName>, why: impl Into<String>) -> Self {
+    pub fn because(name: Option<&HostName>, why: impl Into<String>) -> Self {
         let name = name.map(ToString::to_string);
-        Refused { name, rule: None, why: why.into(), fix: None }
+        Refused { name, rule: None, why: why.into(), fix: None, unreachable: false }
     }
 }
 
 /// A connection that is allowed and stands.
-struct Made {
-    name: HostName,
-    rule: String,
-    upstream: TcpStream,
-    address: SocketAddr,
+pub struct Made {
+    /// `None` for one to an address.
+    pub name: Option<HostName>,
+    pub rule: String,
+    pub upstream: TcpStream,
+    pub address: SocketAddr,
 }
 
-/// Bytes of one connection, to the server and from it.
-#[derive(Default)]
-struct Moved {
-    up: AtomicU64,
-    down: AtomicU64,
-}
-
-async fn serve(mut stream: TcpStream, port: u16, shared: &Shared) {
+async fn serve(stream: TcpStream, port: u16, shared: &Arc<Shared>) {
     let began = Instant::now();
     let Ok(dialled) = stream.local_addr() else { return };
     let mut record = connection(dialled.ip(), port);
-    let moved = Moved::default();
+    let moved = Arc::new(Moved::default());
     let mut ended = shared.ended.subscribe();
     let routed = tokio::select! {
         biased;
-        routed = route(&mut stream, port, dialled.ip(), shared, &moved, &mut record) => Some(routed),
+        routed = route(stream, port, dialled.ip().to_canonical(), shared, &moved, &mut record) => Some(routed),
         _ = ended.wait_for(|ended| *ended) => None,
     };
     match routed {
@@ -212,41 +252,77 @@ async fn serve(mut stream: TcpStream, port: u16, shared: &Shared) {
 
 /// Finds out whom a connection wants, and makes it or refuses it in its own protocol.
 async fn route(
-    stream: &mut TcpStream,
+    mut stream: TcpStream,
     port: u16,
     dialled: IpAddr,
-    shared: &Shared,
-    moved: &Moved,
+    shared: &Arc<Shared>,
+    moved: &Arc<Moved>,
     record: &mut Connection,
 ) -> Result<(), Refused> {
     let looked_up = shared.names().name_of(dialled).cloned();
+    if looked_up.is_none()
+        && let Decision::Allowed(rule) = decide(&shared.rules, Host::Address(dialled), port)
+    {
+        // What was dialled is what a rule names: nothing in it can lead elsewhere.
+        let made = dial(dialled, port, rule.origin.clone(), record).await?;
+        return relay(&mut stream, made, &[], moved, record).await;
+    }
     match port {
         443 => {
-            let (first, name) = match whom(stream, looked_up.as_ref()).await {
+            let (first, name) = match whom(&mut stream, looked_up.as_ref()).await {
                 Ok(found) => found,
-                Err(refused) => return deny(stream, &hello::DENIED, refused).await,
+                Err(refused) => return deny(&mut stream, &hello::DENIED, refused).await,
             };
             record.server_name = Some(name.to_string());
-            match make(name, port, shared, record).await {
-                Ok(made) => relay(stream, made, &first, moved, record).await,
-                Err(refused) => deny(stream, &hello::DENIED, refused).await,
+            match make(name.clone(), port, shared, record).await {
+                Ok(made) if !shared.inspects(&name) => relay(&mut stream, made, &first, moved, record).await,
+                made => inspect::serve(stream, Wanted { name, first, made }, shared, moved, record).await,
             }
         }
         80 => {
-            let (request, rest) = match ask(stream, port, looked_up.as_ref()).await {
+            let (request, rest) = match ask(&mut stream, port, looked_up.as_ref()).await {
                 Ok(found) => found,
-                Err(refused) => return refuse(stream, port, refused).await,
+                Err(refused) => return refuse(&mut stream, port, refused).await,
             };
-            match make(request.host.clone(), port, shared, record).await {
-                Ok(made) => exchange(stream, made, request, rest, moved, record).await,
-                Err(refused) => refuse(stream, port, refused).await,
+            let made = match may_ask(&request, shared) {
+                Ok(()) => make(request.host.clone(), port, shared, record).await,
+                Err(refused) => Err(refused),
+            };
+            match made {
+                Ok(made) => exchange(&mut stream, made, request, rest, moved, record).await,
+                Err(refused) => refuse(&mut stream, port, refused).await,
             }
         }
         _ => {
             let name = looked_up
                 .ok_or_else(|| Refused::because(None, "it was dialled by an address, not by a name"))?;
             let made = make(name, port, shared, record).await?;
-            relay(stream, made, &[], moved, record).await
+            relay(&mut stream, made, &[], moved, record).await
+        }
+    }
+}
+
+/// Decides about a request without TLS by what it asks for.
+fn may_ask(request: &Request, shared: &Shared) -> Result<(), Refused> {
+    let head = String::from_utf8_lossy(&request.head);
+    if let Some(secret) = shared.secrets.iter().find(|secret| head.contains(&secret.placeholder)) {
+        let why = format!("it carries what stands for the secret `{}`, which only goes over TLS", secret.what.name);
+        return Err(Refused::because(Some(&request.host), why));
+    }
+    let host = Host::Name(&request.host);
+    let allows = matches!(decide(&shared.rules, host, request.port), Decision::Allowed(_));
+    if !allows || !is_by_request(&shared.rules, host, request.port) {
+        // All of it is decided with the connection.
+        return Ok(());
+    }
+    let asked = Asked { method: &request.method, path: &request.path };
+    match decide_request(&shared.rules, host, request.port, &asked) {
+        Decision::Allowed(_) => Ok(()),
+        Decision::Denied(rule) => {
+            let verb = if rule.is_some() { "a `deny` names" } else { "no `allow` names" };
+            let why = format!("{verb} `{} {}`", asked.method, asked.path);
+            let rule = rule.map(|rule| rule.origin.clone());
+            Err(Refused { rule, ..Refused::because(Some(&request.host), why) })
         }
     }
 }
@@ -323,9 +399,9 @@ async fn ask(
 }
 
 /// Decides, resolves, and connects to an address that may be connected to.
-async fn make(name: HostName, port: u16, shared: &Shared, record: &mut Connection) -> Result<Made, Refused> {
+pub async fn make(name: HostName, port: u16, shared: &Shared, record: &mut Connection) -> Result<Made, Refused> {
     record.name = Some(name.to_string());
-    let rule = match decide(&shared.rules, &name, port) {
+    let rule = match decide(&shared.rules, Host::Name(&name), port) {
         Decision::Allowed(rule) => rule.origin.clone(),
         Decision::Denied(Some(rule)) => {
             let rule = Some(rule.origin.clone());
@@ -343,49 +419,74 @@ async fn make(name: HostName, port: u16, shared: &Shared, record: &mut Connectio
     };
     record.rule = Some(rule.clone());
     let refused = |why: String| Refused { rule: Some(rule.clone()), ..Refused::because(Some(&name), why) };
+    let absent = |why: String| Refused { unreachable: true, ..refused(why) };
     // A name with a dot is whole; one without may be meant in the search domains of this machine.
     let whole = if name.as_str().contains('.') { format!("{name}.") } else { name.to_string() };
     let found = timeout(PATIENCE, shared.resolver.lookup_ip(whole)).await;
-    let found = found.map_err(|_| refused("it was not resolved in time".into()))?;
-    let found = found.map_err(|error| refused(format!("it cannot be resolved: {error}")))?;
-    let mut why = None;
+    let found = found.map_err(|_| absent("it was not resolved in time".into()))?;
+    let found = found.map_err(|error| absent(format!("it cannot be resolved: {error}")))?;
+    let mut why = absent("it has no address".into());
     for address in found.iter().take(MOST_ADDRESSES) {
-        // Last, because it may change at any time: what the kernel itself takes for its own.
-        let kind = address::kind(address).map_or_else(|| own(address), |kind| Ok(Some(kind)));
-        match kind {
-            Ok(None) => {}
-            Ok(Some(kind)) => {
-                why = Some(format!("it leads to {address}, an address that is {}", kind.as_str()));
-                continue;
-            }
-            Err(error) => {
-                why = Some(format!("{address} cannot be reached: {error}"));
-                continue;
-            }
+        // The kernel last, because what it takes for its own may change at any time.
+        let bad = refused_address(&shared.rules, &name, port, address);
+        if let Some(bad) = bad.map_or_else(|| own(address), |bad| Ok(Some(bad))).unwrap_or_else(|bad| Some(bad.to_string())) {
+            why = refused(bad);
+            continue;
         }
         let to = SocketAddr::new(address, port);
         match timeout(PATIENCE, TcpStream::connect(to)).await {
             Ok(Ok(upstream)) => {
                 record.address = Some(address);
-                return Ok(Made { name, rule, upstream, address: to });
+                return Ok(Made { name: Some(name), rule, upstream, address: to });
             }
-            Ok(Err(error)) => why = Some(format!("{to} cannot be reached: {error}")),
-            Err(_) => why = Some(format!("{to} does not answer")),
+            Ok(Err(error)) => why = absent(format!("{to} cannot be reached: {error}")),
+            Err(_) => why = absent(format!("{to} does not answer")),
         }
     }
-    Err(refused(why.unwrap_or_else(|| "it has no address".into())))
+    Err(why)
 }
 
-/// Says whether the kernel takes an address for this machine's own, or for that of many.
-fn own(address: IpAddr) -> io::Result<Option<address::Kind>> {
-    Ok(match network::route(address.to_canonical())? {
+/// Connects to an address that a rule names.
+async fn dial(
+    address: IpAddr,
+    port: u16,
+    rule: String,
+    record: &mut Connection,
+) -> Result<Made, Refused> {
+    record.rule = Some(rule.clone());
+    let refused = |why: String| Refused { rule: Some(rule.clone()), ..Refused::because(None, why) };
+    let kind = address::kind(address).filter(|kind| *kind != address::Kind::Private);
+    if let Some(kind) = kind {
+        return Err(refused(format!("it is an address that is {}", kind.as_str())));
+    }
+    if let Some(own) = own(address).map_err(|error| refused(error.to_string()))? {
+        return Err(refused(own));
+    }
+    let to = SocketAddr::new(address, port);
+    match timeout(PATIENCE, TcpStream::connect(to)).await {
+        Ok(Ok(upstream)) => {
+            record.address = Some(address);
+            Ok(Made { name: None, rule, upstream, address: to })
+        }
+        Ok(Err(error)) => Err(refused(format!("{to} cannot be reached: {error}"))),
+        Err(_) => Err(refused(format!("{to} does not answer"))),
+    }
+}
+
+/// Says that the kernel takes an address for this machine's own, or for that of many, if it does.
+fn own(address: IpAddr) -> io::Result<Option<String>> {
+    let way = network::route(address.to_canonical())
+        .map_err(|error| io::Error::other(format!("{address} cannot be reached: {error}")))?;
+    Ok(match way {
         Route::Away => None,
-        Route::Other => Some(address::Kind::Own),
+        Route::Other => {
+            Some(format!("it leads to {address}, an address that is {}", address::Kind::Own.as_str()))
+        }
     })
 }
 
 /// Returns once nothing has moved for a long time.
-async fn idle(moved: &Moved) {
+pub async fn idle(moved: &Moved) {
     let now = || (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
     let mut last = now();
     loop {
@@ -396,26 +497,31 @@ async fn idle(moved: &Moved) {
     }
 }
 
+/// Says how an allowed connection broke.
+fn broken(made: &Made) -> impl Fn(io::Error) -> Refused + use<> {
+    let Made { name, rule, address, .. } = made;
+    let (name, rule, address) = (name.clone(), rule.clone(), *address);
+    move |error| Refused {
+        rule: Some(rule.clone()),
+        ..Refused::because(name.as_ref(), format!("the connection to {address} broke: {error}"))
+    }
+}
+
 /// Moves bytes both ways until both sides are done.
 async fn relay(
     stream: &mut TcpStream,
     made: Made,
     first: &[u8],
-    moved: &Moved,
+    moved: &Arc<Moved>,
     record: &mut Connection,
 ) -> Result<(), Refused> {
-    let Made { name, rule, mut upstream, address } = made;
     record.allowed = true;
-    let broken = |error: io::Error| Refused {
-        rule: Some(rule.clone()),
-        ..Refused::because(Some(&name), format!("the connection to {address} broke: {error}"))
-    };
+    let broken = broken(&made);
+    let Made { upstream, .. } = made;
     let _plain = (stream.set_nodelay(true), upstream.set_nodelay(true));
-    upstream.write_all(first).await.map_err(broken)?;
-    moved.up.fetch_add(first.len() as u64, Ordering::Relaxed);
-    let mut client = Counted { stream, count: &moved.up };
-    let mut server = Counted { stream: upstream, count: &moved.down };
-    let both = copy_bidirectional_with_sizes(&mut client, &mut server, BUFFER, BUFFER);
+    let mut server = Metered { stream: upstream, moved: Arc::clone(moved) };
+    server.write_all(first).await.map_err(&broken)?;
+    let both = copy_bidirectional_with_sizes(stream, &mut server, BUFFER, BUFFER);
     tokio::select! {
         done = both => done.map(drop).map_err(broken),
         () = idle(moved) => Err(broken(io::ErrorKind::TimedOut.into())),
@@ -428,18 +534,17 @@ async fn exchange(
     made: Made,
     request: Request,
     rest: Vec<u8>,
-    moved: &Moved,
+    moved: &Arc<Moved>,
     record: &mut Connection,
 ) -> Result<(), Refused> {
-    let Made { name, rule, mut upstream, address } = made;
     record.allowed = true;
+    let broken = broken(&made);
     let (mut from, mut to) = stream.split();
-    let (answers, mut asks) = upstream.split();
-    let mut answers = Counted { stream: answers, count: &moved.down };
+    let server = Metered { stream: made.upstream, moved: Arc::clone(moved) };
+    let (mut answers, mut asks) = tokio::io::split(server);
     let up = async {
         asks.write_all(&request.head).await?;
-        moved.up.fetch_add(request.head.len() as u64, Ordering::Relaxed);
-        body(&mut from, &mut asks, request.body, rest, &moved.up).await
+        body(&mut from, &mut asks, request.body, rest).await
     };
     let down = async {
         let mut buffer = vec![0; BUFFER];
@@ -464,10 +569,7 @@ async fn exchange(
             result = &mut down => break result,
         }
     };
-    done.map_err(|error: io::Error| Refused {
-        rule: Some(rule),
-        ..Refused::because(Some(&name), format!("the connection to {address} broke: {error}"))
-    })
+    done.map_err(broken)
 }
 
 /// Passes on the body of one request, and not a byte behind it. A server that takes no more of it may still answer.
@@ -476,7 +578,6 @@ async fn body(
     to: &mut (impl AsyncWrite + Unpin),
     kind: Body,
     mut bytes: Vec<u8>,
-    count: &AtomicU64,
 ) -> io::Result<()> {
     let (mut left, mut chunks) = match kind {
         Body::Length(length) => (length, None),
@@ -490,7 +591,6 @@ async fn body(
         if to.write_all(bytes.get(..here).unwrap_or_default()).await.is_err() {
             return Ok(());
         }
-        count.fetch_add(here as u64, Ordering::Relaxed);
         left = left.saturating_sub(here as u64);
         if chunks.map_or(left == 0, |chunks| chunks == Chunks::End) {
             return Ok(());

@@ -1,8 +1,7 @@
 //! What the language knows and no backend does yet: each use is one clear problem.
 
-use crate::config::{Config, HostRule, Origin, Runtime};
+use crate::config::{Config, Origin, Runtime};
 use crate::diag::Problem;
-use crate::policy::host::Pattern;
 
 const CODE: &str = "plan::not-available";
 
@@ -15,28 +14,11 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
     }
     let network = &config.network;
-    for rule in &network.rules {
-        let HostRule { hosts, methods, paths, private, .. } = &rule.value;
-        let address = hosts.iter().any(|host| Pattern::parse(host).is_none());
-        for (asked, what) in [
-            (methods.is_some(), "`methods`"),
-            (paths.is_some(), "`paths`"),
-            (*private, "`private`"),
-            (address, "a rule for an address"),
-        ] {
-            if asked {
-                not_yet(&rule.origin, what);
-            }
-        }
-    }
     if let Some(upstream) = &network.upstream {
         not_yet(&upstream.origin, "`upstream`");
     }
     if let Some(bytes) = network.bytes.first() {
         not_yet(&bytes.origin, "`bytes`");
-    }
-    if let Some(secret) = config.env.secrets.first() {
-        not_yet(&secret.origin, "`secret`");
     }
     if let Some(port) = config.ports.first() {
         not_yet(&port.origin, "`port`");

@@ -39,6 +39,7 @@ pub fn build(
     sources: &Sources,
 ) -> Result<Plan, Vec<Problem>> {
     let mut problems = available::problems(config);
+    problems.extend(network::problems(config));
     problems.extend(nix::problems(config, &facts.home, &facts.project.root));
     let in_nix = nix::asked(config).is_some();
     let at = |origin: &Origin| place(origin, sources);
@@ -123,6 +124,8 @@ pub fn build(
         (_, Target::Exec { argv }) => (argv.clone(), None),
         (_, Target::Shell | Target::Agent { .. }) => (vec![user.shell.to_string(), "-l".into()], None),
     };
+    let gateway = network::gateway(config, facts, &at);
+    let secrets = network::secrets(config, facts, gateway.as_ref(), &at, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -143,10 +146,10 @@ pub fn build(
         imports,
         seeds,
         environment,
-        secrets: Vec::new(),
+        secrets,
         network: Network {
             mode,
-            gateway: network::gateway(config, &at),
+            gateway,
             origin: at(&config.network.mode.origin),
         },
         ports: Vec::new(),

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::facts::Facts;
-use super::{User, Variable, system::BUILT_IN};
-use crate::config::{Config, Origin, Sourced};
+use super::system::{BUILT_IN, BUNDLE};
+use super::{User, Variable};
+use crate::config::{Config, NetworkMode, Origin, Sourced};
 use crate::plan::expand;
 
 /// Directories searched for commands, after those that the file adds.
@@ -43,9 +44,12 @@ pub fn variables(
     for (name, value) in base {
         made.set(name, Some(value), BUILT_IN.to_owned());
     }
-    for (path, bundle) in [("SSL_CERT_FILE", CA_BUNDLE), ("NODE_EXTRA_CA_CERTS", CA_BUNDLE)] {
-        if facts.system.directories.iter().any(|(directory, _)| directory == "/etc/ssl/certs") {
-            made.set(path, Some(bundle), BUILT_IN.to_owned());
+    let gateway = config.network.mode.value == NetworkMode::Allowlist;
+    if gateway || facts.system.directories.iter().any(|(directory, _)| directory == "/etc/ssl/certs") {
+        // Programs with certificates of their own have to be told.
+        let told = if gateway { BELIEVERS } else { &BELIEVERS[..2] };
+        for name in told {
+            made.set(name, Some(BUNDLE), BUILT_IN.to_owned());
         }
     }
     for name in TERMINAL {
@@ -72,13 +76,29 @@ pub fn variables(
             made.set(value, None, at(origin));
         }
     }
+    for Sourced { value, origin } in &config.env.secrets {
+        // A placeholder, which is another one in each session.
+        made.set(&value.name, None, at(origin));
+    }
     for (name, Sourced { value, origin }) in &config.env.set {
         made.set(name, Some(value), at(origin));
     }
     made.0
 }
 
-const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// What programs are told by where the certificates are that they believe.
+const BELIEVERS: &[&str] = &[
+    "SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "DENO_CERT",
+    "GIT_SSL_CAINFO",
+    "NIX_SSL_CERT_FILE",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+];
 
 /// Variables in order; a later one of the same name takes the earlier one's place.
 #[derive(Default)]

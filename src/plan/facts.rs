@@ -82,6 +82,10 @@ pub struct System {
     pub links: Vec<(Utf8PathBuf, Utf8PathBuf)>,
     /// Directories shown as they are: `/usr`, the certificates, and `/bin` on hosts that never merged it.
     pub directories: Vec<(Utf8PathBuf, Identity)>,
+    /// The bundle of certificates that programs of this host believe.
+    pub bundle: Option<Utf8PathBuf>,
+    /// Java has a key store of its own, made from them.
+    pub java: bool,
     /// Single files: the loader's cache.
     pub files: Vec<(Utf8PathBuf, Identity)>,
     /// Those of [`CLOSED`] that this kernel has: it says which when it is built.

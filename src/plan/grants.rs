@@ -3,7 +3,9 @@
 use super::facts::{Facts, InstallKind};
 use super::nix::{Reference, reference};
 use super::{Agent, expand};
-use crate::config::{Access, Config, Git, Mount, NetworkMode, Origin, Runtime, Verdict};
+use crate::config::{
+    self, Access, Config, Git, HostRule, Mount, NetworkMode, Origin, Runtime, Sourced, Verdict,
+};
 use crate::policy::Grant;
 use crate::util::text::escape;
 
@@ -60,14 +62,29 @@ pub fn grants(
     }
     if config.network.mode.value == NetworkMode::Allowlist {
         for rule in config.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow) {
-            let port = rule.value.port.map_or("80 or 443".to_owned(), |port| port.to_string());
-            for host in &rule.value.hosts {
-                grant(&rule.origin, format!("reach {} on port {port}", quoted(host)));
+            let HostRule { hosts, port, methods, paths, private, .. } = &rule.value;
+            let port = port.map_or("80 or 443".to_owned(), |port| port.to_string());
+            let methods = methods.as_ref().map_or(String::new(), |methods| format!(" by {methods}"));
+            let paths = paths.as_ref().map_or(String::new(), |paths| format!(" below {}", quoted(paths)));
+            let private = if *private { ", also at private addresses" } else { "" };
+            for host in hosts {
+                let text = format!("reach {} on port {port}{methods}{paths}{private}", quoted(host));
+                grant(&rule.origin, text);
             }
         }
         for host in config.agents.iter().flat_map(|agent| &agent.hosts) {
             grant(&host.origin, format!("reach {} on port 80 or 443", quoted(&host.value)));
         }
+    }
+    for Sourced { value, origin } in &config.env.secrets {
+        let config::Secret { name, host, from, methods, .. } = value;
+        let methods =
+            if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
+        let from = match from.strip_prefix("cmd:") {
+            Some(command) => format!("the answer of {}, run on the host,", quoted(command)),
+            None => quoted(from),
+        };
+        grant(origin, format!("send {from} to {host}{methods}, as the secret `{name}`"));
     }
     if config.workspace.git.value == Git::Direct {
         grant(

@@ -1,41 +1,128 @@
 //! The rules of the gateway, from the lines of the file and from what an agent needs.
 
-use super::Gateway;
+use super::build::problem;
+use super::facts::Facts;
+use super::{Gateway, Secret, expand};
 use crate::agent;
-use crate::config::{Config, NetworkMode, Origin, Verdict};
-use crate::policy::host::{Pattern, Rule, WEB};
+use crate::config::{self, Config, HostRule, NetworkMode, Origin, Sourced, Verdict};
+use crate::diag::Problem;
+use crate::policy::address::{self, Kind, Range};
+use crate::policy::host::{Decision, Host, HostName, Pattern, Rule, WEB, decide};
 
 /// Returns what the gateway decides by; `None` where there is none.
-pub fn gateway(config: &Config, at: &dyn Fn(&Origin) -> String) -> Option<Gateway> {
+pub fn gateway(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Option<Gateway> {
     if config.network.mode.value != NetworkMode::Allowlist {
         return None;
     }
     let mut rules = Vec::new();
     for rule in &config.network.rules {
-        // Others are refused as not available, or were no pattern when the file was read.
-        let patterns = rule.value.hosts.iter().filter_map(|host| Pattern::parse(host)?.ok());
+        let HostRule { verdict, hosts, port, methods, paths, private } = &rule.value;
+        // Others were no pattern when the file was read.
+        let patterns = hosts.iter().filter_map(|host| Pattern::parse(host).ok());
         rules.extend(patterns.map(|pattern| Rule {
-            allow: rule.value.verdict == Verdict::Allow,
-            pattern,
-            port: rule.value.port,
-            origin: at(&rule.origin),
+            allow: *verdict == Verdict::Allow,
+            port: *port,
+            methods: methods.iter().flat_map(|methods| methods.split(',')).map(str::to_owned).collect(),
+            paths: paths.clone(),
+            private: *private,
+            ..Rule::allow(pattern, at(&rule.origin))
         }));
     }
     for declared in &config.agents {
         for host in &declared.hosts {
-            if let Some(Ok(pattern)) = Pattern::parse(&host.value) {
-                rules.push(Rule { allow: true, pattern, port: None, origin: at(&host.origin) });
+            if let Ok(pattern) = Pattern::parse(&host.value) {
+                rules.push(Rule::allow(pattern, at(&host.origin)));
             }
         }
         // One that nobody knows is refused elsewhere.
         let Ok(adapter) = agent::of(declared) else { continue };
         let origin = format!("{}: what `agent {}` needs", at(&declared.name.origin), declared.name.value);
-        let needed = adapter.hosts().into_iter().filter_map(|host| Pattern::parse(host)?.ok());
-        rules.extend(needed.map(|pattern| Rule { allow: true, pattern, port: None, origin: origin.clone() }));
+        let needed = adapter.hosts().into_iter().filter_map(|host| Pattern::parse(host).ok());
+        rules.extend(needed.map(|pattern| Rule::allow(pattern, origin.clone())));
     }
     let mut ports: Vec<u16> = rules.iter().filter(|rule| rule.allow).filter_map(|rule| rule.port).collect();
     ports.extend(WEB);
     ports.sort_unstable();
     ports.dedup();
-    Some(Gateway { rules, ports })
+    Some(Gateway { rules, ports, roots: facts.system.bundle.clone() })
+}
+
+/// Returns what the gateway adds to requests; what cannot be is a problem.
+pub fn secrets(
+    config: &Config,
+    facts: &Facts,
+    gateway: Option<&Gateway>,
+    at: &dyn Fn(&Origin) -> String,
+    problems: &mut Vec<Problem>,
+) -> Vec<Secret> {
+    let mut made = Vec::new();
+    for Sourced { value, origin } in &config.env.secrets {
+        let config::Secret { name, host, from, header, format, methods } = value;
+        let mut refuse = |code, label: &str, message: String, help: String| {
+            problems.push(problem(code, origin, label, message).help(help));
+        };
+        let host = match HostName::of_person(host) {
+            Ok(host) => host,
+            Err(error) => {
+                refuse("secret::host", "this host", format!("`{host}` is no host name: {error}"), "write a name such as `api.example.com`".into());
+                continue;
+            }
+        };
+        let Some(gateway) = gateway else {
+            let message = format!("the secret `{name}` needs the gateway, which `network allowlist` has alone");
+            refuse("secret::host", "asked for here", message, "write `network allowlist`".into());
+            continue;
+        };
+        if let Decision::Denied(_) = decide(&gateway.rules, Host::Name(&host), 443) {
+            let message = format!("the secret `{name}` is for `{host}`, which the sandbox may not reach");
+            let help = format!("write `network allowlist {{ allow \"{host}\"; }}`");
+            refuse("secret::host", "for this host", message, help);
+        }
+        let usual = if header.as_deref().is_some_and(|header| header.eq_ignore_ascii_case("authorization")) {
+            "Bearer {}"
+        } else {
+            "{}"
+        };
+        let format = format.clone().unwrap_or_else(|| usual.to_owned());
+        if !format.contains("{}") {
+            let message = format!("the `format` of the secret `{name}` has no place for it");
+            refuse("secret::format", "this one", message, "write `{}` where the value goes".into());
+        }
+        let from = match from.strip_prefix("file:") {
+            None => from.clone(),
+            Some(path) => match expand(path, &facts.home, &facts.project.root) {
+                Ok(path) => format!("file:{path}"),
+                Err(reason) => {
+                    refuse("secret::from", "this path", format!("the path `{path}` {reason}"), "write an absolute path, or one from `~`".into());
+                    continue;
+                }
+            },
+        };
+        let (header, methods) = (header.clone(), methods.clone());
+        made.push(Secret { name: name.clone(), host, from, header, format, methods, origin: at(origin) });
+    }
+    made
+}
+
+/// Returns what is wrong with the lines of the network, as far as a single value does not tell.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for Sourced { value, origin } in &config.network.rules {
+        let narrow = value.methods.is_some() || value.paths.is_some();
+        let ranges: Vec<Range> = value.hosts.iter().filter_map(|host| Range::parse(host)).collect();
+        if narrow && (value.port.is_some_and(|port| !WEB.contains(&port)) || !ranges.is_empty()) {
+            let message = "`methods` and `paths` are for the web of a named host, on port 80 or 443".to_owned();
+            let help = "leave them out, or name a host and no other port";
+            found.push(problem("network::rule", origin, "this line", message).help(help));
+        }
+        for range in ranges.iter().filter(|_| value.verdict == Verdict::Allow) {
+            let kind = address::kind(range.first()).filter(|kind| matches!(kind, Kind::Own | Kind::Link));
+            if let Some(kind) = kind.filter(|_| !range.is_all()) {
+                let message = format!("`{range}` is never reached: it is {}", kind.as_str());
+                let help = "services of this machine can be published at another address";
+                found.push(problem("network::rule", origin, "this line", message).help(help));
+            }
+        }
+    }
+    found
 }

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 
 use super::facts::{Facts, System};
-use super::{Access, Mount, MountKind, NetworkMode, User};
+use super::{Access, CertificateForm, Mount, MountKind, NetworkMode, User};
 
 /// The origin of everything here.
 pub const BUILT_IN: &str = "built-in";
@@ -16,12 +16,16 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     for name in ["/etc", "/etc/ssl", "/var", "/home", "/.pier"] {
         add(name, MountKind::Directory { mode: 0o755 });
     }
-    let System { links, directories, files, closed, shows_addresses, resolv_conf, hosts, localtime } =
+    let System { links, directories, files, closed, shows_addresses, resolv_conf, hosts, localtime, .. } =
         &facts.system;
     // A Nix shell brings its own programs and libraries; of the host it has the certificates.
     let shown = |path: &Utf8Path| !nix || (path.starts_with("/etc") && path != "/etc/alternatives");
     let files = files.iter().filter(|_| !nix);
-    for (path, identity) in directories.iter().filter(|(path, _)| shown(path)).chain(files) {
+    // Where the gateway ends TLS, its own authority has to be believed, too.
+    let own = network == NetworkMode::Allowlist;
+    let replaced = |path: &Utf8Path| own && CERTIFICATES.contains(&path.as_str());
+    let directories = directories.iter().filter(|(path, _)| shown(path) && !replaced(path));
+    for (path, identity) in directories.chain(files) {
         let kind =
             MountKind::Bind { source: path.clone(), access: Access::ReadOnly, expect: Some(*identity) };
         add(path.as_str(), kind);
@@ -42,6 +46,9 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     if let Some(zone) = localtime.as_ref().filter(|_| !nix) {
         add("/etc/localtime", MountKind::Symlink { to: zone.clone() });
     }
+    if own {
+        certificates(facts, &mut add);
+    }
     add("/proc", MountKind::Proc);
     // Writable for a kernel uid 0 otherwise, whatever its capabilities: `core_pattern` runs code on the host.
     add("/proc/sys", MountKind::Bind { source: "/proc/sys".into(), access: Access::ReadOnly, expect: None });
@@ -57,6 +64,35 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
     add("/var/tmp", MountKind::Symlink { to: "../tmp".into() });
     mounts
+}
+
+/// Where systems keep what is believed.
+const CERTIFICATES: &[&str] =
+    &["/etc/ssl/certs", "/etc/ca-certificates", "/etc/pki/tls/certs", "/etc/pki/ca-trust/extracted"];
+
+/// The one bundle, at every place where programs look for it.
+pub const BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+
+fn certificates(facts: &Facts, add: &mut impl FnMut(&str, MountKind)) {
+    let directory = || MountKind::Directory { mode: 0o755 };
+    add("/etc/ssl/certs", directory());
+    add(BUNDLE, MountKind::Certificates { form: CertificateForm::Pem });
+    add("/etc/ssl/cert.pem", MountKind::Symlink { to: BUNDLE.into() });
+    if facts.system.java {
+        add("/etc/ssl/certs/java", directory());
+        add("/etc/ssl/certs/java/cacerts", MountKind::Certificates { form: CertificateForm::Java });
+    }
+    if facts.system.directories.iter().any(|(path, _)| path.starts_with("/etc/pki")) {
+        for name in ["/etc/pki", "/etc/pki/tls", "/etc/pki/tls/certs", "/etc/pki/ca-trust"] {
+            add(name, directory());
+        }
+        for name in ["/etc/pki/ca-trust/extracted", "/etc/pki/ca-trust/extracted/pem"] {
+            add(name, directory());
+        }
+        for name in ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"] {
+            add(name, MountKind::Symlink { to: BUNDLE.into() });
+        }
+    }
 }
 
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";

@@ -1,6 +1,9 @@
 //! Which addresses a name may lead to: those of the public internet, however they are written.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
 
 /// Why an address is not connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +97,60 @@ fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
         [0x2002, high, low, ..] => Some(from(high, low)),
         _ => None,
     }
+}
+
+/// An address, or all that begin with the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Range {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Range {
+    /// Takes `10.0.0.0/8`, `fd00::/8`, `10.1.2.3`, `[::1]`; `None` for what is none of these.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse().ok()?)),
+            None => (text.trim_start_matches('[').trim_end_matches(']'), None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        (bits <= width).then_some(Range { address, bits })
+    }
+
+    pub fn first(&self) -> IpAddr {
+        self.address
+    }
+
+    pub fn is_all(&self) -> bool {
+        self.bits == 0
+    }
+
+    pub fn holds(&self, address: IpAddr) -> bool {
+        self.covers(&Range { address, bits: if address.is_ipv4() { 32 } else { 128 } })
+    }
+
+    /// Says whether every address of `inner` is one of this.
+    pub fn covers(&self, inner: &Range) -> bool {
+        self.address.is_ipv4() == inner.address.is_ipv4()
+            && inner.bits >= self.bits
+            && first_bits(self.address, self.bits) == first_bits(inner.address, self.bits)
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}/{}", self.address, self.bits)
+    }
+}
+
+fn first_bits(address: IpAddr, bits: u8) -> u128 {
+    let (value, width) = match address {
+        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
+        IpAddr::V6(address) => (address.to_bits(), 128),
+    };
+    value.checked_shr(width - u32::from(bits).min(width)).unwrap_or(0)
 }
 
 #[cfg(test)]

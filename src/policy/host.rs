@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::address::{self, Range};
+
 /// The longest name, in bytes; the longest part of one.
 const MOST_NAME: usize = 253;
 const MOST_LABEL: usize = 63;
@@ -102,27 +104,38 @@ pub enum Pattern {
     Name(HostName),
     /// `*.domain`: every name below it, and not the domain itself.
     Below(HostName),
+    /// An address or a range of them: what is dialled by address, or where a name leads.
+    Addresses(Range),
 }
 
 impl Pattern {
-    /// Takes what `allow` and `deny` have; `None` for an address or a range of them.
-    pub fn parse(text: &str) -> Option<Result<Self, NotAName>> {
-        let bare = text.trim_start_matches('[').trim_end_matches(']');
-        if text.contains('/') || bare.parse::<IpAddr>().is_ok() {
-            return None;
+    /// Takes what `allow` and `deny` have.
+    pub fn parse(text: &str) -> Result<Self, NotAName> {
+        if let Some(range) = Range::parse(text) {
+            return Ok(Pattern::Addresses(range));
         }
-        Some(match text.strip_prefix("*.") {
+        match text.strip_prefix("*.") {
             Some(domain) => HostName::of_person(domain).map(Pattern::Below),
             None => HostName::of_person(text).map(Pattern::Name),
-        })
-    }
-
-    fn holds(&self, name: &HostName) -> bool {
-        match self {
-            Pattern::Name(wanted) => wanted == name,
-            Pattern::Below(domain) => name.is_below(domain),
         }
     }
+
+    fn holds(&self, host: &Host<'_>) -> bool {
+        match (self, host) {
+            (Pattern::Name(wanted), Host::Name(name)) => wanted == *name,
+            (Pattern::Below(domain), Host::Name(name)) => name.is_below(domain),
+            (Pattern::Addresses(range), Host::Address(address)) => range.holds(*address),
+            _ => false,
+        }
+    }
+}
+
+/// Whom a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host<'a> {
+    Name(&'a HostName),
+    /// Without a name, or where one leads.
+    Address(IpAddr),
 }
 
 impl fmt::Display for Pattern {
@@ -130,6 +143,7 @@ impl fmt::Display for Pattern {
         match self {
             Pattern::Name(name) => name.fmt(out),
             Pattern::Below(domain) => write!(out, "*.{domain}"),
+            Pattern::Addresses(range) => range.fmt(out),
         }
     }
 }
@@ -144,14 +158,62 @@ pub struct Rule {
     pub pattern: Pattern,
     /// The one port; without, [`WEB`] for `allow` and every port for `deny`.
     pub port: Option<u16>,
+    /// The only methods of HTTP that it is about; every one if there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub methods: Vec<String>,
+    /// The only paths, with `*` at the end for all that begin so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<String>,
+    /// For `allow`: the name may lead to a private address.
+    #[serde(default)]
+    pub private: bool,
     /// Where it was written.
     pub origin: String,
 }
 
 impl Rule {
-    fn is_about(&self, name: &HostName, port: u16) -> bool {
+    /// A rule for a host's web, whatever is asked there.
+    pub fn allow(pattern: Pattern, origin: String) -> Self {
+        Rule { allow: true, pattern, port: None, methods: Vec::new(), paths: None, private: false, origin }
+    }
+
+    fn is_about(&self, host: &Host<'_>, port: u16) -> bool {
         let of_port = self.port.map_or(!self.allow || WEB.contains(&port), |own| own == port);
-        of_port && self.pattern.holds(name)
+        of_port && self.pattern.holds(host)
+    }
+
+    /// Says whether only a request tells if it holds.
+    fn is_narrow(&self) -> bool {
+        !self.methods.is_empty() || self.paths.is_some()
+    }
+
+    fn is_for(&self, request: &Asked<'_>) -> bool {
+        let of_path = self.paths.as_ref().is_none_or(|paths| match paths.strip_suffix('*') {
+            Some(start) => request.path.starts_with(start),
+            None => request.path == paths,
+        });
+        of_path && (self.methods.is_empty() || self.methods.iter().any(|method| method == request.method))
+    }
+}
+
+/// What one request of HTTP is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked<'a> {
+    pub method: &'a str,
+    /// Without the query.
+    pub path: &'a str,
+}
+
+impl Asked<'_> {
+    /// Says whether no server could take the path for another one: `.` and `..`, empty parts, and what is written in
+    /// numbers are what programs disagree about.
+    fn has_one_reading(&self) -> bool {
+        let plain = |part: &str| {
+            let escaped = part.to_ascii_lowercase();
+            !matches!(part, "." | "..")
+                && !["%2e", "%2f", "%5c", "%25", "%00", "\\", ";"].iter().any(|doubtful| escaped.contains(doubtful))
+        };
+        self.path.starts_with('/') && !self.path.contains("//") && self.path.split('/').all(plain)
     }
 }
 
@@ -163,13 +225,56 @@ pub enum Decision<'a> {
     Denied(Option<&'a Rule>),
 }
 
-/// Decides: one `deny` is enough against, one `allow` without it for; nothing is allowed by default.
-pub fn decide<'a>(rules: &'a [Rule], name: &HostName, port: u16) -> Decision<'a> {
-    let mut about = rules.iter().filter(|rule| rule.is_about(name, port));
+fn first<'a>(mut about: impl Iterator<Item = &'a Rule> + Clone) -> Decision<'a> {
     match about.clone().find(|rule| !rule.allow) {
         Some(denies) => Decision::Denied(Some(denies)),
         None => about.next().map_or(Decision::Denied(None), Decision::Allowed),
     }
+}
+
+/// Decides about a connection: one `deny` is enough against, one `allow` without it for; nothing is allowed by default.
+/// What depends on the request is left to [`decide_request`].
+pub fn decide<'a>(rules: &'a [Rule], host: Host<'_>, port: u16) -> Decision<'a> {
+    first(rules.iter().filter(|rule| rule.is_about(&host, port) && (rule.allow || !rule.is_narrow())))
+}
+
+/// Decides about one request of a connection that was allowed.
+pub fn decide_request<'a>(rules: &'a [Rule], host: Host<'_>, port: u16, asked: &Asked<'_>) -> Decision<'a> {
+    let about = rules.iter().filter(|rule| rule.is_about(&host, port));
+    if !asked.has_one_reading() {
+        let mut by_path = about.clone().filter(|rule| rule.paths.is_some());
+        // A narrow `allow` does not hold for it, and a `deny` may.
+        if let Some(denies) = by_path.clone().find(|rule| !rule.allow) {
+            return Decision::Denied(Some(denies));
+        }
+        return match by_path.next() {
+            Some(_) => first(about.filter(|rule| rule.paths.is_none() && rule.is_for(asked))),
+            None => first(about.filter(|rule| rule.is_for(asked))),
+        };
+    }
+    first(about.filter(|rule| rule.is_for(asked)))
+}
+
+/// Says whether each request of a connection has to be decided.
+pub fn is_by_request(rules: &[Rule], host: Host<'_>, port: u16) -> bool {
+    let mut about = rules.iter().filter(|rule| rule.is_about(&host, port));
+    about.clone().any(|rule| !rule.allow && rule.is_narrow())
+        || !about.any(|rule| rule.allow && !rule.is_narrow())
+}
+
+/// Says why an address that an allowed name leads to is not connected to; `None` where it may be.
+pub fn refused_address(rules: &[Rule], name: &HostName, port: u16, address: IpAddr) -> Option<String> {
+    let canonical = address.to_canonical();
+    let about = rules.iter().filter(|rule| rule.is_about(&Host::Address(canonical), port));
+    if let Some(denies) = about.clone().find(|rule| !rule.allow) {
+        return Some(format!("it leads to {address}, which `deny {}` names", denies.pattern));
+    }
+    let kind = address::kind(address)?;
+    let private = |rule: &Rule| rule.allow && rule.private && rule.is_about(&Host::Name(name), port);
+    if kind == address::Kind::Private && (about.clone().next().is_some() || rules.iter().any(private)) {
+        return None;
+    }
+    Some(format!("it leads to {address}, an address that is {}", kind.as_str()))
 }
 
 #[cfg(test)]
@@ -229,8 +334,8 @@ mod tests {
     fn rules(lines: &[(&str, Option<u16>)]) -> Vec<Rule> {
         let rule = |(text, port): &(&str, Option<u16>)| {
             let (allow, text) = text.strip_prefix('!').map_or((true, *text), |text| (false, text));
-            let pattern = Pattern::parse(text).unwrap().unwrap();
-            Rule { allow, pattern, port: *port, origin: text.to_owned() }
+            let pattern = Pattern::parse(text).unwrap();
+            Rule { allow, port: *port, ..Rule::allow(pattern, text.to_owned()) }
         };
         lines.iter().map(rule).collect()
     }
@@ -265,10 +370,87 @@ mod tests {
             ("x.d.c.example", 443, false),
             ("none", 443, false),
         ] {
-            let decision = decide(&rules, &HostName::parse(name).unwrap(), port);
+            let name = HostName::parse(name).unwrap();
+            let decision = decide(&rules, Host::Name(&name), port);
             assert_eq!(matches!(decision, Decision::Allowed(_)), allowed, "{name}:{port}: {decision:?}");
         }
-        assert_eq!(decide(&[], &HostName::parse("a.example").unwrap(), 443), Decision::Denied(None));
+        let name = HostName::parse("a.example").unwrap();
+        assert_eq!(decide(&[], Host::Name(&name), 443), Decision::Denied(None));
+    }
+
+    #[test]
+    fn requests_are_decided_by_method_and_path() {
+        let line = |allow: bool, methods: &[&str], paths: Option<&str>| Rule {
+            allow,
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+            paths: paths.map(str::to_owned),
+            ..Rule::allow(Pattern::parse("a.example").unwrap(), String::new())
+        };
+        let name = HostName::parse("a.example").unwrap();
+        let host = Host::Name(&name);
+        let allowed = |rules: &[Rule], method: &str, path: &str| {
+            matches!(decide_request(rules, host, 443, &Asked { method, path }), Decision::Allowed(_))
+        };
+        let narrow = [line(true, &["GET"], Some("/v1/*")), line(true, &["POST"], Some("/v1/send"))];
+        assert!(matches!(decide(&narrow, host, 443), Decision::Allowed(_)));
+        assert!(is_by_request(&narrow, host, 443));
+        for (method, path, expected) in [
+            ("GET", "/v1/x", true),
+            ("GET", "/v1/", true),
+            ("GET", "/v1", false),
+            ("POST", "/v1/send", true),
+            ("POST", "/v1/send/more", false),
+            ("PUT", "/v1/send", false),
+            ("get", "/v1/x", false),
+            ("GET", "/v1/../admin", false),
+            ("GET", "/v1/%2e%2E/admin", false),
+            ("GET", "/v1//x", false),
+            ("GET", "/v1/x%2fy", false),
+            ("GET", "/v1/x;y", false),
+            ("GET", "/v1/%252e", false),
+        ] {
+            assert_eq!(allowed(&narrow, method, path), expected, "{method} {path}");
+        }
+        let open = [line(true, &[], None), line(false, &["DELETE"], None), line(false, &[], Some("/admin*"))];
+        assert!(matches!(decide(&open, host, 443), Decision::Allowed(_)));
+        assert!(is_by_request(&open, host, 443));
+        assert!(!is_by_request(&open[..1], host, 443));
+        for (method, path, expected) in [
+            ("GET", "/x", true),
+            ("DELETE", "/x", false),
+            ("GET", "/admin/x", false),
+            ("GET", "/x/../admin", false),
+            ("GET", "//admin", false),
+        ] {
+            assert_eq!(allowed(&open, method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn private_addresses_need_a_word() {
+        let name = HostName::parse("a.example").unwrap();
+        let open = Rule::allow(Pattern::parse("a.example").unwrap(), String::new());
+        let private = Rule { private: true, ..open.clone() };
+        let range = Rule::allow(Pattern::parse("10.1.0.0/16").unwrap(), String::new());
+        let denied = Rule { allow: false, ..Rule::allow(Pattern::parse("10.1.2.0/24").unwrap(), String::new()) };
+        let every = Rule::allow(Pattern::parse("0.0.0.0/0").unwrap(), String::new());
+        for (rules, address, allowed) in [
+            (vec![open.clone()], "93.184.216.34", true),
+            (vec![open.clone()], "10.1.2.3", false),
+            (vec![private.clone()], "10.1.2.3", true),
+            (vec![private.clone()], "::ffff:10.1.2.3", true),
+            (vec![private.clone()], "127.0.0.1", false),
+            (vec![private.clone()], "169.254.169.254", false),
+            (vec![open.clone(), range.clone()], "10.1.2.3", true),
+            (vec![open.clone(), range.clone()], "10.2.2.3", false),
+            (vec![open.clone(), range, denied.clone()], "10.1.2.3", false),
+            (vec![private, denied], "10.1.2.3", false),
+            (vec![open.clone(), every.clone()], "127.0.0.1", false),
+            (vec![open, every], "169.254.169.254", false),
+        ] {
+            let refused = refused_address(&rules, &name, 443, address.parse().unwrap());
+            assert_eq!(refused.is_none(), allowed, "{rules:?} {address}: {refused:?}");
+        }
     }
 
     proptest::proptest! {

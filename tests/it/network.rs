@@ -1,114 +1,29 @@
 //! `network allowlist` against servers in a network of their own: by root alone, who can make one.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::process::Command;
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use crate::sandbox::{Output, PIER, Project};
 
-use crate::sandbox::{Output, PIER, Project, is_root};
+mod secure;
+mod servers;
+mod web;
 
-/// Addresses that no other test has, of a range that is not private and that nobody routes here.
-const OURS: &str = "11.93.7.1";
-const THEIRS: &str = "11.93.7.2";
-const ANY: &str = "11.94.7.0/24";
+use servers::Servers;
 
-/// What the servers have been sent.
-type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
-
-/// A second host: a thread in a network namespace of its own, with servers that answer anything.
-struct Servers {
-    link: String,
-    heard: Heard,
-    _stop: Sender<()>,
-}
-
-impl Servers {
-    /// `None`, with the reason printed, where it cannot be.
-    fn start() -> Option<Self> {
-        if !is_root() || Command::new("ip").arg("-V").output().is_err() {
-            println!("skipped: only root can make a second network, with `ip`");
-            return None;
-        }
-        let (ready, is_ready) = channel();
-        let (go, may_go) = channel::<()>();
-        let (stop, stopped) = channel::<()>();
-        let heard = Heard::default();
-        let hears = Arc::clone(&heard);
-        std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).unwrap();
-            ready.send(nix::unistd::gettid()).unwrap();
-            may_go.recv().unwrap();
-            for port in [80, 443, 9418] {
-                let listener = TcpListener::bind((THEIRS, port)).unwrap();
-                let hears = Arc::clone(&hears);
-                std::thread::spawn(move || serve(&listener, port, &hears));
-            }
-            ready.send(nix::unistd::gettid()).unwrap();
-            // To the end of the test.
-            let _ended = stopped.recv();
-        });
-        let thread = is_ready.recv().unwrap().to_string();
-        let link = format!("pier{}", std::process::id() % 100_000);
-        let ip = |words: &[&str]| {
-            let status = Command::new("ip").args(words).status().unwrap();
-            assert!(status.success(), "{words:?}");
-        };
-        let inside = |words: &[&str]| {
-            let entered = ["--net", "-t", &thread, "ip"];
-            assert!(
-                Command::new("nsenter").args(entered).args(words).status().unwrap().success(),
-                "{words:?}"
-            );
-        };
-        ip(&["link", "add", &link, "type", "veth", "peer", "name", "other", "netns", &thread]);
-        ip(&["addr", "add", &format!("{OURS}/24"), "dev", &link]);
-        ip(&["link", "set", &link, "up"]);
-        // This machine's own, though no interface has it.
-        ip(&["route", "add", "local", ANY, "dev", &link]);
-        inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
-        inside(&["link", "set", "other", "up"]);
-        go.send(()).unwrap();
-        is_ready.recv().unwrap();
-        Some(Servers { link, heard, _stop: stop })
-    }
-
-    fn heard(&self) -> Vec<(u16, String)> {
-        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
-        heard.into_iter().map(|(port, bytes)| (port, String::from_utf8_lossy(&bytes).into_owned())).collect()
-    }
-}
-
-impl Drop for Servers {
-    fn drop(&mut self) {
-        // The other end goes with it.
-        let _gone = Command::new("ip").args(["link", "del", &self.link]).status();
-    }
-}
-
-fn serve(listener: &TcpListener, port: u16, heard: &Heard) {
-    for stream in listener.incoming() {
-        let mut stream = stream.unwrap();
-        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
-        while let Ok(length @ 1..) = stream.read(&mut buffer) {
-            bytes.extend_from_slice(&buffer[..length]);
-        }
-        heard.lock().unwrap().push((port, bytes));
-        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\nanswer of {port}\n").as_bytes()).unwrap();
-    }
-}
-
-/// Runs a script inside, where these names lead to these addresses on the host.
+/// Runs a script inside, where these names lead to these addresses on the host, which believes the test's authority.
 fn inside(project: &Project, hosts: &str, script: &str) -> Output {
     project.write_beside("hosts", hosts);
     let hosts = project.base().join("hosts").display().to_string();
+    let bundle = project.base().join("bundle.pem");
+    if !bundle.exists() {
+        project.write_beside("bundle.pem", "");
+    }
+    let bundle = bundle.display().to_string();
     let mut command = Command::new("unshare");
-    let mount = "mount --make-rprivate / && mount --bind \"$0\" /etc/hosts && exec \"$@\"";
-    command.args(["-m", "bash", "-c", mount, &hosts, PIER, "exec", "--", "bash", "-c", script]);
+    let mount = "mount --make-rprivate / && mount --bind \"$0\" /etc/hosts && \
+        if [ -s \"$1\" ]; then mount --bind \"$1\" /etc/ssl/certs/ca-certificates.crt; fi && shift && exec \"$@\"";
+    command.args(["-m", "bash", "-c", mount, &hosts, &bundle, PIER, "exec", "--", "bash", "-c", script]);
     project.surround(command).run()
 }
 
@@ -211,8 +126,9 @@ fn tls(servers: &Servers, run: &dyn Fn(&str) -> Output) {
     // Passed on untouched.
     assert!(!say("allowed.test", "allowed.test").text().contains(denied));
     assert!(matches!(&servers.heard()[..], [(443, hello)] if hello.contains("allowed.test")));
+    // Whom it is for is known, so that TLS goes on, to say why; this hello is too poor for that.
+    assert!(say("evil.test", "evil.test").text().trim().starts_with("15 03 03 00 02 02"));
     for (host, name) in [
-        ("evil.test", "evil.test"),
         ("allowed.test", "evil.test"),
         ("evil.test", "allowed.test"),
         ("allowed.test", ""),

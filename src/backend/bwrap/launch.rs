@@ -7,13 +7,13 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
 
 use super::sources::{self, Sources};
-use super::{Bubblewrap, FIRST_FILE};
+use super::{Bubblewrap, FIRST_FILE, Given};
 use crate::backend::limits::{self, Group};
 use crate::backend::manifest::{MANIFEST, Manifest};
 use crate::backend::protocol::{self, CONTROL, Order, Report, STREAMS, Walls};
@@ -207,12 +207,12 @@ impl Sandbox {
     pub fn start(
         plan: &Plan,
         program: &Bubblewrap,
-        passed: &BTreeMap<String, String>,
-        session: &Utf8Path,
+        given: Given<'_>,
         mut waiting: Waiting,
     ) -> Result<Starting, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
-        let made = super::arguments(plan, program, passed, session);
+        let session = given.directory;
+        let made = super::arguments(plan, program, given);
         let words = made.words().map_err(set_up("write the arguments"))?;
         let sources = Sources::open(plan, session)?;
         let group = Group::make(&plan.limits, session.file_name().unwrap_or_default())?;
@@ -228,7 +228,7 @@ impl Sandbox {
         failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
         // At their places: the read position of the other side is the same one.
         for (file, content) in files.iter().zip(&made.files) {
-            file.write_all_at(content.as_bytes(), 0).map_err(set_up("write a generated file"))?;
+            file.write_all_at(content, 0).map_err(set_up("write a generated file"))?;
         }
         sandbox.idle = false;
         if arguments.write_all(&words).is_err() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::{Found, explicit};
 use crate::config::{ByteBudget, Config, HostRule, NetworkMode, Origin, Secret, Sourced, Verdict};
+use crate::policy::address::Range;
 use crate::util::text::escape;
 
 /// Compares everything about the network.
@@ -95,32 +96,10 @@ fn holds(outer: &str, inner: &str) -> bool {
         let name = inner.strip_prefix("*.").unwrap_or(inner);
         return name.ends_with(domain) && inner.parse::<IpAddr>().is_err();
     }
-    match (range(outer), range(inner)) {
-        (Some((outer, most)), Some((inner, bits))) => {
-            outer.is_ipv4() == inner.is_ipv4()
-                && bits >= most
-                && first_bits(outer, most) == first_bits(inner, most)
-        }
+    match (Range::parse(outer), Range::parse(inner)) {
+        (Some(outer), Some(inner)) => outer.covers(&inner),
         _ => false,
     }
-}
-
-/// Returns the address and the number of fixed bits of an address or a range.
-fn range(pattern: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = match pattern.split_once('/') {
-        Some((address, bits)) => (address, Some(bits.parse().ok()?)),
-        None => (pattern.trim_start_matches('[').trim_end_matches(']'), None),
-    };
-    let address: IpAddr = address.parse().ok()?;
-    Some((address, bits.unwrap_or(if address.is_ipv4() { 32 } else { 128 })))
-}
-
-fn first_bits(address: IpAddr, bits: u8) -> u128 {
-    let (value, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
-    };
-    value.checked_shr(width - u32::from(bits).min(width)).unwrap_or(0)
 }
 
 fn ports(ceiling: &Config, config: &Config, found: &mut Found) {

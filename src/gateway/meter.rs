@@ -1,19 +1,26 @@
-//! A stream that counts what is read from it.
+//! The connection to a server: counts what goes over it, both ways.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-pub struct Counted<'a, S> {
-    pub stream: S,
-    /// In bytes; somebody else may ask meanwhile.
-    pub count: &'a AtomicU64,
+/// Bytes of one connection, to the server and from it; somebody else may ask meanwhile.
+#[derive(Debug, Default)]
+pub struct Moved {
+    pub up: AtomicU64,
+    pub down: AtomicU64,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
+pub struct Metered<S> {
+    pub stream: S,
+    pub moved: Arc<Moved>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -21,18 +28,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<'_, S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.count.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        self.moved.down.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.moved.up.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

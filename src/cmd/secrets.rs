@@ -1,0 +1,120 @@
+//! The values of secrets, fetched on the host right before a session.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use camino::Utf8Path;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use zeroize::Zeroizing;
+
+use super::project::Project;
+use crate::diag::{Exit, Failure};
+use crate::gateway::secrets::{MOST, Secret, Use};
+use crate::plan::{self, Plan};
+use crate::sys::process;
+use crate::util::fs::read_bounded;
+use crate::util::text::escape;
+
+/// How long a command may take to answer: a person may be asked for a password.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The program that speaks with the keyring of a desktop.
+const KEYRING: &str = "secret-tool";
+
+/// Fetches the value of each secret of a plan, and adds what stands for it inside to the variables of the session.
+pub fn fetch(
+    project: &Project,
+    plan: &Plan,
+    values: &mut BTreeMap<String, String>,
+) -> Result<Vec<Secret>, Failure> {
+    let mut fetched = Vec::new();
+    for secret in &plan.secrets {
+        let failed = |why: String, help: &str| {
+            let (from, _) = secret.from.split_once(':').unwrap_or((&secret.from, ""));
+            let name = escape(&secret.name);
+            let message = format!("cannot take the secret `{name}` from {from} ({}): {why}", secret.origin);
+            Failure::new(Exit::NotSetUp, "secret::from", message).help(help)
+        };
+        let value = value(project, secret).map_err(|(why, help)| failed(why, &help))?;
+        let header = secret.header.as_deref().map(str::parse).transpose();
+        let header = header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
+        let plan::Secret { name, host, format, methods, .. } = secret.clone();
+        let made = Secret::new(Use { name: name.clone(), host, header, format, methods }, value);
+        let made = made.map_err(|error| failed(error.to_string(), "one line of letters, digits and signs is meant"))?;
+        values.insert(name, made.placeholder.clone());
+        fetched.push(made);
+    }
+    Ok(fetched)
+}
+
+/// Returns a value without the end of its line, or why there is none and what helps.
+fn value(project: &Project, secret: &plan::Secret) -> Result<Zeroizing<String>, (String, String)> {
+    let most = MOST as u64 + 2;
+    let text = |bytes: Vec<u8>, whose: &str| {
+        let text = Zeroizing::new(String::from_utf8(bytes).map_err(|error| {
+            drop(Zeroizing::new(error.into_bytes()));
+            ("it is no text".to_owned(), format!("look at {whose}"))
+        })?);
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
+    };
+    match secret.from.split_once(':') {
+        Some(("env", name)) => match project.environment.get(name) {
+            Some(value) => Ok(Zeroizing::new(value.to_owned())),
+            None => Err((format!("`{name}` is not set"), format!("`export {name}=…` before pier starts"))),
+        },
+        Some(("file", path)) => {
+            let bytes = read_bounded(Utf8Path::new(path), most)
+                .map_err(|error| (format!("`{}`: {error}", escape(path)), "make it readable for you".to_owned()))?;
+            text(bytes, &escape(path))
+        }
+        Some(("cmd", command)) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command]).current_dir(&project.root);
+            text(answer(shell, most)?, "what the command prints")
+        }
+        Some(("keyring", name)) => {
+            let mut tool = Command::new(KEYRING);
+            tool.args(["lookup", "service", "pier", "name", name]);
+            let found = text(answer(tool, most)?, "the keyring")?;
+            if found.is_empty() {
+                let store = format!("`{KEYRING} store --label=pier service pier name {name}` keeps one");
+                return Err(("the keyring has none of that name".into(), store));
+            }
+            Ok(found)
+        }
+        _ => Err(("there is no such place".into(), "`env:`, `file:`, `cmd:` and `keyring:` are known".into())),
+    }
+}
+
+/// Returns what a program of the host prints.
+fn answer(mut command: Command, most: u64) -> Result<Vec<u8>, (String, String)> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let help = || "run it by hand to see what it says".to_owned();
+    let failed = |error: std::io::Error| (format!("`{program}` cannot run: {error}"), help());
+    use std::os::unix::process::CommandExt as _;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
+    process::end_together(&mut command);
+    let mut child = command.spawn().map_err(failed)?;
+    let stdout = child.stdout.take();
+    let reader = std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What cannot be read is not there.
+        let _closed = stdout.map(|pipe| pipe.take(most).read_to_end(&mut bytes));
+        bytes
+    });
+    let in_time = process::ends_within(child.id(), PATIENCE).map_err(failed);
+    // Not waited for yet, so the number is still its own; what it has left behind ends, too.
+    let _gone = killpg(Pid::from_raw(child.id().cast_signed()), Signal::SIGKILL);
+    let status = child.wait().map_err(failed)?;
+    let bytes = reader.join().unwrap_or_default();
+    if !in_time? {
+        return Err((format!("`{program}` did not answer within {} seconds", PATIENCE.as_secs()), help()));
+    }
+    if !status.success() {
+        return Err((format!("`{program}` failed: {status}"), help()));
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,620 @@
+//! TLS that ends here: for hosts whose requests are decided one by one, or have a secret added; and for refused hosts,
+//! so that the refusal can be read.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::client::conn::{http1, http2};
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode, Uri, Version, server};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+use super::http;
+use super::meter::{Metered, Moved};
+use super::secrets::{self, Filled, Redactor};
+use super::serve::{BUFFER, Made, PATIENCE, Refused, Shared, idle, make};
+use crate::audit::Connection;
+use crate::policy::host::{Asked, Decision, Host, HostName, decide_request};
+
+/// How long a connection may be silent between two requests.
+const BETWEEN: Duration = Duration::from_mins(2);
+
+/// Requests at a time on one connection of HTTP/2.
+const MOST_STREAMS: u32 = 128;
+
+/// The most of the heads of one request or answer, in bytes.
+const MOST_HEAD: usize = 64 * 1024;
+
+/// Fields that are about one connection.
+static OF_A_CONNECTION: [HeaderName; 8] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    // Nothing is waited for twice.
+    header::EXPECT,
+];
+
+type Content = BoxBody<Bytes, hyper::Error>;
+
+/// Whom the handshake was for, and what is to become of the requests.
+pub struct Wanted {
+    pub name: HostName,
+    /// The bytes of the handshake that were read already.
+    pub first: Vec<u8>,
+    /// The connection to the host, or why there is none.
+    pub made: Result<Made, Refused>,
+}
+
+/// Ends the TLS of a connection here, and answers what is asked on it.
+pub async fn serve(
+    stream: TcpStream,
+    wanted: Wanted,
+    shared: &Arc<Shared>,
+    moved: &Arc<Moved>,
+    record: &mut Connection,
+) -> Result<(), Refused> {
+    let Wanted { name, first, made } = wanted;
+    let failed = |why: String| Refused::because(Some(&name), why);
+    let config = shared.authority.config(&name).map_err(|error| failed(error.to_string()))?;
+    let accepted = timeout(PATIENCE, TlsAcceptor::from(config).accept(Begun { first, stream })).await;
+    let stream = match accepted {
+        Ok(Ok(stream)) => stream,
+        // Why it was refused matters more than that it could not be told.
+        Ok(Err(_)) | Err(_) if made.is_err() => return made.map(drop),
+        Ok(Err(error)) => {
+            return Err(failed(format!("the client does not accept the session's certificate: {error}")));
+        }
+        Err(_) => return Err(failed("the client did not finish its TLS handshake in time".into())),
+    };
+    let of_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let (refused, first_made) = match made {
+        Ok(made) => {
+            record.allowed = true;
+            record.rule = Some(made.rule.clone());
+            (None, Some(made))
+        }
+        Err(refused) => (Some(refused), None),
+    };
+    let front = Arc::new(Front {
+        name: name.clone(),
+        shared: Arc::clone(shared),
+        moved: Arc::clone(moved),
+        of_two,
+        refused,
+        sample: record.clone(),
+        state: Mutex::new(State { first: first_made, ..State::default() }),
+    });
+    let of_service = Arc::clone(&front);
+    let service = hyper::service::service_fn(move |request| {
+        let front = Arc::clone(&of_service);
+        async move { Ok::<_, Infallible>(front.answer(request).await) }
+    });
+    let io = TokioIo::new(stream);
+    let connection = async {
+        if of_two {
+            let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).max_concurrent_streams(MOST_STREAMS);
+            builder.max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX)).adaptive_window(true);
+            builder.serve_connection(io, service).await
+        } else {
+            let mut builder = server::conn::http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(BETWEEN).max_buf_size(MOST_HEAD);
+            builder.serve_connection(io, service).with_upgrades().await
+        }
+    };
+    let all = async {
+        // Whoever leaves in the middle of an answer has what it wanted.
+        let _left = connection.await;
+        let switched = std::mem::take(&mut front.state().switched);
+        for carried in switched {
+            let _ended = carried.await;
+        }
+    };
+    tokio::select! {
+        () = all => {}
+        () = idle(moved) => {}
+    }
+    let state = std::mem::take(&mut *front.state());
+    record.secrets = state.used.into_iter().collect();
+    match &front.refused {
+        Some(refused) => Err(refused.clone()),
+        None => Ok(()),
+    }
+}
+
+/// A connection whose first bytes were read already.
+struct Begun {
+    first: Vec<u8>,
+    stream: TcpStream,
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let now = self.first.len().min(buffer.remaining());
+        let later = self.first.split_off(now);
+        buffer.put_slice(&std::mem::replace(&mut self.first, later));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// One client's side of an inspected connection.
+struct Front {
+    name: HostName,
+    shared: Arc<Shared>,
+    moved: Arc<Moved>,
+    /// The client speaks HTTP/2.
+    of_two: bool,
+    /// Every request gets this answer.
+    refused: Option<Refused>,
+    /// What records of single requests begin as.
+    sample: Connection,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The connection that was made for the decision, until it is used.
+    first: Option<Made>,
+    two: Option<http2::SendRequest<Content>>,
+    /// Connections of HTTP/1 that wait for another request.
+    idle: Vec<http1::SendRequest<Content>>,
+    /// Names of the secrets that went along.
+    used: BTreeSet<String>,
+    /// Connections that are no HTTP any more.
+    switched: Vec<JoinHandle<()>>,
+}
+
+enum Sender {
+    One(http1::SendRequest<Content>),
+    Two(http2::SendRequest<Content>),
+}
+
+/// Why a request gets an answer of pier's own.
+struct Refusal {
+    status: StatusCode,
+    rule: Option<String>,
+    why: String,
+    fix: Option<String>,
+}
+
+impl Refusal {
+    fn new(status: StatusCode, why: impl Into<String>) -> Self {
+        Refusal { status, rule: None, why: why.into(), fix: None }
+    }
+}
+
+impl From<&Refused> for Refusal {
+    fn from(refused: &Refused) -> Self {
+        // Allowed, and not to be had.
+        let status = if refused.unreachable { StatusCode::BAD_GATEWAY } else { StatusCode::FORBIDDEN };
+        Refusal { status, rule: refused.rule.clone(), why: refused.why.clone(), fix: refused.fix.clone() }
+    }
+}
+
+impl Front {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Content> {
+        let result = match &self.refused {
+            Some(refused) => Err(Refusal::from(refused)),
+            None => self.pass_on(request).await,
+        };
+        result.unwrap_or_else(|refusal| {
+            // The refusal of everything is the record of the connection itself.
+            if self.refused.is_none() {
+                let Refusal { rule, why, .. } = &refusal;
+                let (rule, reason) = (rule.clone(), Some(why.clone()));
+                let record = Connection { allowed: false, rule, reason, ..self.sample.clone() };
+                self.shared.record(record);
+            }
+            self.refuse(&refusal)
+        })
+    }
+
+    fn refuse(&self, refusal: &Refusal) -> Response<Content> {
+        let body = http::denial(self.name.as_str(), 443, &refusal.why, refusal.fix.as_deref());
+        let mut response = Response::new(whole(body));
+        *response.status_mut() = refusal.status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        if !self.of_two {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Decides about one request, and passes it on.
+    async fn pass_on(&self, mut request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
+        self.check_host(&request)?;
+        let asked = Asked { method: request.method().as_str(), path: request.uri().path() };
+        let rule = match decide_request(&self.shared.rules, Host::Name(&self.name), 443, &asked) {
+            Decision::Allowed(rule) => rule.origin.clone(),
+            Decision::Denied(rule) => {
+                let what = format!("{} {}", asked.method, asked.path);
+                let why = match rule {
+                    Some(_) => format!("a `deny` names `{what}`"),
+                    None => format!("no `allow` names `{what}`"),
+                };
+                let rule = rule.map(|rule| rule.origin.clone());
+                return Err(Refusal { rule, ..Refusal::new(StatusCode::FORBIDDEN, why) });
+            }
+        };
+        let client = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
+        let switches = client.filter(|_| is_websocket(&request));
+        let request = self.prepare(request, switches.is_some())?;
+        let mut response = self.send(request, &rule).await?;
+        let keeps = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let server = keeps.then(|| hyper::upgrade::on(&mut response));
+        clean(response.headers_mut(), keeps);
+        self.redact(response.headers_mut());
+        match (switches, server) {
+            (Some(client), Some(server)) => {
+                let carried = tokio::spawn(carry(client, server, self.redactor()));
+                self.state().switched.push(carried);
+            }
+            (None, None) | (Some(_), None) => {}
+            (None, Some(_)) => {
+                let why = "the server changes the protocol, which nobody has asked for";
+                return Err(Refusal::new(StatusCode::BAD_GATEWAY, why));
+            }
+        }
+        let redactor = self.redactor();
+        Ok(response.map(|body| match redactor {
+            Some(redactor) => Redacted { body, redactor, last: None }.boxed(),
+            None => body.boxed(),
+        }))
+    }
+
+    /// Refuses a request for another host than the handshake was for.
+    fn check_host(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
+        let other = || Refusal::new(StatusCode::MISDIRECTED_REQUEST, "it asks for another host than its TLS handshake");
+        let is_own = |text: &str| {
+            let name = text.strip_suffix(":443").unwrap_or(text);
+            HostName::parse(name).is_ok_and(|name| name == self.name)
+        };
+        let uri = request.uri();
+        let mut named = 0;
+        if let Some(authority) = uri.authority() {
+            named += 1;
+            let secure = uri.scheme_str().is_none_or(|scheme| scheme == "https");
+            if !is_own(authority.as_str()) || !secure {
+                return Err(other());
+            }
+        }
+        for host in request.headers().get_all(header::HOST) {
+            named += 1;
+            if !host.to_str().is_ok_and(is_own) {
+                return Err(other());
+            }
+        }
+        let is_path = uri.path().starts_with('/') || (uri.path() == "*" && request.method() == Method::OPTIONS);
+        if named == 0 || request.method() == Method::CONNECT || !is_path {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, "it is no request for a path of this host"));
+        }
+        Ok(())
+    }
+
+    /// Writes the request for its connection to the server, with the secrets that belong there.
+    fn prepare(&self, request: Request<Incoming>, switches: bool) -> Result<Request<Content>, Refusal> {
+        let (mut parts, body) = request.into_parts();
+        clean(&mut parts.headers, switches);
+        parts.headers.remove(header::HOST);
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let secrets = &self.shared.secrets;
+        match secrets::fill(secrets, &self.name, parts.method.as_str(), &mut parts.headers, &target) {
+            Filled::Stray { name } => {
+                let why = format!("it carries what stands for the secret `{name}`, which does not belong here");
+                Err(Refusal::new(StatusCode::FORBIDDEN, why))
+            }
+            Filled::Done { used, query } => {
+                self.state().used.extend(used);
+                let target = query.as_ref().map_or(target.as_str(), |query| query.as_str());
+                parts.uri = format!("https://{}{target}", self.name)
+                    .parse()
+                    .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "its target is none"))?;
+                if self.is_bound() {
+                    // An echo in a compressed answer could not be seen.
+                    parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                }
+                Ok(Request::from_parts(parts, body.boxed()))
+            }
+        }
+    }
+
+    fn is_bound(&self) -> bool {
+        self.shared.secrets.iter().any(|secret| secret.what.host == self.name)
+    }
+
+    fn redactor(&self) -> Option<Redactor> {
+        let bound = self.shared.secrets.iter().filter(|secret| secret.what.host == self.name);
+        self.is_bound().then(|| Redactor::of(bound))
+    }
+
+    fn redact(&self, headers: &mut HeaderMap) {
+        let Some(mut redactor) = self.redactor() else { return };
+        for value in headers.values_mut() {
+            let clean = redactor.whole(value.as_bytes());
+            if clean != value.as_bytes() {
+                // Of the same length, and of the bytes that headers have.
+                *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static(""));
+            }
+        }
+    }
+
+    /// Sends a request on a connection that waits, or on a new one.
+    async fn send(&self, mut request: Request<Content>, rule: &str) -> Result<Response<Incoming>, Refusal> {
+        let broken = |error: hyper::Error| {
+            let why = format!("the server broke off: {error}");
+            Refusal { rule: Some(rule.to_owned()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) }
+        };
+        loop {
+            let waiting = self.waiting();
+            let is_new = waiting.is_none();
+            let sender = match waiting {
+                Some(sender) => sender,
+                None => self.connect().await?,
+            };
+            match sender {
+                Sender::Two(mut sender) => {
+                    *request.version_mut() = Version::HTTP_2;
+                    match sender.try_send_request(request).await {
+                        Ok(response) => return Ok(response),
+                        Err(mut error) => match error.take_message() {
+                            // It had closed while nobody looked.
+                            Some(again) if !is_new => {
+                                self.state().two = None;
+                                request = again;
+                            }
+                            _ => return Err(broken(error.into_error())),
+                        },
+                    }
+                }
+                Sender::One(mut sender) => {
+                    to_one(&mut request, &self.name)?;
+                    match sender.try_send_request(request).await {
+                        Ok(response) => {
+                            self.state().idle.push(sender);
+                            return Ok(response);
+                        }
+                        Err(mut error) => match error.take_message() {
+                            Some(again) if !is_new => request = again,
+                            _ => return Err(broken(error.into_error())),
+                        },
+                    }
+                }
+            }
+        }
+    }
+
+    fn waiting(&self) -> Option<Sender> {
+        let mut state = self.state();
+        if let Some(sender) = state.two.as_ref().filter(|sender| !sender.is_closed()) {
+            return Some(Sender::Two(sender.clone()));
+        }
+        // The others have answers that still go through.
+        state.idle.retain(|sender| !sender.is_closed());
+        let ready = state.idle.iter().position(http1::SendRequest::is_ready)?;
+        Some(Sender::One(state.idle.swap_remove(ready)))
+    }
+
+    async fn connect(&self) -> Result<Sender, Refusal> {
+        let first = self.state().first.take();
+        let Made { upstream, address, rule, .. } = match first {
+            Some(made) => made,
+            None => {
+                let mut record = self.sample.clone();
+                make(self.name.clone(), 443, &self.shared, &mut record).await.map_err(|refused| Refusal::from(&refused))?
+            }
+        };
+        let failed = |why: String| Refusal { rule: Some(rule.clone()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) };
+        let _plain = upstream.set_nodelay(true);
+        let stream = Metered { stream: upstream, moved: Arc::clone(&self.moved) };
+        let config = self.shared.believed(self.of_two).map_err(|error| failed(error.to_string()))?;
+        let server = rustls::pki_types::ServerName::try_from(self.name.to_string())
+            .map_err(|error| failed(error.to_string()))?;
+        let shake = timeout(PATIENCE, TlsConnector::from(config).connect(server, stream)).await;
+        let stream = shake
+            .map_err(|_| failed(format!("{address} did not finish its TLS handshake in time")))?
+            .map_err(|error| failed(format!("{address} is not believed to be this host: {error}")))?;
+        let of_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let io = TokioIo::new(stream);
+        let broken = |error: hyper::Error| failed(format!("{address} broke off: {error}"));
+        if of_two {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            builder.timer(TokioTimer::new()).adaptive_window(true);
+            builder.max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX));
+            let (sender, connection) = builder.handshake(io).await.map_err(broken)?;
+            tokio::spawn(connection);
+            self.state().two = Some(sender.clone());
+            Ok(Sender::Two(sender))
+        } else {
+            let (sender, connection) =
+                http1::Builder::new().max_buf_size(MOST_HEAD).handshake(io).await.map_err(broken)?;
+            tokio::spawn(connection.with_upgrades());
+            Ok(Sender::One(sender))
+        }
+    }
+}
+
+fn is_websocket(request: &Request<Incoming>) -> bool {
+    let upgrade = request.headers().get(header::UPGRADE);
+    upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Removes what is about one connection alone.
+fn clean(headers: &mut HeaderMap, switches: bool) {
+    let named: Vec<HeaderName> = headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    let upgrade = headers.get(header::UPGRADE).filter(|_| switches).cloned();
+    // gRPC asks whether there may be something behind the body.
+    let trailers = headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    for name in named.iter().chain(&OF_A_CONNECTION).chain([&header::TE]) {
+        headers.remove(name);
+    }
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(upgrade) = upgrade {
+        headers.insert(header::UPGRADE, upgrade);
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+}
+
+/// Gives a request the form that it has in HTTP/1.
+fn to_one(request: &mut Request<Content>, name: &HostName) -> Result<(), Refusal> {
+    let bad = || Refusal::new(StatusCode::BAD_REQUEST, "its target is none");
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let uri: Uri = target.parse().map_err(|_| bad())?;
+    *request.uri_mut() = uri;
+    *request.version_mut() = Version::HTTP_11;
+    let host = HeaderValue::from_str(name.as_str()).map_err(|_| bad())?;
+    request.headers_mut().insert(header::HOST, host);
+    // HTTP/2 may split it, and HTTP/1 may not.
+    let mut cookies = request.headers().get_all(header::COOKIE).iter();
+    if let (Some(_), Some(_)) = (cookies.next(), cookies.next()) {
+        let all: Vec<&[u8]> = request.headers().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_bytes(&all.join(&b"; "[..])).map_err(|_| bad())?;
+        request.headers_mut().insert(header::COOKIE, joined);
+    }
+    Ok(())
+}
+
+fn whole(text: String) -> Content {
+    Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
+}
+
+/// Moves what is no HTTP any more, both ways.
+async fn carry(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade, redactor: Option<Redactor>) {
+    let (Ok(client), Ok(server)) = tokio::join!(client, server) else { return };
+    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
+    let (mut from_server, mut to_server) = tokio::io::split(TokioIo::new(server));
+    let up = async {
+        let _broken = tokio::io::copy(&mut from_client, &mut to_server).await;
+        let _gone = to_server.shutdown().await;
+    };
+    let down = async {
+        let mut redactor = redactor;
+        let mut buffer = vec![0; BUFFER];
+        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+            let piece = buffer.get(..length).unwrap_or_default();
+            let sent = match &mut redactor {
+                Some(redactor) => to_client.write_all(&redactor.push(piece)).await,
+                None => to_client.write_all(piece).await,
+            };
+            if sent.is_err() {
+                break;
+            }
+        }
+        let rest = redactor.map(|mut redactor| redactor.rest()).unwrap_or_default();
+        let _gone = to_client.write_all(&rest).await;
+        let _gone = to_client.shutdown().await;
+    };
+    tokio::join!(up, down);
+}
+
+/// The body of an answer without the values that it may echo.
+struct Redacted {
+    body: Incoming,
+    redactor: Redactor,
+    /// What comes behind what was held back.
+    last: Option<Frame<Bytes>>,
+}
+
+impl Body for Redacted {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(frame) = self.last.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        loop {
+            let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let clean = self.redactor.push(&data);
+                        if !clean.is_empty() {
+                            return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
+                        }
+                    }
+                    Err(trailers) => {
+                        let rest = self.redactor.rest();
+                        if rest.is_empty() {
+                            return Poll::Ready(Some(Ok(trailers)));
+                        }
+                        self.last = Some(trailers);
+                        return Poll::Ready(Some(Ok(Frame::data(rest.into()))));
+                    }
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    let rest = self.redactor.rest();
+                    let frame = (!rest.is_empty()).then(|| Ok(Frame::data(rest.into())));
+                    return Poll::Ready(frame);
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.last.is_none() && self.redactor.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // What was held back comes, too; to the end it is as much as came in.
+        if self.redactor.is_empty() && self.last.is_none() { self.body.size_hint() } else { SizeHint::default() }
+    }
+}

@@ -1,0 +1,411 @@
+//! Secrets that stay outside: what stands for each inside, and where the value takes its place.
+
+use std::fmt;
+use std::io;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::policy::host::HostName;
+use crate::sys::process;
+
+/// The longest value, in bytes: servers take no longer header.
+pub const MOST: usize = 16 * 1024;
+
+/// Shorter ones are not imitated: a text of so few bytes may stand for itself.
+const LEAST_ALIKE: usize = 16;
+
+/// How keys of known services begin: what programs look at before they use one, and nothing secret.
+const BEGINNINGS: &[&str] = &[
+    "AIza", "AKIA", "ghp_", "gho_", "ghs_", "ghu_", "github_pat_", "glpat-", "gsk_", "hf_", "npm_", "pypi-", "r8_",
+    "sk-", "sk-ant-", "sk-ant-api03-", "sk-ant-oat01-", "sk-or-v1-", "sk-proj-", "xai-", "xoxb-", "xoxp-",
+];
+
+/// Why a value cannot be used.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("it is empty")]
+    Empty,
+    #[error("it is longer than {MOST} bytes")]
+    Long,
+    #[error("it holds a byte that no HTTP header carries")]
+    Bytes,
+    #[error("its `format` has no `{{}}`, or a byte that no HTTP header carries")]
+    Format,
+    #[error("there are no random numbers: {0}")]
+    Random(#[from] io::Error),
+}
+
+/// What the gateway does with one secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Use {
+    /// The variable that holds the placeholder.
+    pub name: String,
+    pub host: HostName,
+    /// The header that always carries it; without, it takes the placeholder's place wherever that is sent.
+    pub header: Option<HeaderName>,
+    /// The header's value around `{}`.
+    pub format: String,
+    /// Only with these methods; with every one if there are none.
+    pub methods: Vec<String>,
+}
+
+/// A secret and what stands for it inside.
+pub struct Secret {
+    pub what: Use,
+    pub placeholder: String,
+    value: Zeroizing<String>,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Secret").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+impl Secret {
+    /// Takes a value of 1 to [`MOST`] bytes of printable ASCII.
+    pub fn new(what: Use, value: Zeroizing<String>) -> Result<Self, Error> {
+        let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if value.trim().is_empty() {
+            return Err(Error::Empty);
+        }
+        if value.len() > MOST {
+            return Err(Error::Long);
+        }
+        if !printable(&value) {
+            return Err(Error::Bytes);
+        }
+        if !printable(&what.format) || !what.format.contains("{}") {
+            return Err(Error::Format);
+        }
+        let placeholder = placeholder(&value)?;
+        Ok(Secret { what, placeholder, value })
+    }
+
+    /// Returns the value and what an answer that echoes it has instead, of the same length.
+    pub fn echo(&self) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
+        let mut instead = self.placeholder.clone().into_bytes();
+        instead.resize(self.value.len(), b'*');
+        (Zeroizing::new(self.value.as_bytes().to_vec()), instead)
+    }
+
+    fn is_for(&self, host: &HostName, method: &str) -> bool {
+        self.what.host == *host
+            && (self.what.methods.is_empty() || self.what.methods.iter().any(|one| one == method))
+    }
+}
+
+/// Makes a text that looks like the value to whoever checks its length, its beginning and its kinds of letters.
+fn placeholder(value: &str) -> Result<String, Error> {
+    let (kept, rest) = if value.len() < LEAST_ALIKE {
+        ("pier-", "0aA0aA0aA0aA0aA0")
+    } else {
+        let known = BEGINNINGS.iter().filter(|known| value.starts_with(**known)).map(|known| known.len()).max();
+        value.split_at_checked(known.unwrap_or(0)).unwrap_or(("", value))
+    };
+    let mut random = vec![0; rest.len()];
+    process::random(&mut random)?;
+    let alike = rest.bytes().zip(random).map(|(byte, random)| {
+        let among = |letters: &[u8]| letters.get(usize::from(random) % letters.len()).copied().unwrap_or(byte);
+        char::from(match byte {
+            b'a'..=b'z' => among(b"abcdefghijklmnopqrstuvwxyz"),
+            b'A'..=b'Z' => among(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+            b'0'..=b'9' => among(b"0123456789"),
+            // Few kinds of them are allowed in keys at all; blanks and quotes would need quoting inside.
+            b'-' | b'_' | b'.' => byte,
+            _ => b'-',
+        })
+    });
+    Ok(kept.chars().chain(alike).collect())
+}
+
+/// What became of the placeholders in one request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// With the names of the secrets that went along.
+    Done { used: Vec<String>, query: Option<Zeroizing<String>> },
+    /// A placeholder is sent where its secret does not belong.
+    Stray { name: String },
+}
+
+/// Puts the secrets that belong to a host into a request for it.
+///
+/// `query` is the target's; a new one is returned where it held a placeholder.
+pub fn fill(
+    secrets: &[Secret],
+    host: &HostName,
+    method: &str,
+    headers: &mut HeaderMap,
+    target: &str,
+) -> Filled {
+    let mut used = Vec::new();
+    let mut query: Option<Zeroizing<String>> = None;
+    for secret in secrets {
+        if !secret.is_for(host, method) {
+            let stray = target.contains(&secret.placeholder)
+                || headers.iter().any(|(name, value)| holds(name, value, &secret.placeholder));
+            if stray {
+                return Filled::Stray { name: secret.what.name.clone() };
+            }
+            continue;
+        }
+        let mut sent = false;
+        for (name, value) in headers.iter_mut() {
+            if let Some(new) = replaced(name, value, secret) {
+                *value = new;
+                sent = true;
+            }
+        }
+        let before = query.as_ref().map_or(target, |query| query.as_str());
+        if let Some((path, asked)) = before.split_once('?')
+            && asked.contains(&secret.placeholder)
+        {
+            let new = asked.replace(&secret.placeholder, &percent(&secret.value));
+            query = Some(Zeroizing::new(format!("{path}?{new}")));
+            sent = true;
+        }
+        if let Some(header) = &secret.what.header {
+            let text = Zeroizing::new(secret.what.format.replace("{}", &secret.value));
+            if let Some(value) = sensitive(text.as_bytes()) {
+                headers.insert(header.clone(), value);
+                sent = true;
+            }
+        }
+        if sent {
+            used.push(secret.what.name.clone());
+        }
+    }
+    Filled::Done { used, query }
+}
+
+fn sensitive(bytes: &[u8]) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_bytes(bytes).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// Returns what HTTP's basic authentication has inside.
+fn basic(name: &HeaderName, value: &HeaderValue) -> Option<Zeroizing<String>> {
+    if name != AUTHORIZATION {
+        return None;
+    }
+    let (scheme, encoded) = value.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let decoded = Zeroizing::new(BASE64_STANDARD.decode(encoded.trim()).ok()?);
+    std::str::from_utf8(&decoded).ok().map(|text| Zeroizing::new(text.to_owned()))
+}
+
+fn holds(name: &HeaderName, value: &HeaderValue, placeholder: &str) -> bool {
+    let plain = value.as_bytes().windows(placeholder.len()).any(|window| window == placeholder.as_bytes());
+    plain || basic(name, value).is_some_and(|text| text.contains(placeholder))
+}
+
+fn replaced(name: &HeaderName, value: &HeaderValue, secret: &Secret) -> Option<HeaderValue> {
+    if !holds(name, value, &secret.placeholder) {
+        return None;
+    }
+    if let Some(text) = basic(name, value) {
+        let text = Zeroizing::new(text.replace(&secret.placeholder, &secret.value));
+        let encoded = Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(text.as_bytes())));
+        return sensitive(encoded.as_bytes());
+    }
+    let text = Zeroizing::new(value.to_str().ok()?.replace(&secret.placeholder, &secret.value));
+    sensitive(text.as_bytes())
+}
+
+/// Writes a value as a part of a query.
+fn percent(value: &str) -> Zeroizing<String> {
+    let mut text = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    Zeroizing::new(text)
+}
+
+/// Takes values out of a stream that may echo them.
+pub struct Redactor {
+    echoes: Vec<(Zeroizing<Vec<u8>>, Vec<u8>)>,
+    /// What may be the beginning of one.
+    held: Vec<u8>,
+}
+
+impl Redactor {
+    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
+        Redactor { echoes: secrets.into_iter().map(Secret::echo).collect(), held: Vec::new() }
+    }
+
+    /// Returns as much as is known to hold no value; the rest comes with the next piece, or at the end.
+    pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
+        let mut bytes = std::mem::take(&mut self.held);
+        bytes.extend_from_slice(piece);
+        for (value, instead) in &self.echoes {
+            let mut from = 0;
+            while let Some(at) = find(bytes.get(from..).unwrap_or_default(), value) {
+                let end = from + at + value.len();
+                if let Some(there) = bytes.get_mut(from + at..end) {
+                    there.copy_from_slice(instead);
+                }
+                from = end;
+            }
+        }
+        let begins = |at: &usize| {
+            let tail = bytes.get(*at..).unwrap_or_default();
+            self.echoes.iter().any(|(value, _)| value.len() > tail.len() && value.starts_with(tail))
+        };
+        let longest = self.echoes.iter().map(|(value, _)| value.len()).max().unwrap_or(0);
+        let first = bytes.len().saturating_sub(longest.saturating_sub(1));
+        let keep = (first..bytes.len()).find(begins).unwrap_or(bytes.len());
+        self.held = bytes.split_off(keep);
+        bytes
+    }
+
+    /// Returns what was held back.
+    pub fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Takes values out of a whole text.
+    pub fn whole(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut out = self.push(text);
+        out.extend(self.rest());
+        out
+    }
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    let first = wanted.first()?;
+    let mut from = 0;
+    loop {
+        from += bytes.get(from..)?.iter().position(|byte| byte == first)?;
+        if bytes.get(from..)?.starts_with(wanted) {
+            return Some(from);
+        }
+        from += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALUE: &str = "sk-ant-api03-AbCdEf0123456789_x-Y.z";
+
+    fn secret(value: &str, header: Option<&str>, methods: &[&str]) -> Secret {
+        let what = Use {
+            name: "KEY".into(),
+            host: HostName::parse("api.example").unwrap(),
+            header: header.map(|name| name.parse().unwrap()),
+            format: "Bearer {}".into(),
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        };
+        Secret::new(what, Zeroizing::new(value.to_owned())).unwrap()
+    }
+
+    #[test]
+    fn a_placeholder_looks_like_the_value_and_tells_nothing() {
+        let secret = secret(VALUE, None, &[]);
+        let made = &secret.placeholder;
+        assert_eq!(made.len(), VALUE.len());
+        assert!(made.starts_with("sk-ant-api03-") && made != VALUE, "{made}");
+        for (made, given) in made.chars().zip(VALUE.chars()) {
+            assert_eq!(made.is_ascii_digit(), given.is_ascii_digit(), "{made} {given}");
+            assert_eq!(made.is_ascii_uppercase(), given.is_ascii_uppercase(), "{made} {given}");
+        }
+        assert_ne!(super::placeholder(VALUE).unwrap(), *made);
+        assert_eq!(super::placeholder("short").unwrap().len(), 21);
+        assert!(!super::placeholder("correct-horse-battery-staple").unwrap().contains("correct"));
+        assert!(!format!("{secret:?}").contains("AbCdEf"));
+    }
+
+    #[test]
+    fn values_that_no_header_carries_are_refused() {
+        let long = "a".repeat(MOST + 1);
+        for value in ["", " ", "a\nb", "a\0b", "é", &long] {
+            let what = secret(VALUE, None, &[]).what;
+            assert!(Secret::new(what, Zeroizing::new(value.to_owned())).is_err(), "{value:?}");
+        }
+    }
+
+    fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.parse().unwrap(), value.parse::<HeaderValue>().unwrap())).collect()
+    }
+
+    #[test]
+    fn the_value_goes_to_its_host_alone() {
+        let secrets = [secret(VALUE, None, &["POST"])];
+        let placeholder = secrets[0].placeholder.clone();
+        let own = HostName::parse("api.example").unwrap();
+        let bearer = [("authorization", format!("Bearer {placeholder}"))];
+        let lines: Vec<_> = bearer.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut sent = headers(&lines);
+        let done = fill(&secrets, &own, "POST", &mut sent, "/");
+        assert_eq!(done, Filled::Done { used: vec!["KEY".into()], query: None });
+        assert_eq!(sent["authorization"], format!("Bearer {VALUE}"));
+        assert!(sent["authorization"].is_sensitive());
+        for (host, method, target) in [("api.example", "GET", "/"), ("other.example", "POST", "/"), ("a.api.example", "POST", "/")] {
+            let mut sent = headers(&lines);
+            let host = HostName::parse(host).unwrap();
+            assert_eq!(fill(&secrets, &host, method, &mut sent, target), Filled::Stray { name: "KEY".into() });
+            assert_eq!(sent, headers(&lines));
+        }
+        let other = HostName::parse("other.example").unwrap();
+        let target = format!("/?key={placeholder}");
+        assert_eq!(fill(&secrets, &other, "POST", &mut HeaderMap::new(), &target), Filled::Stray { name: "KEY".into() });
+    }
+
+    #[test]
+    fn the_value_takes_the_place_in_basic_authentication_and_in_queries() {
+        let secrets = [secret("token with / & blank", None, &[])];
+        let own = HostName::parse("api.example").unwrap();
+        let encoded = BASE64_STANDARD.encode(format!("x-access-token:{}", secrets[0].placeholder));
+        let mut sent = headers(&[("authorization", &format!("basic {encoded}"))]);
+        let target = format!("/v1?a=1&key={}&b", secrets[0].placeholder);
+        let Filled::Done { used, query } = fill(&secrets, &own, "GET", &mut sent, &target) else { panic!() };
+        assert_eq!(used, ["KEY"]);
+        let encoded = BASE64_STANDARD.encode("x-access-token:token with / & blank");
+        assert_eq!(sent["authorization"], format!("Basic {encoded}"));
+        assert_eq!(query.unwrap().as_str(), "/v1?a=1&key=token%20with%20%2F%20%26%20blank&b");
+    }
+
+    #[test]
+    fn a_header_that_is_named_is_always_set() {
+        let secrets = [secret(VALUE, Some("x-api-key"), &[])];
+        let own = HostName::parse("api.example").unwrap();
+        let mut sent = headers(&[("x-api-key", "something else")]);
+        fill(&secrets, &own, "GET", &mut sent, "/");
+        assert_eq!(sent.get_all("x-api-key").iter().collect::<Vec<_>>(), [&format!("Bearer {VALUE}")]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_echo_passes_however_it_is_cut(cuts in proptest::collection::vec(0usize..200, 0..8), gap in "[a-zA-Z0-9-]{0,30}") {
+            let secret = secret(VALUE, None, &[]);
+            let text = format!("{gap}{VALUE}{gap}sk-ant-api03-Ab{VALUE}sk-ant");
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let mut redactor = Redactor::of([&secret]);
+            let mut out = Vec::new();
+            for pair in cuts.windows(2) {
+                out.extend(redactor.push(&text.as_bytes()[pair[0]..pair[1]]));
+            }
+            out.extend(redactor.rest());
+            let out = String::from_utf8(out).unwrap();
+            proptest::prop_assert_eq!(&out, &text.replace(VALUE, &secret.placeholder));
+        }
+    }
+}

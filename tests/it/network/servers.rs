@@ -1,0 +1,122 @@
+//! A second host: a network namespace of its own, with servers that answer anything.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use nix::sched::{CloneFlags, unshare};
+
+use super::web::{self, Asked};
+use crate::sandbox::is_root;
+
+/// Addresses that no other test has, of a range that is not private and that nobody routes here.
+const OURS: &str = "11.93.7.1";
+const THEIRS: &str = "11.93.7.2";
+const WEB: &str = "11.93.7.3";
+const ANY: &str = "11.94.7.0/24";
+
+/// What the servers have been sent.
+type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
+
+/// A second host: a thread in a network namespace of its own, with servers that answer anything.
+pub struct Servers {
+    link: String,
+    pub web: web::Web,
+    /// One at a time has these addresses.
+    _alone: MutexGuard<'static, ()>,
+    heard: Heard,
+    _stop: Sender<()>,
+}
+
+impl Servers {
+    /// `None`, with the reason printed, where it cannot be.
+    pub fn start() -> Option<Self> {
+        static ONE: Mutex<()> = Mutex::new(());
+        if !is_root() || Command::new("ip").arg("-V").output().is_err() {
+            println!("skipped: only root can make a second network, with `ip`");
+            return None;
+        }
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ready, is_ready) = channel();
+        let (go, may_go) = channel::<()>();
+        let (stop, stopped) = channel::<()>();
+        let heard = Heard::default();
+        let hears = Arc::clone(&heard);
+        let web = web::Web::new();
+        let of_thread = web.clone();
+        std::thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            ready.send(nix::unistd::gettid()).unwrap();
+            may_go.recv().unwrap();
+            for port in [80, 443, 9418] {
+                let listener = TcpListener::bind((THEIRS, port)).unwrap();
+                let hears = Arc::clone(&hears);
+                std::thread::spawn(move || serve(&listener, port, &hears));
+            }
+            web::serve(TcpListener::bind((WEB, 443)).unwrap(), of_thread);
+            ready.send(nix::unistd::gettid()).unwrap();
+            // To the end of the test.
+            let _ended = stopped.recv();
+        });
+        let thread = is_ready.recv().unwrap().to_string();
+        let link = format!("pier{}", std::process::id() % 100_000);
+        let ip = |words: &[&str]| {
+            let status = Command::new("ip").args(words).status().unwrap();
+            assert!(status.success(), "{words:?}");
+        };
+        let inside = |words: &[&str]| {
+            let entered = ["--net", "-t", &thread, "ip"];
+            assert!(
+                Command::new("nsenter").args(entered).args(words).status().unwrap().success(),
+                "{words:?}"
+            );
+        };
+        ip(&["link", "add", &link, "type", "veth", "peer", "name", "other", "netns", &thread]);
+        ip(&["addr", "add", &format!("{OURS}/24"), "dev", &link]);
+        ip(&["link", "set", &link, "up"]);
+        // This machine's own, though no interface has it.
+        ip(&["route", "add", "local", ANY, "dev", &link]);
+        inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
+        inside(&["addr", "add", &format!("{WEB}/24"), "dev", "other"]);
+        inside(&["link", "set", "other", "up"]);
+        go.send(()).unwrap();
+        is_ready.recv().unwrap();
+        Some(Servers { link, web, _alone: alone, heard, _stop: stop })
+    }
+
+    pub fn heard(&self) -> Vec<(u16, String)> {
+        let heard = std::mem::take(&mut *self.heard.lock().unwrap());
+        heard.into_iter().map(|(port, bytes)| (port, String::from_utf8_lossy(&bytes).into_owned())).collect()
+    }
+}
+
+impl Servers {
+    /// Requests that have reached the web server since this was asked last.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.web.take()
+    }
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        // The other end goes with it.
+        let _gone = Command::new("ip").args(["link", "del", &self.link]).status();
+    }
+}
+
+fn serve(listener: &TcpListener, port: u16, heard: &Heard) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            bytes.extend_from_slice(&buffer[..length]);
+        }
+        heard.lock().unwrap().push((port, bytes));
+        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\nanswer of {port}\n").as_bytes()).unwrap();
+    }
+}
+

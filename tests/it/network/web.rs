@@ -1,0 +1,179 @@
+//! A web server with TLS, of HTTP/1 and HTTP/2, that tells the test what it was asked, and the client as well.
+
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::{Request, Response, StatusCode, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// One request as the server has seen it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub line: String,
+    pub headers: Vec<(String, String)>,
+    pub length: u64,
+}
+
+impl Asked {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// What the server has seen, and what it is believed by.
+#[derive(Clone)]
+pub struct Web {
+    asked: Arc<Mutex<Vec<Asked>>>,
+    /// The authority that has signed its certificate, as PEM.
+    pub authority: String,
+    config: Arc<rustls::ServerConfig>,
+}
+
+/// Names that its certificate is for.
+const NAMES: &[&str] = &["api.test", "narrow.test", "code.test", "pinned.test", "one.test"];
+
+impl Web {
+    pub fn new() -> Self {
+        let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let authority = params.self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, key);
+        let names: Vec<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Web { asked: Arc::default(), authority, config: Arc::new(config) }
+    }
+
+    pub fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+}
+
+/// Serves from a thread of its own, in the network of this one.
+pub fn serve(listener: TcpListener, web: Web) {
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(connection(stream, web.clone()));
+            }
+        });
+    });
+}
+
+async fn connection(stream: tokio::net::TcpStream, web: Web) {
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&web.config));
+    let Ok(stream) = acceptor.accept(stream).await else { return };
+    // Of one name only the older protocol is spoken.
+    let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let service = hyper::service::service_fn(move |request| {
+        let web = web.clone();
+        async move { Ok::<_, Infallible>(answer(request, web).await) }
+    });
+    let io = TokioIo::new(stream);
+    let _ended = if two {
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+    } else {
+        hyper::server::conn::http1::Builder::new().serve_connection(io, service).with_upgrades().await
+    };
+}
+
+type Content = BoxBody<Bytes, Infallible>;
+
+async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
+    let two = if request.version() == Version::HTTP_2 { "2" } else { "1" };
+    let target = request.uri().path_and_query().unwrap().to_string();
+    let line = format!("{} {target} {two}", request.method());
+    let headers: Vec<(String, String)> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("?").to_owned()))
+        .collect();
+    let text = |asked: &Asked| {
+        let mut text = format!("{}\n{} bytes\n", asked.line, asked.length);
+        for (name, value) in &asked.headers {
+            text.push_str(&format!("{name}: {value}\n"));
+        }
+        text
+    };
+    let mut asked = Asked { line, headers, length: 0 };
+    if request.uri().path() == "/switch" {
+        web.asked.lock().unwrap().push(asked.clone());
+        let upgrade = hyper::upgrade::on(&mut request);
+        tokio::spawn(async move {
+            let mut stream = TokioIo::new(upgrade.await.unwrap());
+            let mut buffer = vec![0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                // The key goes along, as if it were a message.
+                let mut echo = asked.header("x-api-key").unwrap_or_default().as_bytes().to_vec();
+                echo.push(b' ');
+                echo.extend_from_slice(&buffer[..length]);
+                stream.write_all(&echo).await.unwrap();
+            }
+        });
+        let mut response = Response::new(whole(String::new()));
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket")] {
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+        return response;
+    }
+    if request.uri().path() == "/stream" {
+        web.asked.lock().unwrap().push(asked);
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        tokio::spawn(async move {
+            for number in 1..=3 {
+                sender.send(Ok(Frame::data(Bytes::from(format!("data: {number}\n\n"))))).await.unwrap();
+                tokio::time::sleep(Duration::from_millis(400)).await;
+            }
+        });
+        return Response::new(StreamBody::new(Receiver(receiver)).boxed());
+    }
+    let mut body = request.into_body();
+    while let Some(Ok(frame)) = body.frame().await {
+        asked.length += frame.data_ref().map_or(0, |data| data.len() as u64);
+    }
+    let answer = text(&asked);
+    let mut response = Response::new(whole(answer));
+    for (name, value) in asked.headers.iter().filter(|(name, _)| name == "x-api-key" || name == "authorization") {
+        response.headers_mut().insert("x-echo", format!("{name} {value}").parse().unwrap());
+    }
+    web.asked.lock().unwrap().push(asked);
+    response
+}
+
+fn whole(text: String) -> Content {
+    Full::new(Bytes::from(text)).boxed()
+}
+
+struct Receiver(tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, Infallible>>);
+
+impl futures_core::Stream for Receiver {
+    type Item = Result<Frame<Bytes>, Infallible>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(context)
+    }
+}
