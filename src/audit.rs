@@ -98,6 +98,17 @@ pub struct Connection {
     pub up: u64,
     pub down: u64,
     pub milliseconds: u64,
+    /// It was open when this was written; another line follows at its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
+    /// How many more like this there were; 0 for a single one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub times: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One file that a later innocent command of the host would execute or obey.

@@ -5,9 +5,10 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use tokio::sync::oneshot;
@@ -17,16 +18,21 @@ use crate::policy::host::Rule;
 use crate::sys::process;
 
 pub mod authority;
+mod connect;
 mod dns;
 mod hello;
 mod http;
 mod inspect;
 mod meter;
 mod names;
+mod records;
+mod redact;
+mod relay;
 pub mod secrets;
 mod serve;
 
 use authority::Authority;
+use records::Written;
 use secrets::Secret;
 use serve::Shared;
 
@@ -54,14 +60,16 @@ fn connection(dialled: IpAddr, port: u16) -> Connection {
         up: 0,
         down: 0,
         milliseconds: 0,
+        open: false,
+        times: 0,
     }
 }
 
-/// Records that wait to be written.
-const MOST_WAITING: usize = 4096;
+/// Descriptors for everything but connections: names that are looked up take several each.
+const SPARE: usize = 256 + 4 * serve::MOST_LOOKUPS;
 
-/// Descriptors for everything but connections.
-const SPARE: usize = 256;
+/// Answers about names that are kept.
+const MOST_ANSWERS: u64 = 64;
 
 /// Returns how many connections there may be with so many descriptors: each takes two.
 fn connections_within(descriptors: usize) -> usize {
@@ -79,7 +87,7 @@ pub struct Settings {
 
 /// The gateway of one session, in a thread of its own.
 pub struct Gateway {
-    records: Receiver<Connection>,
+    records: Written,
     shared: Arc<Shared>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -89,12 +97,14 @@ impl Gateway {
     /// Starts to answer and to accept.
     pub fn start(sockets: Sockets, settings: Settings) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (sender, records) = mpsc::sync_channel(MOST_WAITING);
+        let (sender, records) = records::pair()?;
         let most = connections_within(process::raise_descriptors(2 * serve::MOST + SPARE)?);
         let (stop, stopped) = oneshot::channel::<()>();
         let resolver = {
             let _entered = runtime.enter();
-            let builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+            let mut builder = TokioResolver::builder_tokio().map_err(io::Error::other)?;
+            // Of answers, which their servers can make large.
+            builder.options_mut().cache_size = MOST_ANSWERS;
             builder.build().map_err(io::Error::other)?
         };
         let shared = Arc::new(Shared::new(settings, resolver, sender, most));
@@ -117,29 +127,54 @@ impl Gateway {
         Ok(Gateway { records, shared, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Returns a connection that has ended.
-    pub fn record(&self) -> Option<Connection> {
-        self.records.try_recv().ok()
+    /// Returns the next connection to write down.
+    pub fn record(&mut self) -> Option<Connection> {
+        self.records.next()
     }
 
-    /// Returns how many connections were not recorded since this was asked last: there were too many at once.
+    /// Becomes ready when there are connections to write down.
+    pub fn ready(&self) -> BorrowedFd<'_> {
+        self.records.ready()
+    }
+
+    /// Has to be called where not all records were taken.
+    pub fn again(&self) {
+        self.records.again();
+    }
+
+    /// Has to be called before the records are taken.
+    pub fn awake(&self) {
+        self.records.awake();
+    }
+
+    /// Returns how many refused connections are not listed since this was asked last: there were too many.
     pub fn unrecorded(&self) -> u64 {
-        self.shared.take_unrecorded()
+        self.shared.records.take_unrecorded()
     }
 
-    /// Closes everything.
-    pub fn stop(&mut self) {
+    /// Closes everything, and hands over what is still to be written.
+    pub fn stop(&mut self, mut write: impl FnMut(Connection)) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
+            // It waits for room for its last records.
+            while !thread.is_finished() {
+                while let Some(record) = self.record() {
+                    write(record);
+                }
+                std::thread::sleep(Duration::from_micros(200));
+            }
             // One that has panicked is as closed.
             let _ended = thread.join();
+        }
+        while let Some(record) = self.record() {
+            write(record);
         }
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.stop();
+        self.stop(drop);
     }
 }
 

@@ -9,8 +9,8 @@ use camino::Utf8Path;
 use thiserror::Error;
 
 use crate::audit::{self, Event};
-use crate::backend::bwrap::{Bubblewrap, Given};
 use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox, Waiting};
+use crate::backend::bwrap::{Bubblewrap, Given};
 use crate::backend::join;
 use crate::backend::protocol::Refusal;
 use crate::gateway::authority::{Authority, Bundle};
@@ -276,8 +276,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     // Nothing inside writes any more once it has ended, so that what is left has an end.
     let gone = sandbox.end(PATIENCE);
     if let Some(mut gateway) = gateway {
-        gateway.stop();
-        record.connections(&gateway, usize::MAX);
+        record.last_connections(&mut gateway);
     }
     front.finish();
     if used_up {
@@ -350,9 +349,13 @@ const MOST_ROOTS: u64 = 16 * 1024 * 1024;
 impl Trust {
     fn make(gateway: &plan::Gateway, session: &str, plan: &Plan) -> Result<Self, Error> {
         let set_up = |what| move |source| Error::SetUp { what, source };
-        let authority = Authority::new(session).map_err(io::Error::other).map_err(set_up("make the session's certificates"))?;
+        let authority = Authority::new(session)
+            .map_err(io::Error::other)
+            .map_err(set_up("make the session's certificates"))?;
         let roots = match &gateway.roots {
-            Some(path) => read_bounded(path, MOST_ROOTS).map_err(set_up("read the certificates of the host"))?,
+            Some(path) => {
+                read_bounded(path, MOST_ROOTS).map_err(set_up("read the certificates of the host"))?
+            }
             None => Vec::new(),
         };
         let java = |mount: &plan::Mount| {
@@ -373,7 +376,8 @@ fn open_gateway(
     let failed = |source| Error::SetUp { what: "open the gateway", source };
     let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &gateway.ports).map_err(failed)?;
     let Trust { authority, roots, .. } = trust;
-    Gateway::start(sockets, Settings { rules: gateway.rules.clone(), authority, secrets, roots }).map_err(failed)
+    Gateway::start(sockets, Settings { rules: gateway.rules.clone(), authority, secrets, roots })
+        .map_err(failed)
 }
 
 /// The three streams of a command.

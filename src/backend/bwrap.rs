@@ -114,7 +114,9 @@ impl Arguments {
         let at = mount.at.as_str();
         match &mount.kind {
             MountKind::Bind { source, access, .. } => self.bind(source.as_str(), *access, at),
-            MountKind::Session { name, access } => self.bind(given.directory.join(name).as_str(), *access, at),
+            MountKind::Session { name, access } => {
+                self.bind(given.directory.join(name).as_str(), *access, at)
+            }
             MountKind::Tmpfs { size, mode } => {
                 self.push(&["--perms", &format!("{mode:04o}")]);
                 if let Some(size) = size {
@@ -142,7 +144,8 @@ impl Arguments {
                     CertificateForm::Pem => Some(bundle.pem.as_slice()),
                     CertificateForm::Java => bundle.java.as_deref(),
                 });
-                let number = self.file(content.unwrap_or(b"(the certificates of the host and of the session)"));
+                let number =
+                    self.file(content.unwrap_or(b"(the certificates of the host and of the session)"));
                 self.push(&["--perms", "0444", "--file", &number, at]);
             }
             MountKind::Seal => self.push(&["--remount-ro", at]),

@@ -132,7 +132,8 @@ fn allowed(plan: &Plan, mounts: &BTreeMap<Utf8PathBuf, Expected>) -> Vec<Allowed
     }
     // Files and directories that pier makes in the root.
     for mount in &plan.mounts {
-        if let MountKind::File { .. } | MountKind::Certificates { .. } | MountKind::Directory { .. } = mount.kind
+        if let MountKind::File { .. } | MountKind::Certificates { .. } | MountKind::Directory { .. } =
+            mount.kind
             && let Some(top) = mount.at.components().nth(1)
             && !(closure.is_some() && Utf8Path::new(nix::STORE).starts_with(&mount.at))
         {

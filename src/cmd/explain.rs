@@ -361,11 +361,9 @@ fn covering<'a>(plan: &'a Plan, inside: &Utf8Path) -> Option<&'a Mount> {
     plan.mounts.iter().rev().find(|mount| match mount.kind {
         MountKind::Seal => false,
         MountKind::Directory { .. }
-            | MountKind::File { .. }
-            | MountKind::Certificates { .. }
-            | MountKind::Symlink { .. } => {
-            inside == mount.at
-        }
+        | MountKind::File { .. }
+        | MountKind::Certificates { .. }
+        | MountKind::Symlink { .. } => inside == mount.at,
         MountKind::Bind { .. }
         | MountKind::Session { .. }
         | MountKind::Hidden { .. }
@@ -415,7 +413,9 @@ fn hidden(path: &Utf8Path, project: &Project, plan: &Plan) -> String {
     let inside = covering(plan, path).filter(|mount| mount.at != "/");
     match inside.map(|mount| (&mount.kind, &mount.at)) {
         Some((MountKind::Tmpfs { .. }, at)) => format!("`{at}` is an empty place of the sandbox's own"),
-        Some((MountKind::File { .. } | MountKind::Certificates { .. }, _)) => "the sandbox has a generated file in its place".into(),
+        Some((MountKind::File { .. } | MountKind::Certificates { .. }, _)) => {
+            "the sandbox has a generated file in its place".into()
+        }
         Some((MountKind::Proc | MountKind::Dev, at)) => format!("the sandbox has a `{at}` of its own"),
         _ => "no mount holds it".into(),
     }

@@ -137,7 +137,7 @@ pub fn load_layers(
 fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
     let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
     let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
-    let paths = policy::ceiling::Paths { absolute: &absolute, root };
+    let paths = policy::ceiling::Paths { absolute: &absolute, root, needs: &plan::hosts_of };
     let problems = policy::ceiling::check(ceiling, &loaded.config, &paths);
     if problems.is_empty() {
         return Ok(());

@@ -40,10 +40,12 @@ pub fn fetch(
         };
         let value = value(project, secret).map_err(|(why, help)| failed(why, &help))?;
         let header = secret.header.as_deref().map(str::parse).transpose();
-        let header = header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
+        let header =
+            header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
         let plan::Secret { name, host, format, methods, .. } = secret.clone();
         let made = Secret::new(Use { name: name.clone(), host, header, format, methods }, value);
-        let made = made.map_err(|error| failed(error.to_string(), "one line of letters, digits and signs is meant"))?;
+        let made = made
+            .map_err(|error| failed(error.to_string(), "one line of letters, digits and signs is meant"))?;
         values.insert(name, made.placeholder.clone());
         fetched.push(made);
     }
@@ -66,8 +68,9 @@ fn value(project: &Project, secret: &plan::Secret) -> Result<Zeroizing<String>, 
             None => Err((format!("`{name}` is not set"), format!("`export {name}=…` before pier starts"))),
         },
         Some(("file", path)) => {
-            let bytes = read_bounded(Utf8Path::new(path), most)
-                .map_err(|error| (format!("`{}`: {error}", escape(path)), "make it readable for you".to_owned()))?;
+            let bytes = read_bounded(Utf8Path::new(path), most).map_err(|error| {
+                (format!("`{}`: {error}", escape(path)), "make it readable for you".to_owned())
+            })?;
             text(bytes, &escape(path))
         }
         Some(("cmd", command)) => {
@@ -85,7 +88,9 @@ fn value(project: &Project, secret: &plan::Secret) -> Result<Zeroizing<String>, 
             }
             Ok(found)
         }
-        _ => Err(("there is no such place".into(), "`env:`, `file:`, `cmd:` and `keyring:` are known".into())),
+        _ => {
+            Err(("there is no such place".into(), "`env:`, `file:`, `cmd:` and `keyring:` are known".into()))
+        }
     }
 }
 

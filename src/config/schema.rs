@@ -372,7 +372,11 @@ const ENV: Node = Node {
             properties: &[
                 must("host", Type::Host, "The only host that the secret is sent to."),
                 must("from", Type::SecretFrom, "Where the secret is on the host."),
-                may("header", Type::Header, "The header that always carries it; without, it takes its placeholder's place in headers and queries."),
+                may(
+                    "header",
+                    Type::Header,
+                    "The header that always carries it; without, it takes its placeholder's place in headers and queries.",
+                ),
                 may("format", Type::Text, "The header's value around `{}`, such as `Bearer {}`."),
                 may("methods", Type::Methods, "The HTTP methods that it is added to."),
             ],

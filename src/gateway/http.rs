@@ -88,6 +88,9 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err("it is no request of HTTP/1");
     };
+    if method == "CONNECT" {
+        return Err("it asks for a tunnel");
+    }
     let is_path = path.starts_with('/') || (path == "*" && method == "OPTIONS");
     if !is_path {
         return Err("its target is no path");
@@ -107,7 +110,11 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
         (Some(_), Some(_)) => return Err("it has two lengths"),
         (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") && version == 1 => Body::Chunked,
         (Some(_), None) => return Err("its transfer coding is not known"),
-        (None, Some(length)) => Body::Length(number(length).ok_or("its length is none")?),
+        // What some programs count in 63 bits.
+        (None, Some(length)) => {
+            let length = number::<u64>(length).filter(|length| i64::try_from(*length).is_ok());
+            Body::Length(length.ok_or("its length is none")?)
+        }
         (None, None) => Body::Length(0),
     };
     // What `Connection` names is about this connection too.
@@ -126,7 +133,8 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
     let kept = parsed.headers.iter().filter(|field| {
         let name = field.name.to_ascii_lowercase();
         let again = ["host", "content-length", "transfer-encoding"].contains(&name.as_str());
-        !(again || DROPPED.contains(&name.as_str()) || named.contains(&name))
+        // Some programs take `_` for `-`.
+        !(again || name.contains('_') || DROPPED.contains(&name.as_str()) || named.contains(&name))
     });
     // What was decided by is written as it was understood.
     let mut head = format!("{method} {path} HTTP/1.{version}\r\nHost: {host}");

@@ -3,29 +3,28 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::{http1, http2};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
+use super::connect::{Made, Refused, make};
 use super::http;
-use super::meter::{Metered, Moved};
-use super::secrets::{self, Filled, Redactor};
-use super::serve::{BUFFER, Made, PATIENCE, Refused, Shared, idle, make};
+use super::meter::{Begun, Metered, Moved};
+use super::redact::{Redacted, Redactor, carry};
+use super::relay::idle;
+use super::secrets::{self, Filled};
+use super::serve::{PATIENCE, Shared};
 use crate::audit::Connection;
 use crate::policy::host::{Asked, Decision, Host, HostName, decide_request};
 
@@ -84,10 +83,12 @@ pub async fn serve(
         Err(_) => return Err(failed("the client did not finish its TLS handshake in time".into())),
     };
     let of_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let mut opened = None;
     let (refused, first_made) = match made {
         Ok(made) => {
             record.allowed = true;
             record.rule = Some(made.rule.clone());
+            opened = Some(shared.records.opened(record));
             (None, Some(made))
         }
         Err(refused) => (Some(refused), None),
@@ -131,51 +132,12 @@ pub async fn serve(
         () = all => {}
         () = idle(moved) => {}
     }
+    drop(opened);
     let state = std::mem::take(&mut *front.state());
     record.secrets = state.used.into_iter().collect();
     match &front.refused {
         Some(refused) => Err(refused.clone()),
         None => Ok(()),
-    }
-}
-
-/// A connection whose first bytes were read already.
-struct Begun {
-    first: Vec<u8>,
-    stream: TcpStream,
-}
-
-impl AsyncRead for Begun {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(context, buffer);
-        }
-        let now = self.first.len().min(buffer.remaining());
-        let later = self.first.split_off(now);
-        buffer.put_slice(&std::mem::replace(&mut self.first, later));
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Begun {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -249,7 +211,7 @@ impl Front {
                 let Refusal { rule, why, .. } = &refusal;
                 let (rule, reason) = (rule.clone(), Some(why.clone()));
                 let record = Connection { allowed: false, rule, reason, ..self.sample.clone() };
-                self.shared.record(record);
+                self.shared.records.refused(record);
             }
             self.refuse(&refusal)
         })
@@ -304,14 +266,16 @@ impl Front {
         }
         let redactor = self.redactor();
         Ok(response.map(|body| match redactor {
-            Some(redactor) => Redacted { body, redactor, last: None }.boxed(),
+            Some(redactor) => Redacted::new(body, redactor).boxed(),
             None => body.boxed(),
         }))
     }
 
     /// Refuses a request for another host than the handshake was for.
     fn check_host(&self, request: &Request<Incoming>) -> Result<(), Refusal> {
-        let other = || Refusal::new(StatusCode::MISDIRECTED_REQUEST, "it asks for another host than its TLS handshake");
+        let other = || {
+            Refusal::new(StatusCode::MISDIRECTED_REQUEST, "it asks for another host than its TLS handshake")
+        };
         let is_own = |text: &str| {
             let name = text.strip_suffix(":443").unwrap_or(text);
             HostName::parse(name).is_ok_and(|name| name == self.name)
@@ -331,7 +295,8 @@ impl Front {
                 return Err(other());
             }
         }
-        let is_path = uri.path().starts_with('/') || (uri.path() == "*" && request.method() == Method::OPTIONS);
+        let is_path =
+            uri.path().starts_with('/') || (uri.path() == "*" && request.method() == Method::OPTIONS);
         if named == 0 || request.method() == Method::CONNECT || !is_path {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "it is no request for a path of this host"));
         }
@@ -347,7 +312,8 @@ impl Front {
         let secrets = &self.shared.secrets;
         match secrets::fill(secrets, &self.name, parts.method.as_str(), &mut parts.headers, &target) {
             Filled::Stray { name } => {
-                let why = format!("it carries what stands for the secret `{name}`, which does not belong here");
+                let why =
+                    format!("it carries what stands for the secret `{name}`, which does not belong here");
                 Err(Refusal::new(StatusCode::FORBIDDEN, why))
             }
             Filled::Done { used, query } => {
@@ -447,10 +413,13 @@ impl Front {
             Some(made) => made,
             None => {
                 let mut record = self.sample.clone();
-                make(self.name.clone(), 443, &self.shared, &mut record).await.map_err(|refused| Refusal::from(&refused))?
+                make(self.name.clone(), 443, &self.shared, &mut record)
+                    .await
+                    .map_err(|refused| Refusal::from(&refused))?
             }
         };
-        let failed = |why: String| Refusal { rule: Some(rule.clone()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) };
+        let failed =
+            |why: String| Refusal { rule: Some(rule.clone()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) };
         let _plain = upstream.set_nodelay(true);
         let stream = Metered { stream: upstream, moved: Arc::clone(&self.moved) };
         let config = self.shared.believed(self.of_two).map_err(|error| failed(error.to_string()))?;
@@ -521,7 +490,8 @@ fn to_one(request: &mut Request<Content>, name: &HostName) -> Result<(), Refusal
     // HTTP/2 may split it, and HTTP/1 may not.
     let mut cookies = request.headers().get_all(header::COOKIE).iter();
     if let (Some(_), Some(_)) = (cookies.next(), cookies.next()) {
-        let all: Vec<&[u8]> = request.headers().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        let all: Vec<&[u8]> =
+            request.headers().get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
         let joined = HeaderValue::from_bytes(&all.join(&b"; "[..])).map_err(|_| bad())?;
         request.headers_mut().insert(header::COOKIE, joined);
     }
@@ -530,91 +500,4 @@ fn to_one(request: &mut Request<Content>, name: &HostName) -> Result<(), Refusal
 
 fn whole(text: String) -> Content {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed()
-}
-
-/// Moves what is no HTTP any more, both ways.
-async fn carry(client: hyper::upgrade::OnUpgrade, server: hyper::upgrade::OnUpgrade, redactor: Option<Redactor>) {
-    let (Ok(client), Ok(server)) = tokio::join!(client, server) else { return };
-    let (mut from_client, mut to_client) = tokio::io::split(TokioIo::new(client));
-    let (mut from_server, mut to_server) = tokio::io::split(TokioIo::new(server));
-    let up = async {
-        let _broken = tokio::io::copy(&mut from_client, &mut to_server).await;
-        let _gone = to_server.shutdown().await;
-    };
-    let down = async {
-        let mut redactor = redactor;
-        let mut buffer = vec![0; BUFFER];
-        while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
-            let piece = buffer.get(..length).unwrap_or_default();
-            let sent = match &mut redactor {
-                Some(redactor) => to_client.write_all(&redactor.push(piece)).await,
-                None => to_client.write_all(piece).await,
-            };
-            if sent.is_err() {
-                break;
-            }
-        }
-        let rest = redactor.map(|mut redactor| redactor.rest()).unwrap_or_default();
-        let _gone = to_client.write_all(&rest).await;
-        let _gone = to_client.shutdown().await;
-    };
-    tokio::join!(up, down);
-}
-
-/// The body of an answer without the values that it may echo.
-struct Redacted {
-    body: Incoming,
-    redactor: Redactor,
-    /// What comes behind what was held back.
-    last: Option<Frame<Bytes>>,
-}
-
-impl Body for Redacted {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(frame) = self.last.take() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        loop {
-            let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
-            match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => {
-                        let clean = self.redactor.push(&data);
-                        if !clean.is_empty() {
-                            return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
-                        }
-                    }
-                    Err(trailers) => {
-                        let rest = self.redactor.rest();
-                        if rest.is_empty() {
-                            return Poll::Ready(Some(Ok(trailers)));
-                        }
-                        self.last = Some(trailers);
-                        return Poll::Ready(Some(Ok(Frame::data(rest.into()))));
-                    }
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => {
-                    let rest = self.redactor.rest();
-                    let frame = (!rest.is_empty()).then(|| Ok(Frame::data(rest.into())));
-                    return Poll::Ready(frame);
-                }
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.last.is_none() && self.redactor.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // What was held back comes, too; to the end it is as much as came in.
-        if self.redactor.is_empty() && self.last.is_none() { self.body.size_hint() } else { SizeHint::default() }
-    }
 }

@@ -1,4 +1,4 @@
-//! The connection to a server: counts what goes over it, both ways.
+//! Connections with something added: bytes that were read already, or that are counted.
 
 use std::io;
 use std::pin::Pin;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 /// Bytes of one connection, to the server and from it; somebody else may ask meanwhile.
 #[derive(Debug, Default)]
@@ -15,6 +16,7 @@ pub struct Moved {
     pub down: AtomicU64,
 }
 
+/// A connection to a server.
 pub struct Metered<S> {
     pub stream: S,
     pub moved: Arc<Moved>,
@@ -42,6 +44,46 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
         self.moved.up.fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+/// A connection whose first bytes were read already.
+pub struct Begun {
+    pub first: Vec<u8>,
+    pub stream: TcpStream,
+}
+
+impl AsyncRead for Begun {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.first.is_empty() {
+            return Pin::new(&mut self.stream).poll_read(context, buffer);
+        }
+        let now = self.first.len().min(buffer.remaining());
+        let later = self.first.split_off(now);
+        buffer.put_slice(&std::mem::replace(&mut self.first, later));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Begun {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -124,7 +124,7 @@ pub fn build(
         (_, Target::Exec { argv }) => (argv.clone(), None),
         (_, Target::Shell | Target::Agent { .. }) => (vec![user.shell.to_string(), "-l".into()], None),
     };
-    let gateway = network::gateway(config, facts, &at);
+    let gateway = network::gateway(config, facts, chosen, &at);
     let secrets = network::secrets(config, facts, gateway.as_ref(), &at, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
@@ -133,7 +133,7 @@ pub fn build(
     let directories = directories.map(|name| Directory { path: name.into(), mode: 0o700 });
     // An agent's directories are mounted for a shell and for a single command too.
     let mounted = started.as_ref().map(|started| &started.agent);
-    let grants = grants::grants(config, facts, mounted, &at);
+    let grants = grants::grants(config, facts, chosen, mounted, &at);
     Ok(Plan {
         schema: SCHEMA,
         backend: Backend::Bubblewrap,
@@ -147,11 +147,7 @@ pub fn build(
         seeds,
         environment,
         secrets,
-        network: Network {
-            mode,
-            gateway,
-            origin: at(&config.network.mode.origin),
-        },
+        network: Network { mode, gateway, origin: at(&config.network.mode.origin) },
         ports: Vec::new(),
         limits: limits(config),
         command: Command { argv, cwd, agent },

@@ -15,6 +15,7 @@ use crate::util::text::escape;
 pub fn grants(
     config: &Config,
     facts: &Facts,
+    chosen: Option<&config::Agent>,
     agent: Option<&Agent>,
     at: &dyn Fn(&Origin) -> String,
 ) -> Vec<Grant> {
@@ -76,10 +77,19 @@ pub fn grants(
             grant(&host.origin, format!("reach {} on port 80 or 443", quoted(&host.value)));
         }
     }
+    if config.network.mode.value == NetworkMode::Allowlist
+        && let Some(chosen) = chosen
+    {
+        let (own, mode) = (&chosen.name.origin, &config.network.mode.origin);
+        let origin = if own.is_of_repository() { own } else { mode };
+        for host in super::network::needed(chosen) {
+            let name = &chosen.name.value;
+            grant(origin, format!("reach {} on port 443, as {name} needs", quoted(&host)));
+        }
+    }
     for Sourced { value, origin } in &config.env.secrets {
         let config::Secret { name, host, from, methods, .. } = value;
-        let methods =
-            if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
+        let methods = if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
         let from = match from.strip_prefix("cmd:") {
             Some(command) => format!("the answer of {}, run on the host,", quoted(command)),
             None => quoted(from),

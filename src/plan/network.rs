@@ -10,7 +10,12 @@ use crate::policy::address::{self, Kind, Range};
 use crate::policy::host::{Decision, Host, HostName, Pattern, Rule, WEB, decide};
 
 /// Returns what the gateway decides by; `None` where there is none.
-pub fn gateway(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Option<Gateway> {
+pub fn gateway(
+    config: &Config,
+    facts: &Facts,
+    chosen: Option<&config::Agent>,
+    at: &dyn Fn(&Origin) -> String,
+) -> Option<Gateway> {
     if config.network.mode.value != NetworkMode::Allowlist {
         return None;
     }
@@ -34,17 +39,27 @@ pub fn gateway(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -
                 rules.push(Rule::allow(pattern, at(&host.origin)));
             }
         }
-        // One that nobody knows is refused elsewhere.
-        let Ok(adapter) = agent::of(declared) else { continue };
+    }
+    if let Some(declared) = chosen {
         let origin = format!("{}: what `agent {}` needs", at(&declared.name.origin), declared.name.value);
-        let needed = adapter.hosts().into_iter().filter_map(|host| Pattern::parse(host).ok());
-        rules.extend(needed.map(|pattern| Rule::allow(pattern, origin.clone())));
+        rules.extend(needed(declared).into_iter().filter_map(|host| {
+            let pattern = Pattern::parse(&host).ok()?;
+            Some(Rule { port: Some(443), ..Rule::allow(pattern, origin.clone()) })
+        }));
     }
     let mut ports: Vec<u16> = rules.iter().filter(|rule| rule.allow).filter_map(|rule| rule.port).collect();
     ports.extend(WEB);
     ports.sort_unstable();
     ports.dedup();
     Some(Gateway { rules, ports, roots: facts.system.bundle.clone() })
+}
+
+/// Returns the hosts that an agent does not work without.
+pub fn needed(declared: &config::Agent) -> Vec<String> {
+    // One that nobody knows is refused elsewhere.
+    let Ok(adapter) = agent::of(declared) else { return Vec::new() };
+    let said = |host: &str| declared.hosts.iter().any(|own| own.value == host);
+    adapter.hosts().into_iter().filter(|host| !said(host)).map(str::to_owned).collect()
 }
 
 /// Returns what the gateway adds to requests; what cannot be is a problem.
@@ -64,12 +79,18 @@ pub fn secrets(
         let host = match HostName::of_person(host) {
             Ok(host) => host,
             Err(error) => {
-                refuse("secret::host", "this host", format!("`{host}` is no host name: {error}"), "write a name such as `api.example.com`".into());
+                refuse(
+                    "secret::host",
+                    "this host",
+                    format!("`{host}` is no host name: {error}"),
+                    "write a name such as `api.example.com`".into(),
+                );
                 continue;
             }
         };
         let Some(gateway) = gateway else {
-            let message = format!("the secret `{name}` needs the gateway, which `network allowlist` has alone");
+            let message =
+                format!("the secret `{name}` needs the gateway, which `network allowlist` has alone");
             refuse("secret::host", "asked for here", message, "write `network allowlist`".into());
             continue;
         };
@@ -93,7 +114,12 @@ pub fn secrets(
             Some(path) => match expand(path, &facts.home, &facts.project.root) {
                 Ok(path) => format!("file:{path}"),
                 Err(reason) => {
-                    refuse("secret::from", "this path", format!("the path `{path}` {reason}"), "write an absolute path, or one from `~`".into());
+                    refuse(
+                        "secret::from",
+                        "this path",
+                        format!("the path `{path}` {reason}"),
+                        "write an absolute path, or one from `~`".into(),
+                    );
                     continue;
                 }
             },
@@ -111,7 +137,8 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         let narrow = value.methods.is_some() || value.paths.is_some();
         let ranges: Vec<Range> = value.hosts.iter().filter_map(|host| Range::parse(host)).collect();
         if narrow && (value.port.is_some_and(|port| !WEB.contains(&port)) || !ranges.is_empty()) {
-            let message = "`methods` and `paths` are for the web of a named host, on port 80 or 443".to_owned();
+            let message =
+                "`methods` and `paths` are for the web of a named host, on port 80 or 443".to_owned();
             let help = "leave them out, or name a host and no other port";
             found.push(problem("network::rule", origin, "this line", message).help(help));
         }
@@ -119,7 +146,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
             let kind = address::kind(range.first()).filter(|kind| matches!(kind, Kind::Own | Kind::Link));
             if let Some(kind) = kind.filter(|_| !range.is_all()) {
                 let message = format!("`{range}` is never reached: it is {}", kind.as_str());
-                let help = "services of this machine can be published at another address";
+                let help = "the sandbox has a loopback of its own; `network host` would share this machine's";
                 found.push(problem("network::rule", origin, "this line", message).help(help));
             }
         }

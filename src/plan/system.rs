@@ -89,7 +89,8 @@ fn certificates(facts: &Facts, add: &mut impl FnMut(&str, MountKind)) {
         for name in ["/etc/pki/ca-trust/extracted", "/etc/pki/ca-trust/extracted/pem"] {
             add(name, directory());
         }
-        for name in ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"] {
+        for name in ["/etc/pki/tls/certs/ca-bundle.crt", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"]
+        {
             add(name, MountKind::Symlink { to: BUNDLE.into() });
         }
     }

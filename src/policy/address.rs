@@ -85,6 +85,14 @@ fn v6(address: Ipv6Addr) -> Option<Kind> {
     }
 }
 
+/// Returns the address that is meant in the end, where one is in another one.
+pub fn inner(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(six) => embedded(six).map_or(address, IpAddr::V4),
+    }
+}
+
 /// Returns the address of version 4 that is in one of version 6: mapped, compatible, translated (NAT64), of 6to4.
 fn embedded(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let segments = address.segments();
@@ -141,7 +149,11 @@ impl Range {
 
 impl fmt::Display for Range {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}/{}", self.address, self.bits)
+        match self.bits {
+            32 if self.address.is_ipv4() => self.address.fmt(out),
+            128 => self.address.fmt(out),
+            bits => write!(out, "{}/{bits}", self.address),
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::config::{Access, Config, Git, Keep, Layer, Limit, Merge, Mount, Origin, Runtime, Sourced};
+use crate::config::{Access, Agent, Config, Git, Keep, Layer, Limit, Merge, Mount, Origin, Runtime, Sourced};
 use crate::diag::Problem;
 use crate::util::text::escape;
 
@@ -21,6 +21,8 @@ pub struct Paths<'a> {
     pub absolute: &'a dyn Fn(&str) -> Utf8PathBuf,
     /// The project, which is visible anyway.
     pub root: &'a Utf8Path,
+    /// Names the hosts that an agent does not work without.
+    pub needs: &'a dyn Fn(&Agent) -> Vec<String>,
 }
 
 /// Returns a problem for everything in `config` that exceeds `ceiling`; both spans are in it.
@@ -31,7 +33,7 @@ pub fn check(ceiling: &Config, config: &Config, paths: &Paths<'_>) -> Vec<Proble
     variables(ceiling, config, paths, &mut found);
     home(ceiling, config, paths, &mut found);
     runtime::check(ceiling, config, &mut found);
-    network::check(ceiling, config, &mut found);
+    network::check(ceiling, config, paths, &mut found);
     agent::imports(ceiling, config, paths, &mut found);
     agent::programs(ceiling, config, paths, &mut found);
     limits(ceiling, config, &mut found);
@@ -240,7 +242,9 @@ mod tests {
             Some(below) => Utf8Path::new("/p").join(below),
             None => Utf8PathBuf::from(text.replace('~', "/home/me")),
         };
-        let paths = Paths { absolute: &absolute, root: Utf8Path::new("/p") };
+        let needs =
+            |agent: &Agent| if agent.hosts.is_empty() { vec!["x.example".to_owned()] } else { Vec::new() };
+        let paths = Paths { absolute: &absolute, root: Utf8Path::new("/p"), needs: &needs };
         let found = check(&loaded.ceiling.unwrap(), &loaded.config, &paths);
         for problem in &found {
             let (at, _) = problem.at.as_ref().unwrap();
@@ -298,6 +302,7 @@ mod tests {
                 "`11.0.0.0/8`",
             ),
             ("network allowlist { allow a.example }", "agent x { run x; hosts b.example }", "`b.example`"),
+            ("network allowlist { allow a.example }", "network allowlist; agent x { run x }", "`x.example`"),
             (
                 "network none { upstream \"http://p.example:1\" }",
                 "network none { upstream \"http://q.example:1\" }",

@@ -211,7 +211,9 @@ impl Asked<'_> {
         let plain = |part: &str| {
             let escaped = part.to_ascii_lowercase();
             !matches!(part, "." | "..")
-                && !["%2e", "%2f", "%5c", "%25", "%00", "\\", ";"].iter().any(|doubtful| escaped.contains(doubtful))
+                && !["%2e", "%2f", "%5c", "%25", "%00", "\\", ";"]
+                    .iter()
+                    .any(|doubtful| escaped.contains(doubtful))
         };
         self.path.starts_with('/') && !self.path.contains("//") && self.path.split('/').all(plain)
     }
@@ -264,7 +266,7 @@ pub fn is_by_request(rules: &[Rule], host: Host<'_>, port: u16) -> bool {
 
 /// Says why an address that an allowed name leads to is not connected to; `None` where it may be.
 pub fn refused_address(rules: &[Rule], name: &HostName, port: u16, address: IpAddr) -> Option<String> {
-    let canonical = address.to_canonical();
+    let canonical = address::inner(address);
     let about = rules.iter().filter(|rule| rule.is_about(&Host::Address(canonical), port));
     if let Some(denies) = about.clone().find(|rule| !rule.allow) {
         return Some(format!("it leads to {address}, which `deny {}` names", denies.pattern));
@@ -432,7 +434,8 @@ mod tests {
         let open = Rule::allow(Pattern::parse("a.example").unwrap(), String::new());
         let private = Rule { private: true, ..open.clone() };
         let range = Rule::allow(Pattern::parse("10.1.0.0/16").unwrap(), String::new());
-        let denied = Rule { allow: false, ..Rule::allow(Pattern::parse("10.1.2.0/24").unwrap(), String::new()) };
+        let denied =
+            Rule { allow: false, ..Rule::allow(Pattern::parse("10.1.2.0/24").unwrap(), String::new()) };
         let every = Rule::allow(Pattern::parse("0.0.0.0/0").unwrap(), String::new());
         for (rules, address, allowed) in [
             (vec![open.clone()], "93.184.216.34", true),

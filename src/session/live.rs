@@ -137,7 +137,7 @@ impl Live {
                 return Ok(outcome);
             }
             self.look_at_space();
-            if let Some(gateway) = &self.gateway {
+            if let Some(gateway) = &mut self.gateway {
                 self.record.connections(gateway, MOST_AT_ONCE);
             }
             if let Some(later) = self.later.take_if(|later| later.is_due()) {
@@ -184,6 +184,9 @@ impl Live {
             polled.push(PollFd::new(parent.as_fd(), PollFlags::POLLIN));
             polled.len() - 1
         });
+        if let Some(gateway) = &self.gateway {
+            polled.push(PollFd::new(gateway.ready(), PollFlags::POLLIN));
+        }
         let front = self.front.interests(&mut polled);
         let server = self.server.interests(&mut polled);
         match poll(&mut polled, timeout) {

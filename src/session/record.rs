@@ -16,14 +16,14 @@ use crate::util::fs::sha256;
 /// The exit code of a session that was not set up.
 const NOT_SET_UP: u8 = 125;
 
-/// The most connections that one record lists.
-const MOST_CONNECTIONS: usize = 50_000;
+/// The most refused connections that one record lists.
+const MOST_REFUSALS: usize = 20_000;
 
 /// The audit file of a running session.
 pub struct Record {
     log: Log,
     began: Instant,
-    connections: usize,
+    refusals: usize,
 }
 
 impl Record {
@@ -40,7 +40,7 @@ impl Record {
             arguments: argv.len().saturating_sub(1),
         };
         let mut record =
-            Record { log: Log::start(state, session, &start)?, began: Instant::now(), connections: 0 };
+            Record { log: Log::start(state, session, &start)?, began: Instant::now(), refusals: 0 };
         if !plan.grants.is_empty() {
             let grants = plan.grants.iter().map(|grant| grant.text.clone()).collect();
             record.log.append(&Event::Approval { digest: policy::digest(&plan.grants), grants })?;
@@ -61,27 +61,47 @@ impl Record {
         }
     }
 
-    /// Notes at most so many of the connections that have ended since this was asked last.
-    pub fn connections(&mut self, gateway: &Gateway, most: usize) {
+    /// Notes at most so many of the connections that are to be written down.
+    pub fn connections(&mut self, gateway: &mut Gateway, most: usize) {
+        gateway.awake();
         let missing = gateway.unrecorded();
-        for connection in std::iter::from_fn(|| gateway.record()).take(most) {
+        for number in 0.. {
+            if number == most {
+                gateway.again();
+                break;
+            }
+            let Some(connection) = gateway.record() else { break };
             self.connection(connection);
         }
-        if missing > 0 && self.connections <= MOST_CONNECTIONS {
-            self.connections += 1;
-            self.note(&Event::Limit {
-                what: format!("connections at once: {missing} more were closed or are not listed"),
-            });
+        self.missing(missing);
+    }
+
+    /// Ends the gateway, and notes the rest.
+    pub fn last_connections(&mut self, gateway: &mut Gateway) {
+        gateway.stop(|connection| self.connection(connection));
+        self.missing(gateway.unrecorded());
+    }
+
+    fn missing(&mut self, missing: u64) {
+        if missing > 0 && self.refusals < MOST_REFUSALS {
+            self.refusals += 1;
+            let what = format!("connections at once: {missing} more were refused and are not listed");
+            self.note(&Event::Limit { what });
         }
     }
 
+    /// One that stood is always written: the gateway makes no more than may be.
     fn connection(&mut self, connection: Connection) {
-        if self.connections < MOST_CONNECTIONS {
-            self.note(&Event::Connection(connection));
-        } else if self.connections == MOST_CONNECTIONS {
-            self.note(&Event::Limit { what: "connections in this record".into() });
+        if !connection.allowed {
+            self.refusals = self.refusals.saturating_add(1);
+            if self.refusals == MOST_REFUSALS {
+                self.note(&Event::Limit { what: "refused connections in this record".into() });
+            }
+            if self.refusals >= MOST_REFUSALS {
+                return;
+            }
         }
-        self.connections = self.connections.saturating_add(1);
+        self.note(&Event::Connection(connection));
     }
 
     /// Notes what came out of the private git directory.

@@ -128,11 +128,7 @@ fn tls(servers: &Servers, run: &dyn Fn(&str) -> Output) {
     assert!(matches!(&servers.heard()[..], [(443, hello)] if hello.contains("allowed.test")));
     // Whom it is for is known, so that TLS goes on, to say why; this hello is too poor for that.
     assert!(say("evil.test", "evil.test").text().trim().starts_with("15 03 03 00 02 02"));
-    for (host, name) in [
-        ("allowed.test", "evil.test"),
-        ("evil.test", "allowed.test"),
-        ("allowed.test", ""),
-    ] {
+    for (host, name) in [("allowed.test", "evil.test"), ("evil.test", "allowed.test"), ("allowed.test", "")] {
         assert_eq!(say(host, name).text().trim(), denied, "{host} {name}");
     }
     let plain = run(&format!("{GET}get allowed.test 443 | od -An -tx1"));
@@ -141,12 +137,61 @@ fn tls(servers: &Servers, run: &dyn Fn(&str) -> Output) {
 }
 
 fn records(project: &Project) {
+    let found = &recorded(project)[0];
+    assert_eq!((&found["allowed"], &found["port"]), (&false.into(), &443.into()));
+    project.pier(&["audit", "verify"]).expect(0);
+}
+
+#[test]
+fn a_flood_of_refusals_hides_no_connection() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new(RULES);
+    project.trust();
+    let script = "python3 - <<'E'
+import socket, threading
+def flood():
+    for _ in range(10000):
+        try: socket.create_connection(('127.0.0.1', 9418)).close()
+        except OSError: pass
+threads = [threading.Thread(target=flood) for _ in range(4)]
+for one in threads: one.start()
+for number in range(20):
+    s = socket.create_connection(('allowed.test', 80))
+    s.sendall(b'POST /%d HTTP/1.1\\r\\nHost: allowed.test\\r\\nContent-Length: 6\\r\\n\\r\\nsecret' % number)
+    while s.recv(4096): pass
+for one in threads: one.join()
+E";
+    inside(&project, HOSTS, script).expect(0);
+    assert_eq!(servers.heard().len(), 20);
+    let connections = recorded(&project);
+    let stood = connections.iter().filter(|one| one["allowed"] == true);
+    assert_eq!(stood.map(|one| one["up"].as_u64().unwrap()).filter(|up| *up > 6).count(), 20);
+    let refused: u64 = connections
+        .iter()
+        .filter(|one| one["allowed"] == false && one["port"] == 9418)
+        .map(|one| one["times"].as_u64().unwrap_or(1))
+        .sum();
+    assert!(refused > 10_000 && connections.len() < 200, "{refused} of {}", connections.len());
+}
+
+/// The connections in the audit file of the last session.
+fn recorded(project: &Project) -> Vec<serde_json::Value> {
     let shown = project.pier(&["audit", "show", "--json"]).expect(0);
     let shown: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
-    let lines = shown.as_array().unwrap();
-    let found = lines.iter().find(|line| line["event"]["type"] == "connection").expect("a connection");
-    assert_eq!((&found["event"]["allowed"], &found["event"]["port"]), (&false.into(), &443.into()));
-    project.pier(&["audit", "verify"]).expect(0);
+    let lines = shown.as_array().unwrap().iter().map(|line| line["event"].clone());
+    lines.filter(|event| event["type"] == "connection").collect()
+}
+
+#[test]
+fn an_open_connection_is_in_the_record_before_it_ends() {
+    let Some(_servers) = Servers::start() else { return };
+    let project = Project::new(RULES);
+    project.trust();
+    let script = "exec 3<>/dev/tcp/git.test/9418; for i in 1 2 3 4 5 6 7 8; do echo x >&3; sleep 0.2; done";
+    inside(&project, HOSTS, script).expect(0);
+    let connections = recorded(&project);
+    let open: Vec<bool> = connections.iter().map(|one| one["open"] == true).collect();
+    assert_eq!(open, [true, false], "{connections:?}");
 }
 
 #[test]

@@ -2,17 +2,17 @@
 
 use std::net::IpAddr;
 
-use super::{Found, explicit};
+use super::{Found, Paths, explicit};
 use crate::config::{ByteBudget, Config, HostRule, NetworkMode, Origin, Secret, Sourced, Verdict};
 use crate::policy::address::Range;
 use crate::util::text::escape;
 
 /// Compares everything about the network.
-pub fn check(ceiling: &Config, config: &Config, found: &mut Found) {
+pub fn check(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut Found) {
     let allowed: Vec<&Sourced<HostRule>> =
         ceiling.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow).collect();
     mode(ceiling, config, allowed.first().map(|rule| &rule.origin), found);
-    hosts(&allowed, config, found);
+    hosts(&allowed, config, paths, found);
     ports(ceiling, config, found);
     secrets(ceiling, config, found);
     bytes(ceiling, config, found);
@@ -45,7 +45,7 @@ fn mode(ceiling: &Config, config: &Config, listed: Option<&Origin>, found: &mut 
     }
 }
 
-fn hosts(allowed: &[&Sourced<HostRule>], config: &Config, found: &mut Found) {
+fn hosts(allowed: &[&Sourced<HostRule>], config: &Config, paths: &Paths<'_>, found: &mut Found) {
     let Some(first) = allowed.first() else { return };
     let mut asked = |rule: &HostRule, origin: &Origin| {
         for host in &rule.hosts {
@@ -58,11 +58,23 @@ fn hosts(allowed: &[&Sourced<HostRule>], config: &Config, found: &mut Found) {
     for rule in config.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow) {
         asked(&rule.value, &rule.origin);
     }
-    for host in config.agents.iter().flat_map(|agent| &agent.hosts) {
-        let hosts = vec![host.value.to_ascii_lowercase()];
-        let verdict = Verdict::Allow;
-        let rule = HostRule { verdict, hosts, port: None, methods: None, paths: None, private: false };
-        asked(&rule, &host.origin);
+    let web = |host: String| HostRule {
+        verdict: Verdict::Allow,
+        hosts: vec![host.to_ascii_lowercase()],
+        port: None,
+        methods: None,
+        paths: None,
+        private: false,
+    };
+    for agent in &config.agents {
+        for host in &agent.hosts {
+            asked(&web(host.value.clone()), &host.origin);
+        }
+        if config.network.mode.value == NetworkMode::Allowlist {
+            for host in (paths.needs)(agent) {
+                asked(&web(host), &agent.name.origin);
+            }
+        }
     }
 }
 

@@ -143,6 +143,117 @@ fn a_directory_that_is_no_project_is_refused_by_all_that_would_use_it() {
 }
 
 #[test]
+fn the_network_is_checked_before_anything_starts() {
+    let plan = |text: &str| World::with(text).pier(&["plan"]);
+    check(
+        &plan("network allowlist { allow a.example port=22 methods=GET; }\n"),
+        str![[r#"
+exit 2
+-- stderr
+network::rule
+
+  x `methods` and `paths` are for the web of a named host, on port 80 or 443
+   ,-[[ROOT]/project/pier.kdl:1:27]
+ 1 | network allowlist { allow a.example port=22 methods=GET; }
+   :                           ^^^^|^^^^
+   :                               `-- this line
+   `----
+  help: leave them out, or name a host and no other port
+
+"#]],
+    );
+    check(
+        &plan("network allowlist { allow \"127.0.0.1\"; }\n"),
+        str![[r#"
+exit 2
+-- stderr
+network::rule
+
+  x `127.0.0.1` is never reached: it is this machine's own
+   ,-[[ROOT]/project/pier.kdl:1:27]
+ 1 | network allowlist { allow "127.0.0.1"; }
+   :                           ^^^^^|^^^^^
+   :                                `-- this line
+   `----
+  help: the sandbox has a loopback of its own; `network host` would share this machine's
+
+"#]],
+    );
+    check(
+        &plan("env { secret K host=a.example from=\"env:K\" }\nnetwork allowlist\n"),
+        str![[r#"
+exit 2
+-- stderr
+secret::host
+
+  x the secret `K` is for `a.example`, which the sandbox may not reach
+   ,-[[ROOT]/project/pier.kdl:1:14]
+ 1 | env { secret K host=a.example from="env:K" }
+   :              |
+   :              `-- for this host
+ 2 | network allowlist
+   `----
+  help: write `network allowlist { allow "a.example"; }`
+
+"#]],
+    );
+    check(
+        &plan("env { secret K host=a.example from=\"env:K\" }\nnetwork none\n"),
+        str![[r#"
+exit 2
+-- stderr
+secret::host
+
+  x the secret `K` needs the gateway, which `network allowlist` has alone
+   ,-[[ROOT]/project/pier.kdl:1:14]
+ 1 | env { secret K host=a.example from="env:K" }
+   :              |
+   :              `-- asked for here
+ 2 | network none
+   `----
+  help: write `network allowlist`
+
+"#]],
+    );
+    check(
+        &plan(
+            "env { secret K host=a.example from=\"env:K\" format=Bearer }\nnetwork allowlist { allow a.example; }\n",
+        ),
+        str![[r#"
+exit 2
+-- stderr
+secret::format
+
+  x the `format` of the secret `K` has no place for it
+   ,-[[ROOT]/project/pier.kdl:1:14]
+ 1 | env { secret K host=a.example from="env:K" format=Bearer }
+   :              |
+   :              `-- this one
+ 2 | network allowlist { allow a.example; }
+   `----
+  help: write `{}` where the value goes
+
+"#]],
+    );
+    let world = World::with(
+        "env { secret K host=a.example from=\"env:K\" }\nnetwork allowlist { allow a.example; }\n",
+    );
+    world.pier(&["trust"]);
+    check(
+        &world.pier(&["exec", "--", "true"]),
+        str![[r#"
+exit 125
+-- stderr
+secret::from
+
+  x cannot take the secret `K` from env ([ROOT]/project/pier.kdl:1): `K` is not set
+  help: `export K=…` before pier starts
+
+"#]],
+    );
+}
+
+#[test]
 fn a_version_is_exact_wherever_it_is_said() {
     check(
         &World::with("agent claude-code { version \"2.1\" }\n").pier(&["validate"]),

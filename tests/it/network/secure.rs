@@ -4,7 +4,8 @@ use super::inside;
 use super::servers::Servers;
 use crate::sandbox::{Output, Project};
 
-const HOSTS: &str = "127.0.0.1 localhost\n11.93.7.3 api.test narrow.test code.test pinned.test wrong.test other.test\n";
+const HOSTS: &str =
+    "127.0.0.1 localhost\n11.93.7.3 api.test narrow.test code.test pinned.test wrong.test other.test\n";
 
 const KEY: &str = "sk-ant-api03-Zz9Yy8Xx7Ww6Vv5-Uu4_Tt3";
 
@@ -52,7 +53,11 @@ fn a_secret_goes_to_its_host_and_is_seen_nowhere_inside() {
     }
     // Wherever the placeholder is sent, by the methods that were said.
     let basic = "curl -sS -u x-access-token:$CODE_TOKEN https://code.test/repo";
-    for script in ["curl -sS https://code.test/repo -H \"Authorization: Bearer $CODE_TOKEN\"", basic, "curl -sS \"https://code.test/repo?key=$CODE_TOKEN\""] {
+    for script in [
+        "curl -sS https://code.test/repo -H \"Authorization: Bearer $CODE_TOKEN\"",
+        basic,
+        "curl -sS \"https://code.test/repo?key=$CODE_TOKEN\"",
+    ] {
         let output = run(script).expect(0);
         let [asked] = &servers.asked()[..] else { panic!("{script}: {}", output.text()) };
         let sent = format!("{} {}", asked.line, asked.header("authorization").unwrap_or_default());
@@ -105,7 +110,10 @@ fn requests_are_decided_where_rules_ask_for_it() {
         ("curl -sS --path-as-is https://narrow.test/v1/../a", "no `allow` names"),
         ("curl -sS https://narrow.test/v1/%2e%2e/a", "no `allow` names"),
         ("curl -sS https://narrow.test/v1/a -H 'Host: api.test'", "another host than its TLS handshake"),
-        ("curl -sS --http1.1 https://narrow.test/v1/a -H 'Host: api.test'", "another host than its TLS handshake"),
+        (
+            "curl -sS --http1.1 https://narrow.test/v1/a -H 'Host: api.test'",
+            "another host than its TLS handshake",
+        ),
         ("curl -sS https://evil.test/", "no `allow` names it"),
         ("curl -sS --http1.1 https://evil.test/x -d y", "no `allow` names it"),
         ("curl -sS https://other.test/", "no `allow` names it"),
@@ -130,7 +138,13 @@ fn requests_are_decided_where_rules_ask_for_it() {
 fn other_hosts_pass_through_untouched() {
     let Some((servers, project)) = world() else { return };
     let issuer = |host: &str| -> Output {
-        inside(&project, HOSTS, &format!("openssl s_client -connect {host}:443 -servername {host} </dev/null 2>/dev/null | openssl x509 -noout -issuer"))
+        inside(
+            &project,
+            HOSTS,
+            &format!(
+                "openssl s_client -connect {host}:443 -servername {host} </dev/null 2>/dev/null | openssl x509 -noout -issuer"
+            ),
+        )
     };
     assert!(!issuer("pinned.test").expect(0).text().contains("pier session"));
     for host in ["api.test", "narrow.test", "evil.test"] {
@@ -178,10 +192,16 @@ E
 java /tmp/j/Get.java https://api.test/java"#;
     for (tool, script) in [
         ("curl", "curl -sSo /dev/null -w '%{http_code}' https://api.test/"),
-        ("python3", "python3 -c 'import urllib.request as u; print(u.urlopen(\"https://api.test/\").status)'"),
+        (
+            "python3",
+            "python3 -c 'import urllib.request as u; print(u.urlopen(\"https://api.test/\").status)'",
+        ),
         ("node", "node -e 'fetch(\"https://api.test/\").then(r => console.log(r.status))'"),
         ("java", java),
-        ("openssl", "openssl s_client -connect api.test:443 -verify_return_error </dev/null >/dev/null 2>&1 && echo 200"),
+        (
+            "openssl",
+            "openssl s_client -connect api.test:443 -verify_return_error </dev/null >/dev/null 2>&1 && echo 200",
+        ),
     ] {
         if !std::path::Path::new("/usr/bin").join(tool).exists() {
             println!("{tool} is not there");

@@ -119,4 +119,3 @@ fn serve(listener: &TcpListener, port: u16, heard: &Heard) {
         stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\nanswer of {port}\n").as_bytes()).unwrap();
     }
 }
-

@@ -154,7 +154,9 @@ async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
     }
     let answer = text(&asked);
     let mut response = Response::new(whole(answer));
-    for (name, value) in asked.headers.iter().filter(|(name, _)| name == "x-api-key" || name == "authorization") {
+    for (name, value) in
+        asked.headers.iter().filter(|(name, _)| name == "x-api-key" || name == "authorization")
+    {
         response.headers_mut().insert("x-echo", format!("{name} {value}").parse().unwrap());
     }
     web.asked.lock().unwrap().push(asked);

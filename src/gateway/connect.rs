@@ -1,0 +1,143 @@
+//! Connections to hosts: decided, resolved, compared with what addresses may be reached, and made.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::serve::{PATIENCE, Shared};
+use crate::audit::Connection;
+use crate::policy::address;
+use crate::policy::host::{Decision, Host, HostName, WEB, decide, refused_address};
+use crate::sys::network::{self, Route};
+
+/// Addresses of one name that are tried.
+const MOST_ADDRESSES: usize = 4;
+
+/// Why a connection is not made.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub name: Option<String>,
+    pub rule: Option<String>,
+    pub why: String,
+    /// A line of `pier.kdl` would allow it.
+    pub fix: Option<String>,
+    /// It is allowed, and there is nobody.
+    pub unreachable: bool,
+}
+
+impl Refused {
+    pub fn because(name: Option<&HostName>, why: impl Into<String>) -> Self {
+        let name = name.map(ToString::to_string);
+        Refused { name, rule: None, why: why.into(), fix: None, unreachable: false }
+    }
+}
+
+/// A connection that is allowed and stands.
+pub struct Made {
+    /// `None` for one to an address.
+    pub name: Option<HostName>,
+    pub rule: String,
+    pub upstream: TcpStream,
+    pub address: SocketAddr,
+}
+
+/// Decides, resolves, and connects to an address that may be connected to.
+pub async fn make(
+    name: HostName,
+    port: u16,
+    shared: &Shared,
+    record: &mut Connection,
+) -> Result<Made, Refused> {
+    record.name = Some(name.to_string());
+    let rule = match decide(&shared.rules, Host::Name(&name), port) {
+        Decision::Allowed(rule) => rule.origin.clone(),
+        Decision::Denied(Some(rule)) => {
+            let rule = Some(rule.origin.clone());
+            return Err(Refused { rule, ..Refused::because(Some(&name), "a `deny` names it") });
+        }
+        Decision::Denied(None) => {
+            let port = if WEB.contains(&port) { String::new() } else { format!(" port={port}") };
+            let fix = Some(format!("network allowlist {{ allow \"{name}\"{port}; }}"));
+            return Err(Refused { fix, ..Refused::because(Some(&name), "no `allow` names it") });
+        }
+    };
+    record.rule = Some(rule.clone());
+    let refused = |why: String| Refused { rule: Some(rule.clone()), ..Refused::because(Some(&name), why) };
+    let absent = |why: String| Refused { unreachable: true, ..refused(why) };
+    // A name with a dot is whole; one without may be meant in the search domains of this machine.
+    let whole = if name.as_str().contains('.') { format!("{name}.") } else { name.to_string() };
+    let lookup = async {
+        let _turn = shared.lookups.acquire().await;
+        shared.resolver.lookup_ip(whole).await
+    };
+    let found = timeout(PATIENCE, lookup).await;
+    let found = found.map_err(|_| absent("it was not resolved in time".into()))?;
+    let found = found.map_err(|error| absent(format!("it cannot be resolved: {error}")))?;
+    if !shared.records.may_stand() {
+        return Err(refused("the session has made as many connections as are written down".into()));
+    }
+    let mut why = absent("it has no address".into());
+    for address in found.iter().take(MOST_ADDRESSES) {
+        // The kernel last, because what it takes for its own may change at any time.
+        let bad = refused_address(&shared.rules, &name, port, address);
+        if let Some(bad) =
+            bad.map_or_else(|| own(address), |bad| Ok(Some(bad))).unwrap_or_else(|bad| Some(bad.to_string()))
+        {
+            why = refused(bad);
+            continue;
+        }
+        let to = SocketAddr::new(address, port);
+        match timeout(PATIENCE, TcpStream::connect(to)).await {
+            Ok(Ok(upstream)) => {
+                record.address = Some(address);
+                return Ok(Made { name: Some(name), rule, upstream, address: to });
+            }
+            Ok(Err(error)) => why = absent(format!("{to} cannot be reached: {error}")),
+            Err(_) => why = absent(format!("{to} does not answer")),
+        }
+    }
+    Err(why)
+}
+
+/// Connects to an address that a rule names.
+pub async fn dial(
+    address: IpAddr,
+    port: u16,
+    rule: String,
+    record: &mut Connection,
+) -> Result<Made, Refused> {
+    record.rule = Some(rule.clone());
+    let refused = |why: String| Refused { rule: Some(rule.clone()), ..Refused::because(None, why) };
+    let kind = address::kind(address).filter(|kind| *kind != address::Kind::Private);
+    if let Some(kind) = kind {
+        return Err(refused(format!("it is an address that is {}", kind.as_str())));
+    }
+    if let Some(own) = own(address).map_err(|error| refused(error.to_string()))? {
+        return Err(refused(own));
+    }
+    let to = SocketAddr::new(address, port);
+    match timeout(PATIENCE, TcpStream::connect(to)).await {
+        Ok(Ok(upstream)) => {
+            record.address = Some(address);
+            Ok(Made { name: None, rule, upstream, address: to })
+        }
+        Ok(Err(error)) => Err(refused(format!("{to} cannot be reached: {error}"))),
+        Err(_) => Err(refused(format!("{to} does not answer"))),
+    }
+}
+
+/// Says that the kernel takes an address for this machine's own, or for that of many, if it does.
+fn own(address: IpAddr) -> io::Result<Option<String>> {
+    // An address in another one may be sent back by whatever takes it out.
+    for one in [address.to_canonical(), address::inner(address)] {
+        let way = network::route(one)
+            .map_err(|error| io::Error::other(format!("{address} cannot be reached: {error}")))?;
+        if way == Route::Other {
+            let kind = address::Kind::Own.as_str();
+            return Ok(Some(format!("it leads to {address}, an address that is {kind}")));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,139 @@
+//! The bytes of connections that are allowed.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes,
+};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::connect::{Made, Refused};
+use super::http::{Body, Chunks, Request};
+use super::meter::{Metered, Moved};
+use super::serve::{BUFFER, IDLE, Shared};
+use crate::audit::Connection;
+
+/// Returns once nothing has moved for a long time.
+pub async fn idle(moved: &Moved) {
+    let now = || (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
+    let mut last = now();
+    loop {
+        tokio::time::sleep(IDLE).await;
+        if std::mem::replace(&mut last, now()) == now() {
+            return;
+        }
+    }
+}
+
+/// Says how an allowed connection broke.
+fn broken(made: &Made) -> impl Fn(io::Error) -> Refused + use<> {
+    let Made { name, rule, address, .. } = made;
+    let (name, rule, address) = (name.clone(), rule.clone(), *address);
+    move |error| Refused {
+        rule: Some(rule.clone()),
+        ..Refused::because(name.as_ref(), format!("the connection to {address} broke: {error}"))
+    }
+}
+
+/// Moves bytes both ways until both sides are done.
+pub async fn relay(
+    stream: &mut TcpStream,
+    made: Made,
+    first: &[u8],
+    shared: &Shared,
+    moved: &Arc<Moved>,
+    record: &mut Connection,
+) -> Result<(), Refused> {
+    record.allowed = true;
+    let _opened = shared.records.opened(record);
+    let broken = broken(&made);
+    let Made { upstream, .. } = made;
+    let _plain = (stream.set_nodelay(true), upstream.set_nodelay(true));
+    let mut server = Metered { stream: upstream, moved: Arc::clone(moved) };
+    server.write_all(first).await.map_err(&broken)?;
+    let both = copy_bidirectional_with_sizes(stream, &mut server, BUFFER, BUFFER);
+    tokio::select! {
+        done = both => done.map(drop).map_err(broken),
+        () = idle(moved) => Err(broken(io::ErrorKind::TimedOut.into())),
+    }
+}
+
+/// Passes one request on, and everything of its answer back.
+pub async fn exchange(
+    stream: &mut TcpStream,
+    made: Made,
+    request: Request,
+    rest: Vec<u8>,
+    shared: &Shared,
+    moved: &Arc<Moved>,
+    record: &mut Connection,
+) -> Result<(), Refused> {
+    record.allowed = true;
+    let _opened = shared.records.opened(record);
+    let broken = broken(&made);
+    let (mut from, mut to) = stream.split();
+    let server = Metered { stream: made.upstream, moved: Arc::clone(moved) };
+    let (mut answers, mut asks) = tokio::io::split(server);
+    let up = async {
+        asks.write_all(&request.head).await?;
+        body(&mut from, &mut asks, request.body, rest).await
+    };
+    let down = async {
+        let mut buffer = vec![0; BUFFER];
+        loop {
+            let length = timeout(IDLE, answers.read(&mut buffer)).await.map_err(io::Error::other)??;
+            if length == 0 {
+                break;
+            }
+            to.write_all(buffer.get(..length).unwrap_or_default()).await?;
+        }
+        to.shutdown().await
+    };
+    tokio::pin!(up, down);
+    let mut sent = false;
+    // The answer may come, and end, before the request has ended.
+    let done = loop {
+        tokio::select! {
+            result = &mut up, if !sent => match result {
+                Ok(()) => sent = true,
+                Err(error) => break Err(error),
+            },
+            result = &mut down => break result,
+        }
+    };
+    done.map_err(broken)
+}
+
+/// Passes on the body of one request, and not a byte behind it. A server that takes no more of it may still answer.
+async fn body(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    kind: Body,
+    mut bytes: Vec<u8>,
+) -> io::Result<()> {
+    let (mut left, mut chunks) = match kind {
+        Body::Length(length) => (length, None),
+        Body::Chunked => (0, Some(Chunks::default())),
+    };
+    loop {
+        let here = match &mut chunks {
+            Some(chunks) => chunks.read(&bytes).map_err(io::Error::other)?,
+            None => usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()),
+        };
+        if to.write_all(bytes.get(..here).unwrap_or_default()).await.is_err() {
+            return Ok(());
+        }
+        left = left.saturating_sub(here as u64);
+        if chunks.map_or(left == 0, |chunks| chunks == Chunks::End) {
+            return Ok(());
+        }
+        bytes.clear();
+        bytes.reserve(BUFFER);
+        if timeout(IDLE, from.read_buf(&mut bytes)).await.map_err(io::Error::other)?? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
