@@ -210,9 +210,16 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         if let Err(error) = spare::make(state, &place.path) {
             tracing::debug!(%error, "the next session makes its own directories");
         }
-        Ok((starting.ready()?, gate, shadow, server))
+        let (starting, gateway) = match (&plan.network.gateway, trust) {
+            (Some(gateway), Some(trust)) => {
+                let (starting, namespace) = starting.network()?;
+                (starting, Some(open_gateway(gateway, &namespace, trust, secrets)?))
+            }
+            _ => (starting, None),
+        };
+        Ok((starting.ready()?, gate, shadow, server, gateway))
     };
-    let (sandbox, gate, shadow, server) = match stand() {
+    let (sandbox, gate, shadow, server, gateway) = match stand() {
         Ok(stands) => stands,
         Err(error) => {
             record.refused();
@@ -228,19 +235,6 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     if matches!(plan.root, RootFilesystem::Nix { .. }) && sandbox.walls.landlock.is_none() {
         notice(Notice::StoreOpen);
     }
-    let opened = match (sandbox.network.as_ref(), &plan.network.gateway, trust) {
-        (Some(namespace), Some(gateway), Some(trust)) => {
-            open_gateway(gateway, namespace, trust, secrets).map(Some)
-        }
-        _ => Ok(None),
-    };
-    let gateway = match opened {
-        Ok(gateway) => gateway,
-        Err(error) => {
-            record.refused();
-            return Err(error);
-        }
-    };
     let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
         step(failpoint::reach("session.ready"))?;

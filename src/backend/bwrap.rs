@@ -115,7 +115,7 @@ impl Arguments {
         match &mount.kind {
             MountKind::Bind { source, access, .. } => self.bind(source.as_str(), *access, at),
             MountKind::Session { name, access } => {
-                self.bind(given.directory.join(name).as_str(), *access, at)
+                self.bind(given.directory.join(name).as_str(), *access, at);
             }
             MountKind::Tmpfs { size, mode } => {
                 self.push(&["--perms", &format!("{mode:04o}")]);

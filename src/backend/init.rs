@@ -70,6 +70,11 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
     if let Some(manifest) = &mut manifest {
         argv = std::mem::take(&mut manifest.command).into_iter().map(OsString::from).collect();
     }
+    if let (Some(socket), Some(Manifest { gateway: true, .. })) = (&socket, &manifest) {
+        // First of all: the gateway is opened while containment is proven.
+        let network = std::fs::File::open("/proc/self/ns/net")?;
+        protocol::send(socket, &Report::Network, &[network.as_fd()])?;
+    }
     let keep: Vec<i32> = socket.iter().chain(&streams).map(AsRawFd::as_raw_fd).collect();
     fd::close_others(3, &keep)?;
     let mut handled = SigSet::empty();
@@ -88,11 +93,7 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
         }
     };
     failpoint::reach("init.silent")?;
-    let network = match &manifest {
-        Some(Manifest { gateway: true, .. }) => Some(std::fs::File::open("/proc/self/ns/net")?),
-        _ => None,
-    };
-    let prepared = init.wait_for_begin(walls, network, streams).and_then(|streams| {
+    let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
         failpoint::reach("init.begun")?;
         Ok((streams, Program::new(&argv, &environment(), None)?))
     });
@@ -182,16 +183,9 @@ struct Running {
 
 impl Init {
     /// Says that containment stands, waits for the word to go, and returns the streams to go with.
-    fn wait_for_begin(
-        &self,
-        walls: Walls,
-        network: Option<std::fs::File>,
-        streams: [OwnedFd; 3],
-    ) -> io::Result<[OwnedFd; 3]> {
+    fn wait_for_begin(&self, walls: Walls, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
         let Some(socket) = &self.socket else { return Ok(streams) };
-        let handed: Vec<BorrowedFd<'_>> = network.iter().map(std::os::fd::AsFd::as_fd).collect();
-        protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &handed)?;
-        drop(network);
+        protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &[])?;
         failpoint::reach("init.ready")?;
         match protocol::receive::<Order>(socket)? {
             Some((Order::Begin { version: protocol::VERSION, terminals: [false, false, false] }, _)) => {

@@ -24,7 +24,9 @@ pub const STREAMS: [i32; 3] = [4, 5, 6];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Report {
-    /// Containment stands; nothing has run. The network namespace travels with this where there is a gateway.
+    /// The network namespace travels with this, before anything else, where there is a gateway.
+    Network,
+    /// Containment stands; nothing has run.
     Ready {
         version: u32,
         walls: Walls,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -99,7 +100,6 @@ fn answer(mut command: Command, most: u64) -> Result<Vec<u8>, (String, String)> 
     let program = command.get_program().to_string_lossy().into_owned();
     let help = || "run it by hand to see what it says".to_owned();
     let failed = |error: std::io::Error| (format!("`{program}` cannot run: {error}"), help());
-    use std::os::unix::process::CommandExt as _;
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     process::end_together(&mut command);
     let mut child = command.spawn().map_err(failed)?;

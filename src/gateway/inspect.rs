@@ -258,7 +258,7 @@ impl Front {
                 let carried = tokio::spawn(carry(client, server, self.redactor()));
                 self.state().switched.push(carried);
             }
-            (None, None) | (Some(_), None) => {}
+            (_, None) => {}
             (None, Some(_)) => {
                 let why = "the server changes the protocol, which nobody has asked for";
                 return Err(Refusal::new(StatusCode::BAD_GATEWAY, why));
@@ -409,15 +409,14 @@ impl Front {
 
     async fn connect(&self) -> Result<Sender, Refusal> {
         let first = self.state().first.take();
-        let Made { upstream, address, rule, .. } = match first {
-            Some(made) => made,
-            None => {
-                let mut record = self.sample.clone();
-                make(self.name.clone(), 443, &self.shared, &mut record)
-                    .await
-                    .map_err(|refused| Refusal::from(&refused))?
-            }
+        let made = if let Some(made) = first {
+            made
+        } else {
+            let mut record = self.sample.clone();
+            let made = make(self.name.clone(), 443, &self.shared, &mut record).await;
+            made.map_err(|refused| Refusal::from(&refused))?
         };
+        let Made { upstream, address, rule, .. } = made;
         let failed =
             |why: String| Refusal { rule: Some(rule.clone()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) };
         let _plain = upstream.set_nodelay(true);

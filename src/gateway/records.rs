@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -28,12 +28,15 @@ const MOST_STANDING: u64 = 1_000_000;
 /// A connection that is open for so long is written down before it ends.
 const LONG: Duration = Duration::from_secs(1);
 
+/// Whom a refused connection wanted, at which port, and why it was refused.
+type Reason = (Option<String>, u16, Option<String>);
+
 /// The side of the connections.
 pub struct Records {
     standing: Sender<Connection>,
     refusals: Sender<Connection>,
     /// How often which refusal was not written by itself.
-    alike: Mutex<HashMap<(Option<String>, u16, Option<String>), (u64, Connection)>>,
+    alike: Mutex<HashMap<Reason, (u64, Connection)>>,
     stood: AtomicU64,
     /// Refused connections that nothing is written of.
     unrecorded: AtomicU64,

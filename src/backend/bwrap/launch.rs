@@ -81,8 +81,6 @@ pub struct Sandbox {
     /// Control groups; removed after the last process has ended.
     pub group: Group,
     child: Child,
-    /// Its network namespace, where it has a gateway.
-    pub network: Option<OwnedFd>,
     /// Bubblewrap still waits for its arguments: nothing of it but itself is there.
     idle: bool,
     /// All inside has ended and was waited for: the init has said so.
@@ -164,8 +162,7 @@ impl Waiting {
         });
         let child = child.map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         let (walls, group) = (Walls { landlock: None, seccomp: false }, Group::default());
-        let sandbox =
-            Sandbox { control, child, walls, group, network: None, idle: true, emptied: false, ended: None };
+        let sandbox = Sandbox { control, child, walls, group, idle: true, emptied: false, ended: None };
         Ok(Waiting { sandbox, arguments, manifest, files, complaints, streams })
     }
 }
@@ -184,6 +181,22 @@ impl Starting {
     /// Control groups that were made for it.
     pub fn groups(&self) -> Vec<Utf8PathBuf> {
         self.sandbox.group.directories().to_vec()
+    }
+
+    /// Waits for the sandbox's network, where it has a gateway.
+    pub fn network(mut self) -> Result<(Self, OwnedFd), Error> {
+        let network = match self.sandbox.hear() {
+            Ok((Report::Network, mut descriptors)) => descriptors.pop().ok_or(None),
+            Ok((Report::NotContained { what }, _)) => {
+                Err(Some(Error::NotContained { what: crate::util::text::escape(&what) }))
+            }
+            Ok(_) => Err(None),
+            Err(error) => Err(error),
+        };
+        match network {
+            Ok(network) => Ok((self, network)),
+            Err(error) => Err(self.sandbox.explain(error, self.complaints)),
+        }
     }
 
     /// Waits until the init reports that containment stands.
@@ -249,6 +262,18 @@ impl Sandbox {
     }
 
     fn wait_for_ready(&mut self) -> Result<Walls, Option<Error>> {
+        match self.hear()? {
+            (Report::Ready { version: protocol::VERSION, walls }, _) => Ok(walls),
+            (Report::Ready { version, .. }, _) => Err(Some(Error::Version { theirs: version })),
+            (Report::NotContained { what }, _) => {
+                Err(Some(Error::NotContained { what: crate::util::text::escape(&what) }))
+            }
+            _ => Err(None),
+        }
+    }
+
+    /// Waits for what the init has to say; no error of its own where bubblewrap has said why there is none.
+    fn hear(&mut self) -> Result<(Report, Vec<OwnedFd>), Option<Error>> {
         let set_up = |what| move |error: io::Error| Some(Error::SetUp { what, error });
         // A child of a killed bubblewrap can wait for its word for ever, with the socket open.
         let process = process::open_process(self.child.id()).map_err(set_up("watch bubblewrap"))?;
@@ -264,18 +289,12 @@ impl Sandbox {
         if ended && !said {
             return Err(None);
         }
-        match protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))? {
-            Some((Report::Ready { .. }, _)) if ended => Err(None),
-            Some((Report::Ready { version: protocol::VERSION, walls }, mut descriptors)) => {
-                self.network = descriptors.pop();
-                Ok(walls)
-            }
-            Some((Report::Ready { version, .. }, _)) => Err(Some(Error::Version { theirs: version })),
-            Some((Report::NotContained { what }, _)) => {
-                Err(Some(Error::NotContained { what: crate::util::text::escape(&what) }))
-            }
-            // Gone, or not making sense: bubblewrap has said why.
-            Some(_) | None => Err(None),
+        let heard = protocol::receive::<Report>(&self.control).map_err(set_up("hear from the sandbox"))?;
+        match heard {
+            Some((Report::Ready { .. } | Report::Network, _)) if ended => Err(None),
+            // Gone, or not making sense.
+            None => Err(None),
+            Some(heard) => Ok(heard),
         }
     }
 
