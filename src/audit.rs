@@ -91,6 +91,9 @@ pub struct Connection {
     pub rule: Option<String>,
     /// Why it was refused, or how it broke.
     pub reason: Option<String>,
+    /// The line of `network allowlist` that would allow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
     /// Names of the secrets that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,

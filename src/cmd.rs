@@ -25,6 +25,7 @@ mod lock;
 mod logs;
 mod man;
 mod merge;
+mod net;
 mod nix;
 mod owner;
 mod plan;
@@ -121,6 +122,8 @@ enum Command {
     Lock(lock::Lock),
     /// Show what happened in sessions, and prove that nothing of it was changed.
     Audit(audit::Audit),
+    /// Show what sessions have tried to reach, and the lines that would allow it.
+    Net(net::Net),
     /// Print the completions of a shell.
     Completions(completions::Completions),
     /// Print the manual page.
@@ -204,6 +207,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Lock(args) => lock::run(global, &args),
         Command::Audit(args) => audit::run(global, &args),
+        Command::Net(args) => net::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),
         Command::Other(words) => later::run(&words),

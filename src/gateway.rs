@@ -56,6 +56,7 @@ fn connection(dialled: IpAddr, port: u16) -> Connection {
         allowed: false,
         rule: None,
         reason: None,
+        fix: None,
         secrets: Vec::new(),
         up: 0,
         down: 0,

@@ -54,9 +54,9 @@ pub fn run(global: &Global, args: &Audit) -> Outcome {
 }
 
 /// A chain, and what its missing end means.
-struct Found {
+pub struct Found {
     path: Utf8PathBuf,
-    chain: Chain,
+    pub chain: Chain,
     state: State,
 }
 
@@ -84,7 +84,7 @@ fn look(state: &Utf8Path, path: Utf8PathBuf) -> Result<Found, Failure> {
 }
 
 /// Finds the record by the beginning of a session's name or by its path; the newest one without a name.
-fn find(state: &Utf8Path, wanted: Option<&str>) -> Result<Found, Failure> {
+pub fn find(state: &Utf8Path, wanted: Option<&str>) -> Result<Found, Failure> {
     if let Some(path) = wanted.map(Utf8Path::new).filter(|path| path.as_str().contains(['/', '.'])) {
         return look(state, path.to_owned());
     }
@@ -114,7 +114,7 @@ fn verify(state: &Utf8Path, wanted: Option<&str>) -> Outcome {
 }
 
 /// Refuses a record that is not what a session wrote.
-fn require_whole(found: &Found) -> Result<(), Failure> {
+pub fn require_whole(found: &Found) -> Result<(), Failure> {
     let path = escape(found.path.as_str());
     let broken = |what: String| Failure::new(Exit::Failed, "audit::broken", format!("`{path}`: {what}"));
     if let Some(fault) = found.chain.fault {
@@ -146,7 +146,7 @@ fn show(state: &Utf8Path, wanted: Option<&str>, json: bool) -> Outcome {
 }
 
 /// Returns a time to the second.
-fn short(time: Timestamp) -> String {
+pub fn short(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -174,10 +174,15 @@ fn describe(event: &Event) -> Vec<String> {
         }
         Event::Connection(one) => {
             let crate::audit::Connection { name, dialled, port, allowed, up, down, rule, reason, .. } = one;
-            let verdict = if *allowed { "connected" } else { "refused" };
+            let verdict = match (allowed, one.open) {
+                (true, true) => "open",
+                (true, false) => "connected",
+                (false, _) => "refused",
+            };
+            let times = if one.times > 0 { format!(", {} more times", one.times) } else { String::new() };
             let name = name.clone().unwrap_or_else(|| dialled.to_string());
             let why = reason.as_ref().or(rule.as_ref()).map(|why| format!("  {why}"));
-            let first = format!("{verdict}  {name}:{port}, {up} bytes up, {down} down");
+            let first = format!("{verdict}  {name}:{port}, {up} bytes up, {down} down{times}");
             [first].into_iter().chain(why).collect()
         }
         Event::Denial { what } => vec![format!("denied  {what}")],

@@ -20,7 +20,6 @@ const LATER: &[&str] = &[
     "gate",
     "job",
     "list",
-    "net",
     "role",
     "run",
     "self",

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::serve::{PATIENCE, Shared};
 use crate::audit::Connection;
 use crate::policy::address;
-use crate::policy::host::{Decision, Host, HostName, WEB, decide, refused_address};
+use crate::policy::host::{Asked, Decision, Host, HostName, Rule, WEB, decide, refused_address};
 use crate::sys::network::{self, Route};
 
 /// Addresses of one name that are tried.
@@ -31,6 +31,19 @@ impl Refused {
     pub fn because(name: Option<&HostName>, why: impl Into<String>) -> Self {
         let name = name.map(ToString::to_string);
         Refused { name, rule: None, why: why.into(), fix: None, unreachable: false }
+    }
+
+    /// For a request that a `deny` names, or no `allow`.
+    pub fn of_request(host: &HostName, asked: &Asked<'_>, rule: Option<&Rule>) -> Self {
+        let Asked { method, path } = asked;
+        let verb = if rule.is_some() { "a `deny` names" } else { "no `allow` names" };
+        let plain = |text: &str, signs: &[u8]| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
+        };
+        let can_be_written = rule.is_none() && plain(method, b"") && plain(path, b"/-_.~");
+        let fix = can_be_written.then(|| format!("allow \"{host}\" methods={method} paths=\"{path}\""));
+        let rule = rule.map(|rule| rule.origin.clone());
+        Refused { rule, fix, ..Refused::because(Some(host), format!("{verb} `{method} {path}`")) }
     }
 }
 
@@ -59,7 +72,7 @@ pub async fn make(
         }
         Decision::Denied(None) => {
             let port = if WEB.contains(&port) { String::new() } else { format!(" port={port}") };
-            let fix = Some(format!("network allowlist {{ allow \"{name}\"{port}; }}"));
+            let fix = Some(format!("allow \"{name}\"{port}"));
             return Err(Refused { fix, ..Refused::because(Some(&name), "no `allow` names it") });
         }
     };

@@ -258,6 +258,7 @@ impl Chunks {
 
 /// What a program or an agent reads about a refusal: one line of JSON.
 pub fn denial(host: &str, port: u16, why: &str, fix: Option<&str>) -> String {
+    let fix = fix.map(|line| format!("network allowlist {{ {line}; }}"));
     let body = serde_json::json!({ "pier": "denied", "host": host, "port": port, "reason": why, "fix": fix });
     format!("{body}\n")
 }

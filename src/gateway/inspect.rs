@@ -208,9 +208,9 @@ impl Front {
         result.unwrap_or_else(|refusal| {
             // The refusal of everything is the record of the connection itself.
             if self.refused.is_none() {
-                let Refusal { rule, why, .. } = &refusal;
-                let (rule, reason) = (rule.clone(), Some(why.clone()));
-                let record = Connection { allowed: false, rule, reason, ..self.sample.clone() };
+                let Refusal { rule, why, fix, .. } = &refusal;
+                let (rule, reason, fix) = (rule.clone(), Some(why.clone()), fix.clone());
+                let record = Connection { allowed: false, rule, reason, fix, ..self.sample.clone() };
                 self.shared.records.refused(record);
             }
             self.refuse(&refusal)
@@ -236,13 +236,7 @@ impl Front {
         let rule = match decide_request(&self.shared.rules, Host::Name(&self.name), 443, &asked) {
             Decision::Allowed(rule) => rule.origin.clone(),
             Decision::Denied(rule) => {
-                let what = format!("{} {}", asked.method, asked.path);
-                let why = match rule {
-                    Some(_) => format!("a `deny` names `{what}`"),
-                    None => format!("no `allow` names `{what}`"),
-                };
-                let rule = rule.map(|rule| rule.origin.clone());
-                return Err(Refusal { rule, ..Refusal::new(StatusCode::FORBIDDEN, why) });
+                return Err(Refusal::from(&Refused::of_request(&self.name, &asked, rule)));
             }
         };
         let client = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();

@@ -195,6 +195,7 @@ async fn serve(stream: TcpStream, port: u16, shared: &Arc<Shared>) {
             record.name = refused.name.or(record.name);
             record.rule = refused.rule;
             record.reason = Some(refused.why);
+            record.fix = refused.fix;
         }
         None => record.reason = Some("the session ended".into()),
     }
@@ -275,12 +276,7 @@ fn may_ask(request: &Request, shared: &Shared) -> Result<(), Refused> {
     let asked = Asked { method: &request.method, path: &request.path };
     match decide_request(&shared.rules, host, request.port, &asked) {
         Decision::Allowed(_) => Ok(()),
-        Decision::Denied(rule) => {
-            let verb = if rule.is_some() { "a `deny` names" } else { "no `allow` names" };
-            let why = format!("{verb} `{} {}`", asked.method, asked.path);
-            let rule = rule.map(|rule| rule.origin.clone());
-            Err(Refused { rule, ..Refused::because(Some(&request.host), why) })
-        }
+        Decision::Denied(rule) => Err(Refused::of_request(&request.host, &asked, rule)),
     }
 }
 

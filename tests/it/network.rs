@@ -174,6 +174,39 @@ E";
     assert!(refused > 10_000 && connections.len() < 200, "{refused} of {}", connections.len());
 }
 
+#[test]
+fn a_refused_run_says_what_it_would_have_needed() {
+    let Some(_servers) = Servers::start() else { return };
+    let project =
+        Project::new("network allowlist { allow git.test port=9418; allow allowed.test methods=POST; }\n");
+    project.trust();
+    inside(
+        &project,
+        HOSTS,
+        &format!(
+            "{GET}get evil.test; get evil.test; get allowed.test; get git.test; get meta.test 443; true"
+        ),
+    );
+    let said = project.pier(&["net", "suggest"]).expect(0).text();
+    assert_eq!(
+        said,
+        "network allowlist {\n    allow \"allowed.test\" methods=GET paths=\"/\"\n    allow \"evil.test\"\n    allow \"git.test\"\n}"
+    );
+    let log = project.pier(&["net", "log"]).expect(0).text();
+    assert!(
+        log.contains("refused") && log.contains("evil.test:80") && log.contains("no `allow` names it"),
+        "{log}"
+    );
+    let log = project.pier(&["net", "log", "--json"]).expect(0).text();
+    let log: serde_json::Value = serde_json::from_str(&log).unwrap();
+    assert_eq!(log.as_array().unwrap().len(), 5);
+    // What is suggested is what helps.
+    project.write("pier.kdl", said);
+    project.trust();
+    let text = inside(&project, HOSTS, &format!("{GET}get evil.test")).text();
+    assert!(text.contains("answer of 80"), "{text}");
+}
+
 /// The connections in the audit file of the last session.
 fn recorded(project: &Project) -> Vec<serde_json::Value> {
     let shown = project.pier(&["audit", "show", "--json"]).expect(0);
