@@ -279,6 +279,10 @@ pub struct ByteBudget {
     pub host: String,
     pub up: Option<u64>,
     pub down: Option<u64>,
+    /// At a time.
+    pub connections: Option<u64>,
+    /// How long a connection may be silent, in seconds.
+    pub idle: Option<u64>,
 }
 
 /// `port "127.0.0.1:8888" to=8888`.

@@ -14,10 +14,11 @@ use hickory_resolver::TokioResolver;
 use tokio::sync::oneshot;
 
 use crate::audit::Connection;
-use crate::policy::host::Rule;
+use crate::policy::host::{Budget, Rule};
 use crate::sys::process;
 
 pub mod authority;
+mod budget;
 mod connect;
 mod dns;
 mod hello;
@@ -80,6 +81,7 @@ fn connections_within(descriptors: usize) -> usize {
 /// What a gateway decides by, and what it knows.
 pub struct Settings {
     pub rules: Vec<Rule>,
+    pub budgets: Vec<Budget>,
     pub authority: Authority,
     pub secrets: Vec<Secret>,
     /// The certificates that servers are believed by, as PEM.

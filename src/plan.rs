@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::Grant;
-use crate::policy::host::{HostName, Rule};
+use crate::policy::host::{Budget, HostName, Rule};
 
 mod available;
 mod build;
@@ -443,6 +443,7 @@ pub enum NetworkMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
     pub rules: Vec<Rule>,
+    pub budgets: Vec<Budget>,
     /// What is listened to inside: the web, and what a rule names.
     pub ports: Vec<u16>,
     /// The bundle of certificates on the host that servers are believed by.

@@ -370,8 +370,17 @@ fn open_gateway(
     let failed = |source| Error::SetUp { what: "open the gateway", source };
     let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &gateway.ports).map_err(failed)?;
     let Trust { authority, roots, .. } = trust;
-    Gateway::start(sockets, Settings { rules: gateway.rules.clone(), authority, secrets, roots })
-        .map_err(failed)
+    Gateway::start(
+        sockets,
+        Settings {
+            rules: gateway.rules.clone(),
+            budgets: gateway.budgets.clone(),
+            authority,
+            secrets,
+            roots,
+        },
+    )
+    .map_err(failed)
 }
 
 /// The three streams of a command.

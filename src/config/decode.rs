@@ -298,7 +298,15 @@ impl Decoder {
                     if let Some(host) = argument(child) {
                         let host = host.to_ascii_lowercase();
                         network.bytes.retain(|other| other.value.host != host);
-                        let budget = ByteBudget { host, up: size("up"), down: size("down") };
+                        let number = child.get("connections").and_then(kdl::KdlValue::as_integer);
+                        let idle = property(child, "idle").and_then(|idle| parse_duration(idle).ok());
+                        let budget = ByteBudget {
+                            host,
+                            up: size("up"),
+                            down: size("down"),
+                            connections: number.and_then(|number| u64::try_from(number).ok()),
+                            idle: idle.map(|idle| idle.as_secs().max(1)),
+                        };
                         network.bytes.push(self.sourced(child, budget));
                     }
                     continue;

@@ -407,14 +407,15 @@ const NETWORK: Node = Node {
         },
         Node {
             name: "bytes",
-            doc: "Limits how much goes to or comes from a host.",
+            doc: "Limits what goes to a host and comes from it.",
             arguments: &[must("host", Type::HostPattern, "The host.")],
             properties: &[
                 may("up", Type::Bytes, "What may be sent in one session."),
                 may("down", Type::Bytes, "What may be received in one session."),
+                may("connections", Type::Integer { min: 1, max: 4096 }, "Connections at a time."),
+                may("idle", Type::Duration, "How long a connection may be silent; 15 minutes if left out."),
             ],
             repeat: Repeat::ByName,
-            since: Since::Later,
             ..NODE
         },
     ],

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::budget::{Charge, UsedUp};
 use super::serve::{PATIENCE, Shared};
 use crate::audit::Connection;
 use crate::policy::address;
@@ -53,6 +54,8 @@ pub struct Made {
     pub name: Option<HostName>,
     pub rule: String,
     pub upstream: TcpStream,
+    /// What it is charged to.
+    pub charge: Charge,
     pub address: SocketAddr,
 }
 
@@ -101,11 +104,17 @@ pub async fn make(
             why = refused(bad);
             continue;
         }
+        let charge = match Charge::to(&shared.accounts, Some(&name), address) {
+            Ok(charge) => charge,
+            Err(UsedUp { why, origin }) => {
+                return Err(Refused { rule: Some(origin), ..Refused::because(Some(&name), why) });
+            }
+        };
         let to = SocketAddr::new(address, port);
         match timeout(PATIENCE, TcpStream::connect(to)).await {
             Ok(Ok(upstream)) => {
                 record.address = Some(address);
-                return Ok(Made { name: Some(name), rule, upstream, address: to });
+                return Ok(Made { name: Some(name), rule, upstream, charge, address: to });
             }
             Ok(Err(error)) => why = absent(format!("{to} cannot be reached: {error}")),
             Err(_) => why = absent(format!("{to} does not answer")),
@@ -119,6 +128,7 @@ pub async fn dial(
     address: IpAddr,
     port: u16,
     rule: String,
+    shared: &Shared,
     record: &mut Connection,
 ) -> Result<Made, Refused> {
     record.rule = Some(rule.clone());
@@ -130,11 +140,16 @@ pub async fn dial(
     if let Some(own) = own(address).map_err(|error| refused(error.to_string()))? {
         return Err(refused(own));
     }
+    if !shared.records.may_stand() {
+        return Err(refused("the session has made as many connections as are written down".into()));
+    }
+    let charge = Charge::to(&shared.accounts, None, address)
+        .map_err(|used| Refused { rule: Some(used.origin), ..Refused::because(None, used.why) })?;
     let to = SocketAddr::new(address, port);
     match timeout(PATIENCE, TcpStream::connect(to)).await {
         Ok(Ok(upstream)) => {
             record.address = Some(address);
-            Ok(Made { name: None, rule, upstream, address: to })
+            Ok(Made { name: None, rule, upstream, charge, address: to })
         }
         Ok(Err(error)) => Err(refused(format!("{to} cannot be reached: {error}"))),
         Err(_) => Err(refused(format!("{to} does not answer"))),

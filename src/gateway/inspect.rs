@@ -84,6 +84,7 @@ pub async fn serve(
     };
     let of_two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let mut opened = None;
+    let silent = made.as_ref().ok().and_then(|made| made.charge.idle());
     let (refused, first_made) = match made {
         Ok(made) => {
             record.allowed = true;
@@ -130,7 +131,7 @@ pub async fn serve(
     };
     tokio::select! {
         () = all => {}
-        () = idle(moved) => {}
+        () = idle(moved, silent) => {}
     }
     drop(opened);
     let state = std::mem::take(&mut *front.state());
@@ -410,11 +411,11 @@ impl Front {
             let made = make(self.name.clone(), 443, &self.shared, &mut record).await;
             made.map_err(|refused| Refusal::from(&refused))?
         };
-        let Made { upstream, address, rule, .. } = made;
+        let Made { upstream, address, rule, charge, .. } = made;
         let failed =
             |why: String| Refusal { rule: Some(rule.clone()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) };
         let _plain = upstream.set_nodelay(true);
-        let stream = Metered { stream: upstream, moved: Arc::clone(&self.moved) };
+        let stream = Metered::new(upstream, &self.moved, charge);
         let config = self.shared.believed(self.of_two).map_err(|error| failed(error.to_string()))?;
         let server = rustls::pki_types::ServerName::try_from(self.name.to_string())
             .map_err(|error| failed(error.to_string()))?;

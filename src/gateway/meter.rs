@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
+use super::budget::Charge;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -20,6 +21,13 @@ pub struct Moved {
 pub struct Metered<S> {
     pub stream: S,
     pub moved: Arc<Moved>,
+    pub charge: Charge,
+}
+
+impl<S> Metered<S> {
+    pub fn new(stream: S, moved: &Arc<Moved>, charge: Charge) -> Self {
+        Metered { stream, moved: Arc::clone(moved), charge }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
@@ -28,9 +36,19 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let most = self.charge.may_receive(buffer.remaining())?;
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        self.moved.down.fetch_add((buffer.filled().len() - before) as u64, Ordering::Relaxed);
+        if most == buffer.remaining() {
+            ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
+        } else {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+            let length = part.filled().len();
+            buffer.advance(length);
+        }
+        let length = buffer.filled().len() - before;
+        self.charge.received(length);
+        self.moved.down.fetch_add(length as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
@@ -41,7 +59,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        let most = self.charge.may_send(bytes.len())?;
+        let bytes = bytes.get(..most).unwrap_or_default();
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.charge.sent(written);
         self.moved.up.fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }

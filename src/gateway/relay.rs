@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::io::{
     AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes,
@@ -17,11 +18,11 @@ use super::serve::{BUFFER, IDLE, Shared};
 use crate::audit::Connection;
 
 /// Returns once nothing has moved for a long time.
-pub async fn idle(moved: &Moved) {
+pub async fn idle(moved: &Moved, within: Option<Duration>) {
     let now = || (moved.up.load(Ordering::Relaxed), moved.down.load(Ordering::Relaxed));
     let mut last = now();
     loop {
-        tokio::time::sleep(IDLE).await;
+        tokio::time::sleep(within.unwrap_or(IDLE)).await;
         if std::mem::replace(&mut last, now()) == now() {
             return;
         }
@@ -50,14 +51,15 @@ pub async fn relay(
     record.allowed = true;
     let _opened = shared.records.opened(record);
     let broken = broken(&made);
-    let Made { upstream, .. } = made;
+    let Made { upstream, charge, .. } = made;
+    let silent = charge.idle();
     let _plain = (stream.set_nodelay(true), upstream.set_nodelay(true));
-    let mut server = Metered { stream: upstream, moved: Arc::clone(moved) };
+    let mut server = Metered::new(upstream, moved, charge);
     server.write_all(first).await.map_err(&broken)?;
     let both = copy_bidirectional_with_sizes(stream, &mut server, BUFFER, BUFFER);
     tokio::select! {
         done = both => done.map(drop).map_err(broken),
-        () = idle(moved) => Err(broken(io::ErrorKind::TimedOut.into())),
+        () = idle(moved, silent) => Err(broken(io::ErrorKind::TimedOut.into())),
     }
 }
 
@@ -75,7 +77,8 @@ pub async fn exchange(
     let _opened = shared.records.opened(record);
     let broken = broken(&made);
     let (mut from, mut to) = stream.split();
-    let server = Metered { stream: made.upstream, moved: Arc::clone(moved) };
+    let silent = made.charge.idle();
+    let server = Metered::new(made.upstream, moved, made.charge);
     let (mut answers, mut asks) = tokio::io::split(server);
     let up = async {
         asks.write_all(&request.head).await?;
@@ -102,6 +105,7 @@ pub async fn exchange(
                 Err(error) => break Err(error),
             },
             result = &mut down => break result,
+            () = idle(moved, silent) => break Err(io::ErrorKind::TimedOut.into()),
         }
     };
     done.map_err(broken)

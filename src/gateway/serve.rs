@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use super::authority::{self, Authority};
+use super::budget::{self, Account};
 use super::connect::{Refused, dial, make};
 use super::hello::{self, Hello};
 use super::http::{self, Head, Request};
@@ -55,6 +56,7 @@ pub const BUFFER: usize = 16 * 1024;
 /// What all connections of a session share.
 pub struct Shared {
     pub rules: Vec<Rule>,
+    pub accounts: Vec<Arc<Account>>,
     pub authority: Authority,
     pub secrets: Vec<Secret>,
     pub names: Mutex<Names>,
@@ -75,10 +77,11 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(settings: Settings, resolver: TokioResolver, records: Records, most: usize) -> Self {
-        let Settings { rules, authority, secrets, roots } = settings;
+        let Settings { rules, budgets, authority, secrets, roots } = settings;
         Shared {
             names: Mutex::new(Names::of(&rules)),
             rules,
+            accounts: budget::accounts(budgets),
             authority,
             secrets,
             resolver,
@@ -219,7 +222,7 @@ async fn route(
         && let Decision::Allowed(rule) = decide(&shared.rules, Host::Address(dialled), port)
     {
         // What was dialled is what a rule names: nothing in it can lead elsewhere.
-        let made = dial(dialled, port, rule.origin.clone(), record).await?;
+        let made = dial(dialled, port, rule.origin.clone(), shared, record).await?;
         return relay(&mut stream, made, &[], shared, moved, record).await;
     }
     match port {

@@ -17,9 +17,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     if let Some(upstream) = &network.upstream {
         not_yet(&upstream.origin, "`upstream`");
     }
-    if let Some(bytes) = network.bytes.first() {
-        not_yet(&bytes.origin, "`bytes`");
-    }
     if let Some(port) = config.ports.first() {
         not_yet(&port.origin, "`port`");
     }

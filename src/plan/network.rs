@@ -4,10 +4,10 @@ use super::build::problem;
 use super::facts::Facts;
 use super::{Gateway, Secret, expand};
 use crate::agent;
-use crate::config::{self, Config, HostRule, NetworkMode, Origin, Sourced, Verdict};
+use crate::config::{self, ByteBudget, Config, HostRule, NetworkMode, Origin, Sourced, Verdict};
 use crate::diag::Problem;
 use crate::policy::address::{self, Kind, Range};
-use crate::policy::host::{Decision, Host, HostName, Pattern, Rule, WEB, decide};
+use crate::policy::host::{Budget, Decision, Host, HostName, Pattern, Rule, WEB, decide};
 
 /// Returns what the gateway decides by; `None` where there is none.
 pub fn gateway(
@@ -51,7 +51,12 @@ pub fn gateway(
     ports.extend(WEB);
     ports.sort_unstable();
     ports.dedup();
-    Some(Gateway { rules, ports, roots: facts.system.bundle.clone() })
+    let budgets = config.network.bytes.iter().filter_map(|Sourced { value, origin }| {
+        let ByteBudget { host, up, down, connections, idle } = value;
+        let (pattern, origin) = (Pattern::parse(host).ok()?, at(origin));
+        Some(Budget { pattern, up: *up, down: *down, connections: *connections, idle: *idle, origin })
+    });
+    Some(Gateway { budgets: budgets.collect(), rules, ports, roots: facts.system.bundle.clone() })
 }
 
 /// Returns the hosts that an agent does not work without.

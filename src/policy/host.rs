@@ -196,6 +196,27 @@ impl Rule {
     }
 }
 
+/// Caps for what goes to hosts and comes from them, in one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    pub pattern: Pattern,
+    /// Bytes.
+    pub up: Option<u64>,
+    pub down: Option<u64>,
+    /// Connections at a time.
+    pub connections: Option<u64>,
+    /// Seconds for which a connection may be silent.
+    pub idle: Option<u64>,
+    /// Where it was written.
+    pub origin: String,
+}
+
+impl Budget {
+    pub fn is_about(&self, host: &Host<'_>) -> bool {
+        self.pattern.holds(host)
+    }
+}
+
 /// What one request of HTTP is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asked<'a> {

@@ -207,6 +207,35 @@ fn a_refused_run_says_what_it_would_have_needed() {
     assert!(text.contains("answer of 80"), "{text}");
 }
 
+#[test]
+fn what_may_be_sent_to_a_host_has_an_end() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new(
+        "network allowlist {\n allow git.test port=9418\n allow x.wide.test allowed.test\n bytes git.test up=\"100KiB\"\n bytes \"*.wide.test\" down=\"5B\"\n bytes allowed.test connections=1 idle=\"1s\"\n}\n",
+    );
+    project.trust();
+    let script =
+        "yes | head -c 1000000 > /dev/tcp/git.test/9418; echo more > /dev/tcp/git.test/9418; sleep 0.5";
+    inside(&project, HOSTS, script);
+    let sent: usize = servers.heard().iter().map(|(_, text)| text.len()).sum();
+    assert_eq!(sent, 100 * 1024);
+    let connections = recorded(&project);
+    assert!(
+        connections
+            .iter()
+            .all(|one| one["reason"].as_str().unwrap().contains("`bytes` of `git.test` are used up")),
+        "{connections:?}"
+    );
+    assert!(!inside(&project, HOSTS, &format!("{GET}get x.wide.test")).text().contains("answer"));
+    let began = std::time::Instant::now();
+    let script = format!(
+        "{GET}exec 4<>/dev/tcp/allowed.test/80; printf 'POST / HTTP/1.1\\r\\nHost: allowed.test\\r\\nContent-Length: 9\\r\\n\\r\\n' >&4; sleep 0.3; get allowed.test; cat <&4"
+    );
+    let text = inside(&project, HOSTS, &script).text();
+    assert!(text.contains("as many connections to `allowed.test`"), "{text}");
+    assert!(began.elapsed() < Duration::from_secs(6));
+}
+
 /// The connections in the audit file of the last session.
 fn recorded(project: &Project) -> Vec<serde_json::Value> {
     let shown = project.pier(&["audit", "show", "--json"]).expect(0);

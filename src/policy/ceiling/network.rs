@@ -161,7 +161,10 @@ fn bytes(ceiling: &Config, config: &Config, found: &mut Found) {
 fn is_above(asked: &ByteBudget, top: &ByteBudget) -> bool {
     let above =
         |asked: Option<u64>, top: Option<u64>| top.is_some_and(|top| asked.is_none_or(|asked| asked > top));
-    above(asked.up, top.up) || above(asked.down, top.down)
+    above(asked.up, top.up)
+        || above(asked.down, top.down)
+        || above(asked.connections, top.connections)
+        || above(asked.idle, top.idle)
 }
 
 /// A single value that the policy gives is the only one.

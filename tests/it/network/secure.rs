@@ -203,7 +203,8 @@ java /tmp/j/Get.java https://api.test/java"#;
             "openssl s_client -connect api.test:443 -verify_return_error </dev/null >/dev/null 2>&1 && echo 200",
         ),
     ] {
-        if !std::path::Path::new("/usr/bin").join(tool).exists() {
+        if !["/usr/bin", "/usr/local/bin"].iter().any(|place| std::path::Path::new(place).join(tool).exists())
+        {
             println!("{tool} is not there");
             continue;
         }
