@@ -26,6 +26,7 @@ mod http;
 mod inspect;
 mod meter;
 mod names;
+pub mod proxy;
 mod records;
 mod redact;
 mod relay;

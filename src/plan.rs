@@ -27,7 +27,7 @@ mod system;
 pub use build::{Target, build};
 pub use guard::protected_paths;
 pub use mounts::refused_project;
-pub use network::needed as hosts_of;
+pub use network::{PROXY, needed as hosts_of};
 pub use paths::expand;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.

@@ -34,6 +34,17 @@ impl Refused {
         Refused { name, rule: None, why: why.into(), fix: None, unreachable: false }
     }
 
+    /// For a host that a `deny` names, or no `allow`.
+    pub fn of_rule(name: &HostName, port: u16, rule: Option<&Rule>) -> Self {
+        if let Some(rule) = rule {
+            let rule = Some(rule.origin.clone());
+            return Refused { rule, ..Refused::because(Some(name), "a `deny` names it") };
+        }
+        let port = if WEB.contains(&port) { String::new() } else { format!(" port={port}") };
+        let fix = Some(format!("allow \"{name}\"{port}"));
+        Refused { fix, ..Refused::because(Some(name), "no `allow` names it") }
+    }
+
     /// For a request that a `deny` names, or no `allow`.
     pub fn of_request(host: &HostName, asked: &Asked<'_>, rule: Option<&Rule>) -> Self {
         let Asked { method, path } = asked;
@@ -69,15 +80,7 @@ pub async fn make(
     record.name = Some(name.to_string());
     let rule = match decide(&shared.rules, Host::Name(&name), port) {
         Decision::Allowed(rule) => rule.origin.clone(),
-        Decision::Denied(Some(rule)) => {
-            let rule = Some(rule.origin.clone());
-            return Err(Refused { rule, ..Refused::because(Some(&name), "a `deny` names it") });
-        }
-        Decision::Denied(None) => {
-            let port = if WEB.contains(&port) { String::new() } else { format!(" port={port}") };
-            let fix = Some(format!("allow \"{name}\"{port}"));
-            return Err(Refused { fix, ..Refused::because(Some(&name), "no `allow` names it") });
-        }
+        Decision::Denied(rule) => return Err(Refused::of_rule(&name, port, rule)),
     };
     record.rule = Some(rule.clone());
     let refused = |why: String| Refused { rule: Some(rule.clone()), ..Refused::because(Some(&name), why) };

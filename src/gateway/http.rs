@@ -35,6 +35,15 @@ pub struct Request {
     pub length: usize,
 }
 
+/// How a request names its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `/path`, as servers are asked.
+    Path,
+    /// `http://host/path`, as proxies are asked.
+    Whole,
+}
+
 /// What the bytes so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -51,7 +60,7 @@ pub fn may_have_ended(bytes: &[u8], from: usize) -> bool {
 }
 
 /// Reads the beginning of a connection to the port.
-pub fn read(bytes: &[u8], port: u16) -> Head {
+pub fn read(bytes: &[u8], port: u16, form: Form) -> Head {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
     let mut parsed = httparse::Request::new(&mut fields);
     let length = match parsed.parse(bytes) {
@@ -60,7 +69,7 @@ pub fn read(bytes: &[u8], port: u16) -> Head {
         Ok(_) => return Head::Bad("its head is too long"),
         Err(_) => return Head::Bad("it is no request of HTTP/1"),
     };
-    match request(&parsed, port, length) {
+    match request(&parsed, port, form, length) {
         Ok(request) => Head::Request(request),
         Err(why) => Head::Bad(why),
     }
@@ -84,9 +93,23 @@ fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     if digits { text.parse().ok() } else { None }
 }
 
-fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Result<Request, &'static str> {
+fn request(
+    parsed: &httparse::Request<'_, '_>,
+    port: u16,
+    form: Form,
+    length: usize,
+) -> Result<Request, &'static str> {
     let (Some(method), Some(path), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err("it is no request of HTTP/1");
+    };
+    let (path, authority) = match (form, path.strip_prefix("http://")) {
+        (Form::Path, _) => (path, None),
+        (Form::Whole, None) => return Err("its target names no host"),
+        (Form::Whole, Some(rest)) => match rest.find(['/', '?']) {
+            Some(at) if rest.as_bytes()[at] == b'/' => (&rest[at..], Some(&rest[..at])),
+            Some(_) => return Err("its target is no path"),
+            None => ("/", Some(rest)),
+        },
     };
     if method == "CONNECT" {
         return Err("it asks for a tunnel");
@@ -95,7 +118,13 @@ fn request(parsed: &httparse::Request<'_, '_>, port: u16, length: usize) -> Resu
     if !is_path {
         return Err("its target is no path");
     }
-    let named = one(parsed, "host")?.ok_or("it names no host")?;
+    let field = one(parsed, "host")?;
+    if let (Some(authority), Some(field)) = (authority, field)
+        && !authority.eq_ignore_ascii_case(field)
+    {
+        return Err("it names two hosts");
+    }
+    let named = authority.or(field).ok_or("it names no host")?;
     let (name, named_port) = match named.rsplit_once(':') {
         Some((name, port)) => (name, number(port).ok_or("it names no port that is one")?),
         None => (named, 80),
@@ -278,7 +307,7 @@ mod tests {
     use super::*;
 
     fn bad(text: &str) -> &'static str {
-        match read(text.as_bytes(), 80) {
+        match read(text.as_bytes(), 80, Form::Path) {
             Head::Bad(why) => why,
             other => panic!("{text:?} is {other:?}"),
         }
@@ -288,7 +317,7 @@ mod tests {
     fn a_request_is_for_one_host_and_one_connection() {
         let text = "POST /a?b HTTP/1.1\r\nHost: A.example\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\n\
             Keep-Alive: 5\r\nUpgrade: websocket\r\nAccept: */*\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n";
-        let Head::Request(request) = read(text.as_bytes(), 80) else { panic!() };
+        let Head::Request(request) = read(text.as_bytes(), 80, Form::Path) else { panic!() };
         assert_eq!((request.host.as_str(), request.body), ("a.example", Body::Length(3)));
         assert!(text[request.length..].starts_with("abc"));
         assert_eq!(
@@ -296,9 +325,9 @@ mod tests {
             "POST /a?b HTTP/1.1\r\nHost: a.example\r\nContent-Length: 3\r\nAccept: */*\r\nConnection: close\r\n\r\n"
         );
         for cut in 0..request.length {
-            assert_eq!(read(&text.as_bytes()[..cut], 80), Head::More, "{cut}");
+            assert_eq!(read(&text.as_bytes()[..cut], 80, Form::Path), Head::More, "{cut}");
         }
-        let other = read(b"GET / HTTP/1.0\r\nhost: a.example:8080\r\n\r\n", 8080);
+        let other = read(b"GET / HTTP/1.0\r\nhost: a.example:8080\r\n\r\n", 8080, Form::Path);
         assert!(
             matches!(other, Head::Request(Request { port: 8080, body: Body::Length(0), .. })),
             "{other:?}"
@@ -369,15 +398,33 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_proxy_is_asked_for_one_host() {
+        let text = "GET http://a.example/b?c HTTP/1.1\r\nHost: A.example\r\n\r\n";
+        let Head::Request(request) = read(text.as_bytes(), 80, Form::Whole) else { panic!() };
+        assert!(request.head.starts_with(b"GET /b?c HTTP/1.1\r\nHost: a.example\r\n"));
+        for text in [
+            "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
+            "GET http://me@a.example/ HTTP/1.1\r\n\r\n",
+            "GET http://a.example:8080/ HTTP/1.1\r\n\r\n",
+            "GET http://a.example?x HTTP/1.1\r\n\r\n",
+            "GET https://a.example/ HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
+        ] {
+            assert!(matches!(read(text.as_bytes(), 80, Form::Whole), Head::Bad(_)), "{text}");
+        }
+        assert!(matches!(read(text.as_bytes(), 80, Form::Path), Head::Bad(_)));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_bytes_panic(bytes: Vec<u8>, cut in 0_usize..90) {
-            let _any = read(&bytes, 80);
+            let _any = read(&bytes, 80, Form::Path);
             let _any = Chunks::default().read(&bytes);
             let mut near = b"POST /a HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_vec();
             near.truncate(cut);
             near.extend(bytes);
-            let _any = read(&near, 80);
+            let _any = read(&near, 80, Form::Path);
         }
     }
 }

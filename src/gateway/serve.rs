@@ -17,16 +17,19 @@ use super::authority::{self, Authority};
 use super::budget::{self, Account};
 use super::connect::{Refused, dial, make};
 use super::hello::{self, Hello};
-use super::http::{self, Head, Request};
+use super::http::{self, Form, Head, Request};
 use super::inspect::{self, Wanted};
 use super::meter::Moved;
 use super::names::Names;
+use super::proxy::{self, Kind, Said, Target};
 use super::records::Records;
 use super::relay::{exchange, relay};
 use super::secrets::Secret;
 use super::{Settings, connection, dns};
 use crate::audit::Connection;
-use crate::policy::host::{Asked, Decision, Host, HostName, Rule, decide, decide_request, is_by_request};
+use crate::policy::host::{
+    Asked, Decision, Host, HostName, Rule, WEB, decide, decide_request, is_by_request,
+};
 
 /// How long a client may take to say whom it wants, and a server to be reached.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -217,7 +220,62 @@ async fn route(
     moved: &Arc<Moved>,
     record: &mut Connection,
 ) -> Result<(), Refused> {
-    let looked_up = shared.names().name_of(dialled).cloned();
+    let name_of = |address| shared.names().name_of(address).cloned();
+    if port != proxy::PORT || !dialled.is_loopback() {
+        let wanted = Dialled { port, address: dialled, name: name_of(dialled), form: Form::Path };
+        return route_to(stream, wanted, shared, moved, record).await;
+    }
+    let (kind, target, port) = match proxy::hear(&mut stream).await {
+        Ok(Said::Tunnel { kind, target, port }) => (kind, target, port),
+        Ok(Said::Request) => {
+            record.port = 80;
+            let wanted = Dialled { port: 80, address: dialled, name: None, form: Form::Whole };
+            return route_to(stream, wanted, shared, moved, record).await;
+        }
+        Err(why) => return refuse(&mut stream, port, Refused::because(None, why)).await,
+    };
+    let (address, name) = match target {
+        Target::Name(name) => (dialled, Some(name)),
+        Target::Address(address) => (address.to_canonical(), name_of(address)),
+    };
+    record.port = port;
+    record.name = name.as_ref().map(ToString::to_string);
+    let host = name.as_ref().map_or(Host::Address(address), Host::Name);
+    // The web hears why in its own words.
+    if !WEB.contains(&port)
+        && let Decision::Denied(rule) = decide(&shared.rules, host, port)
+    {
+        let refused = match &name {
+            Some(name) => Refused::of_rule(name, port, rule),
+            None => Refused::because(None, "no rule names the address"),
+        };
+        return match kind {
+            Kind::Connect => refuse(&mut stream, port, refused).await,
+            Kind::Socks => deny(&mut stream, &proxy::NOT_ALLOWED, refused).await,
+        };
+    }
+    let gone = |error: io::Error| Refused::because(name.as_ref(), format!("it broke off: {error}"));
+    proxy::go_on(&mut stream, kind).await.map_err(gone)?;
+    route_to(stream, Dialled { port, address, name, form: Form::Path }, shared, moved, record).await
+}
+
+/// Whom a connection was made to, as far as the sandbox has said.
+struct Dialled {
+    port: u16,
+    address: IpAddr,
+    /// The name that was looked up, or told to the proxy.
+    name: Option<HostName>,
+    form: Form,
+}
+
+async fn route_to(
+    mut stream: TcpStream,
+    wanted: Dialled,
+    shared: &Arc<Shared>,
+    moved: &Arc<Moved>,
+    record: &mut Connection,
+) -> Result<(), Refused> {
+    let Dialled { port, address: dialled, name: looked_up, form } = wanted;
     if looked_up.is_none()
         && let Decision::Allowed(rule) = decide(&shared.rules, Host::Address(dialled), port)
     {
@@ -240,7 +298,7 @@ async fn route(
             }
         }
         80 => {
-            let (request, rest) = match ask(&mut stream, port, looked_up.as_ref()).await {
+            let (request, rest) = match ask(&mut stream, port, looked_up.as_ref(), form).await {
                 Ok(found) => found,
                 Err(refused) => return refuse(&mut stream, port, refused).await,
             };
@@ -322,6 +380,7 @@ async fn ask(
     stream: &mut TcpStream,
     port: u16,
     looked_up: Option<&HostName>,
+    form: Form,
 ) -> Result<(Request, Vec<u8>), Refused> {
     let mut bytes = Vec::new();
     let read = async {
@@ -333,7 +392,7 @@ async fn ask(
             if !http::may_have_ended(&bytes, before) {
                 continue;
             }
-            match http::read(&bytes, port) {
+            match http::read(&bytes, port, form) {
                 Head::More => {}
                 other => return Some(other),
             }

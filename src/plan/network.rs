@@ -9,6 +9,9 @@ use crate::diag::Problem;
 use crate::policy::address::{self, Kind, Range};
 use crate::policy::host::{Budget, Decision, Host, HostName, Pattern, Rule, WEB, decide};
 
+/// Where tools find a proxy that insist on one, on the sandbox's loopback address.
+pub const PROXY: u16 = 3128;
+
 /// Returns what the gateway decides by; `None` where there is none.
 pub fn gateway(
     config: &Config,
@@ -49,6 +52,7 @@ pub fn gateway(
     }
     let mut ports: Vec<u16> = rules.iter().filter(|rule| rule.allow).filter_map(|rule| rule.port).collect();
     ports.extend(WEB);
+    ports.push(PROXY);
     ports.sort_unstable();
     ports.dedup();
     let budgets = config.network.bytes.iter().filter_map(|Sourced { value, origin }| {

@@ -216,3 +216,34 @@ java /tmp/j/Get.java https://api.test/java"#;
     let output = inside(&project, HOSTS, "git ls-remote https://code.test/x.git 2>&1; true");
     assert!(!output.text().contains("certificate") && !servers.asked().is_empty(), "{}", output.text());
 }
+
+#[test]
+fn tools_that_insist_on_a_proxy_have_one() {
+    let Some((servers, project)) = world() else { return };
+    let run = |script: &str| inside(&project, HOSTS, script);
+    for proxy in ["http://127.0.0.1:3128", "socks5h://127.0.0.1:3128", "socks5://127.0.0.1:3128"] {
+        let output = run(&format!("curl -sS -x {proxy} https://api.test/p"));
+        assert!(output.text().contains("GET /p"), "{proxy}: {} {}", output.text(), output.said());
+        assert_eq!(servers.asked()[0].header("x-api-key"), Some(KEY));
+        let output = run(&format!("curl -sS -x {proxy} https://evil.test/p"));
+        assert!(output.text().contains("no `allow` names it"), "{proxy}: {} {}", output.text(), output.said());
+    }
+    let raw = |wanted: &str, then: &str| {
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT {wanted} HTTP/1.1\\r\\n\\r\\n{then}' >&3; timeout 3 cat <&3");
+        run(&script).text()
+    };
+    for (wanted, then, why) in [
+        ("api.test:22", "", "no `allow` names it"),
+        ("api.test:8080", "", "no `allow` names it"),
+        ("127.0.0.1:22", "", "no rule names the address"),
+        ("11.93.7.3:22", "", "no rule names the address"),
+        ("api.test:80", "GET / HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n", "`api.test` was looked up"),
+        ("a_b:80", "", "its host is no host name"),
+    ] {
+        let text = raw(wanted, then);
+        assert!(text.contains(why), "{wanted}: {text}");
+    }
+    let text = run("curl -sS -x http://127.0.0.1:3128 http://evil.test/").text();
+    assert!(text.contains("no `allow` names it"), "{text}");
+    assert_eq!(servers.asked(), []);
+}
