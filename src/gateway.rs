@@ -83,6 +83,8 @@ fn connections_within(descriptors: usize) -> usize {
 pub struct Settings {
     pub rules: Vec<Rule>,
     pub budgets: Vec<Budget>,
+    /// The proxy that takes allowed connections out: host and port.
+    pub upstream: Option<(String, u16)>,
     pub authority: Authority,
     pub secrets: Vec<Secret>,
     /// The certificates that servers are believed by, as PEM.

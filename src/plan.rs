@@ -446,6 +446,8 @@ pub struct Gateway {
     pub budgets: Vec<Budget>,
     /// What is listened to inside: the web, and what a rule names.
     pub ports: Vec<u16>,
+    /// The proxy that takes allowed connections out: host and port.
+    pub upstream: Option<(String, u16)>,
     /// The bundle of certificates on the host that servers are believed by.
     pub roots: Option<Utf8PathBuf>,
 }

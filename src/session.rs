@@ -375,6 +375,7 @@ fn open_gateway(
         Settings {
             rules: gateway.rules.clone(),
             budgets: gateway.budgets.clone(),
+            upstream: gateway.upstream.clone(),
             authority,
             secrets,
             roots,

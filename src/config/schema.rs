@@ -402,7 +402,6 @@ const NETWORK: Node = Node {
             name: "upstream",
             doc: "Sends allowed connections through a proxy.",
             arguments: &[must("url", Type::Proxy, "The proxy of the host's network.")],
-            since: Since::Later,
             ..NODE
         },
         Node {

@@ -1,8 +1,9 @@
 //! Connections to hosts: decided, resolved, compared with what addresses may be reached, and made.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -65,6 +66,8 @@ pub struct Made {
     pub name: Option<HostName>,
     pub rule: String,
     pub upstream: TcpStream,
+    /// Requests without TLS go to a proxy as they are.
+    pub by_proxy: bool,
     /// What it is charged to.
     pub charge: Charge,
     pub address: SocketAddr,
@@ -85,6 +88,23 @@ pub async fn make(
     record.rule = Some(rule.clone());
     let refused = |why: String| Refused { rule: Some(rule.clone()), ..Refused::because(Some(&name), why) };
     let absent = |why: String| Refused { unreachable: true, ..refused(why) };
+    if !shared.records.may_stand() {
+        return Err(refused("the session has made as many connections as are written down".into()));
+    }
+    if let Some(proxy) = &shared.upstream {
+        let charge = Charge::to(&shared.accounts, Some(&name), IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let charge = charge
+            .map_err(|used| Refused { rule: Some(used.origin), ..Refused::because(Some(&name), used.why) })?;
+        // Without TLS, the request itself goes to the proxy.
+        let tunnel = (port != 80).then(|| format!("{name}:{port}"));
+        let by_proxy = tunnel.is_none();
+        let made = timeout(PATIENCE, through(proxy, tunnel, shared)).await;
+        let (upstream, address) = made
+            .map_err(|_| absent("the proxy does not answer".into()))?
+            .map_err(|error| absent(format!("the proxy: {error}")))?;
+        record.address = Some(address.ip());
+        return Ok(Made { name: Some(name), rule, upstream, by_proxy, charge, address });
+    }
     // A name with a dot is whole; one without may be meant in the search domains of this machine.
     let whole = if name.as_str().contains('.') { format!("{name}.") } else { name.to_string() };
     let lookup = async {
@@ -94,9 +114,6 @@ pub async fn make(
     let found = timeout(PATIENCE, lookup).await;
     let found = found.map_err(|_| absent("it was not resolved in time".into()))?;
     let found = found.map_err(|error| absent(format!("it cannot be resolved: {error}")))?;
-    if !shared.records.may_stand() {
-        return Err(refused("the session has made as many connections as are written down".into()));
-    }
     let mut why = absent("it has no address".into());
     for address in found.iter().take(MOST_ADDRESSES) {
         // The kernel last, because what it takes for its own may change at any time.
@@ -117,13 +134,48 @@ pub async fn make(
         match timeout(PATIENCE, TcpStream::connect(to)).await {
             Ok(Ok(upstream)) => {
                 record.address = Some(address);
-                return Ok(Made { name: Some(name), rule, upstream, charge, address: to });
+                return Ok(Made { name: Some(name), rule, upstream, by_proxy: false, charge, address: to });
             }
             Ok(Err(error)) => why = absent(format!("{to} cannot be reached: {error}")),
             Err(_) => why = absent(format!("{to} does not answer")),
         }
     }
     Err(why)
+}
+
+/// Connects to the proxy of this machine's network, and through it.
+async fn through(
+    (host, port): &(String, u16),
+    tunnel: Option<String>,
+    shared: &Shared,
+) -> io::Result<(TcpStream, SocketAddr)> {
+    /// The most of an answer to CONNECT, in bytes.
+    const MOST: usize = 16 * 1024;
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
+    let address = if let Ok(address) = literal {
+        address
+    } else {
+        let found = shared.resolver.lookup_ip(host.as_str()).await.map_err(io::Error::other)?;
+        found.iter().next().ok_or_else(|| io::Error::other("it has no address"))?
+    };
+    let to = SocketAddr::new(address, *port);
+    let mut stream = TcpStream::connect(to).await?;
+    let Some(wanted) = tunnel else { return Ok((stream, to)) };
+    stream.write_all(format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n\r\n").as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        // What follows belongs to the connection.
+        let mut byte = [0];
+        stream.read_exact(&mut byte).await?;
+        head.extend(byte);
+        if head.len() > MOST {
+            return Err(io::Error::other("its answer is too long"));
+        }
+    }
+    let line =
+        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
+    let is_done = line.starts_with("HTTP/1.") && line.get(8..11) == Some(" 20");
+    if is_done { Ok((stream, to)) } else { Err(io::Error::other(format!("it answers `{line}`"))) }
 }
 
 /// Connects to an address that a rule names.
@@ -146,13 +198,16 @@ pub async fn dial(
     if !shared.records.may_stand() {
         return Err(refused("the session has made as many connections as are written down".into()));
     }
+    if shared.upstream.is_some() {
+        return Err(refused("a proxy takes connections out, and it is asked by names alone".into()));
+    }
     let charge = Charge::to(&shared.accounts, None, address)
         .map_err(|used| Refused { rule: Some(used.origin), ..Refused::because(None, used.why) })?;
     let to = SocketAddr::new(address, port);
     match timeout(PATIENCE, TcpStream::connect(to)).await {
         Ok(Ok(upstream)) => {
             record.address = Some(address);
-            Ok(Made { name: None, rule, upstream, charge, address: to })
+            Ok(Made { name: None, rule, upstream, by_proxy: false, charge, address: to })
         }
         Ok(Err(error)) => Err(refused(format!("{to} cannot be reached: {error}"))),
         Err(_) => Err(refused(format!("{to} does not answer"))),

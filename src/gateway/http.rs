@@ -44,6 +44,15 @@ pub enum Form {
     Whole,
 }
 
+impl Request {
+    /// Returns the head as a proxy is asked: with the host in its target.
+    pub fn for_proxy(&self) -> Vec<u8> {
+        let at = self.head.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
+        let (method, rest) = self.head.split_at(at);
+        [method, format!("http://{}", self.host).as_bytes(), rest].concat()
+    }
+}
+
 /// What the bytes so far are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
@@ -403,6 +412,7 @@ mod tests {
         let text = "GET http://a.example/b?c HTTP/1.1\r\nHost: A.example\r\n\r\n";
         let Head::Request(request) = read(text.as_bytes(), 80, Form::Whole) else { panic!() };
         assert!(request.head.starts_with(b"GET /b?c HTTP/1.1\r\nHost: a.example\r\n"));
+        assert!(request.for_proxy().starts_with(b"GET http://a.example/b?c HTTP/1.1\r\nHost: a.example\r\n"));
         for text in [
             "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
             "GET http://me@a.example/ HTTP/1.1\r\n\r\n",

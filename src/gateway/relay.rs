@@ -78,10 +78,11 @@ pub async fn exchange(
     let broken = broken(&made);
     let (mut from, mut to) = stream.split();
     let silent = made.charge.idle();
+    let head = if made.by_proxy { request.for_proxy() } else { request.head };
     let server = Metered::new(made.upstream, moved, made.charge);
     let (mut answers, mut asks) = tokio::io::split(server);
     let up = async {
-        asks.write_all(&request.head).await?;
+        asks.write_all(&head).await?;
         body(&mut from, &mut asks, request.body, rest).await
     };
     let down = async {

@@ -60,6 +60,8 @@ pub const BUFFER: usize = 16 * 1024;
 pub struct Shared {
     pub rules: Vec<Rule>,
     pub accounts: Vec<Arc<Account>>,
+    /// The proxy that takes allowed connections out.
+    pub upstream: Option<(String, u16)>,
     pub authority: Authority,
     pub secrets: Vec<Secret>,
     pub names: Mutex<Names>,
@@ -80,11 +82,12 @@ pub struct Shared {
 
 impl Shared {
     pub fn new(settings: Settings, resolver: TokioResolver, records: Records, most: usize) -> Self {
-        let Settings { rules, budgets, authority, secrets, roots } = settings;
+        let Settings { rules, budgets, upstream, authority, secrets, roots } = settings;
         Shared {
             names: Mutex::new(Names::of(&rules)),
             rules,
             accounts: budget::accounts(budgets),
+            upstream,
             authority,
             secrets,
             resolver,

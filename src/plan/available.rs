@@ -13,10 +13,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         Runtime::Auto | Runtime::Host { .. } | Runtime::Nix { .. } => {}
         Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
     }
-    let network = &config.network;
-    if let Some(upstream) = &network.upstream {
-        not_yet(&upstream.origin, "`upstream`");
-    }
     if let Some(port) = config.ports.first() {
         not_yet(&port.origin, "`port`");
     }

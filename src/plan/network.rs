@@ -60,7 +60,11 @@ pub fn gateway(
         let (pattern, origin) = (Pattern::parse(host).ok()?, at(origin));
         Some(Budget { pattern, up: *up, down: *down, connections: *connections, idle: *idle, origin })
     });
-    Some(Gateway { budgets: budgets.collect(), rules, ports, roots: facts.system.bundle.clone() })
+    let upstream = config.network.upstream.as_ref().and_then(|url| {
+        let (host, port) = url.value.strip_prefix("http://")?.trim_end_matches('/').rsplit_once(':')?;
+        Some((host.to_owned(), port.parse().ok()?))
+    });
+    Some(Gateway { upstream, budgets: budgets.collect(), rules, ports, roots: facts.system.bundle.clone() })
 }
 
 /// Returns the hosts that an agent does not work without.

@@ -236,6 +236,35 @@ fn what_may_be_sent_to_a_host_has_an_end() {
     assert!(began.elapsed() < Duration::from_secs(6));
 }
 
+#[test]
+fn a_proxy_of_the_company_takes_out_what_is_allowed() {
+    let Some(servers) = Servers::start() else { return };
+    // Port 9418 of the second host answers anything, so it plays the proxy.
+    let project =
+        Project::new("network allowlist {\n allow allowed.test\n upstream \"http://git.test:9418\"\n}\n");
+    let refused = project.exec(&["true"]).refused(125, "trust::needed");
+    assert!(refused.flat().contains("through the proxy `http://git.test:9418`"), "{}", refused.flat());
+    project.trust();
+    let run = |script: &str| inside(&project, HOSTS, &format!("{GET}{script}")).text();
+    assert!(run("get allowed.test").contains("answer of 9418"));
+    let heard = servers.heard();
+    assert!(
+        heard[0].1.starts_with("GET http://allowed.test/ HTTP/1.1\r\nHost: allowed.test\r\n"),
+        "{heard:?}"
+    );
+    run(&format!(
+        "exec 3<>/dev/tcp/allowed.test/443; printf '{}' >&3; timeout 2 cat <&3",
+        hello("allowed.test")
+    ));
+    let heard = servers.heard();
+    assert!(
+        heard[0].1.starts_with("CONNECT allowed.test:443 HTTP/1.1\r\nHost: allowed.test:443\r\n\r\n"),
+        "{heard:?}"
+    );
+    assert!(run("get evil.test").contains("no `allow` names it"));
+    assert_eq!(servers.heard(), []);
+}
+
 /// The connections in the audit file of the last session.
 fn recorded(project: &Project) -> Vec<serde_json::Value> {
     let shown = project.pier(&["audit", "show", "--json"]).expect(0);

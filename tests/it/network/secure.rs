@@ -226,10 +226,17 @@ fn tools_that_insist_on_a_proxy_have_one() {
         assert!(output.text().contains("GET /p"), "{proxy}: {} {}", output.text(), output.said());
         assert_eq!(servers.asked()[0].header("x-api-key"), Some(KEY));
         let output = run(&format!("curl -sS -x {proxy} https://evil.test/p"));
-        assert!(output.text().contains("no `allow` names it"), "{proxy}: {} {}", output.text(), output.said());
+        assert!(
+            output.text().contains("no `allow` names it"),
+            "{proxy}: {} {}",
+            output.text(),
+            output.said()
+        );
     }
     let raw = |wanted: &str, then: &str| {
-        let script = format!("exec 3<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT {wanted} HTTP/1.1\\r\\n\\r\\n{then}' >&3; timeout 3 cat <&3");
+        let script = format!(
+            "exec 3<>/dev/tcp/127.0.0.1/3128; printf 'CONNECT {wanted} HTTP/1.1\\r\\n\\r\\n{then}' >&3; timeout 3 cat <&3"
+        );
         run(&script).text()
     };
     for (wanted, then, why) in [
