@@ -27,6 +27,7 @@ mod inspect;
 mod meter;
 mod names;
 pub mod proxy;
+pub mod publish;
 mod records;
 mod redact;
 mod relay;

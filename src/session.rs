@@ -14,6 +14,7 @@ use crate::backend::bwrap::{Bubblewrap, Given};
 use crate::backend::join;
 use crate::backend::protocol::Refusal;
 use crate::gateway::authority::{Authority, Bundle};
+use crate::gateway::publish::{self, Publisher};
 use crate::gateway::secrets::Secret;
 use crate::gateway::{Gateway, Settings};
 use crate::plan::{self, Plan, RootFilesystem};
@@ -174,6 +175,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
     let Start { plan, program, values, secrets, state, home, notice, side } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
+    let ports = plan.ports.iter().map(|port| publish::Port::open(&port.listen, port.to));
+    let ports = ports.collect::<io::Result<Vec<_>>>().map_err(set_up("publish a port"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
     prepare::prepare(plan, &place.path)?;
@@ -210,16 +213,24 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         if let Err(error) = spare::make(state, &place.path) {
             tracing::debug!(%error, "the next session makes its own directories");
         }
-        let (starting, gateway) = match (&plan.network.gateway, trust) {
-            (Some(gateway), Some(trust)) => {
-                let (starting, namespace) = starting.network()?;
-                (starting, Some(open_gateway(gateway, &namespace, trust, secrets)?))
+        let mut opened = (None, None);
+        let starting = if plan.network.gateway.is_none() && ports.is_empty() {
+            starting
+        } else {
+            let (starting, namespace) = starting.network()?;
+            if let (Some(gateway), Some(trust)) = (&plan.network.gateway, trust) {
+                opened.0 = Some(open_gateway(gateway, &namespace, trust, secrets)?);
             }
-            _ => (starting, None),
+            if !ports.is_empty() {
+                let door = join::door("/proc/self/exe", namespace.as_fd());
+                let publisher = door.and_then(|door| Publisher::start(ports, door));
+                opened.1 = Some(publisher.map_err(set_up("publish a port"))?);
+            }
+            starting
         };
-        Ok((starting.ready()?, gate, shadow, server, gateway))
+        Ok((starting.ready()?, gate, shadow, server, opened))
     };
-    let (sandbox, gate, shadow, server, gateway) = match stand() {
+    let (sandbox, gate, shadow, server, (gateway, published)) = match stand() {
         Ok(stands) => stands,
         Err(error) => {
             record.refused();
@@ -269,6 +280,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     failpoint::pass("session.ended");
     // Nothing inside writes any more once it has ended, so that what is left has an end.
     let gone = sandbox.end(PATIENCE);
+    drop(published);
     if let Some(mut gateway) = gateway {
         record.last_connections(&mut gateway);
     }

@@ -11,10 +11,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use nix::sched::{CloneFlags, setns};
 
 use crate::gateway::Sockets;
+use crate::gateway::publish::Door;
 use crate::sys::{fd, network, process, spawn};
 
 const SOCKET: i32 = 3;
@@ -30,8 +32,15 @@ const MOST: usize = 512;
 const V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd70, 0x6965, 0x7200, 0, 0, 1, 0, 1);
 
+/// What asks for a process that stays, and makes sockets one by one.
+const DOOR: &str = "door";
+
 /// Runs the helper; `words` are those after `__join`.
-pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut words = words.by_ref().peekable();
+    if words.next_if(|word| word == DOOR).is_some() {
+        return if serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let ports =
         words.map(|word| word.to_str().and_then(|word| word.parse().ok())).collect::<Option<Vec<u16>>>();
     match ports.ok_or_else(|| io::Error::other("not a port")).and_then(|ports| bind_all(&ports)) {
@@ -41,6 +50,72 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
             tracing::debug!(%error, "no sockets");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Makes a socket for each word of the parent, until it leaves.
+fn serve() -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket as make};
+    process::forbid_dumps()?;
+    process::die_with_parent()?;
+    let socket = fd::adopt(SOCKET)?;
+    let namespace = fd::adopt(NAMESPACE)?;
+    let owner = network::owner(namespace.as_fd())?;
+    setns(&owner, CloneFlags::CLONE_NEWUSER)?;
+    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+    drop((owner, namespace));
+    // Again: other rights undo it.
+    process::die_with_parent()?;
+    loop {
+        let (word, _) = fd::receive(socket.as_fd())?;
+        let family = match word.as_slice() {
+            [4] => AddressFamily::Inet,
+            [6] => AddressFamily::Inet6,
+            _ => return Ok(()),
+        };
+        let made = make(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None);
+        let made = made.map_err(io::Error::from)?;
+        fd::send(socket.as_fd(), &word, &[made.as_fd()])?;
+    }
+}
+
+/// Returns what makes sockets in the network namespace of a sandbox, for as long as it is kept.
+pub fn door(program: &str, namespace: BorrowedFd<'_>) -> io::Result<Door> {
+    require_other(namespace)?;
+    let (socket, theirs) = fd::message_sockets()?;
+    let (_said, complain) = io::pipe()?;
+    let child = spawn::spawn(&spawn::Program {
+        words: &[program.to_owned(), "__join".to_owned(), DOOR.to_owned()],
+        environment: &[],
+        standard_error: complain.as_fd(),
+        placed: &[(theirs.as_fd(), SOCKET), (namespace, NAMESPACE)],
+    })?;
+    drop(theirs);
+    // Asked one at a time; it ends when the socket is closed.
+    let state = Mutex::new(Helper { socket: Some(socket), child });
+    Ok(Box::new(move |six| {
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = state.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let word = [if six { 6 } else { 4 }];
+        fd::send(socket.as_fd(), &word, &[])?;
+        let (said, mut descriptors) = fd::receive(socket.as_fd())?;
+        match (descriptors.pop(), descriptors.is_empty()) {
+            (Some(descriptor), true) if said == word => Ok(descriptor),
+            _ => Err(io::Error::other("no socket could be made inside")),
+        }
+    }))
+}
+
+struct Helper {
+    socket: Option<OwnedFd>,
+    child: spawn::Child,
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        drop(self.socket.take());
+        // It has nothing to do but to end.
+        let _ended = self.child.wait();
     }
 }
 
@@ -77,11 +152,7 @@ fn bind_all(ports: &[u16]) -> io::Result<()> {
 /// # Errors
 /// Whatever is missing is an error: a network in parts is none. So is a namespace that is this process's own.
 pub fn sockets(program: &str, namespace: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
-    let other = File::from(namespace.try_clone_to_owned()?).metadata()?;
-    let own = fs_err::metadata("/proc/self/ns/net")?;
-    if !network::is_network(namespace)? || (own.dev(), own.ino()) == (other.dev(), other.ino()) {
-        return Err(io::Error::other("the sandbox has no network namespace of its own"));
-    }
+    require_other(namespace)?;
     if ports.len() > MOST {
         return Err(io::Error::other(format!("more than {MOST} ports are allowed")));
     }
@@ -101,6 +172,16 @@ pub fn sockets(program: &str, namespace: BorrowedFd<'_>, ports: &[u16]) -> io::R
     let sockets = received?;
     ended?;
     Ok(sockets)
+}
+
+/// Refuses a namespace that is this process's own.
+fn require_other(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    let other = File::from(namespace.try_clone_to_owned()?).metadata()?;
+    let own = fs_err::metadata("/proc/self/ns/net")?;
+    if !network::is_network(namespace)? || (own.dev(), own.ino()) == (other.dev(), other.ino()) {
+        return Err(io::Error::other("the sandbox has no network namespace of its own"));
+    }
+    Ok(())
 }
 
 fn receive(socket: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {

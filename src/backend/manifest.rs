@@ -28,7 +28,7 @@ pub struct Manifest {
     pub processes: Option<u64>,
     /// What Landlock allows; everything else of the file tree is denied.
     pub allowed: Vec<Allowed>,
-    /// The init hands its network namespace to the supervisor, whose gateway is its only way out.
+    /// The init hands its network namespace to the supervisor: for the gateway, or for published ports.
     pub gateway: bool,
     /// What the init runs once it is told to begin.
     pub command: Vec<String>,
@@ -102,7 +102,7 @@ impl Manifest {
         let loopback_only = plan.network.mode != NetworkMode::Host;
         let processes = plan.limits.pids.map(|cap| cap.at_most);
         let (allowed, command) = (allowed(plan, &mounts), plan.command.argv.clone());
-        let gateway = plan.network.mode == NetworkMode::Allowlist;
+        let gateway = plan.network.mode == NetworkMode::Allowlist || !plan.ports.is_empty();
         Manifest { mounts, namespaces, loopback_only, processes, allowed, gateway, command }
     }
 }

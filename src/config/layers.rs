@@ -454,10 +454,10 @@ mod tests {
     fn settings_that_come_later_are_listed() {
         let files = [(
             "/p/pier.kdl",
-            "workspace { clone #false }\nnetwork none { upstream \"http://p.example:1\" }\nprofile x { budget { cost 1 } }",
+            "workspace { clone #false }\nbudget { cost 1 }\nprofile x { budget { cost 1 } }",
         )];
         let found = loaded(&files, |_| ()).unwrap().unavailable;
-        assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["network.upstream"]);
+        assert_eq!(found.iter().map(|one| one.path.as_str()).collect::<Vec<_>>(), ["budget"]);
     }
 
     const WHOLE: &str = r#"
@@ -528,7 +528,7 @@ profile ci { runtime nix; network none; agent claude-code { args "--print" } }
         assert_eq!(config.budget.cost.unwrap().value.to_bits(), 5.0_f64.to_bits());
         assert_eq!(config.coordination.unwrap().value.dir.as_deref(), Some(".pi-env/coordination"));
         let paths: Vec<&str> = unavailable.iter().map(|one| one.path.as_str()).collect();
-        assert_eq!(paths, ["network.upstream", "network.bytes", "budget"]);
+        assert_eq!(paths, ["budget"]);
     }
 
     fn load_bytes(bytes: &[u8]) {

@@ -60,6 +60,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("mount::source", "What is to be mounted or copied is written as no path."),
     ("mount::swapped", "What is to be mounted is not what it was when the plan was made."),
     ("mount::target", "The place of a mount is one that the sandbox has a use for itself."),
+    ("network::port", "A port cannot be published there."),
     ("network::rule", "A line of the network asks for what no gateway can do."),
     ("nix::agent", "The agent that pier installed cannot run in the Nix shell."),
     ("nix::failed", "Nix cannot evaluate or build the development shell."),

@@ -13,9 +13,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         Runtime::Auto | Runtime::Host { .. } | Runtime::Nix { .. } => {}
         Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
     }
-    if let Some(port) = config.ports.first() {
-        not_yet(&port.origin, "`port`");
-    }
     let asked = [
         (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
         (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),

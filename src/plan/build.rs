@@ -148,7 +148,7 @@ pub fn build(
         environment,
         secrets,
         network: Network { mode, gateway, origin: at(&config.network.mode.origin) },
-        ports: Vec::new(),
+        ports: network::ports(config, &at),
         limits: limits(config),
         command: Command { argv, cwd, agent },
         user,

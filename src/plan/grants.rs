@@ -77,6 +77,9 @@ pub fn grants(
             grant(&host.origin, format!("reach {} on port 80 or 443", quoted(&host.value)));
         }
     }
+    for Sourced { value, origin } in &config.ports {
+        grant(origin, format!("publish port {} of the sandbox at {}", value.to, value.listen));
+    }
     if let Some(Sourced { value, origin }) = &config.network.upstream {
         grant(origin, format!("send allowed connections through the proxy {}", quoted(value)));
     }

@@ -1,8 +1,10 @@
 //! The rules of the gateway, from the lines of the file and from what an agent needs.
 
+use std::net::SocketAddr;
+
 use super::build::problem;
 use super::facts::Facts;
-use super::{Gateway, Secret, expand};
+use super::{Gateway, Port, Secret, expand};
 use crate::agent;
 use crate::config::{self, ByteBudget, Config, HostRule, NetworkMode, Origin, Sourced, Verdict};
 use crate::diag::Problem;
@@ -143,9 +145,33 @@ pub fn secrets(
     made
 }
 
+/// Returns what is published on the host.
+pub fn ports(config: &Config, at: &dyn Fn(&Origin) -> String) -> Vec<Port> {
+    let port = |Sourced { value, origin }: &Sourced<config::Port>| Port {
+        listen: value.listen.clone(),
+        to: value.to,
+        origin: at(origin),
+    };
+    config.ports.iter().map(port).collect()
+}
+
 /// Returns what is wrong with the lines of the network, as far as a single value does not tell.
 pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
+    for Sourced { value, origin } in &config.ports {
+        let listen = &value.listen;
+        let loopback = listen.parse::<SocketAddr>().is_ok_and(|address| address.ip().is_loopback());
+        let (message, help) = if config.network.mode.value == NetworkMode::Host {
+            let message = format!("`{listen}` is on the host already: the sandbox has the host's network");
+            (message, "leave the line out, or write another `network`")
+        } else if !loopback {
+            let message = format!("`{listen}` is no address of loopback, and others would reach the sandbox");
+            (message, "write `127.0.0.1:PORT`")
+        } else {
+            continue;
+        };
+        found.push(problem("network::port", origin, "this line", message).help(help));
+    }
     for Sourced { value, origin } in &config.network.rules {
         let narrow = value.methods.is_some() || value.paths.is_some();
         let ranges: Vec<Range> = value.hosts.iter().filter_map(|host| Range::parse(host)).collect();

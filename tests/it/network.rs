@@ -309,3 +309,47 @@ fn explain_names_the_rule() {
         assert!(output.text().contains(word), "{what}: {}", output.text());
     }
 }
+
+#[test]
+fn a_port_of_the_sandbox_is_reached_on_the_host() {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    for (mode, family) in [("none", "127.0.0.1"), ("allowlist", "::1")] {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let project = Project::new(&format!("network {mode}\nport {free} to=8000\n"));
+        let refused = project.exec(&["true"]).refused(125, "trust::needed");
+        assert!(refused.flat().contains(&format!("publish port 8000 of the sandbox at 127.0.0.1:{free}")));
+        project.trust();
+        let script = format!(
+            "import socket
+s = socket.create_server(('{family}', 8000), family=socket.AF_INET6 if ':' in '{family}' else socket.AF_INET)
+open('ready', 'w').close()
+c, _ = s.accept()
+c.sendall(b'inside ' + c.recv(100)); c.close()"
+        );
+        let ready = project.root().join("ready");
+        let client = std::thread::spawn(move || {
+            let began = std::time::Instant::now();
+            while !ready.exists() {
+                assert!(began.elapsed() < Duration::from_secs(20), "the server inside does not start");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let mut stream = TcpStream::connect(("127.0.0.1", free)).unwrap();
+            stream.write_all(b"hello").unwrap();
+            let mut said = String::new();
+            stream.read_to_string(&mut said).unwrap();
+            said
+        });
+        project.exec(&["python3", "-c", &script]).expect(0);
+        assert_eq!(client.join().unwrap(), "inside hello", "{mode}");
+        // With the session, it is gone.
+        TcpStream::connect(("127.0.0.1", free)).unwrap_err();
+        let _taken = TcpListener::bind(("127.0.0.1", free)).unwrap();
+        let refused = project.exec(&["true"]).expect(125);
+        assert!(
+            refused.flat().contains(&format!("127.0.0.1:{free}: Address already in use")),
+            "{}",
+            refused.flat()
+        );
+    }
+}

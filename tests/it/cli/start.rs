@@ -163,6 +163,42 @@ network::rule
 "#]],
     );
     check(
+        &plan("network none\nport \"0.0.0.0:8888\"\n"),
+        str![[r#"
+exit 2
+-- stderr
+network::port
+
+  x `0.0.0.0:8888` is no address of loopback, and others would reach the sandbox
+   ,-[[ROOT]/project/pier.kdl:2:6]
+ 1 | network none
+ 2 | port "0.0.0.0:8888"
+   :      ^^^^^^^|^^^^^^
+   :             `-- this line
+   `----
+  help: write `127.0.0.1:PORT`
+
+"#]],
+    );
+    check(
+        &plan("network host\nport 8888\n"),
+        str![[r#"
+exit 2
+-- stderr
+network::port
+
+  x `127.0.0.1:8888` is on the host already: the sandbox has the host's network
+   ,-[[ROOT]/project/pier.kdl:2:6]
+ 1 | network host
+ 2 | port 8888
+   :      ^^|^
+   :        `-- this line
+   `----
+  help: leave the line out, or write another `network`
+
+"#]],
+    );
+    check(
         &plan("network allowlist { allow \"127.0.0.1\"; }\n"),
         str![[r#"
 exit 2
