@@ -175,6 +175,10 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
     let Start { plan, program, values, secrets, state, home, notice, side } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
+    if !secrets.is_empty() {
+        // Their values are in this process's memory.
+        crate::sys::process::forbid_dumps().map_err(set_up("close this process's memory"))?;
+    }
     let ports = plan.ports.iter().map(|port| publish::Port::open(&port.listen, port.to));
     let ports = ports.collect::<io::Result<Vec<_>>>().map_err(set_up("publish a port"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));

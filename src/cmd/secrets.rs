@@ -44,7 +44,7 @@ pub fn fetch(
         let header =
             header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
         let plan::Secret { name, host, format, methods, .. } = secret.clone();
-        let made = Secret::new(Use { name: name.clone(), host, header, format, methods }, value);
+        let made = Secret::new(Use { name: name.clone(), host, header, format, methods }, &value);
         let made = made
             .map_err(|error| failed(error.to_string(), "one line of letters, digits and signs is meant"))?;
         values.insert(name, made.placeholder.clone());

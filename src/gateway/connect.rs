@@ -48,12 +48,18 @@ impl Refused {
 
     /// For a request that a `deny` names, or no `allow`.
     pub fn of_request(host: &HostName, asked: &Asked<'_>, rule: Option<&Rule>) -> Self {
+        /// Of a method and of a path, in bytes: what is written down has an end.
+        const MOST: usize = 200;
         let Asked { method, path } = asked;
+        let whole = method.len() <= MOST && path.len() <= MOST;
+        let cut = |text: &str| text.get(..MOST).map_or_else(|| text.to_owned(), |text| format!("{text}…"));
+        let (method, path) =
+            if whole { ((*method).to_owned(), (*path).to_owned()) } else { (cut(method), cut(path)) };
         let verb = if rule.is_some() { "a `deny` names" } else { "no `allow` names" };
         let plain = |text: &str, signs: &[u8]| {
             text.bytes().all(|byte| byte.is_ascii_alphanumeric() || signs.contains(&byte))
         };
-        let can_be_written = rule.is_none() && plain(method, b"") && plain(path, b"/-_.~");
+        let can_be_written = whole && rule.is_none() && plain(&method, b"") && plain(&path, b"/-_.~");
         let fix = can_be_written.then(|| format!("allow \"{host}\" methods={method} paths=\"{path}\""));
         let rule = rule.map(|rule| rule.origin.clone());
         Refused { rule, fix, ..Refused::because(Some(host), format!("{verb} `{method} {path}`")) }
@@ -191,6 +197,11 @@ pub async fn dial(
     let kind = address::kind(address).filter(|kind| *kind != address::Kind::Private);
     if let Some(kind) = kind {
         return Err(refused(format!("it is an address that is {}", kind.as_str())));
+    }
+    if let Decision::Denied(Some(rule)) = decide(&shared.rules, Host::Address(address::inner(address)), port)
+    {
+        let rule = Some(rule.origin.clone());
+        return Err(Refused { rule, ..Refused::because(None, "a `deny` names it") });
     }
     if let Some(own) = own(address).map_err(|error| refused(error.to_string()))? {
         return Err(refused(own));

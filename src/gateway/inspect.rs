@@ -1,8 +1,8 @@
 //! TLS that ends here: for hosts whose requests are decided one by one, or have a secret added; and for refused hosts,
 //! so that the refusal can be read.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri, Version, server};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -34,6 +35,12 @@ const BETWEEN: Duration = Duration::from_mins(2);
 /// Requests at a time on one connection of HTTP/2.
 const MOST_STREAMS: u32 = 128;
 
+/// Requests of one client that are on their way to the server at a time.
+const MOST_LANES: usize = 32;
+
+/// What may be on its way on one stream of HTTP/2, in bytes; twice as much on a connection.
+const WINDOW: u32 = 256 * 1024;
+
 /// The most of the heads of one request or answer, in bytes.
 const MOST_HEAD: usize = 64 * 1024;
 
@@ -49,6 +56,10 @@ static OF_A_CONNECTION: [HeaderName; 8] = [
     // Nothing is waited for twice.
     header::EXPECT,
 ];
+
+/// Fields by which some servers take a request for another one than was decided about.
+const OVERRIDES: &[&str] =
+    &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
 
 type Content = BoxBody<Bytes, hyper::Error>;
 
@@ -102,6 +113,9 @@ pub async fn serve(
         refused,
         sample: record.clone(),
         state: Mutex::new(State { first: first_made, ..State::default() }),
+        is_new: AtomicBool::new(false),
+        connecting: tokio::sync::Mutex::default(),
+        lanes: Semaphore::new(MOST_LANES),
     });
     let of_service = Arc::clone(&front);
     let service = hyper::service::service_fn(move |request| {
@@ -113,7 +127,8 @@ pub async fn serve(
         if of_two {
             let mut builder = server::conn::http2::Builder::new(TokioExecutor::new());
             builder.timer(TokioTimer::new()).max_concurrent_streams(MOST_STREAMS);
-            builder.max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX)).adaptive_window(true);
+            builder.max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX));
+            builder.initial_stream_window_size(WINDOW).initial_connection_window_size(2 * WINDOW);
             builder.serve_connection(io, service).await
         } else {
             let mut builder = server::conn::http1::Builder::new();
@@ -124,18 +139,15 @@ pub async fn serve(
     let all = async {
         // Whoever leaves in the middle of an answer has what it wanted.
         let _left = connection.await;
-        let switched = std::mem::take(&mut front.state().switched);
-        for carried in switched {
-            let _ended = carried.await;
-        }
+        let mut switched = std::mem::take(&mut front.state().switched);
+        // Dropped before they have ended, they end.
+        while switched.join_next().await.is_some() {}
     };
     tokio::select! {
         () = all => {}
         () = idle(moved, silent) => {}
     }
     drop(opened);
-    let state = std::mem::take(&mut *front.state());
-    record.secrets = state.used.into_iter().collect();
     match &front.refused {
         Some(refused) => Err(refused.clone()),
         None => Ok(()),
@@ -154,6 +166,12 @@ struct Front {
     /// What records of single requests begin as.
     sample: Connection,
     state: Mutex<State>,
+    /// A secret goes along for the first time.
+    is_new: AtomicBool,
+    /// One connection is made at a time, so that the others can use it.
+    connecting: tokio::sync::Mutex<()>,
+    /// Requests that are on their way to the server at a time.
+    lanes: Semaphore,
 }
 
 #[derive(Default)]
@@ -163,10 +181,8 @@ struct State {
     two: Option<http2::SendRequest<Content>>,
     /// Connections of HTTP/1 that wait for another request.
     idle: Vec<http1::SendRequest<Content>>,
-    /// Names of the secrets that went along.
-    used: BTreeSet<String>,
     /// Connections that are no HTTP any more.
-    switched: Vec<JoinHandle<()>>,
+    switched: JoinSet<()>,
 }
 
 enum Sender {
@@ -243,15 +259,28 @@ impl Front {
         let client = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
         let switches = client.filter(|_| is_websocket(&request));
         let request = self.prepare(request, switches.is_some())?;
+        if self.is_new.swap(false, Ordering::Relaxed) {
+            // At once: what goes along is written down whatever becomes of the connection.
+            let record = Connection {
+                open: true,
+                allowed: true,
+                secrets: self.moved.secrets(),
+                ..self.sample.clone()
+            };
+            self.shared.records.ended(record).await;
+        }
         let mut response = self.send(request, &rule).await?;
         let keeps = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let server = keeps.then(|| hyper::upgrade::on(&mut response));
+        // What the server calls the status, among others, which would be passed on as it is.
+        response.extensions_mut().clear();
         clean(response.headers_mut(), keeps);
-        self.redact(response.headers_mut());
+        if let Some(mut redactor) = self.redactor() {
+            redactor.headers(response.headers_mut());
+        }
         match (switches, server) {
             (Some(client), Some(server)) => {
-                let carried = tokio::spawn(carry(client, server, self.redactor()));
-                self.state().switched.push(carried);
+                self.state().switched.spawn(carry(client, server, self.redactor()));
             }
             (_, None) => {}
             (None, Some(_)) => {
@@ -259,9 +288,9 @@ impl Front {
                 return Err(Refusal::new(StatusCode::BAD_GATEWAY, why));
             }
         }
-        let redactor = self.redactor();
-        Ok(response.map(|body| match redactor {
-            Some(redactor) => Redacted::new(body, redactor).boxed(),
+        let redactors = self.redactor().zip(self.redactor());
+        Ok(response.map(|body| match redactors {
+            Some((redactor, trailers)) => Redacted::new(body, redactor, trailers).boxed(),
             None => body.boxed(),
         }))
     }
@@ -303,6 +332,9 @@ impl Front {
         let (mut parts, body) = request.into_parts();
         clean(&mut parts.headers, switches);
         parts.headers.remove(header::HOST);
+        for name in OVERRIDES {
+            parts.headers.remove(*name);
+        }
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let secrets = &self.shared.secrets;
         match secrets::fill(secrets, &self.name, parts.method.as_str(), &mut parts.headers, &target) {
@@ -312,14 +344,19 @@ impl Front {
                 Err(Refusal::new(StatusCode::FORBIDDEN, why))
             }
             Filled::Done { used, query } => {
-                self.state().used.extend(used);
+                if self.moved.uses(used) {
+                    self.is_new.store(true, Ordering::Relaxed);
+                }
                 let target = query.as_ref().map_or(target.as_str(), |query| query.as_str());
                 parts.uri = format!("https://{}{target}", self.name)
                     .parse()
                     .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "its target is none"))?;
                 if self.is_bound() {
-                    // An echo in a compressed answer could not be seen.
+                    // An echo in a compressed answer could not be seen, nor one in pieces.
                     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+                    for name in [header::RANGE, header::IF_RANGE, header::SEC_WEBSOCKET_EXTENSIONS] {
+                        parts.headers.remove(name);
+                    }
                 }
                 Ok(Request::from_parts(parts, body.boxed()))
             }
@@ -335,29 +372,25 @@ impl Front {
         self.is_bound().then(|| Redactor::of(bound))
     }
 
-    fn redact(&self, headers: &mut HeaderMap) {
-        let Some(mut redactor) = self.redactor() else { return };
-        for value in headers.values_mut() {
-            let clean = redactor.whole(value.as_bytes());
-            if clean != value.as_bytes() {
-                // Of the same length, and of the bytes that headers have.
-                *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static(""));
-            }
-        }
-    }
-
     /// Sends a request on a connection that waits, or on a new one.
     async fn send(&self, mut request: Request<Content>, rule: &str) -> Result<Response<Incoming>, Refusal> {
         let broken = |error: hyper::Error| {
             let why = format!("the server broke off: {error}");
             Refusal { rule: Some(rule.to_owned()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) }
         };
+        let _lane = self.lanes.acquire().await;
         loop {
-            let waiting = self.waiting();
-            let is_new = waiting.is_none();
-            let sender = match waiting {
-                Some(sender) => sender,
-                None => self.connect().await?,
+            let mut is_new = false;
+            let sender = if let Some(sender) = self.waiting() {
+                sender
+            } else {
+                let _alone = self.connecting.lock().await;
+                if let Some(sender) = self.waiting() {
+                    sender
+                } else {
+                    is_new = true;
+                    self.connect().await?
+                }
             };
             match sender {
                 Sender::Two(mut sender) => {
@@ -404,12 +437,20 @@ impl Front {
 
     async fn connect(&self) -> Result<Sender, Refusal> {
         let first = self.state().first.take();
+        let mut permit = None;
         let made = if let Some(made) = first {
             made
         } else {
-            let mut record = self.sample.clone();
+            let Ok(room) = Arc::clone(&self.shared.open).try_acquire_owned() else {
+                return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections"));
+            };
+            permit = Some(room);
+            let mut record = Connection { allowed: true, ..self.sample.clone() };
             let made = make(self.name.clone(), 443, &self.shared, &mut record).await;
-            made.map_err(|refused| Refusal::from(&refused))?
+            let made = made.map_err(|refused| Refusal::from(&refused))?;
+            record.reason = Some("one more connection for the same client".into());
+            self.shared.records.ended(record).await;
+            made
         };
         let Made { upstream, address, rule, charge, .. } = made;
         let failed =
@@ -428,16 +469,23 @@ impl Front {
         let broken = |error: hyper::Error| failed(format!("{address} broke off: {error}"));
         if of_two {
             let mut builder = http2::Builder::new(TokioExecutor::new());
-            builder.timer(TokioTimer::new()).adaptive_window(true);
+            builder.timer(TokioTimer::new());
+            builder.initial_stream_window_size(WINDOW).initial_connection_window_size(2 * WINDOW);
             builder.max_header_list_size(u32::try_from(MOST_HEAD).unwrap_or(u32::MAX));
             let (sender, connection) = builder.handshake(io).await.map_err(broken)?;
-            tokio::spawn(connection);
+            tokio::spawn(async move {
+                let _ended = connection.await;
+                drop(permit);
+            });
             self.state().two = Some(sender.clone());
             Ok(Sender::Two(sender))
         } else {
             let (sender, connection) =
                 http1::Builder::new().max_buf_size(MOST_HEAD).handshake(io).await.map_err(broken)?;
-            tokio::spawn(connection.with_upgrades());
+            tokio::spawn(async move {
+                let _ended = connection.with_upgrades().await;
+                drop(permit);
+            });
             Ok(Sender::One(sender))
         }
     }

@@ -1,9 +1,10 @@
 //! Connections with something added: bytes that were read already, or that are counted.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use super::budget::Charge;
@@ -15,6 +16,22 @@ use tokio::net::TcpStream;
 pub struct Moved {
     pub up: AtomicU64,
     pub down: AtomicU64,
+    /// Names of the secrets that went along.
+    used: Mutex<BTreeSet<String>>,
+}
+
+impl Moved {
+    /// Notes secrets that go along; says whether one is new.
+    pub fn uses(&self, names: Vec<String>) -> bool {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = used.len();
+        used.extend(names);
+        used.len() > before
+    }
+
+    pub fn secrets(&self) -> Vec<String> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
 }
 
 /// A connection to a server.

@@ -23,7 +23,7 @@ const MOST_ALIKE: u64 = 16;
 const MOST_REASONS: usize = 1024;
 
 /// Connections of one session that stand; each is written down, so that there are no more.
-const MOST_STANDING: u64 = 1_000_000;
+const MOST_STANDING: u64 = 100_000;
 
 /// A connection that is open for so long is written down before it ends.
 const LONG: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,46 +13,103 @@ use zeroize::Zeroizing;
 use super::secrets::Secret;
 use super::serve::BUFFER;
 
-/// Takes values out of a stream that may echo them.
+/// How many bytes of a value that nobody could guess have to be there for a piece of it to be taken out.
+const PIECE: usize = 12;
+
+/// Takes values, and long beginnings of them, out of a stream that may echo them.
+///
+/// What is held back, and so where a stream is cut, depends on what everybody inside knows of the value: its known
+/// beginning, its length and its kinds of letters, as the placeholder shows them. Otherwise somebody could ask for the
+/// value letter by letter.
 pub struct Redactor {
-    echoes: Vec<(Zeroizing<Vec<u8>>, Vec<u8>)>,
+    echoes: Vec<Echo>,
     /// What may be the beginning of one.
     held: Vec<u8>,
 }
 
+struct Echo {
+    value: Zeroizing<Vec<u8>>,
+    /// What is there instead, of the same length.
+    instead: Vec<u8>,
+    /// How much of the beginning is known.
+    known: usize,
+}
+
+/// The kinds of letters that a placeholder keeps.
+fn kind(byte: u8) -> u8 {
+    match byte {
+        b'a'..=b'z' => b'a',
+        b'A'..=b'Z' => b'A',
+        b'0'..=b'9' => b'0',
+        _ => b'-',
+    }
+}
+
+impl Echo {
+    /// Says whether a text is what the value may begin with, for all that is known of it.
+    fn may_begin(&self, text: &[u8]) -> bool {
+        let alike = |(at, (one, other)): (usize, (&u8, &u8))| {
+            if at < self.known { one == other } else { kind(*one) == kind(*other) }
+        };
+        text.len() < self.value.len() && text.iter().zip(self.value.iter()).enumerate().all(alike)
+    }
+
+    /// Returns how many bytes of the value a text begins with, if that is enough of it.
+    fn found(&self, text: &[u8]) -> Option<usize> {
+        let same = text.iter().zip(self.value.iter()).take_while(|(one, other)| one == other).count();
+        (same >= self.value.len().min(self.known + PIECE)).then_some(same)
+    }
+}
+
 impl Redactor {
     pub fn of<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
-        Redactor { echoes: secrets.into_iter().map(Secret::echo).collect(), held: Vec::new() }
+        let echo = |secret: &Secret| {
+            let (value, instead, known) = secret.echo();
+            Echo { value, instead, known }
+        };
+        Redactor { echoes: secrets.into_iter().map(echo).collect(), held: Vec::new() }
     }
 
     /// Returns as much as is known to hold no value; the rest comes with the next piece, or at the end.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
-        for (value, instead) in &self.echoes {
-            let mut from = 0;
-            while let Some(at) = find(bytes.get(from..).unwrap_or_default(), value) {
-                let end = from + at + value.len();
-                if let Some(there) = bytes.get_mut(from + at..end) {
-                    there.copy_from_slice(instead);
-                }
-                from = end;
-            }
-        }
+        let longest = self.echoes.iter().map(|echo| echo.value.len()).max().unwrap_or(0);
+        let first = bytes.len().saturating_sub(longest.saturating_sub(1));
         let begins = |at: &usize| {
             let tail = bytes.get(*at..).unwrap_or_default();
-            self.echoes.iter().any(|(value, _)| value.len() > tail.len() && value.starts_with(tail))
+            self.echoes.iter().any(|echo| echo.may_begin(tail))
         };
-        let longest = self.echoes.iter().map(|(value, _)| value.len()).max().unwrap_or(0);
-        let first = bytes.len().saturating_sub(longest.saturating_sub(1));
         let keep = (first..bytes.len()).find(begins).unwrap_or(bytes.len());
         self.held = bytes.split_off(keep);
-        bytes
+        self.take_out(bytes)
     }
 
     /// Returns what was held back.
     pub fn rest(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        let held = std::mem::take(&mut self.held);
+        self.take_out(held)
+    }
+
+    fn take_out(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        for echo in &self.echoes {
+            let Some(begin) = echo.value.first() else { continue };
+            let mut from = 0;
+            while let Some(next) =
+                bytes.get(from..).and_then(|rest| rest.iter().position(|byte| byte == begin))
+            {
+                let at = from + next;
+                let found = echo.found(bytes.get(at..).unwrap_or_default());
+                if let Some(length) = found
+                    && let (Some(there), Some(instead)) =
+                        (bytes.get_mut(at..at + length), echo.instead.get(..length))
+                {
+                    there.copy_from_slice(instead);
+                }
+                from = at + found.unwrap_or(1);
+            }
+        }
+        bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -64,17 +122,27 @@ impl Redactor {
         out.extend(self.rest());
         out
     }
-}
 
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    let first = wanted.first()?;
-    let mut from = 0;
-    loop {
-        from += bytes.get(from..)?.iter().position(|byte| byte == first)?;
-        if bytes.get(from..)?.starts_with(wanted) {
-            return Some(from);
+    /// Takes values out of header fields, and the fields whose names hold one.
+    pub fn headers(&mut self, headers: &mut HeaderMap) {
+        let lower = |bytes: &[u8]| bytes.to_ascii_lowercase();
+        let names: Vec<HeaderName> = headers.keys().cloned().collect();
+        for name in names {
+            let leaks = |echo: &Echo| {
+                let value = Zeroizing::new(lower(&echo.value));
+                name.as_str().as_bytes().windows(value.len().max(1)).any(|part| part == value.as_slice())
+            };
+            if self.echoes.iter().any(leaks) {
+                headers.remove(&name);
+            }
         }
-        from += 1;
+        for value in headers.values_mut() {
+            let clean = self.whole(value.as_bytes());
+            if clean != value.as_bytes() {
+                // Of the same length, and of the bytes that headers have.
+                *value = HeaderValue::from_bytes(&clean).unwrap_or_else(|_| HeaderValue::from_static(""));
+            }
+        }
     }
 }
 
@@ -111,13 +179,15 @@ pub async fn carry(client: OnUpgrade, server: OnUpgrade, redactor: Option<Redact
 pub struct Redacted {
     body: Incoming,
     redactor: Redactor,
+    /// One that holds nothing back of the body.
+    trailers: Redactor,
     /// What comes behind what was held back.
     last: Option<Frame<Bytes>>,
 }
 
 impl Redacted {
-    pub fn new(body: Incoming, redactor: Redactor) -> Self {
-        Redacted { body, redactor, last: None }
+    pub fn new(body: Incoming, redactor: Redactor, trailers: Redactor) -> Self {
+        Redacted { body, redactor, trailers, last: None }
     }
 }
 
@@ -142,7 +212,10 @@ impl Body for Redacted {
                             return Poll::Ready(Some(Ok(Frame::data(clean.into()))));
                         }
                     }
-                    Err(trailers) => {
+                    Err(mut trailers) => {
+                        if let Some(headers) = trailers.trailers_mut() {
+                            self.trailers.headers(headers);
+                        }
                         let rest = self.redactor.rest();
                         if rest.is_empty() {
                             return Poll::Ready(Some(Ok(trailers)));
@@ -183,12 +256,51 @@ mod tests {
 
     const VALUE: &str = "sk-ant-api03-AbCdEf0123456789_x-Y.z";
 
+    fn secret() -> Secret {
+        let host = HostName::parse("api.example").unwrap();
+        let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
+        Secret::new(what, VALUE).unwrap()
+    }
+
+    #[test]
+    fn where_a_stream_is_cut_tells_nothing_of_the_value() {
+        let secret = secret();
+        let cut = |text: &str| {
+            let mut redactor = Redactor::of([&secret]);
+            (redactor.push(text.as_bytes()).len(), redactor.rest().len())
+        };
+        // A right guess and a wrong one of the same kinds.
+        for length in 14..VALUE.len() {
+            let (right, like) = (&VALUE[..length], &secret.placeholder[..length]);
+            assert_eq!(cut(&format!("#{right}")), cut(&format!("#{like}")), "{length}");
+        }
+    }
+
+    #[test]
+    fn a_long_piece_of_a_value_is_taken_out_and_a_guess_is_not() {
+        let secret = secret();
+        let piece = &VALUE[..VALUE.len() - 1];
+        let mut redactor = Redactor::of([&secret]);
+        assert_eq!(redactor.whole(format!("{piece} {piece}!").as_bytes()).len(), 2 * piece.len() + 2);
+        let clean = String::from_utf8(redactor.whole(format!("{piece} {piece}!").as_bytes())).unwrap();
+        assert!(!clean.contains("AbCdEf"), "{clean}");
+        assert_eq!(redactor.whole(&VALUE.as_bytes()[..20]), VALUE.as_bytes()[..20]);
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::try_from(VALUE.replace('.', "-").to_ascii_lowercase()).unwrap(),
+            HeaderValue::from_static("x"),
+        );
+        headers.insert("x", HeaderValue::from_static(VALUE));
+        redactor.headers(&mut headers);
+        assert_eq!(headers["x"], secret.placeholder);
+    }
+
     proptest::proptest! {
         #[test]
         fn no_echo_passes_however_it_is_cut(cuts in proptest::collection::vec(0usize..200, 0..8), gap in "[a-zA-Z0-9-]{0,30}") {
             let host = HostName::parse("api.example").unwrap();
             let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
-            let secret = Secret::new(what, Zeroizing::new(VALUE.to_owned())).unwrap();
+            let secret = Secret::new(what, VALUE).unwrap();
             let text = format!("{gap}{VALUE}{gap}sk-ant-api03-Ab{VALUE}sk-ant");
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
             cuts.extend([0, text.len()]);

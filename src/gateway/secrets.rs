@@ -88,9 +88,11 @@ impl fmt::Debug for Secret {
 
 impl Secret {
     /// Takes a value of 1 to [`MOST`] bytes of printable ASCII.
-    pub fn new(what: Use, value: Zeroizing<String>) -> Result<Self, Error> {
+    pub fn new(what: Use, value: &str) -> Result<Self, Error> {
         let printable = |text: &str| text.bytes().all(|byte| (b' '..=b'~').contains(&byte));
-        if value.trim().is_empty() {
+        // A server that trims it would echo another text.
+        let value = Zeroizing::new(value.trim().to_owned());
+        if value.is_empty() {
             return Err(Error::Empty);
         }
         if value.len() > MOST {
@@ -106,17 +108,26 @@ impl Secret {
         Ok(Secret { what, placeholder, value })
     }
 
-    /// Returns the value and what an answer that echoes it has instead, of the same length.
-    pub fn echo(&self) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
+    /// Returns the value, what an answer that echoes it has instead, of the same length, and how many bytes of its
+    /// beginning are no secret.
+    pub fn echo(&self) -> (Zeroizing<Vec<u8>>, Vec<u8>, usize) {
         let mut instead = self.placeholder.clone().into_bytes();
         instead.resize(self.value.len(), b'*');
-        (Zeroizing::new(self.value.as_bytes().to_vec()), instead)
+        (Zeroizing::new(self.value.as_bytes().to_vec()), instead, known(&self.value))
     }
 
     fn is_for(&self, host: &HostName, method: &str) -> bool {
         self.what.host == *host
             && (self.what.methods.is_empty() || self.what.methods.iter().any(|one| one == method))
     }
+}
+
+/// Returns how many bytes of the beginning are those of all keys of a service.
+fn known(value: &str) -> usize {
+    if value.len() < LEAST_ALIKE {
+        return 0;
+    }
+    BEGINNINGS.iter().filter(|known| value.starts_with(**known)).map(|known| known.len()).max().unwrap_or(0)
 }
 
 /// Makes a text that looks like the value to whoever checks its length, its beginning and its kinds of letters.
@@ -174,6 +185,15 @@ pub fn fill(
                 return Filled::Stray { name: secret.what.name.clone() };
             }
             continue;
+        }
+        if let Some(header) = &secret.what.header {
+            // It belongs into that header alone.
+            headers.remove(header);
+            if target.contains(&secret.placeholder)
+                || headers.iter().any(|(name, value)| holds(name, value, &secret.placeholder))
+            {
+                return Filled::Stray { name: secret.what.name.clone() };
+            }
         }
         let mut sent = false;
         for (name, value) in headers.iter_mut() {
@@ -268,7 +288,7 @@ mod tests {
             format: "Bearer {}".into(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
         };
-        Secret::new(what, Zeroizing::new(value.to_owned())).unwrap()
+        Secret::new(what, value).unwrap()
     }
 
     #[test]
@@ -292,7 +312,7 @@ mod tests {
         let long = "a".repeat(MOST + 1);
         for value in ["", " ", "a\nb", "a\0b", "é", &long] {
             let what = secret(VALUE, None, &[]).what;
-            assert!(Secret::new(what, Zeroizing::new(value.to_owned())).is_err(), "{value:?}");
+            assert!(Secret::new(what, value).is_err(), "{value:?}");
         }
     }
 

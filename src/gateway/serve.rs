@@ -47,6 +47,9 @@ const LAST: Duration = Duration::from_millis(500);
 /// Connections at a time at the most; more are closed at once.
 pub const MOST: usize = 4096;
 
+/// Connections whose TLS ends here at a time at the most: each may take memory for what is on its way.
+const MOST_INSPECTED: usize = 512;
+
 /// Names that are looked up at a time at the most.
 pub const MOST_LOOKUPS: usize = 64;
 
@@ -73,7 +76,9 @@ pub struct Shared {
     pub records: Arc<Records>,
     /// Names that are looked up at a time.
     pub lookups: Semaphore,
-    open: Semaphore,
+    pub open: Arc<Semaphore>,
+    /// Connections whose TLS ends here at a time.
+    pub inspected: Semaphore,
     /// How many there may be.
     most: usize,
     /// Becomes true at the end of the session.
@@ -95,7 +100,8 @@ impl Shared {
             believed: [const { OnceLock::new() }; 2],
             records: Arc::new(records),
             lookups: Semaphore::new(MOST_LOOKUPS),
-            open: Semaphore::new(most),
+            open: Arc::new(Semaphore::new(most)),
+            inspected: Semaphore::new(MOST_INSPECTED),
             most,
             ended: watch::Sender::new(false),
         }
@@ -208,6 +214,7 @@ async fn serve(stream: TcpStream, port: u16, shared: &Arc<Shared>) {
         }
         None => record.reason = Some("the session ended".into()),
     }
+    record.secrets = moved.secrets();
     record.up = moved.up.load(Ordering::Relaxed);
     record.down = moved.down.load(Ordering::Relaxed);
     record.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -297,7 +304,13 @@ async fn route_to(
                 Ok(made) if !shared.inspects(&name) => {
                     relay(&mut stream, made, &first, shared, moved, record).await
                 }
-                made => inspect::serve(stream, Wanted { name, first, made }, shared, moved, record).await,
+                made => {
+                    let Ok(_room) = shared.inspected.try_acquire() else {
+                        let refused = Refused::because(Some(&name), "there are too many connections like it");
+                        return deny(&mut stream, &hello::DENIED, refused).await;
+                    };
+                    inspect::serve(stream, Wanted { name, first, made }, shared, moved, record).await
+                }
             }
         }
         80 => {
@@ -317,6 +330,10 @@ async fn route_to(
         _ => {
             let name = looked_up
                 .ok_or_else(|| Refused::because(None, "it was dialled by an address, not by a name"))?;
+            if is_by_request(&shared.rules, Host::Name(&name), port) {
+                let why = "rules about its requests need the web's own ports, 80 and 443";
+                return Err(Refused::because(Some(&name), why));
+            }
             let made = make(name, port, shared, record).await?;
             relay(&mut stream, made, &[], shared, moved, record).await
         }

@@ -4,8 +4,7 @@ use super::inside;
 use super::servers::Servers;
 use crate::sandbox::{Output, Project};
 
-const HOSTS: &str =
-    "127.0.0.1 localhost\n11.93.7.3 api.test narrow.test code.test pinned.test wrong.test other.test\n";
+const HOSTS: &str = "127.0.0.1 localhost\n11.93.7.3 api.test narrow.test code.test pinned.test wrong.test other.test open.test\n";
 
 const KEY: &str = "sk-ant-api03-Zz9Yy8Xx7Ww6Vv5-Uu4_Tt3";
 
@@ -17,6 +16,9 @@ network allowlist {
     allow api.test code.test pinned.test wrong.test
     allow narrow.test methods=GET paths=\"/v1/*\"
     allow narrow.test methods=POST paths=\"/v1/send\"
+    allow open.test
+    deny open.test paths=\"/admin*\"
+    deny open.test methods=DELETE
 }
 ";
 
@@ -85,6 +87,23 @@ fn a_secret_goes_to_its_host_and_is_seen_nowhere_inside() {
 }
 
 #[test]
+fn no_part_of_an_answer_echoes_a_secret() {
+    let Some((servers, project)) = world() else { return };
+    for version in ["--http1.1", "--http2"] {
+        let script = format!(
+            "curl -sSi {version} --raw -H 'TE: trailers' https://api.test/trailers; curl -sSv {version} -H 'TE: trailers' https://api.test/trailers 2>&1"
+        );
+        let text = inside(&project, HOSTS, &script).expect(0).text();
+        assert!(text.contains("sk-ant-api03-") && !text.contains(KEY), "{text}");
+        assert_eq!(servers.asked().len(), 2);
+    }
+    let found = inside(&project, HOSTS, "curl -sS https://api.test/a; curl -sS https://api.test/b").expect(0);
+    assert!(found.text().contains("GET /b"));
+    let log = project.pier(&["net", "log"]).expect(0).text();
+    assert!(log.contains("with API_KEY"), "{log}");
+}
+
+#[test]
 fn a_placeholder_is_another_one_in_each_session() {
     let Some((_servers, project)) = world() else { return };
     let one = inside(&project, HOSTS, "echo $API_KEY").expect(0).text();
@@ -117,6 +136,9 @@ fn requests_are_decided_where_rules_ask_for_it() {
         ("curl -sS https://evil.test/", "no `allow` names it"),
         ("curl -sS --http1.1 https://evil.test/x -d y", "no `allow` names it"),
         ("curl -sS https://other.test/", "no `allow` names it"),
+        ("curl -sS https://open.test/%61dmin/x", "a `deny` names"),
+        ("curl -sS https://open.test/Admin/x", "a `deny` names"),
+        ("curl -sS -X delete https://open.test/x", "a `deny` names"),
         // Two requests on one connection: the second one is decided again.
         ("curl -sS https://narrow.test/v1/a https://narrow.test/no", "no `allow` names `GET /no`"),
     ] {

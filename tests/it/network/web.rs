@@ -36,7 +36,7 @@ pub struct Web {
 }
 
 /// Names that its certificate is for.
-const NAMES: &[&str] = &["api.test", "narrow.test", "code.test", "pinned.test", "one.test"];
+const NAMES: &[&str] = &["api.test", "narrow.test", "code.test", "pinned.test", "open.test"];
 
 impl Web {
     pub fn new() -> Self {
@@ -147,6 +147,22 @@ async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
             }
         });
         return Response::new(StreamBody::new(Receiver(receiver)).boxed());
+    }
+    if request.uri().path() == "/trailers" {
+        web.asked.lock().unwrap().push(asked.clone());
+        let key = asked.header("x-api-key").unwrap_or_default();
+        let mut trailers = hyper::HeaderMap::new();
+        trailers.insert("grpc-message", format!("bad key {key}").parse().unwrap());
+        let (sender, receiver) = tokio::sync::mpsc::channel(2);
+        let frames = [Frame::data(Bytes::from(key.to_owned())), Frame::trailers(trailers)];
+        for frame in frames {
+            sender.send(Ok(frame)).await.unwrap();
+        }
+        let mut response = Response::new(StreamBody::new(Receiver(receiver)).boxed());
+        response.headers_mut().insert("trailer", "grpc-message".parse().unwrap());
+        let phrase = hyper::ext::ReasonPhrase::try_from(format!("bad key {key}").into_bytes()).unwrap();
+        response.extensions_mut().insert(phrase);
+        return response;
     }
     let mut body = request.into_body();
     while let Some(Ok(frame)) = body.frame().await {
