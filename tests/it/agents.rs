@@ -16,7 +16,7 @@ const INSTALLED: Duration = Duration::from_mins(10);
 /// What no agent may see, in files and variables of the host.
 const SECRET: &str = "top-secret-of-the-host";
 
-const PROMPT: &str = "Write hello.txt";
+pub const PROMPT: &str = "Write hello.txt";
 
 #[expect(clippy::disallowed_methods, reason = "the machine says where its registry is")]
 fn variable(name: &str) -> Option<String> {
@@ -50,7 +50,7 @@ fn project(config: &str) -> (Project, ModelServer) {
 }
 
 /// Adds where the registry is, as the machine has it.
-fn with_registry(project: &Project, mut call: Call) -> Call {
+pub fn with_registry(project: &Project, mut call: Call) -> Call {
     let names = [
         "HTTP_PROXY",
         "HTTPS_PROXY",
@@ -72,7 +72,7 @@ fn with_registry(project: &Project, mut call: Call) -> Call {
 }
 
 /// Installs the agent by asking it for its version; false where the machine cannot.
-fn is_installed(project: &Project, agent: &str, version: &str) -> bool {
+pub fn is_installed(project: &Project, agent: &str, version: &str) -> bool {
     project.trust();
     let call = project.call(["up", agent, "--", "--version"]);
     let output = with_registry(project, call).run();

@@ -3,8 +3,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::sandbox::{Output, PIER, Project};
+use crate::sandbox::{Call, Output, PIER, Project};
 
+mod agents;
 mod secure;
 mod servers;
 mod web;
@@ -13,6 +14,13 @@ use servers::Servers;
 
 /// Runs a script inside, where these names lead to these addresses on the host, which believes the test's authority.
 fn inside(project: &Project, hosts: &str, script: &str) -> Output {
+    let mut command = Command::new(PIER);
+    command.args(["exec", "--", "bash", "-c", script]);
+    surrounded(project, hosts, &command).run()
+}
+
+/// The description of a call of a program where these names lead to these addresses.
+fn surrounded(project: &Project, hosts: &str, program: &Command) -> Call {
     project.write_beside("hosts", hosts);
     let hosts = project.base().join("hosts").display().to_string();
     let bundle = project.base().join("bundle.pem");
@@ -23,8 +31,11 @@ fn inside(project: &Project, hosts: &str, script: &str) -> Output {
     let mut command = Command::new("unshare");
     let mount = "mount --make-rprivate / && mount --bind \"$0\" /etc/hosts && \
         if [ -s \"$1\" ]; then mount --bind \"$1\" /etc/ssl/certs/ca-certificates.crt; fi && shift && exec \"$@\"";
-    command.args(["-m", "bash", "-c", mount, &hosts, &bundle, PIER, "exec", "--", "bash", "-c", script]);
-    project.surround(command).run()
+    command
+        .args(["-m", "bash", "-c", mount, &hosts, &bundle])
+        .arg(program.get_program())
+        .args(program.get_args());
+    project.surround(command)
 }
 
 const HOSTS: &str = "127.0.0.1 localhost rebind.test\n11.93.7.2 allowed.test evil.test git.test x.wide.test wide.test bad.wide.test\n\

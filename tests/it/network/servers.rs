@@ -10,12 +10,14 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 
 use super::web::{self, Asked};
+use crate::model_server::{ModelServer, Script};
 use crate::sandbox::is_root;
 
 /// Addresses that no other test has, of a range that is not private and that nobody routes here.
 const OURS: &str = "11.93.7.1";
 const THEIRS: &str = "11.93.7.2";
 const WEB: &str = "11.93.7.3";
+const MODEL: &str = "11.93.7.4";
 const ANY: &str = "11.94.7.0/24";
 
 /// What the servers have been sent.
@@ -27,6 +29,7 @@ pub struct Servers {
     pub web: web::Web,
     /// One at a time has these addresses.
     _alone: MutexGuard<'static, ()>,
+    _turn: std::fs::File,
     heard: Heard,
     _stop: Sender<()>,
 }
@@ -34,12 +37,20 @@ pub struct Servers {
 impl Servers {
     /// `None`, with the reason printed, where it cannot be.
     pub fn start() -> Option<Self> {
+        Self::start_with(Script::Commands(Vec::new()))
+    }
+
+    /// With a model that follows a script.
+    pub fn start_with(script: Script) -> Option<Self> {
         static ONE: Mutex<()> = Mutex::new(());
         if !is_root() || Command::new("ip").arg("-V").output().is_err() {
             println!("skipped: only root can make a second network, with `ip`");
             return None;
         }
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // Other runs of the tests on this machine have the same addresses.
+        let turn = std::fs::File::create(std::env::temp_dir().join("pier-test-network.lock")).unwrap();
+        turn.lock().unwrap();
         let (ready, is_ready) = channel();
         let (go, may_go) = channel::<()>();
         let (stop, stopped) = channel::<()>();
@@ -56,10 +67,13 @@ impl Servers {
                 let hears = Arc::clone(&hears);
                 std::thread::spawn(move || serve(&listener, port, &hears));
             }
+            let model = ModelServer::start(script);
+            web::relay(TcpListener::bind((MODEL, 443)).unwrap(), of_thread.clone(), model.port());
             web::serve(TcpListener::bind((WEB, 443)).unwrap(), of_thread);
             ready.send(nix::unistd::gettid()).unwrap();
             // To the end of the test.
             let _ended = stopped.recv();
+            drop(model);
         });
         let thread = is_ready.recv().unwrap().to_string();
         let link = format!("pier{}", std::process::id() % 100_000);
@@ -81,10 +95,12 @@ impl Servers {
         ip(&["route", "add", "local", ANY, "dev", &link]);
         inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
         inside(&["addr", "add", &format!("{WEB}/24"), "dev", "other"]);
+        inside(&["addr", "add", &format!("{MODEL}/24"), "dev", "other"]);
+        inside(&["link", "set", "lo", "up"]);
         inside(&["link", "set", "other", "up"]);
         go.send(()).unwrap();
         is_ready.recv().unwrap();
-        Some(Servers { link, web, _alone: alone, heard, _stop: stop })
+        Some(Servers { link, web, _alone: alone, _turn: turn, heard, _stop: stop })
     }
 
     pub fn heard(&self) -> Vec<(u16, String)> {

@@ -33,10 +33,13 @@ pub struct Web {
     /// The authority that has signed its certificate, as PEM.
     pub authority: String,
     config: Arc<rustls::ServerConfig>,
+    /// What clients of the model have sent, without its TLS.
+    told: Arc<Mutex<Vec<u8>>>,
 }
 
 /// Names that its certificate is for.
-const NAMES: &[&str] = &["api.test", "narrow.test", "code.test", "pinned.test", "open.test"];
+const NAMES: &[&str] =
+    &["api.test", "narrow.test", "code.test", "pinned.test", "open.test", "api.anthropic.com", "model.test"];
 
 impl Web {
     pub fn new() -> Self {
@@ -57,7 +60,12 @@ impl Web {
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Web { asked: Arc::default(), authority, config: Arc::new(config) }
+        Web { asked: Arc::default(), authority, config: Arc::new(config), told: Arc::default() }
+    }
+
+    /// What clients of the model have sent so far.
+    pub fn told(&self) -> String {
+        String::from_utf8_lossy(&self.told.lock().unwrap()).into_owned()
     }
 
     pub fn take(&self) -> Vec<Asked> {
@@ -75,6 +83,44 @@ pub fn serve(listener: TcpListener, web: Web) {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 tokio::spawn(connection(stream, web.clone()));
+            }
+        });
+    });
+}
+
+/// Ends the TLS of connections to the model, which speaks HTTP/1 at a port of this network's loopback.
+pub fn relay(listener: TcpListener, web: Web, port: u16) {
+    listener.set_nonblocking(true).unwrap();
+    let mut config = rustls::ServerConfig::clone(&web.config);
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let (acceptor, told) = (acceptor.clone(), Arc::clone(&web.told));
+                tokio::spawn(async move {
+                    let stream = acceptor.accept(stream).await.ok()?;
+                    let model = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    let (mut from, mut to) = tokio::io::split(stream);
+                    let (mut answers, mut asks) = model.into_split();
+                    let up = async {
+                        let mut buffer = vec![0; 16 * 1024];
+                        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+                            told.lock().unwrap().extend_from_slice(&buffer[..length]);
+                            asks.write_all(&buffer[..length]).await.ok()?;
+                        }
+                        asks.shutdown().await.ok()
+                    };
+                    let down = async {
+                        tokio::io::copy(&mut answers, &mut to).await.ok()?;
+                        to.shutdown().await.ok()
+                    };
+                    tokio::join!(up, down);
+                    Some(())
+                });
             }
         });
     });
