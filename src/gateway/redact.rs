@@ -74,6 +74,8 @@ impl Redactor {
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held);
         bytes.extend_from_slice(piece);
+        // First, so that no value that is whole is cut. What stands for it is of the same kinds of letters.
+        self.take_out(&mut bytes, false);
         let longest = self.echoes.iter().map(|echo| echo.value.len()).max().unwrap_or(0);
         let first = bytes.len().saturating_sub(longest.saturating_sub(1));
         let begins = |at: &usize| {
@@ -82,16 +84,19 @@ impl Redactor {
         };
         let keep = (first..bytes.len()).find(begins).unwrap_or(bytes.len());
         self.held = bytes.split_off(keep);
-        self.take_out(bytes)
+        bytes
     }
 
     /// Returns what was held back.
     pub fn rest(&mut self) -> Vec<u8> {
-        let held = std::mem::take(&mut self.held);
-        self.take_out(held)
+        let mut held = std::mem::take(&mut self.held);
+        self.take_out(&mut held, true);
+        held
     }
 
-    fn take_out(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+    /// Takes out values and pieces of them; at the end of what there is, a piece may still become a value, unless
+    /// nothing follows.
+    fn take_out(&self, bytes: &mut [u8], is_last: bool) {
         for echo in &self.echoes {
             let Some(begin) = echo.value.first() else { continue };
             let mut from = 0;
@@ -100,6 +105,8 @@ impl Redactor {
             {
                 let at = from + next;
                 let found = echo.found(bytes.get(at..).unwrap_or_default());
+                let found = found
+                    .filter(|length| is_last || *length == echo.value.len() || at + length < bytes.len());
                 if let Some(length) = found
                     && let (Some(there), Some(instead)) =
                         (bytes.get_mut(at..at + length), echo.instead.get(..length))
@@ -109,7 +116,6 @@ impl Redactor {
                 from = at + found.unwrap_or(1);
             }
         }
-        bytes
     }
 
     pub fn is_empty(&self) -> bool {
@@ -257,9 +263,13 @@ mod tests {
     const VALUE: &str = "sk-ant-api03-AbCdEf0123456789_x-Y.z";
 
     fn secret() -> Secret {
+        secret_of(VALUE)
+    }
+
+    fn secret_of(value: &str) -> Secret {
         let host = HostName::parse("api.example").unwrap();
         let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
-        Secret::new(what, VALUE).unwrap()
+        Secret::new(what, value).unwrap()
     }
 
     #[test]
@@ -295,12 +305,45 @@ mod tests {
         assert_eq!(headers["x"], secret.placeholder);
     }
 
+    /// Values of which every part looks like a beginning of them, and others.
+    const VALUES: [&str; 5] = [
+        VALUE,
+        "abcdefghijklmnopqrstuvwxyzabcdefghijklmn",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
+        "0123456789012345678901234567890123456789",
+        "short",
+    ];
+
+    proptest::proptest! {
+        #[test]
+        fn no_value_passes_however_it_is_cut(
+            which in 0_usize..5,
+            cuts in proptest::collection::vec(0_usize..200, 0..8),
+            gap in "[a-z0-9-]{0,30}",
+            again in 0_usize..4,
+        ) {
+            let value = VALUES[which];
+            let secret = secret_of(value);
+            let text = format!("{gap}{}{gap}{value}", value.repeat(again));
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
+            cuts.extend([0, text.len()]);
+            cuts.sort_unstable();
+            let mut redactor = Redactor::of([&secret]);
+            let mut out = Vec::new();
+            for pair in cuts.windows(2) {
+                out.extend(redactor.push(&text.as_bytes()[pair[0]..pair[1]]));
+            }
+            out.extend(redactor.rest());
+            let out = String::from_utf8(out).unwrap();
+            proptest::prop_assert_eq!(out.len(), text.len());
+            proptest::prop_assert!(!out.contains(value), "{}", out);
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_echo_passes_however_it_is_cut(cuts in proptest::collection::vec(0usize..200, 0..8), gap in "[a-zA-Z0-9-]{0,30}") {
-            let host = HostName::parse("api.example").unwrap();
-            let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
-            let secret = Secret::new(what, VALUE).unwrap();
+            let secret = secret();
             let text = format!("{gap}{VALUE}{gap}sk-ant-api03-Ab{VALUE}sk-ant");
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
             cuts.extend([0, text.len()]);

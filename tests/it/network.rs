@@ -161,7 +161,7 @@ fn a_flood_of_refusals_hides_no_connection() {
     let script = "python3 - <<'E'
 import socket, threading
 def flood():
-    for _ in range(10000):
+    for _ in range(2000):
         try: socket.create_connection(('127.0.0.1', 9418)).close()
         except OSError: pass
 threads = [threading.Thread(target=flood) for _ in range(4)]
@@ -182,7 +182,7 @@ E";
         .filter(|one| one["allowed"] == false && one["port"] == 9418)
         .map(|one| one["times"].as_u64().unwrap_or(1))
         .sum();
-    assert!(refused > 10_000 && connections.len() < 200, "{refused} of {}", connections.len());
+    assert!(refused > 4_000 && connections.len() < 200, "{refused} of {}", connections.len());
 }
 
 #[test]
@@ -230,7 +230,9 @@ fn what_may_be_sent_to_a_host_has_an_end() {
     inside(&project, HOSTS, script);
     let sent: usize = servers.heard().iter().map(|(_, text)| text.len()).sum();
     assert_eq!(sent, 100 * 1024);
-    let connections = recorded(&project);
+    let mut connections = recorded(&project);
+    // On a slow machine they are written down before they end, too.
+    connections.retain(|one| one["open"] != true);
     assert!(
         connections
             .iter()
