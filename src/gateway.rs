@@ -116,13 +116,13 @@ impl Gateway {
         };
         let shared = Arc::new(Shared::new(settings, resolver, sender, most));
         let of_thread = Arc::clone(&shared);
-        let Sockets { dns, tcp } = sockets;
+        {
+            let _entered = runtime.enter();
+            listen(sockets, &shared)?;
+        }
         let run = move || {
             runtime.block_on(async {
                 let shared = of_thread;
-                if let Err(error) = listen(dns, tcp, &shared) {
-                    tracing::warn!(%error, "the gateway cannot listen");
-                }
                 // Dropped at the end of the session, which is as good as a word.
                 let _stopped = stopped.await;
                 shared.end().await;
@@ -159,9 +159,10 @@ impl Gateway {
         self.shared.records.take_unrecorded()
     }
 
-    /// Closes everything, and hands over what is still to be written.
-    pub fn stop(&mut self, mut write: impl FnMut(Connection)) {
+    /// Closes everything, and hands over what is still to be written; false where it had broken down before.
+    pub fn stop(&mut self, mut write: impl FnMut(Connection)) -> bool {
         drop(self.stop.take());
+        let mut held = true;
         if let Some(thread) = self.thread.take() {
             // It waits for room for its last records.
             while !thread.is_finished() {
@@ -170,26 +171,24 @@ impl Gateway {
                 }
                 std::thread::sleep(Duration::from_micros(200));
             }
-            // One that has panicked is as closed.
-            let _ended = thread.join();
+            held = thread.join().is_ok();
         }
         while let Some(record) = self.record() {
             write(record);
         }
+        held
     }
 }
 
 impl Drop for Gateway {
     fn drop(&mut self) {
-        self.stop(drop);
+        // One that has broken down is as closed.
+        let _held = self.stop(drop);
     }
 }
 
-fn listen(
-    dns: std::net::UdpSocket,
-    tcp: Vec<(u16, std::net::TcpListener)>,
-    shared: &Arc<Shared>,
-) -> io::Result<()> {
+fn listen(sockets: Sockets, shared: &Arc<Shared>) -> io::Result<()> {
+    let Sockets { dns, tcp } = sockets;
     dns.set_nonblocking(true)?;
     tokio::spawn(serve::answer(tokio::net::UdpSocket::from_std(dns)?, Arc::clone(shared)));
     for (port, listener) in tcp {

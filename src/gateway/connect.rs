@@ -3,11 +3,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::budget::{Charge, UsedUp};
+use super::proxy;
 use super::serve::{PATIENCE, Shared};
 use crate::audit::Connection;
 use crate::policy::address;
@@ -155,8 +156,6 @@ async fn through(
     tunnel: Option<String>,
     shared: &Shared,
 ) -> io::Result<(TcpStream, SocketAddr)> {
-    /// The most of an answer to CONNECT, in bytes.
-    const MOST: usize = 16 * 1024;
     let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
     let address = if let Ok(address) = literal {
         address
@@ -168,16 +167,7 @@ async fn through(
     let mut stream = TcpStream::connect(to).await?;
     let Some(wanted) = tunnel else { return Ok((stream, to)) };
     stream.write_all(format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n\r\n").as_bytes()).await?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        // What follows belongs to the connection.
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await?;
-        head.extend(byte);
-        if head.len() > MOST {
-            return Err(io::Error::other("its answer is too long"));
-        }
-    }
+    let head = proxy::head(&mut stream).await?;
     let line =
         String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
     let is_done = line.starts_with("HTTP/1.") && line.get(8..11) == Some(" 20");

@@ -14,7 +14,7 @@ use crate::policy::host::HostName;
 /// Where it listens, on the loopback address of the sandbox.
 pub use crate::plan::PROXY as PORT;
 
-/// The most of a CONNECT, in bytes.
+/// The most of a CONNECT, or of its answer, in bytes.
 const MOST: usize = 8 * 1024;
 
 const SOCKS: u8 = 5;
@@ -114,17 +114,21 @@ fn target(text: &str) -> io::Result<Target> {
     }
 }
 
-async fn connect(stream: &mut TcpStream) -> io::Result<Said> {
+/// Reads a head of at most [`MOST`] bytes, and not a byte behind it: that belongs to the connection.
+pub async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        // Nothing behind it may be taken along, and there is not much of it.
-        let mut byte = [0];
-        stream.read_exact(&mut byte).await?;
-        head.extend(byte);
+        let [byte] = array(stream).await?;
+        head.push(byte);
         if head.len() > MOST {
             return Err(bad("its head is too long"));
         }
     }
+    Ok(head)
+}
+
+async fn connect(stream: &mut TcpStream) -> io::Result<Said> {
+    let head = head(stream).await?;
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut fields);
     let whole = parsed.parse(&head).map_err(|_| bad("it is no request of HTTP/1"))?;

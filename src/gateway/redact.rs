@@ -296,13 +296,12 @@ mod tests {
         assert!(!clean.contains("AbCdEf"), "{clean}");
         assert_eq!(redactor.whole(&VALUE.as_bytes()[..20]), VALUE.as_bytes()[..20]);
         let mut headers = HeaderMap::new();
-        headers.insert(
-            HeaderName::try_from(VALUE.replace('.', "-").to_ascii_lowercase()).unwrap(),
-            HeaderValue::from_static("x"),
-        );
+        let name = HeaderName::try_from(VALUE.to_ascii_lowercase()).unwrap();
+        headers.insert(name, HeaderValue::from_static("yes"));
         headers.insert("x", HeaderValue::from_static(VALUE));
         redactor.headers(&mut headers);
         assert_eq!(headers["x"], secret.placeholder);
+        assert_eq!(headers.len(), 1, "a name tells as much as a value");
     }
 
     /// Values of which every part looks like a beginning of them, and others.
@@ -319,7 +318,7 @@ mod tests {
         fn no_value_passes_however_it_is_cut(
             which in 0_usize..5,
             cuts in proptest::collection::vec(0_usize..200, 0..8),
-            gap in "[a-z0-9-]{0,30}",
+            gap in "[a-zA-Z0-9-]{0,30}",
             again in 0_usize..4,
         ) {
             let value = VALUES[which];
@@ -337,25 +336,9 @@ mod tests {
             let out = String::from_utf8(out).unwrap();
             proptest::prop_assert_eq!(out.len(), text.len());
             proptest::prop_assert!(!out.contains(value), "{}", out);
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn no_echo_passes_however_it_is_cut(cuts in proptest::collection::vec(0usize..200, 0..8), gap in "[a-zA-Z0-9-]{0,30}") {
-            let secret = secret();
-            let text = format!("{gap}{VALUE}{gap}sk-ant-api03-Ab{VALUE}sk-ant");
-            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut < text.len()).collect();
-            cuts.extend([0, text.len()]);
-            cuts.sort_unstable();
-            let mut redactor = Redactor::of([&secret]);
-            let mut out = Vec::new();
-            for pair in cuts.windows(2) {
-                out.extend(redactor.push(&text.as_bytes()[pair[0]..pair[1]]));
+            if value == VALUE {
+                proptest::prop_assert_eq!(&out, &text.replace(value, &secret.placeholder));
             }
-            out.extend(redactor.rest());
-            let out = String::from_utf8(out).unwrap();
-            proptest::prop_assert_eq!(&out, &text.replace(VALUE, &secret.placeholder));
         }
     }
 }

@@ -78,7 +78,9 @@ impl Record {
 
     /// Ends the gateway, and notes the rest.
     pub fn last_connections(&mut self, gateway: &mut Gateway) {
-        gateway.stop(|connection| self.connection(connection));
+        if !gateway.stop(|connection| self.connection(connection)) {
+            self.note(&Event::Limit { what: "the gateway: it broke down, and the network with it".into() });
+        }
         self.missing(gateway.unrecorded());
     }
 

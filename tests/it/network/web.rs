@@ -75,6 +75,13 @@ impl Web {
 
 /// Serves from a thread of its own, in the network of this one.
 pub fn serve(listener: TcpListener, web: Web) {
+    each(listener, move |stream| connection(stream, web.clone()));
+}
+
+fn each<Carried>(listener: TcpListener, carry: impl Fn(tokio::net::TcpStream) -> Carried + Send + 'static)
+where
+    Carried: Future<Output = ()> + Send + 'static,
+{
     listener.set_nonblocking(true).unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -82,7 +89,7 @@ pub fn serve(listener: TcpListener, web: Web) {
             let listener = tokio::net::TcpListener::from_std(listener).unwrap();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(connection(stream, web.clone()));
+                tokio::spawn(carry(stream));
             }
         });
     });
@@ -90,40 +97,44 @@ pub fn serve(listener: TcpListener, web: Web) {
 
 /// Ends the TLS of connections to the model, which speaks HTTP/1 at a port of this network's loopback.
 pub fn relay(listener: TcpListener, web: Web, port: u16) {
-    listener.set_nonblocking(true).unwrap();
     let mut config = rustls::ServerConfig::clone(&web.config);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, told) = (acceptor.clone(), Arc::clone(&web.told));
-                tokio::spawn(async move {
-                    let stream = acceptor.accept(stream).await.ok()?;
-                    let model = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                    let (mut from, mut to) = tokio::io::split(stream);
-                    let (mut answers, mut asks) = model.into_split();
-                    let up = async {
-                        let mut buffer = vec![0; 16 * 1024];
-                        while let Ok(length @ 1..) = from.read(&mut buffer).await {
-                            told.lock().unwrap().extend_from_slice(&buffer[..length]);
-                            asks.write_all(&buffer[..length]).await.ok()?;
-                        }
-                        asks.shutdown().await.ok()
-                    };
-                    let down = async {
-                        tokio::io::copy(&mut answers, &mut to).await.ok()?;
-                        to.shutdown().await.ok()
-                    };
-                    tokio::join!(up, down);
-                    Some(())
-                });
-            }
-        });
+    each(listener, move |stream| {
+        let (acceptor, told) = (acceptor.clone(), Arc::clone(&web.told));
+        async move {
+            // Whoever breaks off has said enough.
+            let _left = to_model(stream, acceptor, port, &told).await;
+        }
     });
+}
+
+async fn to_model(
+    stream: tokio::net::TcpStream,
+    acceptor: tokio_rustls::TlsAcceptor,
+    port: u16,
+    told: &Mutex<Vec<u8>>,
+) -> std::io::Result<()> {
+    let stream = acceptor.accept(stream).await?;
+    let model = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+    let (mut from, mut to) = tokio::io::split(stream);
+    let (mut answers, mut asks) = model.into_split();
+    let up = async {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            let length = from.read(&mut buffer).await?;
+            if length == 0 {
+                return asks.shutdown().await;
+            }
+            told.lock().unwrap().extend_from_slice(&buffer[..length]);
+            asks.write_all(&buffer[..length]).await?;
+        }
+    };
+    let down = async {
+        tokio::io::copy(&mut answers, &mut to).await?;
+        to.shutdown().await
+    };
+    tokio::try_join!(up, down).map(drop)
 }
 
 async fn connection(stream: tokio::net::TcpStream, web: Web) {
