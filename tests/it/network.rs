@@ -225,8 +225,8 @@ fn what_may_be_sent_to_a_host_has_an_end() {
         "network allowlist {\n allow git.test port=9418\n allow x.wide.test allowed.test\n bytes git.test up=\"100KiB\"\n bytes \"*.wide.test\" down=\"5B\"\n bytes allowed.test connections=1 idle=\"1s\"\n}\n",
     );
     project.trust();
-    let script =
-        "yes | head -c 1000000 > /dev/tcp/git.test/9418; echo more > /dev/tcp/git.test/9418; sleep 0.5";
+    // The second is made when the first has been cut off.
+    let script = "exec 3<>/dev/tcp/git.test/9418; yes | head -c 1000000 >&3; cat <&3; echo more > /dev/tcp/git.test/9418; sleep 0.5";
     inside(&project, HOSTS, script);
     let sent: usize = servers.heard().iter().map(|(_, text)| text.len()).sum();
     assert_eq!(sent, 100 * 1024);
