@@ -20,6 +20,7 @@ use crate::sys::process;
 pub mod authority;
 mod budget;
 mod connect;
+mod copy;
 mod dns;
 mod hello;
 mod http;

@@ -1,5 +1,6 @@
 //! Connections with something added: bytes that were read already, or that are counted.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::io;
 use std::pin::Pin;
@@ -34,26 +35,26 @@ impl Moved {
     }
 }
 
-/// A connection to a server.
-pub struct Metered<S> {
-    pub stream: S,
-    pub moved: Arc<Moved>,
-    pub charge: Charge,
+/// A connection to a server, or one direction of it.
+pub struct Metered<S, C> {
+    stream: S,
+    moved: Arc<Moved>,
+    charge: C,
 }
 
-impl<S> Metered<S> {
-    pub fn new(stream: S, moved: &Arc<Moved>, charge: Charge) -> Self {
+impl<S, C> Metered<S, C> {
+    pub fn new(stream: S, moved: &Arc<Moved>, charge: C) -> Self {
         Metered { stream, moved: Arc::clone(moved), charge }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin, C: Borrow<Charge> + Unpin> AsyncRead for Metered<S, C> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let most = self.charge.may_receive(buffer.remaining())?;
+        let most = self.charge.borrow().may_receive(buffer.remaining())?;
         let before = buffer.filled().len();
         if most == buffer.remaining() {
             ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
@@ -64,22 +65,22 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
             buffer.advance(length);
         }
         let length = buffer.filled().len() - before;
-        self.charge.received(length);
+        self.charge.borrow().received(length);
         self.moved.down.fetch_add(length as u64, Ordering::Relaxed);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Unpin, C: Borrow<Charge> + Unpin> AsyncWrite for Metered<S, C> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let most = self.charge.may_send(bytes.len())?;
+        let most = self.charge.borrow().may_send(bytes.len())?;
         let bytes = bytes.get(..most).unwrap_or_default();
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
-        self.charge.sent(written);
+        self.charge.borrow().sent(written);
         self.moved.up.fetch_add(written as u64, Ordering::Relaxed);
         Poll::Ready(Ok(written))
     }

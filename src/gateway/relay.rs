@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::io::{
-    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional_with_sizes,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::connect::{Made, Refused};
+use super::copy::{Counts, Way, copy};
 use super::http::{Body, Chunks, Request};
 use super::meter::{Metered, Moved};
 use super::serve::{BUFFER, IDLE, Shared};
@@ -51,15 +50,19 @@ pub async fn relay(
     record.allowed = true;
     let _opened = shared.records.opened(record);
     let broken = broken(&made);
-    let Made { upstream, charge, .. } = made;
-    let silent = charge.idle();
+    let Made { mut upstream, charge, .. } = made;
     let _plain = (stream.set_nodelay(true), upstream.set_nodelay(true));
-    let mut server = Metered::new(upstream, moved, charge);
-    server.write_all(first).await.map_err(&broken)?;
-    let both = copy_bidirectional_with_sizes(stream, &mut server, BUFFER, BUFFER);
+    let counts = Counts { charge: &charge, moved, kept: &shared.kept };
+    let (mut from, mut to) = stream.split();
+    let (mut answers, mut asks) = upstream.split();
+    let up = async {
+        Metered::new(&mut asks, moved, &charge).write_all(first).await?;
+        copy(&mut from, &mut asks, Way::Up, counts).await
+    };
+    let both = async { tokio::try_join!(up, copy(&mut answers, &mut to, Way::Down, counts)) };
     tokio::select! {
         done = both => done.map(drop).map_err(broken),
-        () = idle(moved, silent) => Err(broken(io::ErrorKind::TimedOut.into())),
+        () = idle(moved, charge.idle()) => Err(broken(io::ErrorKind::TimedOut.into())),
     }
 }
 
@@ -77,25 +80,16 @@ pub async fn exchange(
     let _opened = shared.records.opened(record);
     let broken = broken(&made);
     let (mut from, mut to) = stream.split();
-    let silent = made.charge.idle();
-    let head = if made.by_proxy { request.for_proxy() } else { request.head };
-    let server = Metered::new(made.upstream, moved, made.charge);
-    let (mut answers, mut asks) = tokio::io::split(server);
+    let Made { mut upstream, charge, by_proxy, .. } = made;
+    let head = if by_proxy { request.for_proxy() } else { request.head };
+    let counts = Counts { charge: &charge, moved, kept: &shared.kept };
+    let (mut answers, asks) = upstream.split();
+    let mut asks = Metered::new(asks, moved, &charge);
     let up = async {
         asks.write_all(&head).await?;
         body(&mut from, &mut asks, request.body, rest).await
     };
-    let down = async {
-        let mut buffer = vec![0; BUFFER];
-        loop {
-            let length = timeout(IDLE, answers.read(&mut buffer)).await.map_err(io::Error::other)??;
-            if length == 0 {
-                break;
-            }
-            to.write_all(buffer.get(..length).unwrap_or_default()).await?;
-        }
-        to.shutdown().await
-    };
+    let down = copy(&mut answers, &mut to, Way::Down, counts);
     tokio::pin!(up, down);
     let mut sent = false;
     // The answer may come, and end, before the request has ended.
@@ -106,7 +100,7 @@ pub async fn exchange(
                 Err(error) => break Err(error),
             },
             result = &mut down => break result,
-            () = idle(moved, silent) => break Err(io::ErrorKind::TimedOut.into()),
+            () = idle(moved, charge.idle()) => break Err(io::ErrorKind::TimedOut.into()),
         }
     };
     done.map_err(broken)

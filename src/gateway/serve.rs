@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -56,7 +56,7 @@ pub const MOST_LOOKUPS: usize = 64;
 /// Pieces in which a client may say whom it wants.
 const MOST_READS: usize = 256;
 
-/// Of each direction of a connection, in bytes.
+/// What is read at a time where a connection has memory of its own, in bytes.
 pub const BUFFER: usize = 16 * 1024;
 
 /// What all connections of a session share.
@@ -81,6 +81,8 @@ pub struct Shared {
     pub inspected: Semaphore,
     /// How many there may be.
     most: usize,
+    /// Bytes that are kept for slow receivers.
+    pub kept: AtomicUsize,
     /// Becomes true at the end of the session.
     ended: watch::Sender<bool>,
 }
@@ -103,6 +105,7 @@ impl Shared {
             open: Arc::new(Semaphore::new(most)),
             inspected: Semaphore::new(MOST_INSPECTED),
             most,
+            kept: AtomicUsize::new(0),
             ended: watch::Sender::new(false),
         }
     }
