@@ -246,8 +246,17 @@ pub struct Secret {
 pub struct Network {
     pub mode: Sourced<NetworkMode>,
     pub rules: Vec<Sourced<HostRule>>,
-    pub upstream: Option<Sourced<String>>,
+    pub upstream: Option<Sourced<Upstream>>,
     pub bytes: Vec<Sourced<ByteBudget>>,
+}
+
+/// The proxy that takes allowed connections out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// `http://HOST:PORT`; checked on decoding.
+    pub url: String,
+    /// Where `USER:PASSWORD` is: as [`Secret::from`].
+    pub login: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

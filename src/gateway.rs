@@ -34,11 +34,13 @@ mod redact;
 mod relay;
 pub mod secrets;
 mod serve;
+pub mod upstream;
 
 use authority::Authority;
 use records::Written;
 use secrets::Secret;
 use serve::Shared;
+use upstream::Upstream;
 
 /// The sockets in a sandbox's network.
 #[derive(Debug)]
@@ -85,8 +87,8 @@ fn connections_within(descriptors: usize) -> usize {
 pub struct Settings {
     pub rules: Vec<Rule>,
     pub budgets: Vec<Budget>,
-    /// The proxy that takes allowed connections out: host and port.
-    pub upstream: Option<(String, u16)>,
+    /// The proxy that takes allowed connections out.
+    pub upstream: Option<Upstream>,
     pub authority: Authority,
     pub secrets: Vec<Secret>,
     /// The certificates that servers are believed by, as PEM.

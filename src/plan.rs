@@ -446,10 +446,19 @@ pub struct Gateway {
     pub budgets: Vec<Budget>,
     /// What is listened to inside: the web, and what a rule names.
     pub ports: Vec<u16>,
-    /// The proxy that takes allowed connections out: host and port.
-    pub upstream: Option<(String, u16)>,
+    pub upstream: Option<Upstream>,
     /// The bundle of certificates on the host that servers are believed by.
     pub roots: Option<Utf8PathBuf>,
+}
+
+/// The proxy that takes allowed connections out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    pub host: String,
+    pub port: u16,
+    /// Where `USER:PASSWORD` for it is: as [`Secret::from`].
+    pub login: Option<String>,
+    pub origin: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use crate::backend::protocol::Refusal;
 use crate::gateway::authority::{Authority, Bundle};
 use crate::gateway::publish::{self, Publisher};
 use crate::gateway::secrets::Secret;
+use crate::gateway::upstream::{Login, Upstream};
 use crate::gateway::{Gateway, Settings};
 use crate::plan::{self, Plan, RootFilesystem};
 use crate::sys::failpoint;
@@ -130,6 +131,8 @@ pub struct Start<'a> {
     pub notice: &'a dyn Fn(Notice),
     /// What the gateway adds to requests; `values` has what stands for them inside.
     pub secrets: Vec<Secret>,
+    /// For the proxy that takes connections out.
+    pub login: Option<Login>,
     /// The user's home, for the name in commits.
     pub home: &'a Utf8Path,
     pub side: Side,
@@ -173,9 +176,9 @@ pub struct Finished {
 /// Runs the plan's command to its end, and imports what it committed.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source| Error::SetUp { what, source };
-    let Start { plan, program, values, secrets, state, home, notice, side } = start;
+    let Start { plan, program, values, secrets, login, state, home, notice, side } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
-    if !secrets.is_empty() {
+    if !secrets.is_empty() || login.is_some() {
         // Their values are in this process's memory.
         crate::sys::process::forbid_dumps().map_err(set_up("close this process's memory"))?;
     }
@@ -223,7 +226,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         } else {
             let (starting, namespace) = starting.network()?;
             if let (Some(gateway), Some(trust)) = (&plan.network.gateway, trust) {
-                opened.0 = Some(open_gateway(gateway, &namespace, trust, secrets)?);
+                opened.0 = Some(open_gateway(gateway, &namespace, trust, secrets, login)?);
             }
             if !ports.is_empty() {
                 let door = join::door("/proc/self/exe", namespace.as_fd());
@@ -382,6 +385,7 @@ fn open_gateway(
     namespace: &OwnedFd,
     trust: Trust,
     secrets: Vec<Secret>,
+    login: Option<Login>,
 ) -> Result<Gateway, Error> {
     let failed = |source| Error::SetUp { what: "open the gateway", source };
     let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &gateway.ports).map_err(failed)?;
@@ -391,7 +395,11 @@ fn open_gateway(
         Settings {
             rules: gateway.rules.clone(),
             budgets: gateway.budgets.clone(),
-            upstream: gateway.upstream.clone(),
+            upstream: gateway.upstream.as_ref().map(|upstream| Upstream {
+                host: upstream.host.clone(),
+                port: upstream.port,
+                login,
+            }),
             authority,
             secrets,
             roots,

@@ -108,6 +108,7 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         plan: &plan,
         program,
         secrets: Vec::new(),
+        login: None,
         values: &probed.values,
         state: &environment.state,
         notice: &|_| {},

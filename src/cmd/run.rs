@@ -197,6 +197,7 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     }
     let program = host.program?;
     let secrets = super::secrets::fetch(project, &planned.plan, &mut planned.values)?;
+    let login = super::secrets::login(project, &planned.plan)?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values, shell: _held } = &planned;
     let side = match leave(away)? {
@@ -209,6 +210,7 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
         program: &program,
         values,
         secrets,
+        login,
         state: &project.environment.state,
         notice: &notice,
         home: &project.environment.home,

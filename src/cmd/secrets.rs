@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::project::Project;
 use crate::diag::{Exit, Failure};
 use crate::gateway::secrets::{MOST, Secret, Use};
+use crate::gateway::upstream::Login;
 use crate::plan::{self, Plan};
 use crate::sys::process;
 use crate::util::fs::read_bounded;
@@ -25,6 +26,24 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// The program that speaks with the keyring of a desktop.
 const KEYRING: &str = "secret-tool";
 
+/// Says that a value cannot be had.
+fn absent(what: &str, from: &str, origin: &str, why: &str, help: &str) -> Failure {
+    let (from, _) = from.split_once(':').unwrap_or((from, ""));
+    let message = format!("cannot take {what} from {from} ({origin}): {why}");
+    Failure::new(Exit::NotSetUp, "secret::from", message).help(help)
+}
+
+/// Fetches the login of the proxy that takes connections out.
+pub fn login(project: &Project, plan: &Plan) -> Result<Option<Login>, Failure> {
+    let upstream = plan.network.gateway.as_ref().and_then(|gateway| gateway.upstream.as_ref());
+    let Some((from, origin)) = upstream.and_then(|it| Some((it.login.as_ref()?, &it.origin))) else {
+        return Ok(None);
+    };
+    let failed = |why: &str, help: &str| absent("the login of the proxy", from, origin, why, help);
+    let value = value(project, from).map_err(|(why, help)| failed(&why, &help))?;
+    Login::new(&value).map(Some).ok_or_else(|| failed("it is none", "`USER:PASSWORD` is meant"))
+}
+
 /// Fetches the value of each secret of a plan, and adds what stands for it inside to the variables of the session.
 pub fn fetch(
     project: &Project,
@@ -34,12 +53,10 @@ pub fn fetch(
     let mut fetched = Vec::new();
     for secret in &plan.secrets {
         let failed = |why: String, help: &str| {
-            let (from, _) = secret.from.split_once(':').unwrap_or((&secret.from, ""));
-            let name = escape(&secret.name);
-            let message = format!("cannot take the secret `{name}` from {from} ({}): {why}", secret.origin);
-            Failure::new(Exit::NotSetUp, "secret::from", message).help(help)
+            let what = format!("the secret `{}`", escape(&secret.name));
+            absent(&what, &secret.from, &secret.origin, &why, help)
         };
-        let value = value(project, secret).map_err(|(why, help)| failed(why, &help))?;
+        let value = value(project, &secret.from).map_err(|(why, help)| failed(why, &help))?;
         let header = secret.header.as_deref().map(str::parse).transpose();
         let header =
             header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
@@ -54,7 +71,7 @@ pub fn fetch(
 }
 
 /// Returns a value without the end of its line, or why there is none and what helps.
-fn value(project: &Project, secret: &plan::Secret) -> Result<Zeroizing<String>, (String, String)> {
+fn value(project: &Project, from: &str) -> Result<Zeroizing<String>, (String, String)> {
     let most = MOST as u64 + 2;
     let text = |bytes: Vec<u8>, whose: &str| {
         let text = Zeroizing::new(String::from_utf8(bytes).map_err(|error| {
@@ -63,7 +80,7 @@ fn value(project: &Project, secret: &plan::Secret) -> Result<Zeroizing<String>, 
         })?);
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     };
-    match secret.from.split_once(':') {
+    match from.split_once(':') {
         Some(("env", name)) => match project.environment.get(name) {
             Some(value) => Ok(Zeroizing::new(value.to_owned())),
             None => Err((format!("`{name}` is not set"), format!("`export {name}=…` before pier starts"))),

@@ -11,7 +11,7 @@ use super::values::parse_listen;
 use super::{
     Access, Agent, AgentImport, Build, ByteBudget, Config, Container, Gate, Git, HomeImport, HostRule,
     ImportKind, Keep, Layer, Limit, Mcp, Merge, Mount, NetworkMode, Origin, Port, Project, Role, Root,
-    Runtime, Secret, Sourced, Sync, Verdict, Workspace,
+    Runtime, Secret, Sourced, Sync, Upstream, Verdict, Workspace,
 };
 use crate::diag::{SourceId, Span};
 use crate::util::text::{parse_bytes, parse_duration};
@@ -290,7 +290,10 @@ impl Decoder {
                 "allow" => Verdict::Allow,
                 "deny" => Verdict::Deny,
                 "upstream" => {
-                    self.single(&mut network.upstream, child);
+                    if let Some(url) = argument(child) {
+                        let login = owned(property(child, "login"));
+                        network.upstream = Some(self.sourced(child, Upstream { url: url.to_owned(), login }));
+                    }
                     continue;
                 }
                 "bytes" => {

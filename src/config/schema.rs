@@ -402,6 +402,7 @@ const NETWORK: Node = Node {
             name: "upstream",
             doc: "Sends allowed connections through a proxy.",
             arguments: &[must("url", Type::Proxy, "The proxy of the host's network.")],
+            properties: &[may("login", Type::SecretFrom, "Where `USER:PASSWORD` for it is on the host.")],
             ..NODE
         },
         Node {

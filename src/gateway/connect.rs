@@ -3,13 +3,12 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::budget::{Charge, UsedUp};
-use super::proxy;
 use super::serve::{PATIENCE, Shared};
+use super::upstream::through;
 use crate::audit::Connection;
 use crate::policy::address;
 use crate::policy::host::{Asked, Decision, Host, HostName, Rule, WEB, decide, refused_address};
@@ -73,8 +72,6 @@ pub struct Made {
     pub name: Option<HostName>,
     pub rule: String,
     pub upstream: TcpStream,
-    /// Requests without TLS go to a proxy as they are.
-    pub by_proxy: bool,
     /// What it is charged to.
     pub charge: Charge,
     pub address: SocketAddr,
@@ -104,13 +101,12 @@ pub async fn make(
             .map_err(|used| Refused { rule: Some(used.origin), ..Refused::because(Some(&name), used.why) })?;
         // Without TLS, the request itself goes to the proxy.
         let tunnel = (port != 80).then(|| format!("{name}:{port}"));
-        let by_proxy = tunnel.is_none();
         let made = timeout(PATIENCE, through(proxy, tunnel, shared)).await;
         let (upstream, address) = made
             .map_err(|_| absent("the proxy does not answer".into()))?
             .map_err(|error| absent(format!("the proxy: {error}")))?;
         record.address = Some(address.ip());
-        return Ok(Made { name: Some(name), rule, upstream, by_proxy, charge, address });
+        return Ok(Made { name: Some(name), rule, upstream, charge, address });
     }
     // A name with a dot is whole; one without may be meant in the search domains of this machine.
     let whole = if name.as_str().contains('.') { format!("{name}.") } else { name.to_string() };
@@ -141,37 +137,13 @@ pub async fn make(
         match timeout(PATIENCE, TcpStream::connect(to)).await {
             Ok(Ok(upstream)) => {
                 record.address = Some(address);
-                return Ok(Made { name: Some(name), rule, upstream, by_proxy: false, charge, address: to });
+                return Ok(Made { name: Some(name), rule, upstream, charge, address: to });
             }
             Ok(Err(error)) => why = absent(format!("{to} cannot be reached: {error}")),
             Err(_) => why = absent(format!("{to} does not answer")),
         }
     }
     Err(why)
-}
-
-/// Connects to the proxy of this machine's network, and through it.
-async fn through(
-    (host, port): &(String, u16),
-    tunnel: Option<String>,
-    shared: &Shared,
-) -> io::Result<(TcpStream, SocketAddr)> {
-    let literal = host.trim_start_matches('[').trim_end_matches(']').parse();
-    let address = if let Ok(address) = literal {
-        address
-    } else {
-        let found = shared.resolver.lookup_ip(host.as_str()).await.map_err(io::Error::other)?;
-        found.iter().next().ok_or_else(|| io::Error::other("it has no address"))?
-    };
-    let to = SocketAddr::new(address, *port);
-    let mut stream = TcpStream::connect(to).await?;
-    let Some(wanted) = tunnel else { return Ok((stream, to)) };
-    stream.write_all(format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n\r\n").as_bytes()).await?;
-    let head = proxy::head(&mut stream).await?;
-    let line =
-        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    let is_done = line.starts_with("HTTP/1.") && line.get(8..11) == Some(" 20");
-    if is_done { Ok((stream, to)) } else { Err(io::Error::other(format!("it answers `{line}`"))) }
 }
 
 /// Connects to an address that a rule names.
@@ -208,7 +180,7 @@ pub async fn dial(
     match timeout(PATIENCE, TcpStream::connect(to)).await {
         Ok(Ok(upstream)) => {
             record.address = Some(address);
-            Ok(Made { name: None, rule, upstream, by_proxy: false, charge, address: to })
+            Ok(Made { name: None, rule, upstream, charge, address: to })
         }
         Ok(Err(error)) => Err(refused(format!("{to} cannot be reached: {error}"))),
         Err(_) => Err(refused(format!("{to} does not answer"))),

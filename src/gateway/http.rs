@@ -1,6 +1,7 @@
 //! One request of HTTP/1 as the sandbox sends it: whom it is for, and how it is passed on so that nothing of a second
 //! one goes along.
 
+use super::upstream::Login;
 use crate::policy::host::HostName;
 
 /// The most that is read before a request's head has ended, in bytes.
@@ -45,11 +46,15 @@ pub enum Form {
 }
 
 impl Request {
-    /// Returns the head as a proxy is asked: with the host in its target.
-    pub fn for_proxy(&self) -> Vec<u8> {
+    /// Returns the head as a proxy is asked: with the host in its target, and the login.
+    pub fn for_proxy(&self, login: Option<&Login>) -> Vec<u8> {
         let at = self.head.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
         let (method, rest) = self.head.split_at(at);
-        [method, format!("http://{}", self.host).as_bytes(), rest].concat()
+        // The end of the first line, which has no other.
+        let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
+        let (target, fields) = rest.split_at(end);
+        let login = login.map(Login::field).unwrap_or_default();
+        [method, format!("http://{}", self.host).as_bytes(), target, login.as_bytes(), fields].concat()
     }
 }
 
@@ -412,7 +417,13 @@ mod tests {
         let text = "GET http://a.example/b?c HTTP/1.1\r\nHost: A.example\r\n\r\n";
         let Head::Request(request) = read(text.as_bytes(), 80, Form::Whole) else { panic!() };
         assert!(request.head.starts_with(b"GET /b?c HTTP/1.1\r\nHost: a.example\r\n"));
-        assert!(request.for_proxy().starts_with(b"GET http://a.example/b?c HTTP/1.1\r\nHost: a.example\r\n"));
+        assert!(
+            request.for_proxy(None).starts_with(b"GET http://a.example/b?c HTTP/1.1\r\nHost: a.example\r\n")
+        );
+        let asked = request.for_proxy(Login::new("a:b").as_ref());
+        let expected =
+            "GET http://a.example/b?c HTTP/1.1\r\nProxy-Authorization: Basic YTpi\r\nHost: a.example\r\n";
+        assert!(asked.starts_with(expected.as_bytes()));
         for text in [
             "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
             "GET http://me@a.example/ HTTP/1.1\r\n\r\n",

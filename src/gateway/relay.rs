@@ -80,8 +80,11 @@ pub async fn exchange(
     let _opened = shared.records.opened(record);
     let broken = broken(&made);
     let (mut from, mut to) = stream.split();
-    let Made { mut upstream, charge, by_proxy, .. } = made;
-    let head = if by_proxy { request.for_proxy() } else { request.head };
+    let Made { mut upstream, charge, .. } = made;
+    let head = match &shared.upstream {
+        Some(proxy) => request.for_proxy(proxy.login.as_ref()),
+        None => request.head,
+    };
     let counts = Counts { charge: &charge, moved, kept: &shared.kept };
     let (mut answers, asks) = upstream.split();
     let mut asks = Metered::new(asks, moved, &charge);

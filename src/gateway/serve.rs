@@ -25,6 +25,7 @@ use super::proxy::{self, Kind, Said, Target};
 use super::records::Records;
 use super::relay::{exchange, relay};
 use super::secrets::Secret;
+use super::upstream::Upstream;
 use super::{Settings, connection, dns};
 use crate::audit::Connection;
 use crate::policy::host::{
@@ -64,7 +65,7 @@ pub struct Shared {
     pub rules: Vec<Rule>,
     pub accounts: Vec<Arc<Account>>,
     /// The proxy that takes allowed connections out.
-    pub upstream: Option<(String, u16)>,
+    pub upstream: Option<Upstream>,
     pub authority: Authority,
     pub secrets: Vec<Secret>,
     pub names: Mutex<Names>,

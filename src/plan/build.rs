@@ -124,7 +124,7 @@ pub fn build(
         (_, Target::Exec { argv }) => (argv.clone(), None),
         (_, Target::Shell | Target::Agent { .. }) => (vec![user.shell.to_string(), "-l".into()], None),
     };
-    let gateway = network::gateway(config, facts, chosen, &at);
+    let gateway = network::gateway(config, facts, chosen, &at, &mut problems);
     let secrets = network::secrets(config, facts, gateway.as_ref(), &at, &mut problems);
     if !problems.is_empty() {
         return Err(problems);

@@ -81,7 +81,8 @@ pub fn grants(
         grant(origin, format!("publish port {} of the sandbox at {}", value.to, value.listen));
     }
     if let Some(Sourced { value, origin }) = &config.network.upstream {
-        grant(origin, format!("send allowed connections through the proxy {}", quoted(value)));
+        let login = value.login.as_ref().map_or(String::new(), |from| format!(", with {}", told(from)));
+        grant(origin, format!("send allowed connections through the proxy {}{login}", quoted(&value.url)));
     }
     if config.network.mode.value == NetworkMode::Allowlist
         && let Some(chosen) = chosen
@@ -96,11 +97,7 @@ pub fn grants(
     for Sourced { value, origin } in &config.env.secrets {
         let config::Secret { name, host, from, methods, .. } = value;
         let methods = if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
-        let from = match from.strip_prefix("cmd:") {
-            Some(command) => format!("the answer of {}, run on the host,", quoted(command)),
-            None => quoted(from),
-        };
-        grant(origin, format!("send {from} to {host}{methods}, as the secret `{name}`"));
+        grant(origin, format!("send {} to {host}{methods}, as the secret `{name}`", told(from)));
     }
     if config.workspace.git.value == Git::Direct {
         grant(
@@ -200,6 +197,14 @@ fn flake(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Opti
 fn quoted(path: &str) -> String {
     let plain = path.replace('\\', "\\u{5c}").replace('`', "\\u{60}");
     format!("`{}`", escape(&plain))
+}
+
+/// Says where a value comes from.
+fn told(from: &str) -> String {
+    match from.strip_prefix("cmd:") {
+        Some(command) => format!("the answer of {}, run on the host,", quoted(command)),
+        None => quoted(from),
+    }
 }
 
 #[cfg(test)]

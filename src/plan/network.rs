@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::build::problem;
 use super::facts::Facts;
-use super::{Gateway, Port, Secret, expand};
+use super::{Gateway, Port, Secret, Upstream, expand};
 use crate::agent;
 use crate::config::{self, ByteBudget, Config, HostRule, NetworkMode, Origin, Sourced, Verdict};
 use crate::diag::Problem;
@@ -20,6 +20,7 @@ pub fn gateway(
     facts: &Facts,
     chosen: Option<&config::Agent>,
     at: &dyn Fn(&Origin) -> String,
+    problems: &mut Vec<Problem>,
 ) -> Option<Gateway> {
     if config.network.mode.value != NetworkMode::Allowlist {
         return None;
@@ -62,9 +63,10 @@ pub fn gateway(
         let (pattern, origin) = (Pattern::parse(host).ok()?, at(origin));
         Some(Budget { pattern, up: *up, down: *down, connections: *connections, idle: *idle, origin })
     });
-    let upstream = config.network.upstream.as_ref().and_then(|url| {
-        let (host, port) = url.value.strip_prefix("http://")?.trim_end_matches('/').rsplit_once(':')?;
-        Some((host.to_owned(), port.parse().ok()?))
+    let upstream = config.network.upstream.as_ref().and_then(|Sourced { value, origin }| {
+        let (host, port) = value.url.strip_prefix("http://")?.trim_end_matches('/').rsplit_once(':')?;
+        let login = value.login.as_deref().and_then(|from| source(from, facts, origin, problems));
+        Some(Upstream { host: host.to_owned(), port: port.parse().ok()?, login, origin: at(origin) })
     });
     Some(Gateway { upstream, budgets: budgets.collect(), rules, ports, roots: facts.system.bundle.clone() })
 }
@@ -124,25 +126,25 @@ pub fn secrets(
             let message = format!("the `format` of the secret `{name}` has no place for it");
             refuse("secret::format", "this one", message, "write `{}` where the value goes".into());
         }
-        let from = match from.strip_prefix("file:") {
-            None => from.clone(),
-            Some(path) => match expand(path, &facts.home, &facts.project.root) {
-                Ok(path) => format!("file:{path}"),
-                Err(reason) => {
-                    refuse(
-                        "secret::from",
-                        "this path",
-                        format!("the path `{path}` {reason}"),
-                        "write an absolute path, or one from `~`".into(),
-                    );
-                    continue;
-                }
-            },
-        };
+        let Some(from) = source(from, facts, origin, problems) else { continue };
         let (header, methods) = (header.clone(), methods.clone());
         made.push(Secret { name: name.clone(), host, from, header, format, methods, origin: at(origin) });
     }
     made
+}
+
+/// Returns where a value is, with an absolute path; one that cannot be is a problem.
+fn source(from: &str, facts: &Facts, origin: &Origin, problems: &mut Vec<Problem>) -> Option<String> {
+    let Some(path) = from.strip_prefix("file:") else { return Some(from.to_owned()) };
+    match expand(path, &facts.home, &facts.project.root) {
+        Ok(path) => Some(format!("file:{path}")),
+        Err(reason) => {
+            let message = format!("the path `{path}` {reason}");
+            let help = "write an absolute path, or one from `~`";
+            problems.push(problem("secret::from", origin, "this path", message).help(help));
+            None
+        }
+    }
 }
 
 /// Returns what is published on the host.

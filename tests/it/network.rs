@@ -276,6 +276,29 @@ fn a_proxy_of_the_company_takes_out_what_is_allowed() {
     );
     assert!(run("get evil.test").contains("no `allow` names it"));
     assert_eq!(servers.heard(), []);
+    // With a login, which is never seen inside and not to be taken for the sandbox's own.
+    project.write(
+        "pier.kdl",
+        "network allowlist {\n allow allowed.test\n upstream \"http://git.test:9418\" login=\"file:~/login\"\n}\n",
+    );
+    let refused = project.exec(&["true"]).refused(125, "trust::needed");
+    assert!(refused.flat().contains("`http://git.test:9418`, with `file:~/login`"), "{}", refused.flat());
+    project.trust();
+    project.exec(&["true"]).refused(125, "secret::from");
+    project.write_beside("home/login", "me:pass\n");
+    let field = "Proxy-Authorization: Basic bWU6cGFzcw==";
+    let ask = "exec 3<>/dev/tcp/allowed.test/80; \
+        printf 'GET / HTTP/1.1\\r\\nHost: allowed.test\\r\\nProxy-Authorization: Basic eA==\\r\\n\\r\\n' >&3; timeout 5 cat <&3";
+    assert!(run(ask).contains("answer of 9418"));
+    let heard = servers.heard();
+    assert!(heard[0].1.contains(field) && heard[0].1.matches("Proxy-").count() == 1, "{heard:?}");
+    run(&format!(
+        "exec 3<>/dev/tcp/allowed.test/443; printf '{}' >&3; timeout 2 cat <&3",
+        hello("allowed.test")
+    ));
+    let heard = servers.heard();
+    assert!(heard[0].1.contains(field), "{heard:?}");
+    assert!(!run("env; cat /proc/*/environ").contains("pass\n"));
 }
 
 /// The connections in the audit file of the last session.

@@ -16,7 +16,11 @@ pub fn check(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut F
     ports(ceiling, config, found);
     secrets(ceiling, config, found);
     bytes(ceiling, config, found);
-    other(ceiling.network.upstream.as_ref(), config.network.upstream.as_ref(), "the proxy", found);
+    let proxy = |config: &Config| {
+        let Sourced { value, origin } = config.network.upstream.clone()?;
+        Some(Sourced { value: value.url, origin })
+    };
+    other(proxy(ceiling).as_ref(), proxy(config).as_ref(), "the proxy", found);
     let remote = |config: &Config| {
         let coordination = config.coordination.as_ref()?;
         let value = coordination.value.remote.clone()?;
