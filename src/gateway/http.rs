@@ -50,6 +50,8 @@ impl Request {
     pub fn for_proxy(&self, login: Option<&Login>) -> Vec<u8> {
         let at = self.head.iter().position(|byte| *byte == b' ').map_or(0, |at| at + 1);
         let (method, rest) = self.head.split_at(at);
+        // Of a server as a whole is asked by its name alone.
+        let rest = rest.strip_prefix(b"*").unwrap_or(rest);
         // The end of the first line, which has no other.
         let end = rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1);
         let (target, fields) = rest.split_at(end);
@@ -73,6 +75,13 @@ pub fn may_have_ended(bytes: &[u8], from: usize) -> bool {
     bytes.len() >= MOST || new.windows(2).any(|pair| pair == b"\n\n" || pair == b"\n\r")
 }
 
+/// Says whether each line ends with both of its bytes: where one of them is enough, programs see different lines.
+pub fn has_whole_lines(head: &[u8]) -> bool {
+    head.iter().enumerate().all(|(at, byte)| {
+        *byte != b'\n' || at.checked_sub(1).and_then(|before| head.get(before)) == Some(&b'\r')
+    })
+}
+
 /// Reads the beginning of a connection to the port.
 pub fn read(bytes: &[u8], port: u16, form: Form) -> Head {
     let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
@@ -83,6 +92,9 @@ pub fn read(bytes: &[u8], port: u16, form: Form) -> Head {
         Ok(_) => return Head::Bad("its head is too long"),
         Err(_) => return Head::Bad("it is no request of HTTP/1"),
     };
+    if !bytes.get(..length).is_some_and(has_whole_lines) {
+        return Head::Bad("a line of its head ends with one byte");
+    }
     match request(&parsed, port, form, length) {
         Ok(request) => Head::Request(request),
         Err(why) => Head::Bad(why),
@@ -122,7 +134,8 @@ fn request(
         (Form::Whole, Some(rest)) => match rest.find(['/', '?']) {
             Some(at) if rest.as_bytes()[at] == b'/' => (&rest[at..], Some(&rest[..at])),
             Some(_) => return Err("its target is no path"),
-            None => ("/", Some(rest)),
+            // RFC 9112, section 3.2.4.
+            None => (if method == "OPTIONS" { "*" } else { "/" }, Some(rest)),
         },
     };
     if method == "CONNECT" {
@@ -372,6 +385,10 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a.example\r\nTransfer-Encoding: \u{a0}chunked\r\n\r\n",
             "POST / HTTP/1.1\r\nHost: a.example\r\nContent-Length: \r\n\r\n",
             "\x16\x03\x01\x02\r\n\r\n",
+            "GET / HTTP/1.1\nHost: a.example\n\n",
+            "GET / HTTP/1.1\r\nHost: a.example\nX: 1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a.example\r\n\n",
+            "\nGET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
         ] {
             bad(text);
         }
@@ -424,6 +441,10 @@ mod tests {
         let expected =
             "GET http://a.example/b?c HTTP/1.1\r\nProxy-Authorization: Basic YTpi\r\nHost: a.example\r\n";
         assert!(asked.starts_with(expected.as_bytes()));
+        let text = "OPTIONS http://a.example HTTP/1.1\r\n\r\n";
+        let Head::Request(request) = read(text.as_bytes(), 80, Form::Whole) else { panic!() };
+        assert!(request.head.starts_with(b"OPTIONS * HTTP/1.1\r\nHost: a.example\r\n"));
+        assert!(request.for_proxy(None).starts_with(b"OPTIONS http://a.example HTTP/1.1\r\n"));
         for text in [
             "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
             "GET http://me@a.example/ HTTP/1.1\r\n\r\n",
@@ -434,6 +455,7 @@ mod tests {
         ] {
             assert!(matches!(read(text.as_bytes(), 80, Form::Whole), Head::Bad(_)), "{text}");
         }
+        let text = "GET http://a.example/ HTTP/1.1\r\n\r\n";
         assert!(matches!(read(text.as_bytes(), 80, Form::Path), Head::Bad(_)));
     }
 

@@ -4,10 +4,11 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::http::has_whole_lines;
 use super::serve::PATIENCE;
 use crate::policy::host::HostName;
 
@@ -54,12 +55,7 @@ pub async fn hear(stream: &mut TcpStream) -> Result<Said, String> {
         if stream.peek(&mut first).await? == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match first[0] {
-            SOCKS => socks(stream).await,
-            // Of a CONNECT alone; no other method that anybody uses begins so, and one that does is refused below.
-            b'C' => connect(stream).await,
-            _ => Ok(Said::Request),
-        }
+        hear_from(first[0], stream).await
     };
     match timeout(PATIENCE, said).await {
         Ok(said) => said.map_err(|error| format!("it does not speak with the proxy: {error}")),
@@ -67,11 +63,21 @@ pub async fn hear(stream: &mut TcpStream) -> Result<Said, String> {
     }
 }
 
+/// Hears it from a stream whose first byte is known and not read yet.
+pub async fn hear_from(first: u8, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Said> {
+    match first {
+        SOCKS => socks(stream).await,
+        // Of a CONNECT alone; no other method that anybody uses begins so, and one that does is refused below.
+        b'C' => connect(stream).await,
+        _ => Ok(Said::Request),
+    }
+}
+
 fn bad(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
-async fn socks(stream: &mut TcpStream) -> io::Result<Said> {
+async fn socks(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<Said> {
     let [_, methods] = array(stream).await?;
     let mut offered = vec![0; methods.into()];
     stream.read_exact(&mut offered).await?;
@@ -100,7 +106,7 @@ async fn socks(stream: &mut TcpStream) -> io::Result<Said> {
     Ok(Said::Tunnel { kind: Kind::Socks, target, port })
 }
 
-async fn array<const LENGTH: usize>(stream: &mut TcpStream) -> io::Result<[u8; LENGTH]> {
+async fn array<const LENGTH: usize>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
     stream.read_exact(&mut bytes).await?;
     Ok(bytes)
@@ -115,7 +121,7 @@ fn target(text: &str) -> io::Result<Target> {
 }
 
 /// Reads a head of at most [`MOST`] bytes, and not a byte behind it: that belongs to the connection.
-pub async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let [byte] = array(stream).await?;
@@ -127,12 +133,13 @@ pub async fn head(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-async fn connect(stream: &mut TcpStream) -> io::Result<Said> {
+async fn connect(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Said> {
     let head = head(stream).await?;
     let mut fields = [httparse::EMPTY_HEADER; 64];
     let mut parsed = httparse::Request::new(&mut fields);
     let whole = parsed.parse(&head).map_err(|_| bad("it is no request of HTTP/1"))?;
-    let (Some("CONNECT"), Some(wanted), true) = (parsed.method, parsed.path, whole.is_complete()) else {
+    let ends = whole.is_complete() && has_whole_lines(&head);
+    let (Some("CONNECT"), Some(wanted), true) = (parsed.method, parsed.path, ends) else {
         return Err(bad("it is no CONNECT"));
     };
     let (host, port) = wanted.rsplit_once(':').ok_or_else(|| bad("it names no port"))?;
@@ -204,6 +211,7 @@ mod tests {
                 b"CONNECT a.example:99999 HTTP/1.1\r\n\r\n",
                 b"CONNECT a b HTTP/1.1\r\n\r\n",
                 b"COPY /x HTTP/1.1\r\n\r\n",
+                b"CONNECT a.example:80 HTTP/1.1\n\nmore\r\n\r\n",
                 b"CONNECT a.example:80",
             ] {
                 assert!(said(bytes).await.0.is_err(), "{bytes:?}");

@@ -94,26 +94,25 @@ impl Redactor {
         held
     }
 
-    /// Takes out values and pieces of them; at the end of what there is, a piece may still become a value, unless
-    /// nothing follows.
+    /// Takes out values and pieces of them, from the first on. What may become a value with what follows is left, and
+    /// all behind it: it is held back, and to take out a part of it would hide the rest from the next look.
     fn take_out(&self, bytes: &mut [u8], is_last: bool) {
-        for echo in &self.echoes {
-            let Some(begin) = echo.value.first() else { continue };
-            let mut from = 0;
-            while let Some(next) =
-                bytes.get(from..).and_then(|rest| rest.iter().position(|byte| byte == begin))
+        for at in 0..bytes.len() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            if !is_last
+                && self
+                    .echoes
+                    .iter()
+                    .any(|echo| echo.value.len() > rest.len() && echo.value.starts_with(rest))
             {
-                let at = from + next;
-                let found = echo.found(bytes.get(at..).unwrap_or_default());
-                let found = found
-                    .filter(|length| is_last || *length == echo.value.len() || at + length < bytes.len());
-                if let Some(length) = found
-                    && let (Some(there), Some(instead)) =
-                        (bytes.get_mut(at..at + length), echo.instead.get(..length))
-                {
-                    there.copy_from_slice(instead);
-                }
-                from = at + found.unwrap_or(1);
+                return;
+            }
+            let found = self.echoes.iter().filter_map(|echo| Some((echo.found(rest)?, echo)));
+            if let Some((length, echo)) = found.max_by_key(|(length, _)| *length)
+                && let (Some(there), Some(instead)) =
+                    (bytes.get_mut(at..at + length), echo.instead.get(..length))
+            {
+                there.copy_from_slice(instead);
             }
         }
     }
@@ -302,6 +301,33 @@ mod tests {
         redactor.headers(&mut headers);
         assert_eq!(headers["x"], secret.placeholder);
         assert_eq!(headers.len(), 1, "a name tells as much as a value");
+    }
+
+    #[test]
+    fn a_part_that_is_like_the_beginning_hides_no_value() {
+        let value = "aaaaaaaaaaaaaaaabcdefghijklmnopqrstuvwxyz";
+        let (whole, part) = (secret_of(value), secret_of(&VALUE[..30]));
+        for (secrets, value) in [(vec![&whole], value), (vec![&part, &secret()], VALUE)] {
+            for cut in 0..value.len() {
+                let mut redactor = Redactor::of(secrets.iter().copied());
+                let mut out = redactor.push(&value.as_bytes()[..cut]);
+                out.extend(redactor.push(&value.as_bytes()[cut..]));
+                out.extend(redactor.rest());
+                let out = String::from_utf8(out).unwrap();
+                assert!(!out.contains(&value[value.len() - 5..]), "{cut}: {out}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_short_value_makes_no_value() {
+        for (value, text) in [("p", "ppp"), ("pie", "pie"), ("ip", "ipip"), ("*", "***"), ("a*", "aa**")] {
+            let out = Redactor::of([&secret_of(value)]).whole(text.as_bytes());
+            assert_eq!(out.len(), text.len());
+            assert!(!String::from_utf8(out).unwrap().contains(value), "{value}");
+        }
+        let value = "-------------------------";
+        assert!(!Redactor::of([&secret_of(value)]).whole(value.as_bytes()).ends_with(value.as_bytes()));
     }
 
     /// Values of which every part looks like a beginning of them, and others.

@@ -18,6 +18,9 @@ pub const MOST: usize = 16 * 1024;
 /// Shorter ones are not imitated: a text of so few bytes may stand for itself.
 const LEAST_ALIKE: usize = 16;
 
+/// Nor those with fewer letters and digits that nobody knows: what looks like them may be the value itself.
+const LEAST_RANDOM: usize = 12;
+
 /// How keys of known services begin: what programs look at before they use one, and nothing secret.
 const BEGINNINGS: &[&str] = &[
     "AIza",
@@ -111,9 +114,15 @@ impl Secret {
     /// Returns the value, what an answer that echoes it has instead, of the same length, and how many bytes of its
     /// beginning are no secret.
     pub fn echo(&self) -> (Zeroizing<Vec<u8>>, Vec<u8>, usize) {
-        let mut instead = self.placeholder.clone().into_bytes();
-        instead.resize(self.value.len(), b'*');
-        (Zeroizing::new(self.value.as_bytes().to_vec()), instead, known(&self.value))
+        let value = Zeroizing::new(self.value.as_bytes().to_vec());
+        if let Some((known, _)) = imitated(&self.value) {
+            return (value, self.placeholder.clone().into_bytes(), known.len());
+        }
+        // A sign that is not in the value, so that what is around it cannot make a value of it.
+        let mut signs = [b'*'].into_iter().chain(b'a'..=b'z').chain(b'A'..=b'Z');
+        let sign = signs.find(|sign| !value.contains(sign)).unwrap_or(b'*');
+        let instead = vec![sign; value.len()];
+        (value, instead, 0)
     }
 
     fn is_for(&self, host: &HostName, method: &str) -> bool {
@@ -122,23 +131,17 @@ impl Secret {
     }
 }
 
-/// Returns how many bytes of the beginning are those of all keys of a service.
-fn known(value: &str) -> usize {
-    if value.len() < LEAST_ALIKE {
-        return 0;
-    }
-    BEGINNINGS.iter().filter(|known| value.starts_with(**known)).map(|known| known.len()).max().unwrap_or(0)
+/// Returns the beginning that all keys of a service have, and the rest, which is imitated; `None` where the value is not.
+fn imitated(value: &str) -> Option<(&str, &str)> {
+    let known = BEGINNINGS.iter().filter(|known| value.starts_with(**known)).map(|known| known.len()).max();
+    let (known, rest) = value.split_at_checked(known.unwrap_or(0))?;
+    let random = rest.bytes().filter(u8::is_ascii_alphanumeric).count();
+    (value.len() >= LEAST_ALIKE && random >= LEAST_RANDOM).then_some((known, rest))
 }
 
 /// Makes a text that looks like the value to whoever checks its length, its beginning and its kinds of letters.
 fn placeholder(value: &str) -> Result<String, Error> {
-    let (kept, rest) = if value.len() < LEAST_ALIKE {
-        ("pier-", "0aA0aA0aA0aA0aA0")
-    } else {
-        let known =
-            BEGINNINGS.iter().filter(|known| value.starts_with(**known)).map(|known| known.len()).max();
-        value.split_at_checked(known.unwrap_or(0)).unwrap_or(("", value))
-    };
+    let (kept, rest) = imitated(value).unwrap_or(("pier-", "0aA0aA0aA0aA0aA0"));
     let mut random = vec![0; rest.len()];
     process::random(&mut random)?;
     let alike = rest.bytes().zip(random).map(|(byte, random)| {
@@ -302,7 +305,9 @@ mod tests {
             assert_eq!(made.is_ascii_uppercase(), given.is_ascii_uppercase(), "{made} {given}");
         }
         assert_ne!(placeholder(VALUE).unwrap(), *made);
-        assert_eq!(placeholder("short").unwrap().len(), 21);
+        for value in ["short", "--------------------", "sk-ant-api03-a-b-c-d"] {
+            assert_eq!(placeholder(value).unwrap().len(), 21, "{value}");
+        }
         assert!(!placeholder("correct-horse-battery-staple").unwrap().contains("correct"));
         assert!(!format!("{secret:?}").contains("AbCdEf"));
     }

@@ -229,20 +229,34 @@ pub struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// Says whether no server could take the path for another one: `.` and `..`, empty parts, and what is written in
-    /// numbers are what programs disagree about.
+    /// Says whether no server could take the path for another one: `.` and `..`, empty parts, what is written in
+    /// numbers, and `#`, which some cut at, are what programs disagree about.
     fn has_one_reading(&self) -> bool {
-        let escapes_are_needed = |part: &str| {
-            part.split('%').skip(1).all(|rest| {
-                let byte = rest.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-                let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-                byte.is_some_and(|byte| !unreserved(byte) && !b"/\\%;\0".contains(&byte))
-            })
-        };
-        let plain = |part: &str| {
-            !matches!(part, "." | "..") && !part.contains(['\\', ';']) && escapes_are_needed(part)
-        };
-        self.path.starts_with('/') && !self.path.contains("//") && self.path.split('/').all(plain)
+        let plain = |part: &str| !matches!(part, "." | "..") && !part.contains(['\\', ';', '#']);
+        self.path.starts_with('/')
+            && !self.path.contains("//")
+            && self.path.split('/').all(plain)
+            && self.needs_its_escapes()
+    }
+
+    /// Says whether nothing is written in numbers that could be written plainly, or that divides a path; and whether
+    /// all of it is text: some programs also read long forms of `/` and `.` that no text has.
+    fn needs_its_escapes(&self) -> bool {
+        let mut parts = self.path.split('%');
+        let mut text = parts.next().unwrap_or_default().as_bytes().to_vec();
+        for part in parts {
+            // A sign would be a number, too.
+            let digits = part.get(..2).filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+            let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
+            let is_needed = |byte: &u8| {
+                let unreserved = byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+                !unreserved && !b"/\\%;\0".contains(byte)
+            };
+            let (Some(byte), Some(rest)) = (byte.filter(is_needed), part.get(2..)) else { return false };
+            text.push(byte);
+            text.extend(rest.bytes());
+        }
+        std::str::from_utf8(&text).is_ok()
     }
 }
 
@@ -454,6 +468,11 @@ mod tests {
             ("GET", "/Admin/x", false),
             ("delete", "/x", false),
             ("GET", "/x%zz", false),
+            ("GET", "/admin#x", false),
+            ("GET", "/x#", false),
+            ("GET", "/%c0%ae%c0%ae/admin", false),
+            ("GET", "/x%+1", false),
+            ("GET", "/%c3%a9", true),
             ("GET", "/a%20b", true),
         ] {
             assert_eq!(allowed(&open, method, path), expected, "{method} {path}");
