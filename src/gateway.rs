@@ -22,6 +22,8 @@ mod budget;
 mod connect;
 mod copy;
 mod dns;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hello;
 mod http;
 mod inspect;

@@ -22,6 +22,10 @@ mod util;
 
 use std::process::ExitCode;
 
+// For the targets in `fuzz/`, which `cargo fuzz` builds with this setting.
+#[cfg(fuzzing)]
+pub use gateway::fuzz;
+
 /// Runs the command line and returns its exit code.
 pub fn run() -> ExitCode {
     let mut words = std::env::args_os().skip(1).peekable();

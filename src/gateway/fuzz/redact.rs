@@ -1,0 +1,76 @@
+//! Answers that echo secrets.
+
+use super::cuts;
+use crate::gateway::redact::Redactor;
+use crate::gateway::secrets::{Secret, Use};
+use crate::policy::host::HostName;
+
+/// How much of a value that nobody could guess makes a piece of it, in bytes.
+const PIECE: usize = 12;
+
+/// Takes a value in the first line out of what follows: however the text arrives, nothing of the value is left, and
+/// nothing else is another; and when something comes out tells nothing about the value.
+pub fn redact(bytes: &[u8]) {
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else { return };
+    let (Ok(value), text) = (std::str::from_utf8(&bytes[..end]), &bytes[end + 1..]) else { return };
+    let Some(secret) = secret(value) else { return };
+    let (value, instead, known) = secret.echo();
+    let expected = taken_out(text, &value, &instead, known);
+    assert!(!expected.windows(value.len()).any(|part| part == value.as_slice()), "it is still there");
+    // A text that holds one of the two is another text behind it.
+    let other = std::str::from_utf8(&value).ok().and_then(|value| secret_like(value, known));
+    let other = other.filter(|other| {
+        let (value, instead, known) = other.echo();
+        expected == text && taken_out(text, &value, &instead, known) == text
+    });
+    for pieces in cuts(text) {
+        let (mut redactor, mut like) =
+            (Redactor::of([&secret]), other.as_ref().map(|other| Redactor::of([other])));
+        let mut out = Vec::new();
+        for piece in pieces {
+            let clean = redactor.push(piece);
+            if let Some(like) = &mut like {
+                assert_eq!(like.push(piece).len(), clean.len(), "where it is cut depends on the value");
+            }
+            out.extend(clean);
+        }
+        out.extend(redactor.rest());
+        assert_eq!(out, expected, "{:?}", String::from_utf8_lossy(&out));
+    }
+}
+
+fn secret(value: &str) -> Option<Secret> {
+    let host = HostName::parse("api.example").ok()?;
+    let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
+    Secret::new(what, value).ok()
+}
+
+/// Returns a secret with another value of the same kinds of letters; `None` where the placeholder does not show them.
+fn secret_like(value: &str, known: usize) -> Option<Secret> {
+    let next = |(at, letter): (usize, char)| match letter {
+        _ if at < known => letter,
+        'z' => 'a',
+        'Z' => 'A',
+        '9' => '0',
+        'a'..='z' | 'A'..='Z' | '0'..='9' => char::from(u8::try_from(letter).map_or(0, |byte| byte + 1)),
+        _ => letter,
+    };
+    let like: String = value.chars().enumerate().map(next).collect();
+    let secret = secret(&like)?;
+    let (_, instead, own) = secret.echo();
+    let shows = secret.placeholder.as_bytes() == instead.as_slice() && own == known;
+    shows.then_some(secret)
+}
+
+/// Takes a value and its long beginnings out of a whole text.
+fn taken_out(text: &[u8], value: &[u8], instead: &[u8], known: usize) -> Vec<u8> {
+    let mut out = text.to_vec();
+    for at in 0..out.len() {
+        let here = &out[at..];
+        let same = (0..=value.len()).rev().find(|length| here.starts_with(&value[..*length])).unwrap_or(0);
+        if same >= value.len().min(known + PIECE) {
+            out[at..at + same].copy_from_slice(&instead[..same]);
+        }
+    }
+    out
+}
