@@ -14,7 +14,7 @@ mod g;
 mod h;
 mod j;
 mod not_yet;
-mod program;
+pub mod program;
 mod report;
 mod run;
 mod scene;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::sandbox::{Call, Output, PIER, Project};
 
 mod agents;
+mod clients;
 mod secure;
 mod servers;
 mod web;

@@ -18,6 +18,12 @@ pub fn stub() -> &'static Path {
     STUB.get_or_init(|| build("tests/it/attacks/stub/main.rs", "attack-stub"))
 }
 
+/// A static client that dials a host by its name, built once.
+pub fn dial() -> &'static Path {
+    static DIAL: OnceLock<PathBuf> = OnceLock::new();
+    DIAL.get_or_init(|| build("tests/it/network/dial/main.rs", "network-dial"))
+}
+
 /// Copies a program. The copy is open for writing in no process that another thread may be starting: it could not
 /// be run then.
 pub fn copy(from: impl AsRef<Path>, to: &Path) {

@@ -19,6 +19,12 @@ const THEIRS: &str = "11.93.7.2";
 const WEB: &str = "11.93.7.3";
 const MODEL: &str = "11.93.7.4";
 const ANY: &str = "11.94.7.0/24";
+/// Leads out of the second network, if a test carries it.
+const OUTSIDE: &str = "11.93.7.5";
+
+/// Of version 6, and private: there is no public range that nobody has.
+const OUR_SIX: &str = "fd93:7::1";
+const THEIR_SIX: &str = "fd93:7::2";
 
 /// What the servers have been sent.
 type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
@@ -27,6 +33,10 @@ type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
 pub struct Servers {
     link: String,
     pub web: web::Web,
+    /// At [`OUTSIDE`], port 443; what connects there is the test's.
+    pub outside: TcpListener,
+    /// Whether there are addresses of version 6.
+    pub has_six: bool,
     /// One at a time has these addresses.
     _alone: MutexGuard<'static, ()>,
     _turn: std::fs::File,
@@ -54,6 +64,8 @@ impl Servers {
         let (ready, is_ready) = channel();
         let (go, may_go) = channel::<()>();
         let (stop, stopped) = channel::<()>();
+        let (give, given) = channel();
+        let has_six = std::path::Path::new("/proc/net/if_inet6").exists();
         let heard = Heard::default();
         let hears = Arc::clone(&heard);
         let web = web::Web::new();
@@ -62,11 +74,13 @@ impl Servers {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             ready.send(nix::unistd::gettid()).unwrap();
             may_go.recv().unwrap();
-            for port in [80, 443, 9418] {
-                let listener = TcpListener::bind((THEIRS, port)).unwrap();
+            let six = has_six.then_some((THEIR_SIX, 80));
+            for (address, port) in [80, 443, 9418].map(|port| (THEIRS, port)).into_iter().chain(six) {
+                let listener = TcpListener::bind((address, port)).unwrap();
                 let hears = Arc::clone(&hears);
                 std::thread::spawn(move || serve(&listener, port, &hears));
             }
+            give.send(TcpListener::bind((OUTSIDE, 443)).unwrap()).unwrap();
             let model = ModelServer::start(script);
             web::relay(TcpListener::bind((MODEL, 443)).unwrap(), of_thread.clone(), model.port());
             web::serve(TcpListener::bind((WEB, 443)).unwrap(), of_thread);
@@ -96,11 +110,17 @@ impl Servers {
         inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
         inside(&["addr", "add", &format!("{WEB}/24"), "dev", "other"]);
         inside(&["addr", "add", &format!("{MODEL}/24"), "dev", "other"]);
+        inside(&["addr", "add", &format!("{OUTSIDE}/24"), "dev", "other"]);
+        if has_six {
+            ip(&["addr", "add", &format!("{OUR_SIX}/64"), "dev", &link, "nodad"]);
+            inside(&["addr", "add", &format!("{THEIR_SIX}/64"), "dev", "other", "nodad"]);
+        }
         inside(&["link", "set", "lo", "up"]);
         inside(&["link", "set", "other", "up"]);
         go.send(()).unwrap();
         is_ready.recv().unwrap();
-        Some(Servers { link, web, _alone: alone, _turn: turn, heard, _stop: stop })
+        let outside = given.recv().unwrap();
+        Some(Servers { link, web, outside, has_six, _alone: alone, _turn: turn, heard, _stop: stop })
     }
 
     pub fn heard(&self) -> Vec<(u16, String)> {

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,11 +36,21 @@ pub struct Web {
     config: Arc<rustls::ServerConfig>,
     /// What clients of the model have sent, without its TLS.
     told: Arc<Mutex<Vec<u8>>>,
+    /// What is served below `/files/`.
+    pub files: Arc<Mutex<PathBuf>>,
 }
 
 /// Names that its certificate is for.
-const NAMES: &[&str] =
-    &["api.test", "narrow.test", "code.test", "pinned.test", "open.test", "api.anthropic.com", "model.test"];
+const NAMES: &[&str] = &[
+    "api.test",
+    "narrow.test",
+    "code.test",
+    "pinned.test",
+    "open.test",
+    "repo.test",
+    "api.anthropic.com",
+    "model.test",
+];
 
 impl Web {
     pub fn new() -> Self {
@@ -60,7 +71,13 @@ impl Web {
             .with_single_cert(vec![certificate.der().clone()], key)
             .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Web { asked: Arc::default(), authority, config: Arc::new(config), told: Arc::default() }
+        Web {
+            asked: Arc::default(),
+            authority,
+            config: Arc::new(config),
+            told: Arc::default(),
+            files: Arc::default(),
+        }
     }
 
     /// What clients of the model have sent so far.
@@ -192,6 +209,15 @@ async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
         for (name, value) in [("connection", "upgrade"), ("upgrade", "websocket")] {
             response.headers_mut().insert(name, value.parse().unwrap());
         }
+        return response;
+    }
+    if let Some(path) = request.uri().path().strip_prefix("/files/") {
+        web.asked.lock().unwrap().push(asked);
+        let path = web.files.lock().unwrap().join(path);
+        let found = fs_err::read(path);
+        let status = if found.is_ok() { StatusCode::OK } else { StatusCode::NOT_FOUND };
+        let mut response = Response::new(Full::new(Bytes::from(found.unwrap_or_default())).boxed());
+        *response.status_mut() = status;
         return response;
     }
     if request.uri().path() == "/stream" {
