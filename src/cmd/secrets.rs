@@ -99,10 +99,12 @@ fn value(project: &Project, from: &str) -> Result<Zeroizing<String>, (String, St
         Some(("keyring", name)) => {
             let mut tool = Command::new(KEYRING);
             tool.args(["lookup", "service", "pier", "name", name]);
-            let found = text(answer(tool, most)?, "the keyring")?;
+            let store = || format!("`{KEYRING} store --label=pier service pier name {name}` keeps one");
+            // Where there is none, it fails and says nothing; anything else that is wrong it says itself.
+            let none = |why: String| (format!("the keyring has none of that name: {why}"), store());
+            let found = text(answer(tool, most).map_err(|(why, _)| none(why))?, "the keyring")?;
             if found.is_empty() {
-                let store = format!("`{KEYRING} store --label=pier service pier name {name}` keeps one");
-                return Err(("the keyring has none of that name".into(), store));
+                return Err(none("it is empty".into()));
             }
             Ok(found)
         }

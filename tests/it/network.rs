@@ -7,6 +7,7 @@ use crate::sandbox::{Call, Output, PIER, Project};
 
 mod agents;
 mod clients;
+mod keyring;
 mod secure;
 mod servers;
 mod web;
