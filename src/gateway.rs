@@ -29,6 +29,7 @@ mod http;
 mod inspect;
 mod meter;
 mod names;
+mod outgoing;
 pub mod proxy;
 pub mod publish;
 mod records;

@@ -3,10 +3,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::budget::{Charge, UsedUp};
+use super::outgoing::{Outgoing, connect};
 use super::serve::{PATIENCE, Shared};
 use super::upstream::through;
 use crate::audit::Connection;
@@ -71,7 +71,7 @@ pub struct Made {
     /// `None` for one to an address.
     pub name: Option<HostName>,
     pub rule: String,
-    pub upstream: TcpStream,
+    pub upstream: Outgoing,
     /// What it is charged to.
     pub charge: Charge,
     pub address: SocketAddr,
@@ -134,7 +134,7 @@ pub async fn make(
             }
         };
         let to = SocketAddr::new(address, port);
-        match timeout(PATIENCE, TcpStream::connect(to)).await {
+        match timeout(PATIENCE, connect(to)).await {
             Ok(Ok(upstream)) => {
                 record.address = Some(address);
                 return Ok(Made { name: Some(name), rule, upstream, charge, address: to });
@@ -177,7 +177,7 @@ pub async fn dial(
     let charge = Charge::to(&shared.accounts, None, address)
         .map_err(|used| Refused { rule: Some(used.origin), ..Refused::because(None, used.why) })?;
     let to = SocketAddr::new(address, port);
-    match timeout(PATIENCE, TcpStream::connect(to)).await {
+    match timeout(PATIENCE, connect(to)).await {
         Ok(Ok(upstream)) => {
             record.address = Some(address);
             Ok(Made { name: None, rule, upstream, charge, address: to })

@@ -455,7 +455,6 @@ impl Front {
         let Made { upstream, address, rule, charge, .. } = made;
         let failed =
             |why: String| Refusal { rule: Some(rule.clone()), ..Refusal::new(StatusCode::BAD_GATEWAY, why) };
-        let _plain = upstream.set_nodelay(true);
         let stream = Metered::new(upstream, &self.moved, charge);
         let config = self.shared.believed(self.of_two).map_err(|error| failed(error.to_string()))?;
         let server = rustls::pki_types::ServerName::try_from(self.name.to_string())

@@ -51,7 +51,7 @@ pub async fn relay(
     let _opened = shared.records.opened(record);
     let broken = broken(&made);
     let Made { mut upstream, charge, .. } = made;
-    let _plain = (stream.set_nodelay(true), upstream.set_nodelay(true));
+    let _plain = stream.set_nodelay(true);
     let counts = Counts { charge: &charge, moved, kept: &shared.kept };
     let (mut from, mut to) = stream.split();
     let (mut answers, mut asks) = upstream.split();

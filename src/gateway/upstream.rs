@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
+use super::outgoing::{Outgoing, connect};
 use super::proxy;
 use super::serve::Shared;
 
@@ -46,7 +46,7 @@ pub async fn through(
     upstream: &Upstream,
     wanted: Option<String>,
     shared: &Shared,
-) -> io::Result<(TcpStream, SocketAddr)> {
+) -> io::Result<(Outgoing, SocketAddr)> {
     let literal = upstream.host.trim_start_matches('[').trim_end_matches(']').parse();
     let address = if let Ok(address) = literal {
         address
@@ -55,7 +55,7 @@ pub async fn through(
         found.iter().next().ok_or_else(|| io::Error::other("it has no address"))?
     };
     let to = SocketAddr::new(address, upstream.port);
-    let mut stream = TcpStream::connect(to).await?;
+    let mut stream = connect(to).await?;
     let Some(wanted) = wanted else { return Ok((stream, to)) };
     let login = upstream.login.as_ref().map(Login::field).unwrap_or_default();
     let login = login.as_str();
