@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{Backlog, listen};
 
 use crate::gateway::Sockets;
 use crate::gateway::publish::Door;
@@ -142,6 +143,8 @@ fn bind_all(ports: &[u16]) -> io::Result<()> {
             SocketAddr::from((Ipv4Addr::UNSPECIFIED, *port)),
         ];
         let listener = TcpListener::bind(&any[..])?;
+        // As many as the kernel lets wait: one that finds no room tries again after a second (`listen(2)`).
+        listen(&listener, Backlog::MAXALLOWABLE)?;
         fd::send(socket.as_fd(), &port.to_be_bytes(), &[listener.as_fd()])?;
     }
     Ok(())

@@ -304,7 +304,8 @@ async fn route_to(
                 Err(refused) => return deny(&mut stream, &hello::DENIED, refused).await,
             };
             record.server_name = Some(name.to_string());
-            match make(name.clone(), port, shared, record).await {
+            // On the heap, here and below: who never says whom it wants takes no room for what would come then.
+            match Box::pin(make(name.clone(), port, shared, record)).await {
                 Ok(made) if !shared.inspects(&name) => {
                     relay(&mut stream, made, &first, shared, moved, record).await
                 }
@@ -313,7 +314,8 @@ async fn route_to(
                         let refused = Refused::because(Some(&name), "there are too many connections like it");
                         return deny(&mut stream, &hello::DENIED, refused).await;
                     };
-                    inspect::serve(stream, Wanted { name, first, made }, shared, moved, record).await
+                    Box::pin(inspect::serve(stream, Wanted { name, first, made }, shared, moved, record))
+                        .await
                 }
             }
         }
@@ -323,7 +325,7 @@ async fn route_to(
                 Err(refused) => return refuse(&mut stream, port, refused).await,
             };
             let made = match may_ask(&request, shared) {
-                Ok(()) => make(request.host.clone(), port, shared, record).await,
+                Ok(()) => Box::pin(make(request.host.clone(), port, shared, record)).await,
                 Err(refused) => Err(refused),
             };
             match made {
@@ -338,7 +340,7 @@ async fn route_to(
                 let why = "rules about its requests need the web's own ports, 80 and 443";
                 return Err(Refused::because(Some(&name), why));
             }
-            let made = make(name, port, shared, record).await?;
+            let made = Box::pin(make(name, port, shared, record)).await?;
             relay(&mut stream, made, &[], shared, moved, record).await
         }
     }
