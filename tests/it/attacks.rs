@@ -8,11 +8,15 @@ mod a;
 mod b;
 mod c;
 mod case;
+mod d;
 mod e;
 mod f;
 mod g;
 mod h;
+mod internet;
 mod j;
+mod k;
+mod names;
 mod not_yet;
 pub mod program;
 mod report;
@@ -20,28 +24,46 @@ mod run;
 mod scene;
 mod screen;
 mod stage;
+mod wire;
 mod world;
 
 use case::Case;
 
-/// The ids of the catalogue that a session has to stand, gateway and containers apart.
+/// The ids of the catalogue that a session has to stand, containers apart.
 const IDS: &[&str] = &[
     "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A15", //
     "B1", "B2", "B3", "B6", "B8", "B9", "B10", "B11", "B12", "B13", "B14", "B15", "B16", "B17",
     "B18", //
     "C2", "C4", "C5", "C6", "C7", "C8", "C9", "C10", //
+    "D1", "D2", "D3", "D4", "D6", "D7", "D8", "D10", "D11", "D12", "D13", "D16", "D17", "D18", "D19", "D20",
+    "D21", "D22", "D23", "D24", "D27", //
     "E1", "E2", "E4", "E5", "E6", "E7", "E9", "E10", "E11", "E12", "E13", "E14", "E15", "E16", "E17", //
     "F1", "F2", "F3", "F4", "F6", "F7", "F8", "F9", "F10", //
     "G1", "G2", "G3", "G4", "G5", "G7", "G8", "G9", "G10", //
     "H1", "H2", "H3", "H4", "H6", "H8", "H10", "H11", "H12", "H13", "H14", //
-    "J1", "J3", "J4", "J5",
+    "J1", "J3", "J4", "J5", //
+    "K3", "K4", "K5", "K6", "K7", "K8",
 ];
 
 fn catalogue() -> Vec<&'static Case> {
-    [a::CASES, b::CASES, c::CASES, e::CASES, e::PROBES, f::CASES, g::CASES, h::CASES, j::CASES]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        a::CASES,
+        b::CASES,
+        c::CASES,
+        d::CASES,
+        d::names::CASES,
+        d::sessions::CASES,
+        e::CASES,
+        e::PROBES,
+        f::CASES,
+        g::CASES,
+        h::CASES,
+        j::CASES,
+        k::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 #[test]

@@ -10,7 +10,7 @@ mod clients;
 mod keyring;
 mod secure;
 mod servers;
-mod web;
+pub mod web;
 
 use servers::Servers;
 

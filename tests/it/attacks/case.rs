@@ -16,6 +16,16 @@ pub struct Case {
     pub action: Action,
     pub columns: &'static [Column],
     pub open: Open,
+    pub around: Around,
+}
+
+/// What is around the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// The network that it has.
+    Own,
+    /// A network of the case's own, and what `pier.kdl` asks for is approved.
+    Internet,
 }
 
 /// The common part.
@@ -27,6 +37,7 @@ pub const CASE: Case = Case {
     action: Action::Later(""),
     columns: PLAIN,
     open: Open::User,
+    around: Around::Own,
 };
 
 pub enum Action {

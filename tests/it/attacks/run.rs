@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::case::{Action, Case, Column, Open, Verdict};
+use super::case::{Action, Around, Case, Column, Open, Verdict};
+use super::internet::Internet;
 use super::scene::{Scene, no_marker, probed};
 use super::stage::Stage;
 use super::world::{OWNER, World};
@@ -122,7 +123,25 @@ fn in_sandbox(case: &Case, column: Column) -> Verdict {
         return Verdict::CannotRun("the tests do not run as root".into());
     }
     let uid = if column == Column::AsRoot { 0 } else { own_uid() };
-    act(case, &Stage { world: World::new(uid, case.config, case.prepare), column, open: case.open })
+    match stage(case, column, uid) {
+        Ok(stage) => act(case, &stage),
+        Err(reason) => Verdict::CannotRun(reason),
+    }
+}
+
+/// Makes the world of one run, or says why it cannot be.
+fn stage(case: &Case, column: Column, uid: u32) -> Result<Stage, String> {
+    if case.around == Around::Internet && !is_root() {
+        return Err("only root can make a network".into());
+    }
+    let world = World::new(uid, case.config, case.prepare);
+    let internet = (case.around == Around::Internet).then(|| Internet::new(&world));
+    let stage = Stage { world, column, open: case.open, internet };
+    if stage.internet.is_some() && stage.sandboxed() {
+        // What could not be approved does not run, which every check sees.
+        let _refused = stage.pier(&["trust"]);
+    }
+    Ok(stage)
 }
 
 /// The user that owns the project.
@@ -131,21 +150,21 @@ fn own_uid() -> u32 {
 }
 
 fn without_sandbox(case: &Case) -> Verdict {
-    let stage = |uid| Stage {
-        world: World::new(uid, case.config, case.prepare),
-        column: Column::Open,
-        open: case.open,
-    };
     match case.open {
         Open::Not(reason) => return Verdict::CannotRun(reason.to_owned()),
         Open::Root | Open::RootProbe(_) | Open::RootIfThere if !is_root() => {
             return Verdict::CannotRun("the tests do not run as root".into());
         }
-        Open::RootProbe(words) => return probed(&stage(own_uid()).probe(words)),
-        Open::User | Open::Terminal | Open::Namespace | Open::Root | Open::RootIfThere => {}
+        _ => {}
     }
-    let verdict = act(case, &stage(own_uid()));
-    match (case.open, verdict) {
+    let stage = match stage(case, Column::Open, own_uid()) {
+        Ok(stage) => stage,
+        Err(reason) => return Verdict::CannotRun(reason),
+    };
+    if let Open::RootProbe(words) = case.open {
+        return probed(&stage.probe(words));
+    }
+    match (case.open, act(case, &stage)) {
         (Open::RootIfThere, Verdict::Held) => {
             Verdict::CannotRun("the kernel of this machine has none".into())
         }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::case::{Column, Open};
+use super::internet::{self, Internet};
 use super::world::{World, become_user};
 use crate::sandbox::{PIER, wait};
 use crate::tty::Terminal;
@@ -22,6 +23,8 @@ pub struct Stage {
     pub column: Column,
     /// How the open column runs.
     pub open: Open,
+    /// The network of its own.
+    pub internet: Option<Internet>,
 }
 
 /// What a run printed and how it ended.
@@ -53,6 +56,11 @@ impl Ran {
 }
 
 impl Stage {
+    /// The network of the case, which has asked for one.
+    pub fn internet(&self) -> &Internet {
+        self.internet.as_ref().unwrap()
+    }
+
     pub fn sandboxed(&self) -> bool {
         self.column != Column::Open
     }
@@ -68,7 +76,9 @@ impl Stage {
         format!(
             "W={w}; HOST_W={host}; HOST_HOME={home}; BASE={base}; RUNTIME={run}; MARK={base}/markers; OPEN={open}
             HOST_PID={pid}; ABSTRACT={name}; IPC=\"{key} {queue}\"; PROBE={w}/tools/probe; PIER={pier}
+            {network}
             echo @ran; {script}",
+            network = if self.internet.is_some() { internet::FUNCTIONS } else { "" },
             w = self.inside(),
             host = world.project().display(),
             home = world.home().display(),
@@ -145,10 +155,8 @@ impl Stage {
         };
         let mut command = self.surrounded(words[0]);
         command.args(&words[1..]);
-        if !matches!(self.open, Open::Root | Open::RootIfThere | Open::RootProbe(_)) {
-            become_user(&mut command, self.world.uid);
-        }
-        command
+        let by_root = matches!(self.open, Open::Root | Open::RootIfThere | Open::RootProbe(_));
+        self.called_by(if by_root { 0 } else { self.world.uid }, command)
     }
 
     /// A call of pier by the caller of this column, not yet made.
@@ -159,9 +167,15 @@ impl Stage {
             command.arg("--as-root");
         }
         command.args(&words[1..]);
-        if !self.column.by_root() {
-            become_user(&mut command, self.world.uid);
+        self.called_by(if self.column.by_root() { 0 } else { self.world.uid }, command)
+    }
+
+    /// Makes a command of root's one of this user, in the network of the case.
+    fn called_by(&self, uid: u32, mut command: Command) -> Command {
+        if let Some(internet) = &self.internet {
+            return internet.enter(&self.world, uid, &command);
         }
+        become_user(&mut command, uid);
         command
     }
 

@@ -17,9 +17,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     pub line: String,
+    pub scheme: Scheme,
+    /// Whom it is for, by its own words.
+    pub host: String,
     pub headers: Vec<(String, String)>,
     pub length: u64,
+    /// How the body begins.
+    pub start: Vec<u8>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// The most of a body that is kept, in bytes.
+const START: usize = 4096;
 
 impl Asked {
     pub fn header(&self, name: &str) -> Option<&str> {
@@ -50,6 +64,9 @@ const NAMES: &[&str] = &[
     "repo.test",
     "api.anthropic.com",
     "model.test",
+    "allowed.test",
+    "x.wide.test",
+    "evil.test",
 ];
 
 impl Web {
@@ -61,7 +78,10 @@ impl Web {
         let issuer = rcgen::Issuer::new(params, key);
         let names: Vec<String> = NAMES.iter().map(|name| (*name).to_owned()).collect();
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
+        let mut leaf = rcgen::CertificateParams::new(names).unwrap();
+        // Of another name than the authority: clients would take it for one that has signed itself.
+        leaf.distinguished_name.push(rcgen::DnType::CommonName, "a server");
+        let certificate = leaf.signed_by(&key, &issuer).unwrap();
         let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der()).into();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
@@ -154,14 +174,15 @@ async fn to_model(
     tokio::try_join!(up, down).map(drop)
 }
 
-async fn connection(stream: tokio::net::TcpStream, web: Web) {
+/// Serves one connection.
+pub async fn connection(stream: tokio::net::TcpStream, web: Web) {
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&web.config));
     let Ok(stream) = acceptor.accept(stream).await else { return };
     // Of one name only the older protocol is spoken.
     let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let service = hyper::service::service_fn(move |request| {
         let web = web.clone();
-        async move { Ok::<_, Infallible>(answer(request, web).await) }
+        async move { Ok::<_, Infallible>(answer(request, Scheme::Https, web).await) }
     });
     let io = TokioIo::new(stream);
     let _ended = if two {
@@ -171,17 +192,30 @@ async fn connection(stream: tokio::net::TcpStream, web: Web) {
     };
 }
 
+/// Serves one connection without TLS.
+pub async fn plain(stream: tokio::net::TcpStream, web: Web) {
+    let service = hyper::service::service_fn(move |request| {
+        let web = web.clone();
+        async move { Ok::<_, Infallible>(answer(request, Scheme::Http, web).await) }
+    });
+    let http = hyper::server::conn::http1::Builder::new();
+    let _ended = http.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
+
 type Content = BoxBody<Bytes, Infallible>;
 
-async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
+async fn answer(mut request: Request<Incoming>, scheme: Scheme, web: Web) -> Response<Content> {
     let two = if request.version() == Version::HTTP_2 { "2" } else { "1" };
-    let target = request.uri().path_and_query().unwrap().to_string();
+    let target = request.uri().path_and_query().map_or("", |target| target.as_str()).to_owned();
     let line = format!("{} {target} {two}", request.method());
     let headers: Vec<(String, String)> = request
         .headers()
         .iter()
         .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or("?").to_owned()))
         .collect();
+    let named = request.uri().authority().map(ToString::to_string);
+    let field = headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone());
+    let host = named.or(field).unwrap_or_default();
     let text = |asked: &Asked| {
         let mut text = format!("{}\n{} bytes\n", asked.line, asked.length);
         for (name, value) in &asked.headers {
@@ -189,7 +223,7 @@ async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
         }
         text
     };
-    let mut asked = Asked { line, headers, length: 0 };
+    let mut asked = Asked { line, scheme, host, headers, length: 0, start: Vec::new() };
     if request.uri().path() == "/switch" {
         web.asked.lock().unwrap().push(asked.clone());
         let upgrade = hyper::upgrade::on(&mut request);
@@ -220,6 +254,18 @@ async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
         *response.status_mut() = status;
         return response;
     }
+    if request.uri().path() == "/away" {
+        web.asked.lock().unwrap().push(asked);
+        let to = request.uri().query().unwrap_or_default().parse().unwrap();
+        let mut response = Response::new(whole(String::new()));
+        *response.status_mut() = StatusCode::FOUND;
+        response.headers_mut().insert("location", to);
+        return response;
+    }
+    if request.uri().path() == "/big" {
+        let length = request.uri().query().unwrap_or_default().parse().unwrap();
+        return Response::new(Full::new(Bytes::from(vec![b'x'; length])).boxed());
+    }
     if request.uri().path() == "/stream" {
         web.asked.lock().unwrap().push(asked);
         let (sender, receiver) = tokio::sync::mpsc::channel(1);
@@ -249,7 +295,10 @@ async fn answer(mut request: Request<Incoming>, web: Web) -> Response<Content> {
     }
     let mut body = request.into_body();
     while let Some(Ok(frame)) = body.frame().await {
-        asked.length += frame.data_ref().map_or(0, |data| data.len() as u64);
+        let Some(data) = frame.data_ref() else { continue };
+        asked.length += data.len() as u64;
+        let room = START.saturating_sub(asked.start.len()).min(data.len());
+        asked.start.extend_from_slice(&data[..room]);
     }
     let answer = text(&asked);
     let mut response = Response::new(whole(answer));

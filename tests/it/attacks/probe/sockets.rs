@@ -43,6 +43,32 @@ const FOREIGN: &[(&str, i64, i64, i64)] = &[
     ("mctp", 45, DGRAM, 0),
 ];
 
+/// Types and protocols of the internet that are not TCP by its own name.
+const PROTOCOLS: &[(&str, i64, i64)] = &[
+    ("udp", DGRAM, 17),
+    ("udp-lite", DGRAM, 136),
+    ("echo", DGRAM, 1),
+    ("raw-icmp", RAW, 1),
+    ("raw", RAW, 255),
+    ("sctp", STREAM, 132),
+    ("sctp-packets", 5, 132),
+    ("dccp", 6, 33),
+    ("mptcp", STREAM, 262),
+];
+
+/// Connects to the port of HTTP/3 and sends what would be an echo request of ICMP.
+fn send(address: std::net::Ipv4Addr, kind: i64, protocol: i64) -> i32 {
+    let Ok(made) = call(nr::SOCKET, &[2, kind, protocol]) else { return 1 };
+    let mut name = [0_u8; 16];
+    name[..2].copy_from_slice(&2_u16.to_ne_bytes());
+    name[2..4].copy_from_slice(&443_u16.to_be_bytes());
+    name[4..8].copy_from_slice(&address.octets());
+    let message = [8_u8, 0, 0xf7, 0xff, 0, 0, 0, 0];
+    let connected = call(nr::CONNECT, &[made, sys::at(&name), 16]);
+    let sent = call(nr::SENDTO, &[made, sys::at(&message), 8, 0, sys::at(&name), 16]);
+    i32::from(connected.is_err() && sent.is_err())
+}
+
 pub const TABLE: &[(&str, Attempt)] = &[
     // Those that are named, or all of them.
     ("families", |args| {
@@ -97,6 +123,21 @@ pub const TABLE: &[(&str, Attempt)] = &[
         let names = text.lines().skip(2).filter_map(|line| line.split(':').next());
         let other: Vec<&str> = names.map(str::trim).filter(|name| *name != "lo").collect();
         if other.is_empty() { Answer::blocked("lo") } else { Answer::reachable(other.join(" ")) }
+    }),
+    // Something by every protocol that the kernel may know; who sees it is somebody else's question.
+    ("sends", |args| {
+        let address: std::net::Ipv4Addr = args[0].parse().unwrap();
+        let slow: Vec<&str> = PROTOCOLS
+            .iter()
+            .filter(|(_, kind, protocol)| {
+                let began = std::time::Instant::now();
+                sys::in_child(|| send(address, *kind, *protocol));
+                began.elapsed().as_secs() >= 1
+            })
+            .map(|(name, ..)| *name)
+            .collect();
+        println!("@tried");
+        if slow.is_empty() { Answer::blocked("tried") } else { Answer::reachable(format!("slow: {slow:?}")) }
     }),
     ("tcp", |args| match std::net::TcpStream::connect(&args[0]) {
         Ok(mut stream) => {

@@ -153,6 +153,8 @@ pub mod nr {
     pub const FCHMODAT2: i64 = 452;
     pub const SHMGET: i64 = 29;
     pub const SOCKET: i64 = 41;
+    pub const CONNECT: i64 = 42;
+    pub const SENDTO: i64 = 44;
     pub const CLONE: i64 = 56;
     pub const SEMGET: i64 = 64;
     pub const MSGGET: i64 = 68;
@@ -211,6 +213,8 @@ pub mod nr {
     pub const FCHMODAT2: i64 = 452;
     pub const SHMGET: i64 = 194;
     pub const SOCKET: i64 = 198;
+    pub const CONNECT: i64 = 203;
+    pub const SENDTO: i64 = 206;
     pub const CLONE: i64 = 220;
     pub const SEMGET: i64 = 190;
     pub const MSGGET: i64 = 186;
