@@ -107,7 +107,21 @@ impl<'a> Npm<'a> {
             Scripts::Needed => "--ignore-scripts=false",
             Scripts::Skipped => "--ignore-scripts=true",
         };
-        self.run(&["ci", scripts])
+        match self.run(&["ci", scripts]) {
+            Err(Error::Npm { said, .. }) if said.contains(OUT_OF_STEP) => self.fetch_incomplete(scripts),
+            fetched => fetched,
+        }
+    }
+
+    /// Fetches what the lock says where a registry lacks packages for other systems: npm leaves them out of its
+    /// lock, and `npm ci` then takes the lock for wrong. No script runs before it is known that nothing was added.
+    fn fetch_incomplete(&self, scripts: &str) -> Result<(), Error> {
+        let before = self.json("package-lock.json")?;
+        self.run(&["install", "--ignore-scripts"])?;
+        if self.json("package-lock.json")? != before {
+            return Err(self.unusable("npm installed something else than it had resolved"));
+        }
+        self.run(&["rebuild", scripts])
     }
 
     /// Returns the program behind the package's `bin` entry, relative to the installation.
@@ -214,6 +228,9 @@ impl<'a> Npm<'a> {
 
 /// npm's home and cache while it works.
 const HOME: &str = ".npm-home";
+
+/// What `npm ci` says of a lock that lacks something.
+const OUT_OF_STEP: &str = "are in sync";
 
 const LOG: &str = ".npm-errors";
 

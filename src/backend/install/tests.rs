@@ -89,6 +89,24 @@ esac"#
     )
 }
 
+/// The same, of a registry that lacks packages for other systems: `npm ci` refuses its own lock.
+fn incomplete_registry(adds: &str) -> String {
+    let refuses = "*\\ ci\\ *) echo 'npm error code EUSAGE' >&2\n  \
+        echo 'npm error `npm ci` can only install packages when x and y are in sync. Missing: z' >&2\n  exit 1\n";
+    let whole = registry("./").replace(";; *)", &format!(";; {refuses};; *)"));
+    format!("{whole}\ncase \"$*\" in *ignore-scripts) echo '{{\"packages\":{{}}}}' > added; {adds} ;; esac")
+}
+
+#[test]
+fn a_registry_without_the_packages_of_other_systems_serves() {
+    let host = Host::new(&incomplete_registry(":"));
+    let (made, _) = host.install(Some(&hash('A')));
+    assert_eq!(made.unwrap().how, How::Fetched);
+    let host = Host::new(&incomplete_registry("cp added package-lock.json"));
+    let error = host.install(Some(&hash('A'))).0.unwrap_err();
+    assert!(matches!(error, Error::Unusable { .. }), "{error}");
+}
+
 #[test]
 fn an_install_appears_whole_and_the_second_call_starts_nothing() {
     let host = Host::new(&registry("./"));
