@@ -7,13 +7,19 @@ use camino::Utf8Path;
 use crate::config::{self, ImportKind, Mcp};
 
 mod claude_code;
+mod codex;
 mod custom;
+mod gemini_cli;
+mod opencode;
 mod pi;
+pub mod service;
 
 pub use custom::Custom;
+use service::Settings;
 
 /// The agents that pier knows, in alphabetical order.
-pub static ALL: &[&dyn Agent] = &[&claude_code::ClaudeCode, &pi::Pi];
+pub static ALL: &[&dyn Agent] =
+    &[&claude_code::ClaudeCode, &codex::Codex, &gemini_cli::GeminiCli, &opencode::Opencode, &pi::Pi];
 
 /// Everything pier knows about one agent.
 pub trait Agent: Sync {
@@ -25,8 +31,18 @@ pub trait Agent: Sync {
 
     fn install(&self) -> Install;
 
+    /// Says whether the user's words after `--` ask for one prompt without a person.
+    fn is_headless(&self, words: &[String]) -> bool {
+        words.iter().any(|word| word == "-p" || word == "--print")
+    }
+
     /// Returns the arguments after the program.
     fn command(&self, request: &Request<'_>) -> Vec<String>;
+
+    /// Says whether it can be told which tools it has; where not, `tools` in its block is an error.
+    fn chooses_tools(&self) -> bool {
+        true
+    }
 
     /// Returns variables that are set in every session: telemetry and updaters off. Anything the user sets or
     /// passes comes later and wins.
@@ -43,8 +59,25 @@ pub trait Agent: Sync {
     /// `from` is the directory that `pier.kdl` names in place of the agent's own.
     fn imports(&self, kind: ImportKind, from: Option<&str>, places: &Places<'_>) -> Vec<Copy>;
 
-    /// Returns the host names without which it cannot work, for its own vendor's service.
-    fn hosts(&self) -> Vec<&str>;
+    /// Returns the host names without which it cannot work with this model, for its own vendor's service.
+    fn hosts(&self, model: Option<&str>) -> Vec<&str>;
+
+    /// Returns variables that hold base URLs: where one leads is reached as well.
+    fn base_urls(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Returns files among its imports that hold base URLs.
+    fn settings(&self) -> &'static [Settings] {
+        &[]
+    }
+
+    /// Returns which of [`Agent::hosts`] it leaves alone once `name`, a variable or a key of its settings, holds a
+    /// base URL.
+    fn replaces(&self, name: &str) -> Option<&'static str> {
+        let _ = name;
+        None
+    }
 
     /// Says how the agent is told of MCP servers.
     fn mcp(&self, servers: &[Mcp]) -> McpSetup;
@@ -101,6 +134,8 @@ pub enum Scripts {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request<'a> {
     pub mode: Mode<'a>,
+    /// The working directory, as the agent sees it.
+    pub cwd: &'a str,
     /// `provider/name`, or what the agent itself accepts.
     pub model: Option<&'a str>,
     /// The names of `pier.kdl` (`read`, `bash`, ..); `None` leaves the choice to the agent.
@@ -161,7 +196,7 @@ pub struct GeneratedFile {
 pub enum McpSetup {
     /// By the arguments that [`Agent::command`] makes: nothing is written.
     Arguments,
-    #[expect(dead_code, reason = "for agents that read servers from a settings file")]
+    /// By a file that is pier's own, written at each start.
     File(GeneratedFile),
     /// The agent has no MCP client: `mcp` in its block is an error of the configuration.
     Unsupported,
@@ -222,7 +257,13 @@ pub fn of(config: &config::Agent) -> Result<Chosen<'_>, UnknownAgent> {
 
 fn nearest(name: &str) -> Option<&'static str> {
     /// What people call it, where that is not spelled alike.
-    const ALIASES: &[(&str, &str)] = &[("claude", "claude-code"), ("pi-coding-agent", "pi")];
+    const ALIASES: &[(&str, &str)] = &[
+        ("claude", "claude-code"),
+        ("gemini", "gemini-cli"),
+        ("openai-codex", "codex"),
+        ("opencode-ai", "opencode"),
+        ("pi-coding-agent", "pi"),
+    ];
     if let Some((_, known)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
         return Some(known);
     }
@@ -279,7 +320,8 @@ mod tests {
         assert_eq!(nearest("zzz"), None);
         assert_eq!(
             find("zzz").err().unwrap().to_string(),
-            "cannot find the agent `zzz`: pier knows `claude-code`, `pi`, and a custom one needs a `run` line"
+            "cannot find the agent `zzz`: pier knows `claude-code`, `codex`, `gemini-cli`, `opencode`, `pi`, and a \
+            custom one needs a `run` line"
         );
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::Grant;
 use crate::policy::host::{Budget, HostName, Rule};
 
+mod addresses;
 mod available;
 mod build;
 pub mod environment;
@@ -24,10 +25,11 @@ pub mod nix;
 mod paths;
 mod system;
 
+pub use addresses::{Imported, imported, needed as hosts_of};
 pub use build::{Target, build};
 pub use guard::protected_paths;
 pub use mounts::refused_project;
-pub use network::{PROXY, needed as hosts_of};
+pub use network::PROXY;
 pub use paths::expand;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
@@ -56,7 +58,7 @@ pub struct Plan {
     pub directories: Vec<Directory>,
     /// Copies from the host into the state directory, made before the start.
     pub imports: Vec<Import>,
-    /// Files that pier writes below the sandbox home where they are missing.
+    /// Files that pier writes below the sandbox home.
     pub seeds: Vec<Seed>,
     pub environment: Vec<Variable>,
     /// Names and places only: a value never enters a plan.
@@ -382,6 +384,7 @@ pub struct Seed {
     /// Relative to the sandbox home.
     pub path: Utf8PathBuf,
     pub content: String,
+    pub rule: ImportRule,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

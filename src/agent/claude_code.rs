@@ -6,6 +6,7 @@
 
 use serde_json::json;
 
+use super::service::Settings;
 use super::{
     Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
 };
@@ -15,6 +16,14 @@ use crate::config::{ImportKind, Mcp};
 pub struct ClaudeCode;
 
 const HOME: &str = "~/.claude";
+
+const BASE_URLS: &[&str] = &[
+    "ANTHROPIC_AWS_BASE_URL",
+    "ANTHROPIC_BASE_URL",
+    "ANTHROPIC_BEDROCK_BASE_URL",
+    "ANTHROPIC_FOUNDRY_BASE_URL",
+    "ANTHROPIC_VERTEX_BASE_URL",
+];
 
 /// pier's tool names and those of Claude Code; a name that is not here is passed as it is.
 const TOOLS: &[(&str, &str)] = &[
@@ -188,9 +197,22 @@ impl Agent for ClaudeCode {
         }
     }
 
-    fn hosts(&self) -> Vec<&str> {
+    fn hosts(&self, _: Option<&str>) -> Vec<&str> {
         // The second one renews the token of a login; an API key does not need it.
         vec!["api.anthropic.com", "platform.claude.com"]
+    }
+
+    fn base_urls(&self) -> &'static [&'static str] {
+        BASE_URLS
+    }
+
+    fn settings(&self) -> &'static [Settings] {
+        // Of its settings only `env` holds base URLs; under `url` are places of plugins.
+        &[Settings { file: ".claude/settings.json", keys: BASE_URLS }]
+    }
+
+    fn replaces(&self, name: &str) -> Option<&'static str> {
+        matches!(name, "ANTHROPIC_BASE_URL" | "env.ANTHROPIC_BASE_URL").then_some("api.anthropic.com")
     }
 
     fn mcp(&self, _: &[Mcp]) -> McpSetup {

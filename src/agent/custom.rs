@@ -57,7 +57,7 @@ impl Agent for Custom<'_> {
         Vec::new()
     }
 
-    fn hosts(&self) -> Vec<&str> {
+    fn hosts(&self, _: Option<&str>) -> Vec<&str> {
         self.config.hosts.iter().map(|host| host.value.as_str()).collect()
     }
 
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(agent.launchers(), ["mine-agent"]);
         assert_eq!(agent.command(&request), ["--task", "more", "do it"]);
         assert_eq!(agent.logs(), [".mine/*.jsonl"]);
-        assert_eq!(agent.hosts(), ["api.mine.example"]);
+        assert_eq!(agent.hosts(None), ["api.mine.example"]);
     }
 
     #[test]

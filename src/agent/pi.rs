@@ -3,6 +3,7 @@
 //! `PI_CODING_AGENT_SESSION_DIR` stays unset: since 0.71 it means "store sessions flat in this directory", which
 //! hides every session that was made without it.
 
+use super::service::{Settings, URL_KEYS};
 use super::{
     Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
 };
@@ -111,8 +112,16 @@ impl Agent for Pi {
     }
 
     /// Returns nothing: Pi has no service of its own, its hosts are those of the chosen provider.
-    fn hosts(&self) -> Vec<&str> {
+    fn hosts(&self, _: Option<&str>) -> Vec<&str> {
         Vec::new()
+    }
+
+    fn base_urls(&self) -> &'static [&'static str] {
+        &["AZURE_OPENAI_BASE_URL", "OPENAI_BASE_URL"]
+    }
+
+    fn settings(&self) -> &'static [Settings] {
+        &[Settings { file: ".pi/agent/models.json", keys: URL_KEYS }]
     }
 
     fn mcp(&self, _: &[Mcp]) -> McpSetup {

@@ -9,10 +9,11 @@ use thiserror::Error;
 
 use super::launcher;
 use crate::agent;
-use crate::config::{Config, Mount, Root, Runtime};
+use crate::agent::service::{self, Service};
+use crate::config::{Access, Config, Mount, Root, Runtime};
 use crate::env::Environment;
-use crate::plan::facts::{CLOSED, Facts, Found, Kind, Launcher, PathFact, Project, System};
-use crate::plan::{self, Identity, environment};
+use crate::plan::facts::{Addresses, CLOSED, Facts, Found, Kind, Launcher, PathFact, Project, System};
+use crate::plan::{self, Identity, Imported, environment};
 use crate::util::fs::{canonical, open_place, place_of, read_bounded, read_without_links};
 
 mod hidden;
@@ -132,10 +133,59 @@ pub fn gather(
         state: resolve(environment.state.clone()),
         own_directories: environment.own_directories().into_iter().map(resolve).collect(),
         file_variables,
+        addresses: addresses(config, environment, &home, root),
         nix: None,
         home,
     };
     Ok(Probed { facts, values, launchers: refused })
+}
+
+/// Returns where the host's configuration sends the agents, by what they pass and import of it.
+pub fn addresses(config: &Config, environment: &Environment, home: &Utf8Path, root: &Utf8Path) -> Addresses {
+    let mut found = Addresses::default();
+    for declared in &config.agents {
+        let Ok(adapter) = agent::of(declared) else { continue };
+        let passed = |name: &&&str| config.env.pass.iter().any(|passed| passed.value == **name);
+        for name in adapter.base_urls().iter().filter(passed) {
+            let service = environment.get(name).and_then(Service::of_url);
+            found.variables.extend(service.map(|service| ((*name).to_owned(), service)));
+        }
+        for Imported { path, settings, .. } in plan::imported(declared, home, root) {
+            let Ok(meta) = path.metadata() else { continue };
+            let read = if is_written(&path, config, environment, home, root) {
+                // It would let an agent allow itself anything.
+                Err("what runs inside can write it".to_owned())
+            } else if !meta.is_file() {
+                Err("it is no file".to_owned())
+            } else {
+                read_bounded(&path, MOST_TEXT)
+                    .map_err(|error| error.kind().to_string())
+                    .and_then(|text| service::named(&settings, &String::from_utf8_lossy(&text)))
+            };
+            found.files.insert(path, read);
+        }
+    }
+    found
+}
+
+/// Says whether a sandbox can write the file: in the project, in a home of one, in what is mounted for writing.
+fn is_written(
+    path: &Utf8Path,
+    config: &Config,
+    environment: &Environment,
+    home: &Utf8Path,
+    root: &Utf8Path,
+) -> bool {
+    let real = |path: &Utf8Path| canonical(path).unwrap_or_else(|_| path.to_owned());
+    let named = |text: &str| plan::expand(text, home, root).ok();
+    let state = config.home.state.iter().filter_map(|state| named(&state.value));
+    let mounted = config.mounts.iter().filter_map(|mount| match &mount.value {
+        Mount::Bind { source, access: Access::ReadWrite, .. } => named(source),
+        _ => None,
+    });
+    let file = real(path);
+    let mut places = state.chain(mounted).chain([root.to_owned(), environment.state.clone()]);
+    places.any(|place| file.starts_with(real(&place)))
 }
 
 /// Returns every path that the configuration names, absolute.

@@ -16,7 +16,8 @@ use crate::util::text::escape;
 use crate::{agent, ui};
 
 /// The version that is written for an agent that is not on the host: one that pier was checked against.
-const CHECKED: &[(&str, &str)] = &[("claude-code", "2.1.197")];
+const CHECKED: &[(&str, &str)] =
+    &[("claude-code", "2.1.197"), ("codex", "0.169.0"), ("gemini-cli", "0.61.0"), ("opencode", "1.18.33")];
 
 /// Starts of names that open more than a model service; they are offered in a comment only.
 const FAR_REACHING: &[&str] =
@@ -363,7 +364,10 @@ mod tests {
         let refused = || Install { version: "2.1.197", why: "a line\nand \"another\" */ one".into() };
         for (agents, variables) in [
             (vec![first_agent()], vec![]),
-            (vec![found("claude-code"), found("pi")], vec!["ANTHROPIC_API_KEY", "AWS_PROFILE"]),
+            (
+                vec![found("claude-code"), found("codex"), found("pi")],
+                vec!["ANTHROPIC_API_KEY", "AWS_PROFILE"],
+            ),
             (vec![Agent { name: "claude-code", install: Some(refused()) }], vec!["AWS_PROFILE"]),
         ] {
             let languages = vec![Language::Rust, Language::Node, Language::Python, Language::Go];

@@ -10,7 +10,7 @@ use super::owner::{self, RootOwned};
 use crate::agent::{self, Install};
 use crate::backend::{install, launcher, probe};
 use crate::config::layers::{self, Loaded};
-use crate::config::{Layer, Root, overlay};
+use crate::config::{self, Layer, Root, overlay};
 use crate::diag::{Exit, Failure, Report};
 use crate::env::{self, Environment};
 use crate::plan::{Plan, Target};
@@ -129,15 +129,21 @@ pub fn load_layers(
         Root::Git => place.root.clone(),
         Root::Here => probe::project_root(directory.unwrap_or(place.cwd), Root::Here)?,
     };
-    check_ceiling(&loaded, &environment.home, &root)?;
+    check_ceiling(&loaded, environment, &root)?;
     Ok((loaded, root))
 }
 
 /// Refuses a configuration that asks for more than the administrator's policy.
-fn check_ceiling(loaded: &Loaded, home: &Utf8Path, root: &Utf8Path) -> Result<(), Failure> {
+fn check_ceiling(loaded: &Loaded, environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
     let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
+    let home = &environment.home;
     let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
-    let paths = policy::ceiling::Paths { absolute: &absolute, root, needs: &plan::hosts_of };
+    let addresses = probe::addresses(&loaded.config, environment, home, root);
+    let needs = |agent: &config::Agent| {
+        let needed = plan::hosts_of(&loaded.config, agent, &addresses, home, root);
+        needed.hosts.into_iter().map(|need| (need.host, need.port)).collect()
+    };
+    let paths = policy::ceiling::Paths { absolute: &absolute, root, needs: &needs };
     let problems = policy::ceiling::check(ceiling, &loaded.config, &paths);
     if problems.is_empty() {
         return Ok(());

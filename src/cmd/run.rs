@@ -16,7 +16,7 @@ use crate::ui;
 #[derive(Debug, Default, Args)]
 #[command(
     after_help = "Examples:\n  pier up                              the default agent, interactive\n  \
-    pier up claude-code -- -p \"fix it\"   one prompt, no terminal needed\n  pier up --locked                     only what `pier.lock` pins"
+    pier up claude-code -- -p \"fix it\"   one prompt, no terminal needed\n  pier up codex -- exec \"fix it\"       the same, as Codex calls it\n  pier up --locked                     only what `pier.lock` pins"
 )]
 pub struct Up {
     /// The agent; the default one, or the only one, otherwise.

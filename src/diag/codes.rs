@@ -7,6 +7,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("agent::missing", "The agent is not on this host, and no version of it is pinned."),
     ("agent::none", "It is not clear which agent to start."),
     ("agent::skills", "Skills are given to an agent whose place for them is not known."),
+    ("agent::tools", "Tools are chosen for an agent that cannot be told which it has."),
     ("agent::undeclared", "No file declares an agent of that name."),
     ("agent::unknown", "There is no agent of that name, and no command says how to start one."),
     ("audit::broken", "The lines of an audit file do not hang together: it was changed, or cut off."),

@@ -124,6 +124,9 @@ pub fn build(
         (_, Target::Exec { argv }) => (argv.clone(), None),
         (_, Target::Shell | Target::Agent { .. }) => (vec![user.shell.to_string(), "-l".into()], None),
     };
+    if let Some(chosen) = chosen.filter(|_| config.network.mode.value == config::NetworkMode::Allowlist) {
+        warnings.extend(network::of_chosen(config, facts, chosen).warnings);
+    }
     let gateway = network::gateway(config, facts, chosen, &at, &mut problems);
     let secrets = network::secrets(config, facts, gateway.as_ref(), &at, &mut problems);
     if !problems.is_empty() {
@@ -383,20 +386,25 @@ fn start_agent(
     };
     let none = Vec::new();
     let extra = if let Target::Agent { extra, .. } = target { extra } else { &none };
-    let headless = extra.iter().any(|word| word == "-p" || word == "--print");
     let servers: Vec<config::Mcp> = declared.mcp.iter().map(|mcp| mcp.value.clone()).collect();
     let request = Request {
-        mode: if headless { Mode::Headless { prompt: None } } else { Mode::Interactive },
+        mode: if adapter.is_headless(extra) { Mode::Headless { prompt: None } } else { Mode::Interactive },
+        cwd: cwd.as_str(),
         model: declared.model.as_ref().map(|model| model.value.as_str()),
         tools: declared.tools.as_ref().map(|tools| tools.value.as_slice()),
         mcp: &servers,
         args: declared.args.as_ref().map_or(&none, |args| &args.value),
         extra,
     };
-    let mut seeds: Vec<agent::GeneratedFile> = adapter.seeds();
+    if let Some(tools) = declared.tools.as_ref().filter(|_| !adapter.chooses_tools()) {
+        let message = format!("the agent `{}` cannot be told which tools it has", name.value);
+        problems.push(problem("agent::tools", &tools.origin, "asked for here", message));
+    }
+    let seed = |rule| move |agent::GeneratedFile { path, content }| Seed { path: path.into(), content, rule };
+    let mut seeds: Vec<Seed> = adapter.seeds().into_iter().map(seed(ImportRule::Missing)).collect();
     match adapter.mcp(&servers) {
         McpSetup::Arguments => {}
-        McpSetup::File(file) => seeds.push(file),
+        McpSetup::File(file) => seeds.push(seed(ImportRule::Always)(file)),
         McpSetup::Unsupported if servers.is_empty() => {}
         McpSetup::Unsupported => {
             let message = format!("the agent `{}` has no MCP client", name.value);
@@ -445,14 +453,13 @@ fn start_agent(
         }
     }
     let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone() };
-    let seeds = seeds.into_iter().map(|file| Seed { path: file.path.into(), content: file.content });
     Some(Started {
         mounts,
         argv,
         environment: adapter.environment(),
         refuses: adapter.refuses(),
         imports: imports.into_iter().chain(skills).collect(),
-        seeds: seeds.collect(),
+        seeds,
         agent,
     })
 }

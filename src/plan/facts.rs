@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Identity;
+use crate::agent::service::{Named, Service};
 
 /// A snapshot of the host, as far as one configuration asks about it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,8 +36,19 @@ pub struct Facts {
     pub own_directories: Vec<Utf8PathBuf>,
     /// What `env file` lines say: names by file, never values.
     pub file_variables: BTreeMap<Utf8PathBuf, Vec<String>>,
+    /// Where base URLs of the host's configuration lead.
+    pub addresses: Addresses,
     /// The flake of `runtime nix`, and its shell where it is known.
     pub nix: Option<Nix>,
+}
+
+/// Where base URLs lead: neither the URLs, which can hold a password, nor the files, which can hold keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// By variable, of those that `env pass` names.
+    pub variables: BTreeMap<String, Service>,
+    /// By settings file, absolute; or why nothing is taken from it.
+    pub files: BTreeMap<Utf8PathBuf, Result<Vec<Named>, String>>,
 }
 
 /// A flake as it is on the host now.

@@ -87,11 +87,19 @@ pub fn grants(
     if config.network.mode.value == NetworkMode::Allowlist
         && let Some(chosen) = chosen
     {
-        let (own, mode) = (&chosen.name.origin, &config.network.mode.origin);
-        let origin = if own.is_of_repository() { own } else { mode };
-        for host in super::network::needed(chosen) {
-            let name = &chosen.name.value;
-            grant(origin, format!("reach {} on port 443, as {name} needs", quoted(&host)));
+        let name = &chosen.name;
+        for need in super::network::of_chosen(config, facts, chosen).hosts {
+            let named = need.named.as_ref();
+            let why = named.map_or_else(
+                || format!("as {} needs", name.value),
+                |(from, _)| format!("where {} sends {}", quoted(from), name.value),
+            );
+            // Whatever let it in: one line of the repository is enough to ask.
+            let lines =
+                [named.map(|(_, origin)| origin), Some(&name.origin), Some(&config.network.mode.origin)];
+            if let Some(origin) = lines.into_iter().flatten().find(|origin| origin.is_of_repository()) {
+                grant(origin, format!("reach {} on port {}, {why}", quoted(&need.host), need.port));
+            }
         }
     }
     for Sourced { value, origin } in &config.env.secrets {

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use super::addresses::{Needed, needed};
 use super::build::problem;
 use super::facts::Facts;
 use super::{Gateway, Port, Secret, Upstream, expand};
-use crate::agent;
 use crate::config::{self, ByteBudget, Config, HostRule, NetworkMode, Origin, Sourced, Verdict};
 use crate::diag::Problem;
 use crate::policy::address::{self, Kind, Range};
@@ -47,10 +47,15 @@ pub fn gateway(
         }
     }
     if let Some(declared) = chosen {
-        let origin = format!("{}: what `agent {}` needs", at(&declared.name.origin), declared.name.value);
-        rules.extend(needed(declared).into_iter().filter_map(|host| {
-            let pattern = Pattern::parse(&host).ok()?;
-            Some(Rule { port: Some(443), ..Rule::allow(pattern, origin.clone()) })
+        let (name, needs) = (&declared.name, of_chosen(config, facts, declared).hosts);
+        rules.extend(needs.into_iter().filter_map(|need| {
+            let origin = match &need.named {
+                Some((named, origin)) => {
+                    format!("{}: where `{named}` sends `agent {}`", at(origin), name.value)
+                }
+                None => format!("{}: what `agent {}` needs", at(&name.origin), name.value),
+            };
+            Some(Rule { port: Some(need.port), ..Rule::allow(need.pattern()?, origin) })
         }));
     }
     let mut ports: Vec<u16> = rules.iter().filter(|rule| rule.allow).filter_map(|rule| rule.port).collect();
@@ -71,12 +76,9 @@ pub fn gateway(
     Some(Gateway { upstream, budgets: budgets.collect(), rules, ports, roots: facts.system.bundle.clone() })
 }
 
-/// Returns the hosts that an agent does not work without.
-pub fn needed(declared: &config::Agent) -> Vec<String> {
-    // One that nobody knows is refused elsewhere.
-    let Ok(adapter) = agent::of(declared) else { return Vec::new() };
-    let said = |host: &str| declared.hosts.iter().any(|own| own.value == host);
-    adapter.hosts().into_iter().filter(|host| !said(host)).map(str::to_owned).collect()
+/// Returns what the chosen agent needs.
+pub fn of_chosen(config: &Config, facts: &Facts, chosen: &config::Agent) -> Needed {
+    needed(config, chosen, &facts.addresses, &facts.home, &facts.project.root)
 }
 
 /// Returns what the gateway adds to requests; what cannot be is a problem.

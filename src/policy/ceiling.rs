@@ -21,8 +21,8 @@ pub struct Paths<'a> {
     pub absolute: &'a dyn Fn(&str) -> Utf8PathBuf,
     /// The project, which is visible anyway.
     pub root: &'a Utf8Path,
-    /// Names the hosts that an agent does not work without.
-    pub needs: &'a dyn Fn(&Agent) -> Vec<String>,
+    /// Names the hosts that an agent does not work without, and their ports.
+    pub needs: &'a dyn Fn(&Agent) -> Vec<(String, u16)>,
 }
 
 /// Returns a problem for everything in `config` that exceeds `ceiling`; both spans are in it.
@@ -242,8 +242,10 @@ mod tests {
             Some(below) => Utf8Path::new("/p").join(below),
             None => Utf8PathBuf::from(text.replace('~', "/home/me")),
         };
-        let needs =
-            |agent: &Agent| if agent.hosts.is_empty() { vec!["x.example".to_owned()] } else { Vec::new() };
+        let needs = |agent: &Agent| {
+            let port = if agent.name.value == "far" { 8443 } else { 443 };
+            if agent.hosts.is_empty() { vec![("x.example".to_owned(), port)] } else { Vec::new() }
+        };
         let paths = Paths { absolute: &absolute, root: Utf8Path::new("/p"), needs: &needs };
         let found = check(&loaded.ceiling.unwrap(), &loaded.config, &paths);
         for problem in &found {
@@ -303,6 +305,11 @@ mod tests {
             ),
             ("network allowlist { allow a.example }", "agent x { run x; hosts b.example }", "`b.example`"),
             ("network allowlist { allow a.example }", "network allowlist; agent x { run x }", "`x.example`"),
+            (
+                "network allowlist { allow x.example }",
+                "network allowlist; agent far { run x }",
+                "`x.example`",
+            ),
             (
                 "network none { upstream \"http://p.example:1\" }",
                 "network none { upstream \"http://q.example:1\" }",

@@ -54,7 +54,7 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         })?;
     }
     for seed in &plan.seeds {
-        if !home.has(&seed.path).map_err(failed(&seed.path))? {
+        if seed.rule == ImportRule::Always || !home.has(&seed.path).map_err(failed(&seed.path))? {
             home.write(&seed.path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
         }
     }

@@ -122,6 +122,64 @@ fn claude_code_edits_the_project_and_sees_nothing_else() {
 }
 
 #[test]
+fn codex_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nenv { pass \"MODEL_KEY\"; }\n\
+        agent codex default=#true {\n    version \"0.169.0\"\n    import \"settings\"\n}\n",
+    );
+    let settings = format!(
+        "model = \"m\"\nmodel_provider = \"x\"\n[model_providers.x]\nname = \"x\"\nwire_api = \"responses\"\n\
+        base_url = \"{}/v1\"\nenv_key = \"MODEL_KEY\"\n",
+        server.url()
+    );
+    project.write_beside("home/.codex/config.toml", settings);
+    if !is_installed(&project, "codex", "0.169.0") {
+        return;
+    }
+    let call = with_registry(&project, project.call(["up", "codex", "--", "exec", PROMPT]));
+    call.env("MODEL_KEY", "sk-test").run().expect(0);
+    check(&project, &server);
+    assert_eq!(fs_err::read_dir(project.home().join(".codex")).unwrap().count(), 1);
+}
+
+#[test]
+fn gemini_cli_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nenv { pass \"GOOGLE_GEMINI_BASE_URL\" \"GEMINI_API_KEY\"; }\n\
+        agent gemini-cli default=#true { version \"0.61.0\"; }\n",
+    );
+    if !is_installed(&project, "gemini-cli", "0.61.0") {
+        return;
+    }
+    let call = with_registry(&project, project.call(["up", "gemini-cli", "--", "-p", PROMPT]));
+    let call = call.env("GOOGLE_GEMINI_BASE_URL", server.url()).env("GEMINI_API_KEY", "sk-test");
+    call.run().expect(0);
+    check(&project, &server);
+    assert!(!project.home().join(".gemini").exists());
+}
+
+#[test]
+fn opencode_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nagent opencode default=#true {\n    version \"1.18.33\"\n    import \"settings\"\n    \
+        model \"x/m\"\n}\n",
+    );
+    let settings = serde_json::json!({ "provider": { "x": {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": { "baseURL": format!("{}/v1", server.url()), "apiKey": "sk-test" },
+        "models": { "m": {} },
+    }}});
+    project.write_beside("home/.config/opencode/opencode.json", settings.to_string());
+    if !is_installed(&project, "opencode", "1.18.33") {
+        return;
+    }
+    let call = project.call(["up", "opencode", "--", "run", PROMPT]);
+    with_registry(&project, call).run().expect(0);
+    check(&project, &server);
+    assert_eq!(fs_err::read_dir(project.home().join(".config/opencode")).unwrap().count(), 1);
+}
+
+#[test]
 fn pi_edits_the_project_and_sees_nothing_else() {
     let (project, server) = project(
         "network host\nagent pi default=#true {\n    version \"0.74.2\"\n    import \"auth\" \"settings\"\n}\n",

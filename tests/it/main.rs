@@ -8,6 +8,7 @@
     reason = "a failed unwrap is a failed test; snapshots are written with hashes"
 )]
 
+mod addresses;
 mod agents;
 mod attacks;
 mod audit;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Found, Paths, explicit};
 use crate::config::{ByteBudget, Config, HostRule, NetworkMode, Origin, Secret, Sourced, Verdict};
 use crate::policy::address::Range;
+use crate::policy::host::WEB;
 use crate::util::text::escape;
 
 /// Compares everything about the network.
@@ -75,8 +76,9 @@ fn hosts(allowed: &[&Sourced<HostRule>], config: &Config, paths: &Paths<'_>, fou
             asked(&web(host.value.clone()), &host.origin);
         }
         if config.network.mode.value == NetworkMode::Allowlist {
-            for host in (paths.needs)(agent) {
-                asked(&web(host), &agent.name.origin);
+            for (host, port) in (paths.needs)(agent) {
+                let port = Some(port).filter(|port| !WEB.contains(port));
+                asked(&HostRule { port, ..web(host) }, &agent.name.origin);
             }
         }
     }

@@ -14,7 +14,8 @@ exit 2
 -- stderr
 agent::unknown
 
-  x cannot find the agent `clade-code`: pier knows `claude-code`, `pi`, and a custom one needs a `run` line
+  x cannot find the agent `clade-code`: pier knows `claude-code`, `codex`, `gemini-cli`, `opencode`, `pi`, and a custom one needs a `run`
+  | line
    ,-[[ROOT]/project/pier.kdl:1:7]
  1 | agent clade-code default=#true
    :       ^^^^^|^^^^
@@ -43,6 +44,34 @@ agent::missing
    :         `-- declared here
    `----
   help: add `version "X.Y.Z"` to its block and pier installs it, or install it yourself
+
+"#]],
+    );
+}
+
+#[test]
+fn tools_for_an_agent_that_takes_no_choice_of_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let world = World::with("agent codex default=#true { tools \"read\"; }\n");
+    world.write("tools/codex", "#!/bin/sh\n");
+    let tools = world.project().join("tools");
+    fs_err::set_permissions(tools.join("codex"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", tools.display());
+    let said = world.pier_at(world.project(), &[("PATH", path.as_str())], &["plan"]);
+    check(
+        &said,
+        str![[r#"
+exit 2
+-- stderr
+agent::tools
+
+  x the agent `codex` cannot be told which tools it has
+   ,-[[ROOT]/project/pier.kdl:1:35]
+ 1 | agent codex default=#true { tools "read"; }
+   :                                   ^^^|^^
+   :                                      `-- asked for here
+   `----
 
 "#]],
     );

@@ -8,7 +8,9 @@ use crate::agents::{PROMPT, is_installed, with_registry};
 use crate::model_server::Script;
 use crate::sandbox::{PIER, Project};
 
-const HOSTS: &str = "127.0.0.1 localhost\n11.93.7.4 api.anthropic.com model.test\n";
+/// What an agent asks for by itself is here too: nothing is to be looked up elsewhere.
+const HOSTS: &str = "127.0.0.1 localhost\n\
+    11.93.7.4 api.anthropic.com chatgpt.com generativelanguage.googleapis.com model.test\n";
 
 const KEY: &str = "sk-ant-api03-RealKeyOfTheHost_0123456789-abcdefghijk";
 
@@ -61,6 +63,57 @@ fn claude_code_works_behind_the_gateway_with_its_key_outside() {
 }
 
 #[test]
+fn codex_works_behind_the_gateway_with_its_key_outside() {
+    let settings = "model = \"m\"\nmodel_provider = \"x\"\n[model_providers.x]\nname = \"x\"\nwire_api = \"responses\"\n\
+        base_url = \"https://model.test/v1\"\nenv_key = \"MODEL_KEY\"\n";
+    let ran = run(
+        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist\n\
+        agent codex default=#true {\n    version \"0.169.0\"\n    import \"settings\"\n}\n",
+        "codex",
+        "0.169.0",
+        &[("home/.codex/config.toml", settings.to_owned())],
+        &["exec"],
+    );
+    let Some((servers, _)) = ran else { return };
+    assert!(servers.web.told().contains(&format!("Bearer {KEY}")), "{}", servers.web.told());
+}
+
+#[test]
+fn gemini_cli_works_behind_the_gateway_with_its_key_outside() {
+    let ran = run(
+        "env { secret GEMINI_API_KEY host=generativelanguage.googleapis.com from=\"file:~/key\" \
+        header=\"x-goog-api-key\"; }\n\
+        network allowlist\nagent gemini-cli default=#true { version \"0.61.0\"; }\n",
+        "gemini-cli",
+        "0.61.0",
+        &[],
+        &["-p"],
+    );
+    let Some((servers, _)) = ran else { return };
+    let told = servers.web.told().to_ascii_lowercase();
+    assert!(told.contains(&format!("x-goog-api-key: {KEY}").to_ascii_lowercase()), "{told}");
+}
+
+#[test]
+fn opencode_works_behind_the_gateway_with_its_key_outside() {
+    let settings = serde_json::json!({ "provider": { "x": {
+        "npm": "@ai-sdk/openai-compatible",
+        "options": { "baseURL": "https://model.test/v1", "apiKey": "{env:MODEL_KEY}" },
+        "models": { "m": {} },
+    }}});
+    let ran = run(
+        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist\n\
+        agent opencode default=#true {\n    version \"1.18.33\"\n    import \"settings\"\n    model \"x/m\"\n}\n",
+        "opencode",
+        "1.18.33",
+        &[("home/.config/opencode/opencode.json", settings.to_string())],
+        &["run"],
+    );
+    let Some((servers, _)) = ran else { return };
+    assert!(servers.web.told().contains(&format!("Bearer {KEY}")), "{}", servers.web.told());
+}
+
+#[test]
 fn pi_works_behind_the_gateway_with_its_key_outside() {
     let models = serde_json::json!({ "providers": { "x": {
         "baseUrl": "https://model.test/v1",
@@ -69,7 +122,7 @@ fn pi_works_behind_the_gateway_with_its_key_outside() {
         "models": [{ "id": "m" }],
     }}});
     let ran = run(
-        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist { allow model.test; }\n\
+        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist\n\
         agent pi default=#true {\n    version \"0.74.2\"\n    import \"auth\" \"settings\"\n}\n",
         "pi",
         "0.74.2",

@@ -63,6 +63,7 @@ const NAMES: &[&str] = &[
     "open.test",
     "repo.test",
     "api.anthropic.com",
+    "generativelanguage.googleapis.com",
     "model.test",
     "allowed.test",
     "x.wide.test",
