@@ -8,7 +8,7 @@ use crate::policy::host::HostName;
 pub const MOST: usize = 64 * 1024;
 
 /// The most fields of one head.
-const MOST_FIELDS: usize = 128;
+pub const MOST_FIELDS: usize = 128;
 
 /// Fields that are about one connection, and those that a proxy is told.
 const DROPPED: &[&str] =
