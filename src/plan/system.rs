@@ -98,7 +98,7 @@ fn certificates(facts: &Facts, add: &mut impl FnMut(&str, MountKind)) {
 
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 /// The gateway answers there, and at every other address.
-const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n";
+const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n";
 const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 pier\n";
 
 fn passwd(user: &User) -> String {
