@@ -13,6 +13,7 @@ pub mod conflicts;
 pub mod decode;
 pub mod edit;
 pub mod format;
+pub mod knobs;
 pub mod layers;
 pub mod overlay;
 pub mod path;

@@ -25,6 +25,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("XDG_STATE_HOME", "sandbox homes, approvals and sessions, by default `~/.local/state`"),
 ];
 
+/// How the knobs of an older tool begin, which pier understands; where both spellings are set, the first one is taken.
+pub const KNOBS: [&str; 2] = ["PI_ENV_BWRAP_", "PI_BWRAP_"];
+
 /// Variables that describe the terminal, and are nobody's secret.
 const TERMINAL: &[&str] = &["COLORTERM", "FORCE_COLOR", "LANG", "TERM"];
 
@@ -104,7 +107,11 @@ impl Environment {
     /// That user may have approved, or configured, that any variable is passed; these are not theirs to pass.
     #[must_use]
     pub fn for_home(mut self, home: &Utf8Path) -> Self {
-        let kept = |name: &str| VARIABLES.iter().any(|(known, _)| *known == name) || TERMINAL.contains(&name);
+        let kept = |name: &str| {
+            VARIABLES.iter().any(|(known, _)| *known == name)
+                || TERMINAL.contains(&name)
+                || KNOBS.iter().any(|start| name.starts_with(start))
+        };
         self.variables.retain(|name, _| kept(name) && !name.starts_with("XDG_"));
         self.variables.insert("HOME".into(), home.to_string());
         self.home = home.to_owned();

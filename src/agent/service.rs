@@ -26,6 +26,35 @@ pub const URL_KEYS: &[&str] = &[
     "url",
 ];
 
+/// A variable that holds the key of a model service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    pub variable: &'static str,
+    /// The only host that it is for,
+    pub host: &'static str,
+    /// unless this variable names another one.
+    pub base_url: Option<&'static str>,
+}
+
+const fn key(variable: &'static str, host: &'static str, base_url: Option<&'static str>) -> Key {
+    Key { variable, host, base_url }
+}
+
+/// Keys that are for one host.
+pub const KEYS: &[Key] = &[
+    key("ANTHROPIC_API_KEY", "api.anthropic.com", Some("ANTHROPIC_BASE_URL")),
+    key("ANTHROPIC_AUTH_TOKEN", "api.anthropic.com", Some("ANTHROPIC_BASE_URL")),
+    key("CEREBRAS_API_KEY", "api.cerebras.ai", None),
+    key("CLAUDE_CODE_OAUTH_TOKEN", "api.anthropic.com", Some("ANTHROPIC_BASE_URL")),
+    key("DEEPSEEK_API_KEY", "api.deepseek.com", None),
+    key("GEMINI_API_KEY", "generativelanguage.googleapis.com", Some("GOOGLE_GEMINI_BASE_URL")),
+    key("GROQ_API_KEY", "api.groq.com", None),
+    key("MISTRAL_API_KEY", "api.mistral.ai", None),
+    key("OPENAI_API_KEY", "api.openai.com", Some("OPENAI_BASE_URL")),
+    key("OPENROUTER_API_KEY", "openrouter.ai", None),
+    key("XAI_API_KEY", "api.x.ai", None),
+];
+
 /// A file of the host that an import copies, and what in it holds base URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

@@ -1,12 +1,16 @@
 //! `pier init`: looks at the project and writes a short starter `pier.kdl`.
 
+mod from_env;
+
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use camino::Utf8Path;
 use clap::{Args, ValueEnum};
 
 use super::owner::{self, RootOwned};
 use super::{Global, Outcome, project};
+use crate::agent::service::{KEYS, Key, Service};
 use crate::backend::{launcher, probe};
 use crate::config::Root;
 use crate::diag::{Exit, Failure};
@@ -26,12 +30,16 @@ const FAR_REACHING: &[&str] =
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  pier init                    look at the project and write pier.kdl\n  \
-    pier init --stdout           only show the file\n  pier init --template empty   nothing but the baseline"
+    pier init --stdout           only show the file\n  pier init --template empty   nothing but the baseline\n  \
+    PI_BWRAP_NET=0 pier init --from-env   what the variables of an older tool mean"
 )]
 pub struct Init {
     /// Write for this kind of project instead of looking.
     #[arg(long, value_name = "NAME")]
     template: Option<Template>,
+    /// Write what the variables `PI_BWRAP_…` and `PI_ENV_BWRAP_…` of an older tool say.
+    #[arg(long, conflicts_with = "template")]
+    from_env: bool,
     /// Replace a `pier.kdl` that is there.
     #[arg(long)]
     force: bool,
@@ -56,6 +64,10 @@ struct Seen {
     agents: Vec<Agent>,
     /// Names that are set now and that a declared agent reads.
     variables: Vec<&'static str>,
+    /// What of them need not enter: the variable, and the only host that it is for.
+    keys: Vec<(&'static str, &'static str)>,
+    /// A variable that leads to a service on this machine itself, which no list of hosts can allow.
+    local: Option<&'static str>,
     /// The toolchain of rustup, below `~`, where `/usr` has no `cargo`.
     toolchain: Option<String>,
     /// The project has a flake with a development shell.
@@ -92,6 +104,7 @@ pub fn run(global: &Global, args: &Init) -> Outcome {
     let environment = owner::settle(environment, global, &root, RootOwned::Stay)?;
     project::require_project(&environment, &root)?;
     let text = match args.template {
+        _ if args.from_env => from_env::render(&environment),
         Some(Template::Empty) => EMPTY.to_owned(),
         template => render(&look(&environment, &root, template)),
     };
@@ -162,10 +175,21 @@ fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) 
     variables.retain(|name| environment.get(name).is_some());
     variables.sort_unstable();
     variables.dedup();
+    let local = variables.iter().copied().find(|name| environment.get(name).is_some_and(is_local));
+    let own = |key: &&Key| key.base_url.is_none_or(|base| environment.get(base).is_none());
+    let known = KEYS.iter().filter(own).filter(|key| variables.contains(&key.variable));
+    let keys: Vec<_> = known.map(|key| (key.variable, key.host)).filter(|_| local.is_none()).collect();
+    variables.retain(|name| keys.iter().all(|(key, _)| key != name));
     let toolchain = languages.contains(&Language::Rust).then(|| toolchain(&environment.home)).flatten();
     let flake = read_without_links(&root.join("flake.nix"), MOST_SETTINGS)
         .is_ok_and(|text| String::from_utf8_lossy(&text).contains("devShell"));
-    Seen { languages, agents, variables, toolchain, flake, secrets: secrets(root) }
+    Seen { languages, agents, variables, keys, local, toolchain, flake, secrets: secrets(root) }
+}
+
+/// Says whether a URL leads to this machine itself.
+fn is_local(url: &str) -> bool {
+    let Some(Service { host, .. }) = Service::of_url(url) else { return false };
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 /// The most files that the starter file hides.
@@ -243,18 +267,26 @@ fn render(seen: &Seen) -> String {
             }
         }
     }
-    out.push_str(
-        "\n// * Agents need a model service. A list of allowed hosts is not available yet, so this is the whole network of\n\
-         // the host, its loopback services included. `network none` closes it.\nnetwork host\n",
-    );
+    network(&mut out, seen);
     let (far, near): (Vec<&str>, Vec<&str>) =
         seen.variables.iter().partition(|name| FAR_REACHING.iter().any(|start| name.starts_with(start)));
-    if near.is_empty() {
-        out.push_str("\n// No key of a model service is set now. To pass one:\n");
-        line(&mut out, &format!("// env {{ pass \"{}\" }}", first_key(&seen.agents)));
+    if near.is_empty() && seen.keys.is_empty() {
+        out.push_str("\n// No key of a model service is set now. To let one be added on the way, which never enters:\n");
+        let variable = first_key(&seen.agents);
+        let host = KEYS.iter().find(|key| key.variable == variable).map_or("api.example.com", |key| key.host);
+        line(&mut out, &format!("// env {{ {} }}", secret(variable, host)));
     } else {
-        out.push_str("\nenv {\n    // * Set now, and read by the agent.\n");
-        line(&mut out, &format!("    pass {}", quoted(&near)));
+        out.push_str("\nenv {\n");
+        if !seen.keys.is_empty() {
+            out.push_str("    // * Set now. Inside is a placeholder; the value is added on its way to that host alone.\n");
+        }
+        for (variable, host) in &seen.keys {
+            line(&mut out, &format!("    {}", secret(variable, host)));
+        }
+        if !near.is_empty() {
+            out.push_str("    // * Set now, and read by the agent.\n");
+            line(&mut out, &format!("    pass {}", quoted(&near)));
+        }
         out.push_str("}\n");
     }
     if !far.is_empty() {
@@ -296,6 +328,32 @@ fn render(seen: &Seen) -> String {
          // home ephemeral\n",
     );
     out
+}
+
+/// Writes what the agents reach.
+fn network(out: &mut String, seen: &Seen) {
+    if let Some(variable) = seen.local {
+        out.push_str("\n// * The whole network of the host, its loopback services included: ");
+        line(out, &format!("`{variable}` leads to one of them,"));
+        out.push_str("// which `network allowlist` never does. `network none` closes it.\nnetwork host\n");
+        return;
+    }
+    out.push_str(
+        "\n// * Only hosts that are named here, and those that the agent does not work without. `pier net suggest` prints the\n\
+         // lines that a session would have needed.\nnetwork allowlist {\n",
+    );
+    let mut hosts: Vec<&str> = seen.keys.iter().map(|(_, host)| *host).collect();
+    hosts.dedup();
+    if hosts.is_empty() {
+        out.push_str("    // allow \"example.org\"\n");
+    } else {
+        line(out, &format!("    allow {}", quoted(&hosts)));
+    }
+    out.push_str("}\n");
+}
+
+fn secret(variable: &str, host: &str) -> String {
+    format!("secret {variable} host=\"{host}\" from=\"env:{variable}\"")
 }
 
 const RUST: &str = "\
@@ -375,9 +433,13 @@ mod tests {
             let toolchain = Some("~/.rustup/toolchains/stable".to_owned());
             let secrets = [".env", "server.pem"][..variables.len()].iter().map(ToString::to_string).collect();
             let hidden = variables.len();
-            let seen = Seen { languages, agents, variables, toolchain, flake: true, secrets };
+            let others = KEYS.iter().filter(|key| !variables.contains(&key.variable));
+            let keys: Vec<_> = others.map(|key| (key.variable, key.host)).take(hidden * 3).collect();
+            let local = (hidden == 1).then_some("ANTHROPIC_BASE_URL");
+            let seen = Seen { languages, agents, variables, keys, local, toolchain, flake: true, secrets };
             let config = valid(&render(&seen));
             assert_eq!(config.workspace.hide.len(), hidden);
+            assert_eq!(config.env.secrets.len(), hidden * 3);
             assert_eq!(config.agents.len(), count);
             assert!(config.agents[0].default.value);
             assert!(config.env.pass.iter().all(|name| !name.value.starts_with("AWS_")));
@@ -394,6 +456,7 @@ mod tests {
         let runtime = valid(&format!("runtime{nix}")).runtime.value;
         assert!(matches!(runtime, crate::config::Runtime::Nix { .. }));
         valid("home ephemeral");
+        valid(&format!("env {{ {} }}", secret("ANTHROPIC_API_KEY", "api.anthropic.com")));
     }
 
     #[test]

@@ -9,13 +9,16 @@ use super::Global;
 use super::owner::{self, RootOwned};
 use crate::agent::{self, Install};
 use crate::backend::{install, launcher, probe};
+use crate::config::knobs::{self, Knob, Own};
 use crate::config::layers::{self, Loaded};
-use crate::config::{self, Layer, Root, overlay};
+use crate::config::overlay::{self, Overlay};
+use crate::config::{self, Layer, Root};
 use crate::diag::{Exit, Failure, Report};
 use crate::env::{self, Environment};
 use crate::plan::{Plan, Target};
 use crate::session::trust;
 use crate::util::fs::{read_bounded, read_without_links};
+use crate::util::text::escape;
 use crate::{lock, plan, policy, ui};
 
 /// The file in a project.
@@ -99,7 +102,12 @@ pub fn load_layers(
     directory: Option<&Utf8Path>,
     place: &Place<'_>,
 ) -> Result<(Loaded, Utf8PathBuf), Failure> {
-    let mut overlays = Vec::new();
+    let knobs = knobs::read(&|name| environment.get(name), Own::Left);
+    for note in &knobs.notes {
+        ui::warn(&escape(note));
+    }
+    let overlay_of = |Knob { name, text }| Overlay { name, layer: Layer::Environment, text };
+    let mut overlays: Vec<Overlay> = knobs.settings.into_iter().map(overlay_of).collect();
     for assignment in
         environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())
     {
@@ -246,8 +254,7 @@ fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed
         let refused = std::mem::take(&mut probed.launchers);
         for (name, error) in refused {
             if problem.message.contains(&format!("`{name}`")) {
-                problem.message =
-                    format!("{}: {}", problem.message, crate::util::text::escape(&error.to_string()));
+                problem.message = format!("{}: {}", problem.message, escape(&error.to_string()));
             }
         }
     }
@@ -369,7 +376,7 @@ pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<
     }
     if given.is_none() && ui::can_ask() {
         for grant in &new {
-            ui::say(&format!("  + {} ({})", crate::util::text::escape(&grant.text), grant.origin));
+            ui::say(&format!("  + {} ({})", escape(&grant.text), grant.origin));
         }
         let question = "this project's files grant this beyond what you approved; approve it?";
         if ui::ask(question) {
@@ -383,7 +390,7 @@ pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<
         "this project's files grant more than was approved:"
     });
     for grant in new {
-        message.push_str(&format!("\n  + {} ({})", crate::util::text::escape(&grant.text), grant.origin));
+        message.push_str(&format!("\n  + {} ({})", escape(&grant.text), grant.origin));
     }
     let mut failure = Failure::new(Exit::NotSetUp, "trust::needed", message);
     if given.is_some() {

@@ -73,13 +73,15 @@ agent claude-code default=#true {
     version "2.1.197"    // *
 }
 
-// * Agents need a model service. A list of allowed hosts is not available yet, so this is the whole network of
-// the host, its loopback services included. `network none` closes it.
-network host
+// * Only hosts that are named here, and those that the agent does not work without. `pier net suggest` prints the
+// lines that a session would have needed.
+network allowlist {
+    allow "api.anthropic.com"
+}
 
 env {
-    // * Set now, and read by the agent.
-    pass "ANTHROPIC_API_KEY"
+    // * Set now. Inside is a placeholder; the value is added on its way to that host alone.
+    secret ANTHROPIC_API_KEY host="api.anthropic.com" from="env:ANTHROPIC_API_KEY"
 }
 
 // Also set, but they open more than a model service:
@@ -223,4 +225,74 @@ fn a_writable_mount_does_not_open_what_is_read_only_in_the_workspace() {
         assert_eq!(code == 0, !refused, "{source}: {stderr}");
         assert_eq!(stderr.contains("is not mounted writable"), refused, "{source}: {stderr}");
     }
+}
+
+#[test]
+fn a_service_on_this_machine_needs_its_whole_network() {
+    let place = Place::new();
+    let init = |url: &str| {
+        let mut init = Command::new(env!("CARGO_BIN_EXE_pier"));
+        init.args(["init", "--stdout"]).current_dir(place.project()).env_clear();
+        init.env("HOME", place.top.path().join("home")).env("ANTHROPIC_API_KEY", "x");
+        String::from_utf8(init.env("ANTHROPIC_BASE_URL", url).output().unwrap().stdout).unwrap()
+    };
+    for url in ["http://127.0.0.1:4000", "http://localhost:4000/v1", "http://[::1]:1"] {
+        let file = init(url);
+        assert!(file.contains("\nnetwork host\n") && file.contains("pass \"ANTHROPIC_API_KEY\""), "{file}");
+    }
+    // Where the key goes is for the person to say.
+    let file = init("https://models.example.org");
+    assert!(file.contains("\nnetwork allowlist {\n    // allow"), "{file}");
+    assert!(file.contains("pass \"ANTHROPIC_API_KEY\" \"ANTHROPIC_BASE_URL\""), "{file}");
+}
+
+#[test]
+fn the_variables_of_an_older_tool_become_a_file() {
+    let place = Place::new();
+    let written = Command::new(env!("CARGO_BIN_EXE_pier"))
+        .args(["init", "--from-env"])
+        .current_dir(place.project())
+        .env_clear()
+        .env("HOME", place.top.path().join("home"))
+        .env("ANTHROPIC_API_KEY", "x")
+        .env("PI_BWRAP_NET", "true")
+        .env("PI_ENV_BWRAP_AUTH_SYNC", "missing")
+        .env("PI_BWRAP_STATE_DIR", "/srv/state")
+        .env("PI_BWRAP_PASS_ENV", "EDITOR,LANG")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(written.stderr).unwrap();
+    assert!(written.status.success() && said.contains("`1` turns it on"), "{said}");
+    let file = fs::read_to_string(place.project().join("pier.kdl")).unwrap();
+    assert_data_eq!(
+        file,
+        str![[r#"
+// What coding agents may see, touch, reach and spend in this project; `pier schema` lists every setting.
+// Made by `pier init --from-env` of:
+//   PI_BWRAP_STATE_DIR=/srv/state
+//   PI_BWRAP_PASS_ENV=EDITOR,LANG
+//   PI_BWRAP_NET=true
+//   PI_ENV_BWRAP_AUTH_SYNC=missing
+
+home {
+    state "/srv/state"
+    import git-config sync=always
+}
+env {
+    pass EDITOR LANG
+    pass ANTHROPIC_API_KEY
+}
+network none
+agent pi default=#true {
+    tools read bash edit write grep find ls
+    import auth sync=missing
+    import prompts skills roles sync=always
+    import settings extensions sync=always
+    import sessions sync=always
+}
+
+"#]]
+    );
+    // As a file, it says what the variables say.
+    assert!(place.pier(&["validate"]).status.success());
 }

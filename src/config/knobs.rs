@@ -1,0 +1,366 @@
+//! The knobs of an older tool: variables named `PI_BWRAP_…`, later `PI_ENV_BWRAP_…`, each of which is a piece of the
+//! language of `pier.kdl`.
+//!
+//! A switch is on where it is exactly `1`, and anything else turns it off, as it always did; what somebody may have meant
+//! otherwise is a note.
+
+use super::path::quote;
+use crate::env::KNOBS as PREFIXES;
+
+/// One setting, and the variables that it comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knob {
+    /// As the caller has them, `PI_BWRAP_NET=1`; with `(not set)` what the older tool took by itself.
+    pub name: String,
+    /// KDL.
+    pub text: String,
+}
+
+/// Everything that the environment says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Knobs {
+    pub settings: Vec<Knob>,
+    /// What people should know about their values.
+    pub notes: Vec<String>,
+}
+
+/// What one variable means.
+enum Meaning {
+    /// The text if it is on, and if it is off.
+    Switch(&'static str, &'static str),
+    /// The text around one value.
+    Value(&'static str, &'static str),
+    /// The text around values with one of these characters between them.
+    List(&'static [char], &'static str, &'static str),
+    /// One line for each value.
+    Lines(&'static [char], &'static str, &'static str),
+    /// The text for one value.
+    Made(fn(&str) -> String),
+    /// Has no meaning any more, and why.
+    Gone(&'static str),
+}
+
+/// Whether the settings that the older tool had by itself are meant as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    Left,
+    Taken,
+}
+
+/// What the older tool took where nothing is set, by the names after the prefix.
+const OWN: &[(&str, &str)] = &[
+    ("NET", "1"),
+    ("DEFAULT_TOOLS", "read,bash,edit,write,grep,find,ls"),
+    ("IMPORT_GIT_CONFIG", "1"),
+    ("IMPORT_AUTH", "1"),
+    ("IMPORT_COMMON", "1"),
+    ("IMPORT_EXTENSIONS", "1"),
+    ("IMPORT_SESSIONS", "1"),
+];
+
+/// By the names after the prefix, in the order of the language.
+const KNOBS: &[(&str, Meaning)] = &[
+    ("USE_GIT_ROOT", Meaning::Switch("workspace { root \"git\"; }", "workspace { root \"here\"; }")),
+    ("EPHEMERAL_HOME", Meaning::Switch("home \"ephemeral\"", "home \"persistent\"")),
+    ("STATE_DIR", Meaning::Value("home { state ", "; }")),
+    ("EXTRA_PATH", Meaning::List(&[':'], "runtime \"host\" { path ", "; }")),
+    ("HOST_EXTRA_PATH", Meaning::List(&[':'], "runtime \"host\" { path ", "; }")),
+    ("HOST_RO_PATHS", Meaning::Lines(&[':'], "mounts { ro ", "; }")),
+    ("PASS_ENV", Meaning::List(&[' ', ',', ':', '\t', '\n'], "env { pass ", "; }")),
+    ("NET", Meaning::Switch("network \"host\"", "network \"none\"")),
+    ("DEFAULT_TOOLS", Meaning::List(&[','], "agent \"pi\" { tools ", "; }")),
+    ("COORDINATION_DIR", Meaning::Value("coordination { dir ", "; }")),
+    ("BASH", Meaning::Gone("the shell is the one of `/usr`")),
+    ("ENV", Meaning::Gone("no `env` runs on the way")),
+    ("CA_BUNDLE", Meaning::Made(bundle)),
+];
+
+/// What is copied into the sandbox home: the switch, when, from where, and the text around.
+struct Import {
+    switch: &'static str,
+    sync: Option<&'static str>,
+    /// The first that is set.
+    from: &'static [&'static str],
+    before: &'static str,
+    after: &'static str,
+}
+
+const IMPORTS: &[Import] = &[
+    Import {
+        switch: "IMPORT_GIT_CONFIG",
+        sync: Some("GIT_CONFIG_SYNC"),
+        from: &["HOST_GITCONFIG"],
+        before: "home { import \"git-config\"",
+        after: "; }",
+    },
+    Import {
+        switch: "IMPORT_AUTH",
+        sync: Some("AUTH_SYNC"),
+        from: &["HOST_AGENT_DIR"],
+        before: "agent \"pi\" { import \"auth\"",
+        after: "; }",
+    },
+    Import {
+        switch: "IMPORT_COMMON",
+        sync: Some("COMMON_SYNC"),
+        from: &["COMMON_AGENT_DIR", "HOST_AGENT_DIR"],
+        before: "agent \"pi\" { import \"prompts\" \"skills\" \"roles\"",
+        after: "; }",
+    },
+    Import {
+        switch: "IMPORT_EXTENSIONS",
+        sync: Some("EXTENSIONS_SYNC"),
+        from: &["HOST_AGENT_DIR"],
+        before: "agent \"pi\" { import \"settings\" \"extensions\"",
+        after: "; }",
+    },
+    Import {
+        switch: "IMPORT_SESSIONS",
+        sync: None,
+        from: &["HOST_AGENT_DIR"],
+        before: "agent \"pi\" { import \"sessions\"",
+        after: "; }",
+    },
+];
+
+fn bundle(path: &str) -> String {
+    let path = quote(path);
+    format!("env {{ set SSL_CERT_FILE={path} NIX_SSL_CERT_FILE={path}; }}")
+}
+
+/// Reads the knobs; `get` returns variables that are set and not empty.
+pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
+    let mut knobs = Knobs::default();
+    // A home that is forgotten had no sessions of the host, unless they were asked for.
+    let forgets = knobs.find(get, "EPHEMERAL_HOME").is_some_and(|(_, value)| value == "1");
+    knobs.notes.clear();
+    let own = |name: &str| match own {
+        Own::Taken if !(forgets && name == "IMPORT_SESSIONS") => {
+            OWN.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        }
+        _ => None,
+    };
+    for (name, meaning) in KNOBS {
+        let set = knobs.find(get, name);
+        let Some((set, value)) = set.or_else(|| Some((by_itself(name), own(name)?))) else { continue };
+        let texts = match meaning {
+            Meaning::Switch(on, off) => {
+                let on_now = knobs.is_on(&set, value);
+                vec![(if on_now { on } else { off }).to_string()]
+            }
+            Meaning::Value(before, after) => vec![format!("{before}{}{after}", quote(value))],
+            Meaning::Made(make) => vec![make(value)],
+            Meaning::List(between, before, after) => {
+                let words: Vec<String> = parts(value, between).map(quote).collect();
+                if words.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![format!("{before}{}{after}", words.join(" "))]
+                }
+            }
+            Meaning::Lines(between, before, after) => {
+                parts(value, between).map(|part| format!("{before}{}{after}", quote(part))).collect()
+            }
+            Meaning::Gone(why) => {
+                knobs.notes.push(format!("`{set}` means nothing any more: {why}"));
+                Vec::new()
+            }
+        };
+        let name = told(&set, value);
+        knobs.settings.extend(texts.into_iter().map(|text| Knob { name: name.clone(), text }));
+    }
+    for import in IMPORTS {
+        knobs.import(get, import, own(import.switch));
+    }
+    knobs
+}
+
+fn told(name: &str, value: &str) -> String {
+    if name.ends_with(')') { format!("{name} {value}") } else { format!("{name}={value}") }
+}
+
+/// Names a setting that nobody has made.
+fn by_itself(name: &str) -> String {
+    format!("{}{name} (not set)", PREFIXES[0])
+}
+
+fn parts<'a>(value: &'a str, between: &'static [char]) -> impl Iterator<Item = &'a str> {
+    value.split(between).filter(|part| !part.is_empty())
+}
+
+impl Knobs {
+    /// Returns a variable as it is spelled, and its value.
+    fn find<'a>(&mut self, get: &dyn Fn(&str) -> Option<&'a str>, name: &str) -> Option<(String, &'a str)> {
+        let mut found: Option<(String, &str)> = None;
+        for prefix in PREFIXES {
+            let spelled = format!("{prefix}{name}");
+            let Some(value) = get(&spelled) else { continue };
+            match &found {
+                None => found = Some((spelled, value)),
+                Some((taken, other)) if *other != value => {
+                    self.notes.push(format!("`{spelled}` is not taken: `{taken}` says something else"));
+                }
+                Some(_) => {}
+            }
+        }
+        found
+    }
+
+    fn is_on(&mut self, name: &str, value: &str) -> bool {
+        let note = match value.to_ascii_lowercase().as_str() {
+            "1" | "0" => return value == "1",
+            "true" | "yes" | "on" | "y" => "`1` turns it on",
+            _ => "`0` says so",
+        };
+        self.notes.push(format!("`{name}={value}` turns it off, as everything but `1` does: {note}"));
+        false
+    }
+
+    fn import<'a>(
+        &mut self,
+        get: &dyn Fn(&str) -> Option<&'a str>,
+        import: &Import,
+        own: Option<&'static str>,
+    ) {
+        let switch = self.find(get, import.switch);
+        let switch = switch.or_else(|| Some((by_itself(import.switch), own?)));
+        let sync = import.sync.and_then(|name| self.find(get, name));
+        let from = import.from.iter().find_map(|name| self.find(get, name));
+        let set: Vec<&(String, &str)> = [&switch, &sync, &from].into_iter().flatten().collect();
+        if set.is_empty() {
+            return;
+        }
+        let made = |(name, _): &&&(String, &str)| !name.ends_with(')');
+        let all = if set.iter().any(|one| made(&one)) {
+            set.iter().filter(made).collect()
+        } else {
+            set.iter().collect::<Vec<_>>()
+        };
+        let name = all.iter().map(|(name, value)| told(name, value)).collect::<Vec<_>>().join(" ");
+        let on = switch.as_ref().is_none_or(|(name, value)| self.is_on(name, value));
+        let when = match &sync {
+            _ if !on => "never",
+            Some((_, "always")) | None => "always",
+            Some((name, value)) => {
+                if *value != "missing" {
+                    let note = "as everything but `always` does";
+                    self.notes.push(format!("`{name}={value}` copies what is missing, {note}"));
+                }
+                "missing"
+            }
+        };
+        let from = from.filter(|_| on).map_or(String::new(), |(_, path)| format!(" from={}", quote(path)));
+        let text = format!("{} sync=\"{when}\"{from}{}", import.before, import.after);
+        self.settings.push(Knob { name, text });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Layer;
+    use crate::config::layers::{Inputs, load};
+    use crate::config::overlay::Overlay;
+
+    fn knobs(pairs: &[(&'static str, &'static str)]) -> Knobs {
+        read(&|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value), Own::Left)
+    }
+
+    #[test]
+    fn the_older_tool_had_settings_of_its_own() {
+        let found = read(&|name| (name == "PI_BWRAP_NET").then_some("0"), Own::Taken);
+        let texts: Vec<&str> = found.settings.iter().map(|knob| knob.text.as_str()).collect();
+        assert_eq!(
+            texts,
+            [
+                "network \"none\"",
+                "agent \"pi\" { tools \"read\" \"bash\" \"edit\" \"write\" \"grep\" \"find\" \"ls\"; }",
+                "home { import \"git-config\" sync=\"always\"; }",
+                "agent \"pi\" { import \"auth\" sync=\"always\"; }",
+                "agent \"pi\" { import \"prompts\" \"skills\" \"roles\" sync=\"always\"; }",
+                "agent \"pi\" { import \"settings\" \"extensions\" sync=\"always\"; }",
+                "agent \"pi\" { import \"sessions\" sync=\"always\"; }",
+            ]
+        );
+        let found = read(&|name| (name == "PI_BWRAP_EPHEMERAL_HOME").then_some("1"), Own::Taken);
+        assert!(found.settings.iter().all(|knob| !knob.text.contains("sessions")));
+    }
+
+    #[test]
+    fn each_knob_is_a_piece_of_the_language() {
+        let table: &[(&str, &str, &[&str])] = &[
+            ("PI_BWRAP_NET", "0", &["network \"none\""]),
+            ("PI_ENV_BWRAP_NET", "1", &["network \"host\""]),
+            ("PI_BWRAP_USE_GIT_ROOT", "0", &["workspace { root \"here\"; }"]),
+            ("PI_BWRAP_EPHEMERAL_HOME", "1", &["home \"ephemeral\""]),
+            ("PI_BWRAP_STATE_DIR", "/srv/state", &["home { state \"/srv/state\"; }"]),
+            (
+                "PI_BWRAP_HOST_EXTRA_PATH",
+                "/opt/a/bin::/opt/b",
+                &["runtime \"host\" { path \"/opt/a/bin\" \"/opt/b\"; }"],
+            ),
+            ("PI_BWRAP_HOST_RO_PATHS", "/a:/b", &["mounts { ro \"/a\"; }", "mounts { ro \"/b\"; }"]),
+            ("PI_BWRAP_PASS_ENV", "A, B:C", &["env { pass \"A\" \"B\" \"C\"; }"]),
+            ("PI_BWRAP_DEFAULT_TOOLS", "read,bash", &["agent \"pi\" { tools \"read\" \"bash\"; }"]),
+            ("PI_BWRAP_CA_BUNDLE", "/c", &["env { set SSL_CERT_FILE=\"/c\" NIX_SSL_CERT_FILE=\"/c\"; }"]),
+            ("PI_BWRAP_IMPORT_AUTH", "0", &["agent \"pi\" { import \"auth\" sync=\"never\"; }"]),
+            ("PI_BWRAP_AUTH_SYNC", "missing", &["agent \"pi\" { import \"auth\" sync=\"missing\"; }"]),
+            (
+                "PI_BWRAP_HOST_GITCONFIG",
+                "/g",
+                &["home { import \"git-config\" sync=\"always\" from=\"/g\"; }"],
+            ),
+            ("PI_BWRAP_PASS_ENV", " ", &[]),
+        ];
+        for (name, value, texts) in table {
+            let found = knobs(&[(name, value)]);
+            let found_texts: Vec<&str> = found.settings.iter().map(|knob| knob.text.as_str()).collect();
+            assert_eq!(found_texts, *texts, "{name}={value}");
+            assert_eq!(found.notes, [""; 0], "{name}");
+            for knob in &found.settings {
+                assert!(knob.name.starts_with(&format!("{name}={value}")), "{}", knob.name);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_was_accepted_by_accident_is_told() {
+        let found = knobs(&[("PI_BWRAP_NET", "true")]);
+        assert_eq!(found.settings[0].text, "network \"none\"");
+        assert!(found.notes[0].contains("`1` turns it on"), "{:?}", found.notes);
+        let found = knobs(&[("PI_BWRAP_AUTH_SYNC", "often")]);
+        assert!(found.settings[0].text.contains("missing") && found.notes[0].contains("`always`"));
+        let found = knobs(&[("PI_BWRAP_NET", "1"), ("PI_ENV_BWRAP_NET", "0")]);
+        assert_eq!((found.settings[0].text.as_str(), found.notes.len()), ("network \"none\"", 1));
+    }
+
+    #[test]
+    fn every_piece_is_read_by_the_language() {
+        let everything: Vec<(String, String)> = KNOBS
+            .iter()
+            .map(|(name, _)| (*name, "1"))
+            .chain(IMPORTS.iter().map(|import| (import.switch, "1")))
+            .map(|(name, value)| {
+                let path = ["STATE_DIR", "HOST_RO_PATHS", "CA_BUNDLE", "COORDINATION_DIR"].contains(&name);
+                let path = path || name.ends_with("EXTRA_PATH");
+                (format!("PI_BWRAP_{name}"), if path { "/srv/x".to_owned() } else { value.to_owned() })
+            })
+            .map(|(name, value)| {
+                let value = if name.ends_with("PASS_ENV") { "A".to_owned() } else { value };
+                (name, value)
+            })
+            .collect();
+        let get =
+            |name: &str| everything.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+        let found = read(&get, Own::Left);
+        assert!(found.settings.len() >= 15, "{found:?}");
+        let overlays = found.settings.into_iter().map(|Knob { name, text }| Overlay {
+            name,
+            layer: Layer::Environment,
+            text,
+        });
+        let inputs = Inputs { overlays: overlays.collect(), ..Inputs::default() };
+        let loaded = load(&inputs, &|_| Ok(None));
+        assert!(loaded.is_ok(), "{:?}", loaded.err());
+    }
+}
