@@ -236,6 +236,8 @@ pub struct Env {
 pub struct Secret {
     pub name: String,
     pub host: String,
+    /// 443 if it is not said.
+    pub port: u16,
     /// `env:NAME`, `file:PATH`, `cmd:COMMAND` or `keyring:NAME`; checked on decoding.
     pub from: String,
     pub header: Option<String>,

@@ -416,6 +416,7 @@ pub struct Secret {
     /// The variable that holds a placeholder inside.
     pub name: String,
     pub host: HostName,
+    pub port: u16,
     /// Where the value is: `env:NAME`, `file:PATH` with an absolute path, `cmd:COMMAND`, `keyring:NAME`.
     pub from: String,
     /// The header that always carries it; without, it takes the placeholder's place wherever that is sent.

@@ -60,8 +60,8 @@ pub fn fetch(
         let header = secret.header.as_deref().map(str::parse).transpose();
         let header =
             header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
-        let plan::Secret { name, host, format, methods, .. } = secret.clone();
-        let made = Secret::new(Use { name: name.clone(), host, header, format, methods }, &value);
+        let plan::Secret { name, host, port, format, methods, .. } = secret.clone();
+        let made = Secret::new(Use { name: name.clone(), host, port, header, format, methods }, &value);
         let made = made
             .map_err(|error| failed(error.to_string(), "one line of letters, digits and signs is meant"))?;
         values.insert(name, made.placeholder.clone());

@@ -54,6 +54,10 @@ fn owned(text: Option<&str>) -> Option<String> {
     text.map(str::to_owned)
 }
 
+fn port(node: &KdlNode) -> Option<u16> {
+    node.get("port").and_then(|port| u16::try_from(port.as_integer()?).ok())
+}
+
 fn sync(node: &KdlNode) -> Sync {
     match property(node, "sync") {
         Some("always") => Sync::Always,
@@ -265,6 +269,7 @@ impl Decoder {
                 let secret = Secret {
                     name: name.to_owned(),
                     host: host.to_ascii_lowercase(),
+                    port: port(node).unwrap_or(443),
                     from: from.to_owned(),
                     header: owned(property(node, "header")),
                     format: owned(property(node, "format")),
@@ -320,7 +325,7 @@ impl Decoder {
             let rule = HostRule {
                 verdict,
                 hosts,
-                port: child.get("port").and_then(|port| u16::try_from(port.as_integer()?).ok()),
+                port: port(child),
                 methods: owned(property(child, "methods")),
                 paths: owned(property(child, "paths")),
                 private: child.get("private").and_then(kdl::KdlValue::as_bool).unwrap_or(false),

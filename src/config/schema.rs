@@ -372,6 +372,7 @@ const ENV: Node = Node {
             properties: &[
                 must("host", Type::Host, "The only host that the secret is sent to."),
                 must("from", Type::SecretFrom, "Where the secret is on the host."),
+                may("port", PORT, "The only port, where the host speaks TLS; 443 if left out."),
                 may(
                     "header",
                     Type::Header,

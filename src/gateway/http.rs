@@ -114,7 +114,7 @@ fn one<'a>(parsed: &httparse::Request<'_, 'a>, name: &str) -> Result<Option<&'a 
 }
 
 /// Reads digits and nothing else.
-fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
+pub fn number<T: std::str::FromStr>(text: &str) -> Option<T> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if digits { text.parse().ok() } else { None }
 }

@@ -66,6 +66,7 @@ type Content = BoxBody<Bytes, hyper::Error>;
 /// Whom the handshake was for, and what is to become of the requests.
 pub struct Wanted {
     pub name: HostName,
+    pub port: u16,
     /// The bytes of the handshake that were read already.
     pub first: Vec<u8>,
     /// The connection to the host, or why there is none.
@@ -80,7 +81,7 @@ pub async fn serve(
     moved: &Arc<Moved>,
     record: &mut Connection,
 ) -> Result<(), Refused> {
-    let Wanted { name, first, made } = wanted;
+    let Wanted { name, port, first, made } = wanted;
     let failed = |why: String| Refused::because(Some(&name), why);
     let config = shared.authority.config(&name).map_err(|error| failed(error.to_string()))?;
     let accepted = timeout(PATIENCE, TlsAcceptor::from(config).accept(Begun { first, stream })).await;
@@ -107,6 +108,7 @@ pub async fn serve(
     };
     let front = Arc::new(Front {
         name: name.clone(),
+        port,
         shared: Arc::clone(shared),
         moved: Arc::clone(moved),
         of_two,
@@ -157,6 +159,7 @@ pub async fn serve(
 /// One client's side of an inspected connection.
 struct Front {
     name: HostName,
+    port: u16,
     shared: Arc<Shared>,
     moved: Arc<Moved>,
     /// The client speaks HTTP/2.
@@ -235,7 +238,7 @@ impl Front {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Content> {
-        let body = http::denial(self.name.as_str(), 443, &refusal.why, refusal.fix.as_deref());
+        let body = http::denial(self.name.as_str(), self.port, &refusal.why, refusal.fix.as_deref());
         let mut response = Response::new(whole(body));
         *response.status_mut() = refusal.status;
         let json = HeaderValue::from_static("application/json");
@@ -250,7 +253,7 @@ impl Front {
     async fn pass_on(&self, mut request: Request<Incoming>) -> Result<Response<Content>, Refusal> {
         self.check_host(&request)?;
         let asked = Asked { method: request.method().as_str(), path: request.uri().path() };
-        let rule = match decide_request(&self.shared.rules, Host::Name(&self.name), 443, &asked) {
+        let rule = match decide_request(&self.shared.rules, Host::Name(&self.name), self.port, &asked) {
             Decision::Allowed(rule) => rule.origin.clone(),
             Decision::Denied(rule) => {
                 return Err(Refusal::from(&Refused::of_request(&self.name, &asked, rule)));
@@ -301,8 +304,11 @@ impl Front {
             Refusal::new(StatusCode::MISDIRECTED_REQUEST, "it asks for another host than its TLS handshake")
         };
         let is_own = |text: &str| {
-            let name = text.strip_suffix(":443").unwrap_or(text);
-            HostName::parse(name).is_ok_and(|name| name == self.name)
+            let (name, port) = match text.rsplit_once(':') {
+                Some((name, port)) => (name, http::number(port)),
+                None => (text, Some(443)),
+            };
+            port == Some(self.port) && HostName::parse(name).is_ok_and(|name| name == self.name)
         };
         let uri = request.uri();
         let mut named = 0;
@@ -337,7 +343,13 @@ impl Front {
         }
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let secrets = &self.shared.secrets;
-        match secrets::fill(secrets, &self.name, parts.method.as_str(), &mut parts.headers, &target) {
+        match secrets::fill(
+            secrets,
+            (&self.name, self.port),
+            parts.method.as_str(),
+            &mut parts.headers,
+            &target,
+        ) {
             Filled::Stray { name } => {
                 let why =
                     format!("it carries what stands for the secret `{name}`, which does not belong here");
@@ -348,7 +360,7 @@ impl Front {
                     self.is_new.store(true, Ordering::Relaxed);
                 }
                 let target = query.as_ref().map_or(target.as_str(), |query| query.as_str());
-                parts.uri = format!("https://{}{target}", self.name)
+                parts.uri = format!("https://{}{target}", self.authority())
                     .parse()
                     .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "its target is none"))?;
                 if self.is_bound() {
@@ -361,6 +373,11 @@ impl Front {
                 Ok(Request::from_parts(parts, body.boxed()))
             }
         }
+    }
+
+    /// Returns what the server is asked for: the name, and a port that is not the usual one.
+    fn authority(&self) -> String {
+        if self.port == 443 { self.name.to_string() } else { format!("{}:{}", self.name, self.port) }
     }
 
     fn is_bound(&self) -> bool {
@@ -408,7 +425,7 @@ impl Front {
                     }
                 }
                 Sender::One(mut sender) => {
-                    to_one(&mut request, &self.name)?;
+                    to_one(&mut request, &self.authority())?;
                     match sender.try_send_request(request).await {
                         Ok(response) => {
                             self.state().idle.push(sender);
@@ -446,7 +463,7 @@ impl Front {
             };
             permit = Some(room);
             let mut record = Connection { allowed: true, ..self.sample.clone() };
-            let made = make(self.name.clone(), 443, &self.shared, &mut record).await;
+            let made = make(self.name.clone(), self.port, &self.shared, &mut record).await;
             let made = made.map_err(|refused| Refusal::from(&refused))?;
             record.reason = Some("one more connection for the same client".into());
             self.shared.records.ended(record).await;
@@ -520,13 +537,13 @@ fn clean(headers: &mut HeaderMap, switches: bool) {
 }
 
 /// Gives a request the form that it has in HTTP/1.
-fn to_one(request: &mut Request<Content>, name: &HostName) -> Result<(), Refusal> {
+fn to_one(request: &mut Request<Content>, authority: &str) -> Result<(), Refusal> {
     let bad = || Refusal::new(StatusCode::BAD_REQUEST, "its target is none");
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
     let uri: Uri = target.parse().map_err(|_| bad())?;
     *request.uri_mut() = uri;
     *request.version_mut() = Version::HTTP_11;
-    let host = HeaderValue::from_str(name.as_str()).map_err(|_| bad())?;
+    let host = HeaderValue::from_str(authority).map_err(|_| bad())?;
     request.headers_mut().insert(header::HOST, host);
     // HTTP/2 may split it, and HTTP/1 may not.
     let mut cookies = request.headers().get_all(header::COOKIE).iter();

@@ -267,7 +267,14 @@ mod tests {
 
     fn secret_of(value: &str) -> Secret {
         let host = HostName::parse("api.example").unwrap();
-        let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
+        let what = Use {
+            name: "KEY".into(),
+            host,
+            port: 443,
+            header: None,
+            format: "{}".into(),
+            methods: Vec::new(),
+        };
         Secret::new(what, value).unwrap()
     }
 

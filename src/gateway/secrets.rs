@@ -68,6 +68,7 @@ pub struct Use {
     /// The variable that holds the placeholder.
     pub name: String,
     pub host: HostName,
+    pub port: u16,
     /// The header that always carries it; without, it takes the placeholder's place wherever that is sent.
     pub header: Option<HeaderName>,
     /// The header's value around `{}`.
@@ -125,8 +126,13 @@ impl Secret {
         (value, instead, 0)
     }
 
-    fn is_for(&self, host: &HostName, method: &str) -> bool {
-        self.what.host == *host
+    /// Says whether it goes to a host, by some method.
+    pub fn is_of(&self, host: &HostName, port: u16) -> bool {
+        self.what.host == *host && self.what.port == port
+    }
+
+    fn is_for(&self, (host, port): (&HostName, u16), method: &str) -> bool {
+        self.is_of(host, port)
             && (self.what.methods.is_empty() || self.what.methods.iter().any(|one| one == method))
     }
 }
@@ -173,7 +179,7 @@ pub enum Filled {
 /// `query` is the target's; a new one is returned where it held a placeholder.
 pub fn fill(
     secrets: &[Secret],
-    host: &HostName,
+    host: (&HostName, u16),
     method: &str,
     headers: &mut HeaderMap,
     target: &str,
@@ -287,6 +293,7 @@ mod tests {
         let what = Use {
             name: "KEY".into(),
             host: HostName::parse("api.example").unwrap(),
+            port: 443,
             header: header.map(|name| name.parse().unwrap()),
             format: "Bearer {}".into(),
             methods: methods.iter().map(|method| (*method).to_owned()).collect(),
@@ -336,17 +343,20 @@ mod tests {
         let bearer = [("authorization", format!("Bearer {placeholder}"))];
         let lines: Vec<_> = bearer.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let mut sent = headers(&lines);
-        let done = fill(&secrets, &own, "POST", &mut sent, "/");
+        let done = fill(&secrets, (&own, 443), "POST", &mut sent, "/");
         assert_eq!(done, Filled::Done { used: vec!["KEY".into()], query: None });
         assert_eq!(sent["authorization"], format!("Bearer {VALUE}"));
         assert!(sent["authorization"].is_sensitive());
-        for (host, method, target) in
-            [("api.example", "GET", "/"), ("other.example", "POST", "/"), ("a.api.example", "POST", "/")]
-        {
+        for (host, port, method, target) in [
+            ("api.example", 443, "GET", "/"),
+            ("api.example", 8443, "POST", "/"),
+            ("other.example", 443, "POST", "/"),
+            ("a.api.example", 443, "POST", "/"),
+        ] {
             let mut sent = headers(&lines);
             let host = HostName::parse(host).unwrap();
             assert_eq!(
-                fill(&secrets, &host, method, &mut sent, target),
+                fill(&secrets, (&host, port), method, &mut sent, target),
                 Filled::Stray { name: "KEY".into() }
             );
             assert_eq!(sent, headers(&lines));
@@ -354,7 +364,7 @@ mod tests {
         let other = HostName::parse("other.example").unwrap();
         let target = format!("/?key={placeholder}");
         assert_eq!(
-            fill(&secrets, &other, "POST", &mut HeaderMap::new(), &target),
+            fill(&secrets, (&other, 443), "POST", &mut HeaderMap::new(), &target),
             Filled::Stray { name: "KEY".into() }
         );
     }
@@ -366,7 +376,9 @@ mod tests {
         let encoded = BASE64_STANDARD.encode(format!("x-access-token:{}", secrets[0].placeholder));
         let mut sent = headers(&[("authorization", &format!("basic {encoded}"))]);
         let target = format!("/v1?a=1&key={}&b", secrets[0].placeholder);
-        let Filled::Done { used, query } = fill(&secrets, &own, "GET", &mut sent, &target) else { panic!() };
+        let Filled::Done { used, query } = fill(&secrets, (&own, 443), "GET", &mut sent, &target) else {
+            panic!()
+        };
         assert_eq!(used, ["KEY"]);
         let encoded = BASE64_STANDARD.encode("x-access-token:token with / & blank");
         assert_eq!(sent["authorization"], format!("Basic {encoded}"));
@@ -378,7 +390,7 @@ mod tests {
         let secrets = [secret(VALUE, Some("x-api-key"), &[])];
         let own = HostName::parse("api.example").unwrap();
         let mut sent = headers(&[("x-api-key", "something else")]);
-        fill(&secrets, &own, "GET", &mut sent, "/");
+        fill(&secrets, (&own, 443), "GET", &mut sent, "/");
         assert_eq!(sent.get_all("x-api-key").iter().collect::<Vec<_>>(), [&format!("Bearer {VALUE}")]);
     }
 }

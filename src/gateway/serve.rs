@@ -132,9 +132,12 @@ impl Shared {
     }
 
     /// Says whether each request to a host has to be looked at.
-    fn inspects(&self, name: &HostName) -> bool {
-        is_by_request(&self.rules, Host::Name(name), 443)
-            || self.secrets.iter().any(|secret| secret.what.host == *name)
+    fn inspects(&self, name: &HostName, port: u16) -> bool {
+        is_by_request(&self.rules, Host::Name(name), port) || self.has_secret(name, port)
+    }
+
+    fn has_secret(&self, name: &HostName, port: u16) -> bool {
+        self.secrets.iter().any(|secret| secret.is_of(name, port))
     }
 
     /// Cuts off what is still open, and waits until all of it is recorded.
@@ -297,8 +300,9 @@ async fn route_to(
         let made = dial(dialled, port, rule.origin.clone(), shared, record).await?;
         return relay(&mut stream, made, &[], shared, moved, record).await;
     }
+    let tls = port == 443 || looked_up.as_ref().is_some_and(|name| shared.has_secret(name, port));
     match port {
-        443 => {
+        _ if tls => {
             let (first, name) = match whom(&mut stream, looked_up.as_ref()).await {
                 Ok(found) => found,
                 Err(refused) => return deny(&mut stream, &hello::DENIED, refused).await,
@@ -306,7 +310,7 @@ async fn route_to(
             record.server_name = Some(name.to_string());
             // On the heap, here and below: who never says whom it wants takes no room for what would come then.
             match Box::pin(make(name.clone(), port, shared, record)).await {
-                Ok(made) if !shared.inspects(&name) => {
+                Ok(made) if !shared.inspects(&name, port) => {
                     relay(&mut stream, made, &first, shared, moved, record).await
                 }
                 made => {
@@ -314,8 +318,14 @@ async fn route_to(
                         let refused = Refused::because(Some(&name), "there are too many connections like it");
                         return deny(&mut stream, &hello::DENIED, refused).await;
                     };
-                    Box::pin(inspect::serve(stream, Wanted { name, first, made }, shared, moved, record))
-                        .await
+                    Box::pin(inspect::serve(
+                        stream,
+                        Wanted { name, port, first, made },
+                        shared,
+                        moved,
+                        record,
+                    ))
+                    .await
                 }
             }
         }

@@ -103,9 +103,10 @@ pub fn grants(
         }
     }
     for Sourced { value, origin } in &config.env.secrets {
-        let config::Secret { name, host, from, methods, .. } = value;
+        let config::Secret { name, host, port, from, methods, .. } = value;
+        let port = if *port == 443 { String::new() } else { format!(" on port {port}") };
         let methods = if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
-        grant(origin, format!("send {} to {host}{methods}, as the secret `{name}`", told(from)));
+        grant(origin, format!("send {} to {host}{port}{methods}, as the secret `{name}`", told(from)));
     }
     if config.workspace.git.value == Git::Direct {
         grant(

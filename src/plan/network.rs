@@ -91,7 +91,7 @@ pub fn secrets(
 ) -> Vec<Secret> {
     let mut made = Vec::new();
     for Sourced { value, origin } in &config.env.secrets {
-        let config::Secret { name, host, from, header, format, methods } = value;
+        let config::Secret { name, host, port, from, header, format, methods } = value;
         let mut refuse = |code, label: &str, message: String, help: String| {
             problems.push(problem(code, origin, label, message).help(help));
         };
@@ -113,9 +113,12 @@ pub fn secrets(
             refuse("secret::host", "asked for here", message, "write `network allowlist`".into());
             continue;
         };
-        if let Decision::Denied(_) = decide(&gateway.rules, Host::Name(&host), 443) {
-            let message = format!("the secret `{name}` is for `{host}`, which the sandbox may not reach");
-            let help = format!("write `network allowlist {{ allow \"{host}\"; }}`");
+        if let Decision::Denied(_) = decide(&gateway.rules, Host::Name(&host), *port) {
+            let at = if *port == 443 { String::new() } else { format!(" port={port}") };
+            let message = format!(
+                "the secret `{name}` is for `{host}`, which the sandbox may not reach on port {port}"
+            );
+            let help = format!("write `network allowlist {{ allow \"{host}\"{at}; }}`");
             refuse("secret::host", "for this host", message, help);
         }
         let usual = if header.as_deref().is_some_and(|header| header.eq_ignore_ascii_case("authorization")) {
@@ -130,7 +133,16 @@ pub fn secrets(
         }
         let Some(from) = source(from, facts, origin, problems) else { continue };
         let (header, methods) = (header.clone(), methods.clone());
-        made.push(Secret { name: name.clone(), host, from, header, format, methods, origin: at(origin) });
+        made.push(Secret {
+            name: name.clone(),
+            host,
+            port: *port,
+            from,
+            header,
+            format,
+            methods,
+            origin: at(origin),
+        });
     }
     made
 }

@@ -41,7 +41,8 @@ pub fn redact(bytes: &[u8]) {
 
 fn secret(value: &str) -> Option<Secret> {
     let host = HostName::parse("api.example").ok()?;
-    let what = Use { name: "KEY".into(), host, header: None, format: "{}".into(), methods: Vec::new() };
+    let what =
+        Use { name: "KEY".into(), host, port: 443, header: None, format: "{}".into(), methods: Vec::new() };
     Secret::new(what, value).ok()
 }
 

@@ -148,6 +148,7 @@ fn secrets(ceiling: &Config, config: &Config, found: &mut Found) {
 fn is_within(asked: &Secret, top: &Secret) -> bool {
     let fewer = !asked.methods.is_empty() && asked.methods.iter().all(|method| top.methods.contains(method));
     asked.host == top.host
+        && asked.port == top.port
         && asked.from == top.from
         && asked.header == top.header
         && asked.format == top.format

@@ -87,6 +87,38 @@ fn a_secret_goes_to_its_host_and_is_seen_nowhere_inside() {
 }
 
 #[test]
+fn a_secret_goes_to_its_port() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new(
+        "env { secret API_KEY host=api.test port=8443 from=\"file:~/key\"; }
+        network allowlist { allow api.test; allow api.test port=8443; allow other.test port=8443; }\n",
+    );
+    project.write_beside("home/key", format!("{KEY}\n"));
+    project.write_beside("bundle.pem", &servers.web.authority);
+    let refused = project.exec(&["true"]).refused(125, "trust::needed");
+    assert!(refused.flat().contains("to api.test on port 8443, as the secret"), "{}", refused.flat());
+    project.trust();
+    let run = |script: &str| inside(&project, HOSTS, script);
+    for version in ["--http1.1", "--http2"] {
+        let script = format!("curl -sS {version} https://api.test:8443/x -H \"X-Api-Key: $API_KEY\"");
+        let output = run(&script).expect(0);
+        let [asked] = &servers.asked()[..] else { panic!("{}", output.text()) };
+        assert_eq!(asked.header("x-api-key"), Some(KEY));
+        assert!(!output.text().contains(KEY), "{}", output.text());
+    }
+    // Elsewhere it is what it is inside; another host on that port is not looked into.
+    for host in ["api.test", "other.test:8443"] {
+        run(&format!("curl -sSk https://{host}/x -H \"X-Api-Key: $API_KEY\"")).expect(0);
+        let asked = servers.asked();
+        assert!(asked[0].header("x-api-key").is_some_and(|key| key != KEY), "{asked:?}");
+    }
+    // The request has to be for the port that it was sent to.
+    let other = run("curl -sS https://api.test:8443/x -H 'Host: api.test'").expect(0).text();
+    assert!(other.contains("it asks for another host"), "{other}");
+    assert_eq!(servers.asked(), []);
+}
+
+#[test]
 fn no_part_of_an_answer_echoes_a_secret() {
     let Some((servers, project)) = world() else { return };
     for version in ["--http1.1", "--http2"] {

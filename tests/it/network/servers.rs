@@ -83,6 +83,7 @@ impl Servers {
             give.send(TcpListener::bind((OUTSIDE, 443)).unwrap()).unwrap();
             let model = ModelServer::start(script);
             web::relay(TcpListener::bind((MODEL, 443)).unwrap(), of_thread.clone(), model.port());
+            web::serve(TcpListener::bind((WEB, 8443)).unwrap(), of_thread.clone());
             web::serve(TcpListener::bind((WEB, 443)).unwrap(), of_thread);
             ready.send(nix::unistd::gettid()).unwrap();
             // To the end of the test.
