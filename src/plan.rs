@@ -411,6 +411,17 @@ pub struct Variable {
     pub origin: String,
 }
 
+impl Plan {
+    /// Returns what the sandbox can write of the host: everything there may be an agent's work.
+    pub fn written(&self) -> Vec<Utf8PathBuf> {
+        let mounted = self.mounts.iter().filter_map(|mount| match &mount.kind {
+            MountKind::Bind { source, access: Access::ReadWrite, .. } => Some(source.clone()),
+            _ => None,
+        });
+        mounted.chain([self.project.root.clone(), self.project.state.clone()]).collect()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secret {
     /// The variable that holds a placeholder inside.

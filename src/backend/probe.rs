@@ -15,6 +15,7 @@ use crate::env::Environment;
 use crate::plan::facts::{Addresses, CLOSED, Facts, Found, Kind, Launcher, PathFact, Project, System};
 use crate::plan::{self, Identity, Imported, environment};
 use crate::util::fs::{canonical, open_place, place_of, read_bounded, read_without_links};
+use crate::util::planted::Written;
 
 mod hidden;
 pub mod repository;
@@ -176,16 +177,16 @@ fn is_written(
     home: &Utf8Path,
     root: &Utf8Path,
 ) -> bool {
-    let real = |path: &Utf8Path| canonical(path).unwrap_or_else(|_| path.to_owned());
     let named = |text: &str| plan::expand(text, home, root).ok();
     let state = config.home.state.iter().filter_map(|state| named(&state.value));
     let mounted = config.mounts.iter().filter_map(|mount| match &mount.value {
         Mount::Bind { source, access: Access::ReadWrite, .. } => named(source),
         _ => None,
     });
-    let file = real(path);
-    let mut places = state.chain(mounted).chain([root.to_owned(), environment.state.clone()]);
-    places.any(|place| file.starts_with(real(&place)))
+    let places = state.chain(mounted).chain([root.to_owned(), environment.state.clone()]);
+    let written = Written::new(places);
+    // A link that an agent may have made leads where the agent wants.
+    written.resolve(path).map_or(true, |real| written.holds(&real))
 }
 
 /// Returns every path that the configuration names, absolute.

@@ -17,7 +17,7 @@ use crate::gateway::secrets::{MOST, Secret, Use};
 use crate::gateway::upstream::Login;
 use crate::plan::{self, Plan};
 use crate::sys::process;
-use crate::util::fs::read_bounded;
+use crate::util::planted::Written;
 use crate::util::text::escape;
 
 /// How long a command may take to answer: a person may be asked for a password.
@@ -40,7 +40,7 @@ pub fn login(project: &Project, plan: &Plan) -> Result<Option<Login>, Failure> {
         return Ok(None);
     };
     let failed = |why: &str, help: &str| absent("the login of the proxy", from, origin, why, help);
-    let value = value(project, from).map_err(|(why, help)| failed(&why, &help))?;
+    let value = value(project, plan, from).map_err(|(why, help)| failed(&why, &help))?;
     Login::new(&value).map(Some).ok_or_else(|| failed("it is none", "`USER:PASSWORD` is meant"))
 }
 
@@ -56,7 +56,7 @@ pub fn fetch(
             let what = format!("the secret `{}`", escape(&secret.name));
             absent(&what, &secret.from, &secret.origin, &why, help)
         };
-        let value = value(project, &secret.from).map_err(|(why, help)| failed(why, &help))?;
+        let value = value(project, plan, &secret.from).map_err(|(why, help)| failed(why, &help))?;
         let header = secret.header.as_deref().map(str::parse).transpose();
         let header =
             header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
@@ -71,7 +71,7 @@ pub fn fetch(
 }
 
 /// Returns a value without the end of its line, or why there is none and what helps.
-fn value(project: &Project, from: &str) -> Result<Zeroizing<String>, (String, String)> {
+fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>, (String, String)> {
     let most = MOST as u64 + 2;
     let text = |bytes: Vec<u8>, whose: &str| {
         let text = Zeroizing::new(String::from_utf8(bytes).map_err(|error| {
@@ -86,14 +86,16 @@ fn value(project: &Project, from: &str) -> Result<Zeroizing<String>, (String, St
             None => Err((format!("`{name}` is not set"), format!("`export {name}=…` before pier starts"))),
         },
         Some(("file", path)) => {
-            let bytes = read_bounded(Utf8Path::new(path), most).map_err(|error| {
+            let written = Written::new(plan.written().into_iter().chain([project.environment.state.clone()]));
+            let bytes = written.read(Utf8Path::new(path), most).map_err(|error| {
                 (format!("`{}`: {error}", escape(path)), "make it readable for you".to_owned())
             })?;
             text(bytes, &escape(path))
         }
         Some(("cmd", command)) => {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", command]).current_dir(&project.root);
+            // Not in the project: many a program runs what it finds where it is started.
+            let mut shell = Command::new("/bin/sh");
+            shell.args(["-c", command]).current_dir("/").env_remove("ENV").env("PATH", path(project, plan));
             text(answer(shell, most)?, "what the command prints")
         }
         Some(("keyring", name)) => {
@@ -112,6 +114,17 @@ fn value(project: &Project, from: &str) -> Result<Zeroizing<String>, (String, St
             Err(("there is no such place".into(), "`env:`, `file:`, `cmd:` and `keyring:` are known".into()))
         }
     }
+}
+
+/// Returns the directories of commands that no sandbox can write.
+fn path(project: &Project, plan: &Plan) -> String {
+    let written = Written::new(plan.written().into_iter().chain([project.environment.state.clone()]));
+    let own = |directory: &&str| {
+        let directory = Utf8Path::new(directory);
+        directory.is_absolute() && written.resolve(directory).is_ok_and(|real| !written.holds(&real))
+    };
+    let all = project.environment.get("PATH").unwrap_or("/usr/bin:/bin");
+    all.split(':').filter(own).collect::<Vec<_>>().join(":")
 }
 
 /// Returns what a program of the host prints.

@@ -8,7 +8,8 @@ use thiserror::Error;
 
 use super::beneath::Beneath;
 use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan};
-use crate::util::fs::{create_private, open_without_links, read_bounded, read_without_links};
+use crate::util::fs::{create_private, open_without_links, read_without_links};
+use crate::util::planted::Written;
 
 /// The most that one imported file may hold, in bytes.
 const MOST_FILE: u64 = 64 * 1024 * 1024;
@@ -46,8 +47,12 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
     }
     let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
     mount_points(plan, &home)?;
+    // Homes of other projects are below pier's own state as well.
+    let own = session.ancestors().nth(2).map(Utf8Path::to_owned);
+    let places = plan.written().into_iter().chain(own).filter(|_| !plan.imports.is_empty());
+    let written = Written::new(places);
     for import in &plan.imports {
-        copy(&home, import, &plan.project.root).map_err(|source| Error::Import {
+        copy(&home, import, &written).map_err(|source| Error::Import {
             from: import.from.clone(),
             origin: import.origin.clone(),
             source,
@@ -86,20 +91,21 @@ fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
 
 /// Copies one import; a source that is not there is no error, for a machine need not have every login.
 ///
-/// Links are followed in the user's own directories only: one in the project may be the agent's work.
-fn copy(home: &Beneath, import: &Import, project: &Utf8Path) -> io::Result<()> {
+/// Links are followed in the user's own directories only: one where a sandbox can write may be an agent's work.
+fn copy(home: &Beneath, import: &Import, written: &Written) -> io::Result<()> {
     let Import { from, to, rule, kind, mode, .. } = import;
-    let inside = from.starts_with(project);
-    let there = if inside { from.symlink_metadata() } else { from.metadata() };
-    if there.is_err() || (*rule == ImportRule::Missing && home.has(to)?) {
+    // A link that was planted is there, wherever it leads.
+    if (from.metadata().is_err() && from.symlink_metadata().is_err())
+        || (*rule == ImportRule::Missing && home.has(to)?)
+    {
         return Ok(());
     }
+    let real = match written.resolve(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        real => real?,
+    };
     match kind {
-        ImportKind::File => {
-            let read = if inside { read_without_links } else { read_bounded };
-            home.write(to, &read(from, MOST_FILE)?, mode.unwrap_or(0o600))
-        }
-        ImportKind::Tree if inside => home.copy_tree(open_without_links(from)?.into(), to),
-        ImportKind::Tree => home.copy_tree(std::fs::File::open(from)?.into(), to),
+        ImportKind::File => home.write(to, &read_without_links(&real, MOST_FILE)?, mode.unwrap_or(0o600)),
+        ImportKind::Tree => home.copy_tree(open_without_links(&real)?.into(), to),
     }
 }

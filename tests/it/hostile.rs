@@ -245,3 +245,42 @@ fn a_socket_of_the_host_in_the_project_is_hidden() {
     let _listener = UnixListener::bind(project.base().join("home-link/data/live.sock")).unwrap();
     project.exec(&["true"]).refused(2, "mount::refused");
 }
+
+#[test]
+fn a_command_for_a_secret_runs_nothing_that_an_agent_left() {
+    let project = Project::new(
+        "network allowlist { allow a.example; }\nenv { secret K host=a.example from=\"cmd:helper || echo abcdefgh12345678\"; }\n",
+    );
+    // Where the person's own `PATH` leads into the project, too.
+    project.write("bin/helper", "#!/bin/sh\ntouch ~/marker; echo abcdefgh12345678\n");
+    make_executable(&project.root().join("bin/helper"));
+    project.trust();
+    let path = format!("{}:/usr/bin:/bin:.", project.root().join("bin").display());
+    project.call(["exec", "--", "true"]).env("PATH", path).run().expect(0);
+    assert!(!project.base().join("home/marker").exists());
+}
+
+#[test]
+fn a_link_that_was_planted_brings_no_file_of_the_host() {
+    let project = Project::new(
+        "mounts { rw \"~/shared\" at=\"/srv/shared\"; }
+        home { import \"git-config\" sync=\"always\" from=\"~/shared/config\"; }\n",
+    );
+    project.write_beside("home/shared/config", "[user]\n name = Me\n");
+    project.write_beside("home/private", "name = secret\n");
+    project.trust();
+    project.exec(&["grep", "Me", "/home/pier/.gitconfig"]).expect(0);
+    project.exec(&["ln", "-sfn", "../private", "/srv/shared/config"]).expect(0);
+    let refused = project.exec(&["cat", "/home/pier/.gitconfig"]).refused(125, "session::import");
+    assert!(refused.flat().contains("a symbolic link where a sandbox can make one"), "{}", refused.flat());
+    project.write(
+        "pier.kdl",
+        "network allowlist { allow a.example; }\nenv { secret K host=a.example from=\"file:./token\"; }\n",
+    );
+    project.write("token", "abcdefgh12345678\n");
+    project.trust();
+    project.exec(&["true"]).expect(0);
+    project.exec(&["ln", "-sfn", "../home/private", "token"]).expect(0);
+    let refused = project.exec(&["true"]).refused(125, "secret::from");
+    assert!(refused.flat().contains("a symbolic link where a sandbox can make one"), "{}", refused.flat());
+}
