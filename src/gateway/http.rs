@@ -12,7 +12,7 @@ pub const MOST_FIELDS: usize = 128;
 
 /// Fields that are about one connection, and those that a proxy is told.
 const DROPPED: &[&str] =
-    &["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
+    &["connection", "keep-alive", "max-forwards", "proxy-connection", "proxy-authorization", "te", "upgrade"];
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +141,9 @@ fn request(
     if method == "CONNECT" {
         return Err("it asks for a tunnel");
     }
+    if method == "TRACE" {
+        return Err("it asks to be shown what it has become on its way");
+    }
     let is_path = path.starts_with('/') || (path == "*" && method == "OPTIONS");
     if !is_path {
         return Err("its target is no path");
@@ -157,8 +160,12 @@ fn request(
         None => (named, 80),
     };
     let host = HostName::parse(name).map_err(|_| "what it names is no host name")?;
+    let port = if authority.is_some() { named_port } else { port };
     if named_port != port {
         return Err("it names another port than it was sent to");
+    }
+    if port == 443 {
+        return Err("it is no TLS, for the port of TLS");
     }
     let (coding, length_field) = (one(parsed, "transfer-encoding")?, one(parsed, "content-length")?);
     let length_given = length_field.is_some();
@@ -448,13 +455,19 @@ mod tests {
         for text in [
             "GET http://a.example/ HTTP/1.1\r\nHost: b.example\r\n\r\n",
             "GET http://me@a.example/ HTTP/1.1\r\n\r\n",
-            "GET http://a.example:8080/ HTTP/1.1\r\n\r\n",
+            "GET http://a.example:443/ HTTP/1.1\r\n\r\n",
+            "TRACE http://a.example/ HTTP/1.1\r\n\r\n",
             "GET http://a.example?x HTTP/1.1\r\n\r\n",
             "GET https://a.example/ HTTP/1.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n",
         ] {
             assert!(matches!(read(text.as_bytes(), 80, Form::Whole), Head::Bad(_)), "{text}");
         }
+        let text = "GET http://a.example:8080/ HTTP/1.1\r\n\r\n";
+        let Head::Request(request) = read(text.as_bytes(), 80, Form::Whole) else { panic!() };
+        assert!(
+            request.port == 8080 && request.head.starts_with(b"GET / HTTP/1.1\r\nHost: a.example:8080\r\n")
+        );
         let text = "GET http://a.example/ HTTP/1.1\r\n\r\n";
         assert!(matches!(read(text.as_bytes(), 80, Form::Path), Head::Bad(_)));
     }

@@ -327,7 +327,9 @@ impl Front {
         }
         let is_path =
             uri.path().starts_with('/') || (uri.path() == "*" && request.method() == Method::OPTIONS);
-        if named == 0 || request.method() == Method::CONNECT || !is_path {
+        // What becomes of a request on its way is not to be told.
+        let shown = request.method() == Method::TRACE;
+        if named == 0 || request.method() == Method::CONNECT || shown || !is_path {
             return Err(Refusal::new(StatusCode::BAD_REQUEST, "it is no request for a path of this host"));
         }
         Ok(())
@@ -363,7 +365,7 @@ impl Front {
                 parts.uri = format!("https://{}{target}", self.authority())
                     .parse()
                     .map_err(|_| Refusal::new(StatusCode::BAD_REQUEST, "its target is none"))?;
-                if self.is_bound() {
+                if self.redacts() {
                     // An echo in a compressed answer could not be seen, nor one in pieces.
                     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
                     for name in [header::RANGE, header::IF_RANGE, header::SEC_WEBSOCKET_EXTENSIONS] {
@@ -380,13 +382,13 @@ impl Front {
         if self.port == 443 { self.name.to_string() } else { format!("{}:{}", self.name, self.port) }
     }
 
-    fn is_bound(&self) -> bool {
-        self.shared.secrets.iter().any(|secret| secret.what.host == self.name)
+    /// Any host may have been told a value by another one.
+    fn redacts(&self) -> bool {
+        !self.shared.secrets.is_empty()
     }
 
     fn redactor(&self) -> Option<Redactor> {
-        let bound = self.shared.secrets.iter().filter(|secret| secret.what.host == self.name);
-        self.is_bound().then(|| Redactor::of(bound))
+        self.redacts().then(|| Redactor::of(&self.shared.secrets))
     }
 
     /// Sends a request on a connection that waits, or on a new one.

@@ -70,6 +70,17 @@ impl Redactor {
         Redactor { echoes: secrets.into_iter().map(echo).collect(), held: Vec::new() }
     }
 
+    /// Takes out one more value.
+    pub fn add(&mut self, value: Zeroizing<Vec<u8>>) {
+        let instead = vec![b'*'; value.len()];
+        self.echoes.push(Echo { value, instead, known: 0 });
+    }
+
+    /// There is nothing to take out.
+    pub fn is_idle(&self) -> bool {
+        self.echoes.is_empty()
+    }
+
     /// Returns as much as is known to hold no value; the rest comes with the next piece, or at the end.
     pub fn push(&mut self, piece: &[u8]) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.held);

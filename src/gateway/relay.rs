@@ -13,7 +13,9 @@ use super::connect::{Made, Refused};
 use super::copy::{Counts, Way, copy};
 use super::http::{Body, Chunks, Request};
 use super::meter::{Metered, Moved};
+use super::redact::Redactor;
 use super::serve::{BUFFER, IDLE, Shared};
+use super::upstream::Login;
 use crate::audit::Connection;
 
 /// Returns once nothing has moved for a long time.
@@ -81,10 +83,16 @@ pub async fn exchange(
     let broken = broken(&made);
     let (mut from, mut to) = stream.split();
     let Made { mut upstream, charge, .. } = made;
+    let login = shared.upstream.as_ref().and_then(|proxy| proxy.login.as_ref());
+    // To another port there is a tunnel.
     let head = match &shared.upstream {
-        Some(proxy) => request.for_proxy(proxy.login.as_ref()),
-        None => request.head,
+        Some(_) if request.port == 80 => request.for_proxy(login),
+        _ => request.head,
     };
+    let mut redactor = Redactor::of(&shared.secrets);
+    for value in login.into_iter().flat_map(Login::told) {
+        redactor.add(value);
+    }
     let counts = Counts { charge: &charge, moved, kept: &shared.kept };
     let (mut answers, asks) = upstream.split();
     let mut asks = Metered::new(asks, moved, &charge);
@@ -92,7 +100,19 @@ pub async fn exchange(
         asks.write_all(&head).await?;
         body(&mut from, &mut asks, request.body, rest).await
     };
-    let down = copy(&mut answers, &mut to, Way::Down, counts);
+    let down = async {
+        if redactor.is_idle() {
+            return copy(&mut answers, &mut to, Way::Down, counts).await;
+        }
+        let mut answers = Metered::new(&mut answers, moved, &charge);
+        let mut piece = Vec::with_capacity(BUFFER);
+        while answers.read_buf(&mut piece).await? > 0 {
+            to.write_all(&redactor.push(&piece)).await?;
+            piece.clear();
+        }
+        to.write_all(&redactor.rest()).await?;
+        to.shutdown().await
+    };
     tokio::pin!(up, down);
     let mut sent = false;
     // The answer may come, and end, before the request has ended.
@@ -125,8 +145,10 @@ async fn body(
             Some(chunks) => chunks.read(&bytes).map_err(io::Error::other)?,
             None => usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len()),
         };
-        if to.write_all(bytes.get(..here).unwrap_or_default()).await.is_err() {
-            return Ok(());
+        match to.write_all(bytes.get(..here).unwrap_or_default()).await {
+            Err(error) if error.kind() == io::ErrorKind::QuotaExceeded => return Err(error),
+            Err(_) => return Ok(()),
+            Ok(()) => {}
         }
         left = left.saturating_sub(here as u64);
         if chunks.map_or(left == 0, |chunks| chunks == Chunks::End) {

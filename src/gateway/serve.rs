@@ -29,7 +29,7 @@ use super::upstream::Upstream;
 use super::{Settings, connection, dns};
 use crate::audit::Connection;
 use crate::policy::host::{
-    Asked, Decision, Host, HostName, Rule, WEB, decide, decide_request, is_by_request,
+    Asked, Decision, Host, HostName, Pattern, Rule, WEB, decide, decide_request, is_by_request,
 };
 
 /// How long a client may take to say whom it wants, and a server to be reached.
@@ -80,6 +80,8 @@ pub struct Shared {
     pub open: Arc<Semaphore>,
     /// Connections whose TLS ends here at a time.
     pub inspected: Semaphore,
+    /// Some rule denies a name.
+    denies_names: bool,
     /// How many there may be.
     most: usize,
     /// Bytes that are kept for slow receivers.
@@ -93,6 +95,9 @@ impl Shared {
         let Settings { rules, budgets, upstream, authority, secrets, roots } = settings;
         Shared {
             names: Mutex::new(Names::of(&rules)),
+            denies_names: rules
+                .iter()
+                .any(|rule| !rule.allow && !matches!(rule.pattern, Pattern::Addresses(_))),
             rules,
             accounts: budget::accounts(budgets),
             upstream,
@@ -296,9 +301,17 @@ async fn route_to(
     if looked_up.is_none()
         && let Decision::Allowed(rule) = decide(&shared.rules, Host::Address(dialled), port)
     {
-        // What was dialled is what a rule names: nothing in it can lead elsewhere.
-        let made = dial(dialled, port, rule.origin.clone(), shared, record).await?;
-        return relay(&mut stream, made, &[], shared, moved, record).await;
+        // What was dialled is what a rule names: nothing in it can lead elsewhere. A name may still be denied.
+        let mut first = Vec::new();
+        if WEB.contains(&port) && shared.denies_names {
+            match named(&mut stream, port, shared, &mut first).await {
+                Ok(name) => record.server_name = name.filter(|_| port == 443).map(|name| name.to_string()),
+                Err(refused) if port == 443 => return deny(&mut stream, &hello::DENIED, refused).await,
+                Err(refused) => return refuse(&mut stream, port, refused).await,
+            }
+        }
+        let made = Box::pin(dial(dialled, port, rule.origin.clone(), shared, record)).await?;
+        return relay(&mut stream, made, &first, shared, moved, record).await;
     }
     let tls = port == 443 || looked_up.as_ref().is_some_and(|name| shared.has_secret(name, port));
     match port {
@@ -334,19 +347,28 @@ async fn route_to(
                 Ok(found) => found,
                 Err(refused) => return refuse(&mut stream, port, refused).await,
             };
+            // A proxy is told a port, too.
+            let port = request.port;
+            record.port = port;
             let made = match may_ask(&request, shared) {
                 Ok(()) => Box::pin(make(request.host.clone(), port, shared, record)).await,
                 Err(refused) => Err(refused),
             };
-            match made {
-                Ok(made) => exchange(&mut stream, made, request, rest, shared, moved, record).await,
-                Err(refused) => refuse(&mut stream, port, refused).await,
-            }
+            let refused = match made {
+                Ok(made) => match exchange(&mut stream, made, request, rest, shared, moved, record).await {
+                    Err(refused) if moved.down.load(Ordering::Relaxed) == 0 => refused,
+                    done => return done,
+                },
+                Err(refused) => refused,
+            };
+            refuse(&mut stream, port, refused).await
         }
         _ => {
             let name = looked_up
                 .ok_or_else(|| Refused::because(None, "it was dialled by an address, not by a name"))?;
-            if is_by_request(&shared.rules, Host::Name(&name), port) {
+            let host = Host::Name(&name);
+            let allows = matches!(decide(&shared.rules, host, port), Decision::Allowed(_));
+            if allows && is_by_request(&shared.rules, host, port) {
                 let why = "rules about its requests need the web's own ports, 80 and 443";
                 return Err(Refused::because(Some(&name), why));
             }
@@ -377,37 +399,71 @@ fn may_ask(request: &Request, shared: &Shared) -> Result<(), Refused> {
     }
 }
 
+/// Reads who is asked for at an address that is allowed, and refuses a name that is not to be reached.
+async fn named(
+    stream: &mut TcpStream,
+    port: u16,
+    shared: &Shared,
+    first: &mut Vec<u8>,
+) -> Result<Option<HostName>, Refused> {
+    let name = if port == 443 {
+        match said(stream, first).await? {
+            Hello::Named(name) => Some(name),
+            _ => None,
+        }
+    } else {
+        let (request, rest) = ask(stream, port, None, Form::Path).await?;
+        // It ends with this request, so that the next one is looked at as well.
+        *first = [request.head, rest].concat();
+        Some(request.host)
+    };
+    if let Some(name) = &name
+        && let Decision::Denied(Some(rule)) = decide(&shared.rules, Host::Name(name), port)
+    {
+        return Err(Refused::of_rule(name, port, Some(rule)));
+    }
+    Ok(name)
+}
+
 /// Reads the first message of TLS and returns it with the name that it is for.
 async fn whom(stream: &mut TcpStream, looked_up: Option<&HostName>) -> Result<(Vec<u8>, HostName), Refused> {
     let mut first = Vec::new();
+    let refused = |why: &str| Err(Refused::because(looked_up, why));
+    match said(stream, &mut first).await {
+        Err(error) => refused(&error.why),
+        Ok(Hello::Named(name)) if looked_up.is_some_and(|other| *other != name) => {
+            refused(&format!("its TLS handshake is for `{name}`, another name than was looked up"))
+        }
+        Ok(Hello::Named(name)) => Ok((first, name)),
+        Ok(Hello::Nameless) => refused("its TLS handshake names no host"),
+        Ok(Hello::Foreign | Hello::More) => refused("it is no TLS, on the port of TLS"),
+    }
+}
+
+/// Reads the first message of TLS.
+async fn said(stream: &mut TcpStream, first: &mut Vec<u8>) -> Result<Hello, Refused> {
     let mut reads = 0;
     let read = async {
         loop {
-            match hello::read(&first) {
+            match hello::read(first) {
                 Hello::More => {}
                 other => return Ok(other),
             }
             // Whole again each time, which is why somebody who sends it byte by byte has to wait.
             reads += 1;
-            if reads > MOST_READS || stream.read_buf(&mut first).await? == 0 {
+            if reads > MOST_READS || stream.read_buf(first).await? == 0 {
                 return Ok(Hello::Foreign);
             }
         }
     };
-    let found = timeout(PATIENCE, read).await;
-    let refused = |why: &str| Err(Refused::because(looked_up, why));
-    match found {
-        Err(_) => refused("it did not say in time whom it wants"),
+    let refused = |why: String| Refused::because(None, why);
+    match timeout(PATIENCE, read).await {
+        Err(_) => Err(refused("it did not say in time whom it wants".into())),
         Ok(Err(error)) => {
             let error: io::Error = error;
-            refused(&format!("it broke off: {error}"))
+            Err(refused(format!("it broke off: {error}")))
         }
-        Ok(Ok(Hello::Named(name))) if looked_up.is_some_and(|other| *other != name) => {
-            refused(&format!("its TLS handshake is for `{name}`, another name than was looked up"))
-        }
-        Ok(Ok(Hello::Named(name))) => Ok((first, name)),
-        Ok(Ok(Hello::Nameless)) => refused("its TLS handshake names no host"),
-        Ok(Ok(Hello::Foreign | Hello::More)) => refused("it is no TLS, on the port of TLS"),
+        Ok(Ok(hello)) => Ok(hello),
     }
 }
 

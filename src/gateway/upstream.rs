@@ -20,18 +20,29 @@ pub struct Upstream {
 }
 
 /// What the proxy knows its user by: basic authentication (RFC 7617).
-pub struct Login(Zeroizing<String>);
+pub struct Login {
+    plain: Zeroizing<String>,
+    field: Zeroizing<String>,
+}
 
 impl Login {
     /// Takes `USER:PASSWORD`; `None` if it is something else.
     pub fn new(value: &str) -> Option<Self> {
         let plain = value.contains(':') && !value.chars().any(char::is_control);
-        plain.then(|| Login(Zeroizing::new(format!("Basic {}", BASE64_STANDARD.encode(value)))))
+        plain.then(|| Login {
+            plain: Zeroizing::new(value.to_owned()),
+            field: Zeroizing::new(BASE64_STANDARD.encode(value)),
+        })
     }
 
     /// Returns the field of a request, with the end of its line.
     pub fn field(&self) -> Zeroizing<String> {
-        Zeroizing::new(format!("Proxy-Authorization: {}\r\n", *self.0))
+        Zeroizing::new(format!("Proxy-Authorization: Basic {}\r\n", *self.field))
+    }
+
+    /// Returns the forms in which a proxy could tell it to somebody else.
+    pub fn told(&self) -> [Zeroizing<Vec<u8>>; 2] {
+        [&self.plain, &self.field].map(|text| Zeroizing::new(text.as_bytes().to_vec()))
     }
 }
 
@@ -61,14 +72,29 @@ pub async fn through(
     let login = login.as_str();
     let ask = Zeroizing::new(format!("CONNECT {wanted} HTTP/1.1\r\nHost: {wanted}\r\n{login}\r\n"));
     stream.write_all(ask.as_bytes()).await?;
-    let head = proxy::head(&mut stream).await?;
-    let line =
-        String::from_utf8_lossy(head.split(|byte| *byte == b'\r').next().unwrap_or_default()).into_owned();
-    if line.starts_with("HTTP/1.") && line.get(8..11) == Some(" 20") {
-        return Ok((stream, to));
+    // Nothing of what it says goes further: it may say what it was told.
+    match answer(&mut stream).await? {
+        200..=299 => Ok((stream, to)),
+        407 => Err(io::Error::other("it answers 407: it wants another `login`, or one")),
+        code => Err(io::Error::other(format!("it answers {code}"))),
     }
-    let help = if line.get(8..12) == Some(" 407") { "; it wants a `login`" } else { "" };
-    Err(io::Error::other(format!("it answers `{line}`{help}")))
+}
+
+/// Reads the answer to a CONNECT, and returns its status.
+async fn answer(stream: &mut Outgoing) -> io::Result<u16> {
+    /// Answers that are only on the way.
+    const MOST_INTERIM: usize = 8;
+    for _ in 0..MOST_INTERIM {
+        let head = proxy::head(stream).await?;
+        let mut fields = [httparse::EMPTY_HEADER; 64];
+        let mut parsed = httparse::Response::new(&mut fields);
+        let whole = parsed.parse(&head).is_ok_and(|status| status.is_complete());
+        let code = parsed.code.filter(|_| whole).ok_or_else(|| io::Error::other("it speaks no HTTP/1"))?;
+        if code >= 200 {
+            return Ok(code);
+        }
+    }
+    Err(io::Error::other("it does not come to an answer"))
 }
 
 #[cfg(test)]

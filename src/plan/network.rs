@@ -11,6 +11,9 @@ use crate::diag::Problem;
 use crate::policy::address::{self, Kind, Range};
 use crate::policy::host::{Budget, Decision, Host, HostName, Pattern, Rule, WEB, decide};
 
+/// Ports besides the web's that programs try: of FTP, SSH, mail, web servers and git.
+const USUAL: [u16; 7] = [21, 22, 25, 587, 8080, 8443, 9418];
+
 /// Where tools find a proxy that insist on one, on the sandbox's loopback address.
 pub const PROXY: u16 = 3128;
 
@@ -60,6 +63,8 @@ pub fn gateway(
     }
     let mut ports: Vec<u16> = rules.iter().filter(|rule| rule.allow).filter_map(|rule| rule.port).collect();
     ports.extend(WEB);
+    // Nothing is allowed there without a rule; what is tried is told and written down.
+    ports.extend(USUAL);
     ports.push(PROXY);
     ports.sort_unstable();
     ports.dedup();

@@ -303,6 +303,67 @@ fn a_proxy_of_the_company_takes_out_what_is_allowed() {
     assert!(!run("env; cat /proc/*/environ").contains("pass\n"));
 }
 
+#[test]
+fn a_proxy_tells_nobody_its_login() {
+    let Some(_servers) = Servers::start() else { return };
+    let project = Project::new(
+        "network allowlist {\n allow allowed.test\n upstream \"http://git.test:9419\" login=\"file:~/login\"\n}\n",
+    );
+    project.write_beside("home/login", "me:pass-of-the-proxy\n");
+    project.trust();
+    let run = |script: &str| inside(&project, HOSTS, &format!("{GET}{script}")).text();
+    let text = run("get allowed.test");
+    assert!(text.contains("Proxy-Authorization: Basic ****"), "{text}");
+    assert!(!text.contains("bWU6cGFzcy1vZi10aGUtcHJveHk="), "{text}");
+    let trace = "exec 3<>/dev/tcp/allowed.test/80; printf 'TRACE / HTTP/1.1\\r\\nHost: allowed.test\\r\\n\\r\\n' >&3; timeout 5 cat <&3";
+    assert!(run(trace).contains("to be shown"));
+    // What it says to a CONNECT goes no further either.
+    run(&format!(
+        "exec 3<>/dev/tcp/allowed.test/443; printf '{}' >&3; timeout 2 cat <&3",
+        hello("allowed.test")
+    ));
+    let log = project.pier(&["net", "log", "--json"]).expect(0).text();
+    assert!(!log.contains("bWU6"), "{log}");
+}
+
+#[test]
+fn an_address_is_no_way_around_a_deny() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new("network allowlist { allow \"11.93.7.2\"; deny evil.test; }\n");
+    project.trust();
+    let run = |script: &str| inside(&project, HOSTS, &format!("{GET}{script}")).text();
+    assert!(run("get 11.93.7.2 80 allowed.test").contains("answer of 80"));
+    assert!(run("get 11.93.7.2 80 evil.test").contains("a `deny` names it"));
+    servers.heard();
+    for (name, reached) in [("evil.test", false), ("allowed.test", true)] {
+        run(&format!("exec 3<>/dev/tcp/11.93.7.2/443; printf '{}' >&3; timeout 2 cat <&3", hello(name)));
+        assert_eq!(!servers.heard().is_empty(), reached, "{name}");
+    }
+    assert_eq!(recorded(&project)[0]["server_name"], "allowed.test");
+}
+
+#[test]
+fn a_port_is_reached_by_a_proxy_and_tried_ports_are_told() {
+    let Some(_servers) = Servers::start() else { return };
+    let project = Project::new(
+        "network allowlist { allow git.test port=9418; allow allowed.test; bytes allowed.test up=\"100KiB\"; }\n",
+    );
+    project.trust();
+    let run = |script: &str| inside(&project, HOSTS, script);
+    let text = run("curl -sS -x http://127.0.0.1:3128 http://git.test:9418/").text();
+    assert!(text.contains("answer of 9418"), "{text}");
+    let text = run("curl -sS -x http://127.0.0.1:3128 http://git.test:9419/").text();
+    assert!(text.contains("no `allow` names it") && text.contains("port=9419"), "{text}");
+    run("timeout 5 cat < /dev/tcp/allowed.test/22");
+    let said = project.pier(&["net", "suggest"]).expect(0).text();
+    assert!(said.contains("allow \"allowed.test\" port=22"), "{said}");
+    // An upload that uses up what it may is told so, at once.
+    let began = std::time::Instant::now();
+    let upload = "head -c 500000 /dev/zero | curl -sS -m 8 --data-binary @- http://allowed.test/up";
+    let text = run(upload).text();
+    assert!(text.contains("are used up") && began.elapsed() < Duration::from_secs(6), "{text}");
+}
+
 /// The connections in the audit file of the last session.
 fn recorded(project: &Project) -> Vec<serde_json::Value> {
     let shown = project.pier(&["audit", "show", "--json"]).expect(0);

@@ -70,8 +70,7 @@ exit 125
 -- stderr
 session::import
 
-  x cannot import `[ROOT]/home/.gitconfig` ([ROOT]/project/pier.kdl:1): failed to read from file `[ROOT]/
-  | home/.gitconfig`: Is a directory (os error 21)
+  x cannot import `[ROOT]/home/.gitconfig` ([ROOT]/project/pier.kdl:1): it is not a plain file
 
 "#]],
     );

@@ -222,7 +222,7 @@ exit 2
 -- stderr
 secret::host
 
-  x the secret `K` is for `a.example`, which the sandbox may not reach
+  x the secret `K` is for `a.example`, which the sandbox may not reach on port 443
    ,-[[ROOT]/project/pier.kdl:1:14]
  1 | env { secret K host=a.example from="env:K" }
    :              |

