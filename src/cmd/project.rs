@@ -5,6 +5,7 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use self::ceiling::Sent;
 use super::Global;
 use super::owner::{self, RootOwned};
 use crate::agent::{self, Install};
@@ -12,7 +13,7 @@ use crate::backend::{install, launcher, probe};
 use crate::config::knobs::{self, Knob, Own};
 use crate::config::layers::{self, Loaded};
 use crate::config::overlay::{self, Overlay};
-use crate::config::{self, Layer, Root};
+use crate::config::{Layer, Root};
 use crate::diag::{Exit, Failure, Report};
 use crate::env::{self, Environment};
 use crate::plan::{Plan, Target};
@@ -20,6 +21,8 @@ use crate::session::trust;
 use crate::util::fs::{read_bounded, read_without_links};
 use crate::util::text::escape;
 use crate::{lock, plan, policy, ui};
+
+mod ceiling;
 
 /// The file in a project.
 pub const FILE: &str = "pier.kdl";
@@ -137,26 +140,9 @@ pub fn load_layers(
         Root::Git => place.root.clone(),
         Root::Here => probe::project_root(directory.unwrap_or(place.cwd), Root::Here)?,
     };
-    check_ceiling(&loaded, environment, &root)?;
+    let addresses = probe::addresses(&loaded.config, environment, &environment.home, &root);
+    ceiling::check(&loaded, environment, &root, &Sent { addresses: &addresses, home: &environment.home })?;
     Ok((loaded, root))
-}
-
-/// Refuses a configuration that asks for more than the administrator's policy.
-fn check_ceiling(loaded: &Loaded, environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
-    let Some(ceiling) = &loaded.ceiling else { return Ok(()) };
-    let home = &environment.home;
-    let absolute = |text: &str| plan::expand(text, home, root).unwrap_or_else(|_| text.into());
-    let addresses = probe::addresses(&loaded.config, environment, home, root);
-    let needs = |agent: &config::Agent| {
-        let needed = plan::hosts_of(&loaded.config, agent, &addresses, home, root);
-        needed.hosts.into_iter().map(|need| (need.host, need.port)).collect()
-    };
-    let paths = policy::ceiling::Paths { absolute: &absolute, root, needs: &needs };
-    let problems = policy::ceiling::check(ceiling, &loaded.config, &paths);
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(Failure { exit: Exit::Usage, report: Report { sources: loaded.sources.clone(), problems } })
 }
 
 /// Reads a configuration file. In the project no part of the path may be a link: what that leads to is not what
@@ -243,6 +229,8 @@ enum Agents {
 fn learn(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>) -> Result<Known, Failure> {
     let Project { environment, cwd, root, loaded } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
+    let sent = Sent { addresses: &probed.facts.addresses, home: &probed.facts.home };
+    ceiling::check(loaded, environment, root, &sent)?;
     let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
     let agents = install_agents(project, target, fetch, trusted, &mut probed)?;
     Ok(Known { probed, shell, agents })
