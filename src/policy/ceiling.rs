@@ -313,7 +313,27 @@ mod tests {
             (
                 "network none { upstream \"http://p.example:1\" }",
                 "network none { upstream \"http://q.example:1\" }",
-                "the proxy",
+                "the proxy is another one",
+            ),
+            (
+                "network none { upstream \"http://p.example:1\" login=\"env:A\" }",
+                "network none { upstream \"http://p.example:1\" login=\"env:B\" }",
+                "the `login` of the proxy",
+            ),
+            (
+                "network none { upstream \"http://p.example:1\" }",
+                "network none { upstream \"http://p.example:1\" login=\"env:A\" }",
+                "the `login` of the proxy",
+            ),
+            (
+                "network allowlist { allow a.example }",
+                "network allowlist { upstream \"http://p.example:1\" }",
+                "everything would go to the proxy `http://p.example:1`",
+            ),
+            (
+                "network { allow p.example port=1 }",
+                "network allowlist { upstream \"http://p.example:1\" }",
+                "everything would go to the proxy",
             ),
             (
                 "network none { bytes a.example up=\"1MiB\" }",
@@ -380,6 +400,15 @@ mod tests {
                 "network allowlist { allow b.a.example methods=GET paths=\"/x\"; deny c.example }",
             ),
             ("network host { allow a.example }", "network host"),
+            (
+                "network allowlist { allow a.example; upstream \"http://p.example:1\" login=\"env:A\" }",
+                "network allowlist { upstream \"http://p.example:1\" login=\"env:A\" }",
+            ),
+            (
+                "network allowlist { allow a.example; upstream \"http://p.example:1\" }",
+                "network allowlist { allow a.example }",
+            ),
+            ("network allowlist", "network allowlist { upstream \"http://p.example:1\" }"),
             ("port 8888", "port 8888 to=80"),
             (SECRET, "env { secret K host=a.example from=\"env:K\" header=x methods=GET }"),
             ("home { state \"/s\" }", "home { state \"/s/x\" }"),

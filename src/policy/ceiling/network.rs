@@ -17,11 +17,7 @@ pub fn check(ceiling: &Config, config: &Config, paths: &Paths<'_>, found: &mut F
     ports(ceiling, config, found);
     secrets(ceiling, config, found);
     bytes(ceiling, config, found);
-    let proxy = |config: &Config| {
-        let Sourced { value, origin } = config.network.upstream.clone()?;
-        Some(Sourced { value: value.url, origin })
-    };
-    other(proxy(ceiling).as_ref(), proxy(config).as_ref(), "the proxy", found);
+    upstream(&allowed, ceiling, config, found);
     let remote = |config: &Config| {
         let coordination = config.coordination.as_ref()?;
         let value = coordination.value.remote.clone()?;
@@ -172,6 +168,28 @@ fn is_above(asked: &ByteBudget, top: &ByteBudget) -> bool {
         || above(asked.down, top.down)
         || above(asked.connections, top.connections)
         || above(asked.idle, top.idle)
+}
+
+/// The proxy hears of every connection, so next to a list of hosts it has to be named, too.
+fn upstream(allowed: &[&Sourced<HostRule>], ceiling: &Config, config: &Config, found: &mut Found) {
+    let Some(asked) = &config.network.upstream else { return };
+    match (&ceiling.network.upstream, allowed.first()) {
+        (Some(most), _) if most.value.url != asked.value.url => {
+            let message = "the proxy is another one than the policy's".to_owned();
+            found.exceeds(&asked.origin, Some(&most.origin), message);
+        }
+        (Some(most), _) if most.value.login != asked.value.login => {
+            let message = "the `login` of the proxy is another one than the policy's".to_owned();
+            found.exceeds(&asked.origin, Some(&most.origin), message);
+        }
+        (None, Some(first)) => {
+            let url = escape(&asked.value.url);
+            let message =
+                format!("everything would go to the proxy `{url}`, and the policy lists hosts without it");
+            found.exceeds(&asked.origin, Some(&first.origin), message);
+        }
+        _ => {}
+    }
 }
 
 /// A single value that the policy gives is the only one.
