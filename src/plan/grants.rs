@@ -1,13 +1,18 @@
 //! What a configuration grants beyond the baseline, as canonical sentences.
 
+use self::narrowed::narrowed;
 use super::facts::{Facts, InstallKind};
+use super::network::usual_format;
 use super::nix::{Reference, reference};
 use super::{Agent, expand};
 use crate::config::{
     self, Access, Config, Git, HostRule, Mount, NetworkMode, Origin, Runtime, Sourced, Verdict,
 };
 use crate::policy::Grant;
+use crate::policy::host::WEB;
 use crate::util::text::escape;
+
+mod narrowed;
 
 /// Returns the grants that need approval: those that come with the repository.
 ///
@@ -64,17 +69,20 @@ pub fn grants(
     if config.network.mode.value == NetworkMode::Allowlist {
         for rule in config.network.rules.iter().filter(|rule| rule.value.verdict == Verdict::Allow) {
             let HostRule { hosts, port, methods, paths, private, .. } = &rule.value;
+            let ports = port.map_or(WEB.to_vec(), |port| vec![port]);
             let port = port.map_or("80 or 443".to_owned(), |port| port.to_string());
             let methods = methods.as_ref().map_or(String::new(), |methods| format!(" by {methods}"));
             let paths = paths.as_ref().map_or(String::new(), |paths| format!(" below {}", quoted(paths)));
             let private = if *private { ", also at private addresses" } else { "" };
             for host in hosts {
-                let text = format!("reach {} on port {port}{methods}{paths}{private}", quoted(host));
+                let less = narrowed(config, host, &ports);
+                let text = format!("reach {} on port {port}{methods}{paths}{private}{less}", quoted(host));
                 grant(&rule.origin, text);
             }
         }
         for host in config.agents.iter().flat_map(|agent| &agent.hosts) {
-            grant(&host.origin, format!("reach {} on port 80 or 443", quoted(&host.value)));
+            let less = narrowed(config, &host.value, &WEB);
+            grant(&host.origin, format!("reach {} on port 80 or 443{less}", quoted(&host.value)));
         }
     }
     for Sourced { value, origin } in &config.ports {
@@ -98,15 +106,13 @@ pub fn grants(
             let lines =
                 [named.map(|(_, origin)| origin), Some(&name.origin), Some(&config.network.mode.origin)];
             if let Some(origin) = lines.into_iter().flatten().find(|origin| origin.is_of_repository()) {
-                grant(origin, format!("reach {} on port {}, {why}", quoted(&need.host), need.port));
+                let less = narrowed(config, &need.host, &[need.port]);
+                grant(origin, format!("reach {} on port {}, {why}{less}", quoted(&need.host), need.port));
             }
         }
     }
     for Sourced { value, origin } in &config.env.secrets {
-        let config::Secret { name, host, port, from, methods, .. } = value;
-        let port = if *port == 443 { String::new() } else { format!(" on port {port}") };
-        let methods = if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
-        grant(origin, format!("send {} to {host}{port}{methods}, as the secret `{name}`", told(from)));
+        grant(origin, sent(value));
     }
     if config.workspace.git.value == Git::Direct {
         grant(
@@ -216,9 +222,50 @@ fn told(from: &str) -> String {
     }
 }
 
+/// Says where a secret goes, and in which place: elsewhere in a request others may read it.
+fn sent(secret: &config::Secret) -> String {
+    let config::Secret { name, host, port, from, header, format, methods } = secret;
+    let port = if *port == 443 { String::new() } else { format!(" on port {port}") };
+    let methods = if methods.is_empty() { String::new() } else { format!(" by {}", methods.join(",")) };
+    let place = header.as_ref().map_or(", wherever its placeholder is sent".to_owned(), |header| {
+        format!(", in the header {}", quoted(&header.to_ascii_lowercase()))
+    });
+    let usual = usual_format(header.as_deref());
+    let format = format.as_ref().filter(|format| *format != usual);
+    let format = format.map_or(String::new(), |format| format!(", written {}", quoted(format)));
+    format!("send {} to {host}{port}{methods}, as the secret `{name}`{place}{format}", told(from))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_says_its_place_and_its_form() {
+        let sent = |header: Option<&str>, format: Option<&str>| {
+            sent(&config::Secret {
+                name: "K".into(),
+                host: "a.test".into(),
+                port: 443,
+                from: "env:K".into(),
+                header: header.map(str::to_owned),
+                format: format.map(str::to_owned),
+                methods: Vec::new(),
+            })
+        };
+        let start = "send `env:K` to a.test, as the secret `K`";
+        for (header, format, end) in [
+            (None, None, ", wherever its placeholder is sent"),
+            (None, Some("x {}"), ", wherever its placeholder is sent, written `x {}`"),
+            (Some("X-Key"), None, ", in the header `x-key`"),
+            (Some("x-key"), Some("{}"), ", in the header `x-key`"),
+            (Some("x-key"), Some("Bearer {}"), ", in the header `x-key`, written `Bearer {}`"),
+            (Some("Authorization"), Some("Bearer {}"), ", in the header `authorization`"),
+            (Some("Authorization"), Some("{}"), ", in the header `authorization`, written `{}`"),
+        ] {
+            assert_eq!(sent(header, format), format!("{start}{end}"));
+        }
+    }
 
     #[test]
     fn a_path_is_one_word_of_one_line() {

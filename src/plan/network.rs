@@ -126,12 +126,7 @@ pub fn secrets(
             let help = format!("write `network allowlist {{ allow \"{host}\"{at}; }}`");
             refuse("secret::host", "for this host", message, help);
         }
-        let usual = if header.as_deref().is_some_and(|header| header.eq_ignore_ascii_case("authorization")) {
-            "Bearer {}"
-        } else {
-            "{}"
-        };
-        let format = format.clone().unwrap_or_else(|| usual.to_owned());
+        let format = format.clone().unwrap_or_else(|| usual_format(header.as_deref()).to_owned());
         if !format.contains("{}") {
             let message = format!("the `format` of the secret `{name}` has no place for it");
             refuse("secret::format", "this one", message, "write `{}` where the value goes".into());
@@ -150,6 +145,12 @@ pub fn secrets(
         });
     }
     made
+}
+
+/// Returns the `format` of a secret that names none.
+pub fn usual_format(header: Option<&str>) -> &'static str {
+    let is_login = header.is_some_and(|header| header.eq_ignore_ascii_case("authorization"));
+    if is_login { "Bearer {}" } else { "{}" }
 }
 
 /// Returns where a value is, with an absolute path; one that cannot be is a problem.

@@ -120,6 +120,16 @@ impl Pattern {
         }
     }
 
+    /// Says whether every host of `inner` is one of this pattern's.
+    pub fn covers(&self, inner: &Pattern) -> bool {
+        match (self, inner) {
+            (Pattern::Below(domain), Pattern::Name(name)) => name.is_below(domain),
+            (Pattern::Below(domain), Pattern::Below(other)) => domain == other || other.is_below(domain),
+            (Pattern::Addresses(outer), Pattern::Addresses(inner)) => outer.covers(inner),
+            _ => self == inner,
+        }
+    }
+
     fn holds(&self, host: &Host<'_>) -> bool {
         match (self, host) {
             (Pattern::Name(wanted), Host::Name(name)) => wanted == *name,

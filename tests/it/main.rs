@@ -19,6 +19,7 @@ mod examples;
 mod exec;
 mod gate;
 mod git;
+mod grants;
 mod guard;
 mod hostile;
 mod lifetime;

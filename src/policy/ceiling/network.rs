@@ -1,11 +1,8 @@
 //! The network: its mode, the hosts that are allowed, ports, secrets, budgets of bytes.
 
-use std::net::IpAddr;
-
 use super::{Found, Paths, explicit};
 use crate::config::{ByteBudget, Config, HostRule, NetworkMode, Origin, Secret, Sourced, Verdict};
-use crate::policy::address::Range;
-use crate::policy::host::WEB;
+use crate::policy::host::{Pattern, WEB};
 use crate::util::text::escape;
 
 /// Compares everything about the network.
@@ -103,16 +100,9 @@ fn covers(top: &HostRule, asked: &HostRule, host: &str) -> bool {
 
 /// Says whether every host of the pattern `inner` is one of `outer`.
 fn holds(outer: &str, inner: &str) -> bool {
-    if outer == inner {
-        return true;
-    }
-    if let Some(domain) = outer.strip_prefix('*') {
-        let name = inner.strip_prefix("*.").unwrap_or(inner);
-        return name.ends_with(domain) && inner.parse::<IpAddr>().is_err();
-    }
-    match (Range::parse(outer), Range::parse(inner)) {
-        (Some(outer), Some(inner)) => outer.covers(&inner),
-        _ => false,
+    match (Pattern::parse(outer), Pattern::parse(inner)) {
+        (Ok(outer), Ok(inner)) => outer.covers(&inner),
+        _ => outer == inner,
     }
 }
 

@@ -29,9 +29,11 @@ fn world() -> Option<(Servers, Project)> {
     project.write_beside("bundle.pem", &servers.web.authority);
     let refused = project.exec(&["true"]).refused(125, "trust::needed");
     for text in [
-        "send `file:~/key` to api.test, as the secret `API_KEY`",
+        "send `file:~/key` to api.test, as the secret `API_KEY`, in the header `x-api-key`",
         "send the answer of `echo ghp_0123456789abcdefABCDEF`, run on the host, to code.test by GET,POST",
+        "as the secret `CODE_TOKEN`, wherever its placeholder is sent",
         "reach `narrow.test` on port 80 or 443 by GET below `/v1/*`",
+        "reach `open.test` on port 80 or 443, but not below `/admin*`, nor by DELETE",
     ] {
         assert!(refused.flat().contains(text), "{text}: {}", refused.flat());
     }
