@@ -49,3 +49,24 @@ fn the_example_without_an_agent_runs_its_tests_with_no_approval() {
     let output = project.exec(&tests).expect(0);
     assert!(output.said().contains("OK"), "{}", output.said());
 }
+
+#[test]
+fn the_files_of_the_readme_are_valid() {
+    let readme = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    // Fenced, or indented and beginning with the name of a node.
+    let mut files: Vec<String> =
+        readme.split("```kdl\n").skip(1).map(|rest| rest.split("```").next().unwrap().into()).collect();
+    let mut lines = readme.lines();
+    while let Some(line) = lines.next() {
+        if ["      network allowlist {", "      env {"].contains(&line) {
+            let rest: Vec<&str> = lines.by_ref().take_while(|line| *line != "      }").collect();
+            files.push(format!("{line}\n{}\n}}\n", rest.join("\n")));
+        }
+    }
+    assert_eq!(files.len(), 3);
+    for file in files {
+        let project = Project::new(&file);
+        let output = project.pier(&["validate"]);
+        assert_eq!(output.code(), Some(0), "{file}\n{}", output.said());
+    }
+}
