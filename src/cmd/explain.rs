@@ -12,15 +12,16 @@ use super::owner::RootOwned;
 use super::project::{self, Fetch, Project};
 use super::{Global, Outcome};
 use crate::backend::probe;
-use crate::config::values::{is_host, is_variable};
+use crate::config::values::is_variable;
 use crate::config::{Access as Wanted, Mount as Line, Origin, Sourced};
 use crate::diag::{Exit, Problem, codes};
 use crate::plan::{
-    self, Access, Mount, MountKind, NetworkMode, Plan, RootFilesystem, Target, environment, session,
+    self, Access, Mount, MountKind, Plan, RootFilesystem, Secret, Target, environment, session,
 };
-use crate::policy::host::{Decision, Host, HostName, decide};
 use crate::ui;
 use crate::util::text::escape;
+
+mod host;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pier explain ~/.ssh\n  pier explain ANTHROPIC_API_KEY\n  \
@@ -49,7 +50,7 @@ struct Answer {
     kind: Kind,
     visible: bool,
     /// What may be done with it, where it is visible.
-    access: Option<&'static str>,
+    access: Option<String>,
     /// Where it is inside.
     at: Option<Utf8PathBuf>,
     reason: String,
@@ -94,7 +95,7 @@ pub fn run(global: &Global, args: &Explain) -> Outcome {
     let answer = match kind_of(&args.what, &project, plan) {
         Kind::Path => path(&args.what, &project, plan),
         Kind::Variable => variable(&args.what, &project, plan),
-        Kind::Host => host(&args.what, plan),
+        Kind::Host => host::explain(&args.what, plan),
     };
     if args.json {
         ui::json(&answer);
@@ -108,7 +109,7 @@ fn render(answer: &Answer) -> String {
     let what = escape(&answer.what);
     let verb = if answer.kind == Kind::Host { "reachable" } else { "visible" };
     let mut out = if answer.visible {
-        let access = answer.access.map_or(String::new(), |access| format!(", {access}"));
+        let access = answer.access.as_ref().map_or(String::new(), |access| format!(", {}", escape(access)));
         let at = answer.at.as_ref().map_or(String::new(), |at| format!(", at `{}`", escape(at.as_str())));
         format!("yes: `{what}` is {verb}{at}{access}\n")
     } else {
@@ -134,81 +135,17 @@ fn kind_of(what: &str, project: &Project, plan: &Plan) -> Kind {
     if is_variable(what) && (upper() || known()) {
         return Kind::Variable;
     }
-    let name = host_name(what);
-    if is_host(name) && (name.contains(['.', ':']) || name == "localhost") { Kind::Host } else { Kind::Path }
-}
-
-/// Returns the host of what may be a URL or hold a port.
-fn host_name(what: &str) -> &str {
-    let rest = what.split_once("://").map_or(what, |(_, rest)| rest);
-    let rest = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    match rest.rsplit_once(':') {
-        Some((host, port)) if port.parse::<u16>().is_ok() && !host.contains(':') => host,
-        _ => rest,
-    }
-}
-
-fn host(what: &str, plan: &Plan) -> Answer {
-    let name = host_name(what);
-    let local = name == "localhost"
-        || name.trim_matches(['[', ']']).parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-    let mut answer = Answer::no(what, Kind::Host, "");
-    answer.origin = Some(plan.network.origin.clone());
-    match plan.network.mode {
-        NetworkMode::Host => {
-            answer.visible = true;
-            answer.reason = if local {
-                "`network host` shares the loopback services of this machine".into()
-            } else {
-                "`network host` reaches every host that this machine reaches".into()
-            };
-        }
-        NetworkMode::None | NetworkMode::Allowlist if local => {
-            answer.reason =
-                "the sandbox has a loopback of its own; services of this machine are not on it".into();
-            answer.help = Some("`network host` would share it, and needs `pier trust`".into());
-        }
-        NetworkMode::Allowlist => by_rules(what, plan, &mut answer),
-        NetworkMode::None => {
-            answer.reason = "the sandbox has no network but its own loopback".into();
-            answer.help = Some("`network host` would open the whole network, and needs `pier trust`".into());
-        }
-    }
-    answer
-}
-
-/// Asks the rules of the gateway, for the port that was named or that of TLS.
-fn by_rules(what: &str, plan: &Plan, answer: &mut Answer) {
-    let rules = plan.network.gateway.as_ref().map_or(&[][..], |gateway| &gateway.rules);
-    let port = what.split(['/', '?', '#']).find(|part| part.contains(host_name(what)));
-    let port = port.and_then(|part| part.rsplit_once(':')?.1.parse().ok());
-    let port = port.unwrap_or(if what.starts_with("http://") { 80 } else { 443 });
-    let name = match HostName::of_person(host_name(what)) {
-        Ok(name) => name,
-        Err(error) => {
-            answer.reason = format!("the gateway connects by names, and this is none: {error}");
-            return;
-        }
-    };
-    match decide(rules, Host::Name(&name), port) {
-        Decision::Allowed(rule) => {
-            answer.visible = true;
-            answer.reason = format!("`allow` names `{}`, on port {port}", rule.pattern);
-            answer.origin = Some(rule.origin.clone());
-        }
-        Decision::Denied(Some(rule)) => {
-            answer.reason = format!("`deny` names `{}`", rule.pattern);
-            answer.origin = Some(rule.origin.clone());
-        }
-        Decision::Denied(None) => {
-            answer.reason = format!("no `allow` names it, on port {port}");
-            answer.help = Some(format!("`network allowlist {{ allow {:?}; }}` would", name.as_str()));
-        }
-    }
+    if host::is_meant(what) { Kind::Host } else { Kind::Path }
 }
 
 fn variable(what: &str, project: &Project, plan: &Plan) -> Answer {
     let mut answer = Answer::no(what, Kind::Variable, "");
+    if let Some(Secret { host, origin, .. }) = plan.secrets.iter().find(|secret| secret.name == what) {
+        answer.origin = Some(origin.clone());
+        answer.reason =
+            format!("it is a placeholder inside; the value stays outside and goes to `{host}` alone");
+        return answer;
+    }
     if let Some(found) = plan.environment.iter().find(|variable| variable.name == what) {
         answer.visible = true;
         answer.origin = Some(found.origin.clone());
@@ -327,7 +264,7 @@ fn shown(what: &str, at: Utf8PathBuf, mount: &Mount, exists: bool) -> Answer {
         MountKind::Symlink { to } => ("read-only", format!("pier makes it a link to `{to}`")),
         MountKind::Directory { .. } | MountKind::Seal => ("read-only", "pier makes this directory".into()),
     };
-    answer.access = Some(access);
+    answer.access = Some(access.to_owned());
     answer.reason = reason;
     answer.at = Some(at);
     if !exists {
@@ -448,21 +385,4 @@ fn objection(path: &Utf8Path, at: Option<String>, project: &Project) -> Option<P
     let probed = probe::gather(&config, environment, cwd, root).ok()?;
     let problems = plan::build(&config, &probed.facts, &Target::Shell, &loaded.sources).err()?;
     problems.into_iter().find(|problem| problem.code.starts_with("mount::"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_found_in_what_people_paste() {
-        for (text, host) in [
-            ("api.example.com", "api.example.com"),
-            ("api.example.com:443", "api.example.com"),
-            ("https://api.example.com:8443/v1?x", "api.example.com"),
-            ("::1", "::1"),
-        ] {
-            assert_eq!(host_name(text), host);
-        }
-    }
 }

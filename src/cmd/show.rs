@@ -86,8 +86,13 @@ pub fn plan(plan: &Plan) -> String {
     }
     line("environment".into());
     for variable in &plan.environment {
-        let value =
-            variable.value.as_ref().map_or("(taken at the start)".to_owned(), |value| format!("={value}"));
+        let value = match &variable.value {
+            Some(value) => format!("={value}"),
+            None if plan.secrets.iter().any(|secret| secret.name == variable.name) => {
+                "(a placeholder; the value stays outside)".to_owned()
+            }
+            None => "(taken at the start)".to_owned(),
+        };
         line(format!("  {}{value}  [{}]", variable.name, variable.origin));
     }
     if !plan.imports.is_empty() {

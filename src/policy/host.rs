@@ -187,13 +187,14 @@ impl Rule {
         Rule { allow: true, pattern, port: None, methods: Vec::new(), paths: None, private: false, origin }
     }
 
-    fn is_about(&self, host: &Host<'_>, port: u16) -> bool {
+    /// Says whether it has to do with connections to a host, be it with some requests alone.
+    pub fn is_about(&self, host: &Host<'_>, port: u16) -> bool {
         let of_port = self.port.map_or(!self.allow || WEB.contains(&port), |own| own == port);
         of_port && self.pattern.holds(host)
     }
 
     /// Says whether only a request tells if it holds.
-    fn is_narrow(&self) -> bool {
+    pub fn is_narrow(&self) -> bool {
         !self.methods.is_empty() || self.paths.is_some()
     }
 

@@ -167,7 +167,15 @@ fn explain_names_the_line_that_decided() {
         ("AWS_PROFILE", 1, "help: `env { pass \"AWS_PROFILE\" }`"),
         ("LD_PRELOAD", 1, "neither passed nor set"),
         ("https://api.example.com/v1", 1, "no network but its own loopback ([TOP]/project/pier.kdl:7)"),
+        (
+            "https://api.example.com/v1",
+            1,
+            "help: `network allowlist { allow \"api.example.com\"; }` would reach it",
+        ),
         ("localhost:80", 1, "a loopback of its own"),
+        ("example.org.", 1, "no dot at the end here\nhelp: `pier explain example.org`"),
+        ("*.example.org", 1, "a pattern for many hosts"),
+        ("example.org:99999", 1, "`99999` is no port"),
     ] {
         let (found, stdout, stderr) = place.said(&["explain", what]);
         assert_eq!((found, stderr.as_str()), (code, ""), "{what}: {stdout}");
@@ -177,6 +185,34 @@ fn explain_names_the_line_that_decided() {
     let answer: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     let keys: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["what", "kind", "visible", "access", "at", "reason", "origin", "help"]);
+}
+
+#[test]
+fn explain_and_plan_say_that_the_value_of_a_secret_stays_outside() {
+    let place = Place::new();
+    let text = "network allowlist { allow \"a.test\"; }\nenv {\n    secret KEY host=\"a.test\" from=\"env:KEY\"\n}\n";
+    fs::write(place.project().join("pier.kdl"), text).unwrap();
+    let (code, stdout, stderr) = place.said(&["explain", "KEY"]);
+    assert_eq!((code, stderr.as_str()), (1, ""));
+    assert_data_eq!(
+        stdout,
+        str![[r#"
+no: `KEY` is not visible
+because it is a placeholder inside; the value stays outside and goes to `a.test` alone ([TOP]/project/pier.kdl:3)
+
+"#]]
+    );
+    let (code, stdout, _) = place.said(&["--as-root", "plan"]);
+    assert_eq!(code, 0);
+    assert!(stdout.contains("  KEY(a placeholder; the value stays outside)"), "{stdout}");
+}
+
+#[test]
+fn a_file_with_the_name_of_a_host_is_explained_as_a_file() {
+    let place = Place::new();
+    fs::write(place.project().join("example.org."), "").unwrap();
+    let (code, stdout, _) = place.said(&["explain", "example.org."]);
+    assert!(code == 0 && stdout.contains("at `/workspace/example.org.`"), "{stdout}");
 }
 
 #[test]
