@@ -100,6 +100,36 @@ pub fn find(state: &Utf8Path, wanted: Option<&str>) -> Result<Found, Failure> {
     look(state, found[super::sessions::only(wanted, names)?].path.clone())
 }
 
+/// Finds the record of the newest session of one project.
+pub fn newest_of(state: &Utf8Path, root: &Utf8Path) -> Result<Found, Failure> {
+    for entry in read::list(state)?.into_iter().rev() {
+        let found = look(state, entry.path)?;
+        if found.project() == Some(root) {
+            return Ok(found);
+        }
+    }
+    let message = format!("no session of the project `{}` has been recorded", escape(root.as_str()));
+    Err(Failure::new(Exit::Failed, "session::none", message)
+        .help("`pier audit list` lists those of every project; name one of them"))
+}
+
+impl Found {
+    fn project(&self) -> Option<&Utf8Path> {
+        match &self.chain.lines.first()?.event {
+            Event::Start { project, .. } => Some(project),
+            _ => None,
+        }
+    }
+
+    /// Returns which session it is, for people.
+    pub fn title(&self) -> String {
+        let session = escape(self.chain.session().unwrap_or_default());
+        let started = self.chain.started().map(|time| format!(", started {}", short(time)));
+        let project = self.project().map(|project| format!(", in {}", escape(project.as_str())));
+        format!("session {session}{}{}", started.unwrap_or_default(), project.unwrap_or_default())
+    }
+}
+
 fn verify(state: &Utf8Path, wanted: Option<&str>) -> Outcome {
     let found = find(state, wanted)?;
     require_whole(&found)?;

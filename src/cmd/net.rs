@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Global, Outcome, audit, owner};
+use super::owner::{self, RootOwned};
+use super::{Global, Outcome, audit, project};
 use crate::audit::{Connection, Event};
 use crate::diag::Exit;
 use crate::ui;
@@ -14,7 +15,7 @@ use crate::util::text::{escape, print_bytes};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pier net log                 the newest session\n  pier net log k3 --json | jq '.[] | select(.allowed | not)'\n  \
+    after_help = "Examples:\n  pier net log                 the newest session of this project\n  pier net log k3 --json | jq '.[] | select(.allowed | not)'\n  \
     pier net suggest             lines for `pier.kdl`"
 )]
 pub struct Net {
@@ -32,7 +33,7 @@ enum Action {
 
 #[derive(Debug, Args)]
 struct Which {
-    /// The session, by the beginning of its name, or a file; the newest session otherwise.
+    /// The session, by the beginning of its name, or a file; the newest session of this project otherwise.
     session: Option<String>,
     /// As JSON.
     #[arg(long)]
@@ -48,9 +49,17 @@ struct Logged {
 }
 
 pub fn run(global: &Global, args: &Net) -> Outcome {
-    let state = owner::of_sessions(global)?.state;
     let (Action::Log(which) | Action::Suggest(which)) = &args.action;
-    let found = audit::find(&state, which.session.as_deref())?;
+    let found = if let Some(wanted) = &which.session {
+        audit::find(&owner::of_sessions(global)?.state, Some(wanted))?
+    } else {
+        let project = project::load(global, RootOwned::Stay)?;
+        audit::newest_of(&project.environment.state, &project.root)?
+    };
+    // On standard error: what is on standard output is pasted.
+    if !which.json {
+        ui::say(&found.title());
+    }
     let connections = found.chain.lines.iter().filter_map(|line| match &line.event {
         Event::Connection(connection) => Some(Logged { time: line.time, connection: connection.clone() }),
         _ => None,

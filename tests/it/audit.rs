@@ -90,6 +90,29 @@ fn records_are_listed_shown_and_chosen_by_the_beginning_of_a_name() {
 }
 
 #[test]
+fn the_newest_session_is_one_of_this_project() {
+    let project = Project::new("");
+    project.pier(&["net", "log"]).refused(1, "session::none");
+    project.exec(&["true"]).expect(0);
+    let other = project.base().join("other");
+    project.write_beside("other/pier.kdl", "");
+    let refused = project.call(["net", "suggest"]).cwd(&other).run().refused(1, "session::none");
+    assert!(refused.flat().contains("`pier audit list`"), "{}", refused.flat());
+    project.call(["exec", "--", "true"]).cwd(&other).run().expect(0);
+    let listed = project.pier(&["audit", "list", "--json"]).expect(0);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 2);
+    let own = listed[0]["session"].as_str().unwrap();
+    for action in ["log", "suggest"] {
+        let said = project.pier(&["net", action]).expect(0);
+        assert!(said.said().starts_with(&format!("session {own}, started ")), "{}", said.said());
+        assert_eq!(said.text(), "");
+    }
+    let json = project.pier(&["net", "log", "--json"]).expect(0);
+    assert_eq!((json.text().as_str(), json.said().as_str()), ("[]", ""));
+}
+
+#[test]
 fn a_changed_record_is_found_and_a_whole_one_passes() {
     let project = Project::new("");
     project.exec(&["true"]).expect(0);
