@@ -1,11 +1,13 @@
 //! A plan as text for people.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use crate::plan::{
-    Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan, RootFilesystem, Secret,
+    Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan, Port, RootFilesystem, Secret,
+    Upstream,
 };
-use crate::policy::host::Rule;
+use crate::policy::host::{Budget, Rule};
 use crate::util::text::{escape, print_bytes, print_duration, shell_line};
 
 /// Returns the plan in sections; everything that came from a file is escaped.
@@ -30,6 +32,17 @@ pub fn plan(plan: &Plan) -> String {
         let Secret { name, host, from, origin, .. } = secret;
         line(format!("  secret  {name} of {} for {host}  [{origin}]", escape(from)));
     }
+    for budget in plan.network.gateway.iter().flat_map(|gateway| &gateway.budgets) {
+        line(format!("  bytes   {}  [{}]", spend(budget), budget.origin));
+    }
+    if let Some(upstream) = plan.network.gateway.as_ref().and_then(|gateway| gateway.upstream.as_ref()) {
+        let Upstream { host, port, login, origin } = upstream;
+        let login = login.as_ref().map_or(String::new(), |from| format!(" with the login of {from}"));
+        line(format!("  upstream  http://{host}:{port}{login}  [{origin}]"));
+    }
+    for Port { listen, to, origin } in &plan.ports {
+        line(format!("  port    {listen} -> {to} of the sandbox  [{origin}]"));
+    }
     let merge = plan.git.shadow.as_ref().map_or(String::new(), |shadow| {
         let clone = if shadow.clone { ", in a clone" } else { "" };
         format!(" (merge {:?}{clone})", shadow.merge)
@@ -49,7 +62,7 @@ pub fn plan(plan: &Plan) -> String {
         line(format!("limit     {limit}"));
     }
     if let Some(wall) = plan.limits.wall {
-        line(format!("wall      {}", print_duration(std::time::Duration::from_secs(wall))));
+        line(format!("wall      {}", print_duration(Duration::from_secs(wall))));
     }
     let counts = plan.mount_counts();
     let MountCounts { baseline, asked, guarded } = counts;
@@ -133,6 +146,17 @@ fn reach(rule: &Rule) -> String {
         text.push_str(" private");
     }
     text
+}
+
+fn spend(budget: &Budget) -> String {
+    let Budget { pattern, up, down, connections, idle, .. } = budget;
+    let limits = [
+        up.map(|most| format!("up {}", print_bytes(most))),
+        down.map(|most| format!("down {}", print_bytes(most))),
+        connections.map(|most| format!("connections {most}")),
+        idle.map(|most| format!("idle {}", print_duration(Duration::from_secs(most)))),
+    ];
+    format!("{pattern}  {}", limits.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
 /// Returns the lines that a plan has and the one before had not, and the other way round.

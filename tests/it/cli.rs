@@ -5,6 +5,7 @@ mod coverage;
 mod edit;
 mod finding;
 mod lock;
+mod network;
 mod page;
 mod refused;
 mod set_up;
