@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Agent, Config, Mount, Origin, Verdict, codes};
+use super::{Agent, Config, Mount, Origin, Sourced, Verdict, codes};
 use crate::diag::Problem;
 use crate::util::text::escape;
 
@@ -52,6 +52,18 @@ pub fn conflicts(config: &Config) -> Vec<Problem> {
             let message = "a range of addresses is allowed only as private addresses";
             let problem = Problem::new(codes::BAD_VALUE, span.clone(), "a range", message);
             problems.push(problem.help("add `private=#true`"));
+        }
+    }
+    for Sourced { value, origin } in &config.network.bytes {
+        let none = value.up.is_none() && value.down.is_none();
+        if none
+            && value.connections.is_none()
+            && value.idle.is_none()
+            && let Some(span) = &origin.span
+        {
+            let message = format!("`bytes` of `{}` limits nothing", escape(&value.host));
+            let problem = Problem::new(codes::MISSING_VALUE, span.clone(), "no limit", message);
+            problems.push(problem.help("add `up=`, `down=`, `connections=` or `idle=`"));
         }
     }
     let mut default: Option<&Agent> = None;
@@ -129,6 +141,7 @@ mod tests {
             ("agent a default=#true\nagent b default=#true", "both the default"),
             ("env { pass K; secret K host=\"x.org\" from=\"env:K\" }", "`K` is a secret"),
             ("network allowlist { allow \"10.0.0.0/8\" }", "private addresses"),
+            ("network allowlist { allow a.test; bytes a.test }", "`bytes` of `a.test` limits nothing"),
         ] {
             let found = conflicts(&decoded(&[(text, Layer::Project)]));
             assert_eq!(found.len(), 1, "{text}: {found:?}");

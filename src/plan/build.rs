@@ -128,6 +128,7 @@ pub fn build(
         warnings.extend(network::of_chosen(config, facts, chosen).warnings);
     }
     let gateway = network::gateway(config, facts, chosen, &at, &mut problems);
+    warnings.extend(network::warnings(config, gateway.as_ref(), &at));
     let secrets = network::secrets(config, facts, gateway.as_ref(), &at, &mut problems);
     if !problems.is_empty() {
         return Err(problems);

@@ -214,3 +214,37 @@ pub fn problems(config: &Config) -> Vec<Problem> {
     }
     found
 }
+
+/// Returns what lines of the network have no effect.
+pub fn warnings(config: &Config, gateway: Option<&Gateway>, at: &dyn Fn(&Origin) -> String) -> Vec<String> {
+    let network = &config.network;
+    if let Some(gateway) = gateway {
+        let allowed: Vec<&Pattern> =
+            gateway.rules.iter().filter(|rule| rule.allow).map(|rule| &rule.pattern).collect();
+        let idle = gateway.budgets.iter().filter(|one| !allowed.iter().any(|pattern| one.meets(pattern)));
+        let text = |one: &Budget| {
+            format!("`bytes` of `{}` has no effect: no `allow` names it ({})", one.pattern, one.origin)
+        };
+        return idle.map(text).collect();
+    }
+    let mode = if network.mode.value == NetworkMode::Host { "host" } else { "none" };
+    let rules = network.rules.iter().filter_map(|rule| match rule.value.verdict {
+        Verdict::Allow => Some(("allow", &rule.origin)),
+        Verdict::Deny if network.mode.value == NetworkMode::Host => Some(("deny", &rule.origin)),
+        // Nothing is reached, as the line wants it.
+        Verdict::Deny => None,
+    });
+    let budgets = network.bytes.iter().map(|budget| ("bytes", &budget.origin));
+    let upstream = network.upstream.iter().map(|upstream| ("upstream", &upstream.origin));
+    let mut said = Vec::new();
+    let mut found = Vec::new();
+    for (word, origin) in rules.chain(budgets).chain(upstream) {
+        // A later layer that takes the network away means what it does; one line of a kind is enough.
+        if origin.layer < network.mode.origin.layer || said.contains(&word) {
+            continue;
+        }
+        said.push(word);
+        found.push(format!("`{word}` has no effect: the network is `{mode}` ({})", at(origin)));
+    }
+    found
+}

@@ -229,6 +229,21 @@ impl Budget {
     pub fn is_about(&self, host: &Host<'_>) -> bool {
         self.pattern.holds(host)
     }
+
+    /// Says whether a host that `allowed` names may be one of its own.
+    pub fn meets(&self, allowed: &Pattern) -> bool {
+        match (&self.pattern, allowed) {
+            (Pattern::Name(own), other) => other.holds(&Host::Name(own)),
+            (Pattern::Below(own), Pattern::Name(other)) => other.is_below(own),
+            (Pattern::Below(own), Pattern::Below(other)) => {
+                own == other || own.is_below(other) || other.is_below(own)
+            }
+            (Pattern::Below(_), Pattern::Addresses(_)) => false,
+            (Pattern::Addresses(own), Pattern::Addresses(other)) => own.covers(other) || other.covers(own),
+            // A name may lead to any address.
+            (Pattern::Addresses(_), _) => true,
+        }
+    }
 }
 
 /// What one request of HTTP is.
@@ -487,6 +502,30 @@ mod tests {
             ("GET", "/a%20b", true),
         ] {
             assert_eq!(allowed(&open, method, path), expected, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_budget_meets_what_it_may_be_charged_for() {
+        for (budget, allowed, expected) in [
+            ("a.example", "a.example", true),
+            ("a.example", "*.example", true),
+            ("a.example", "b.example", false),
+            ("a.example", "10.0.0.0/8", false),
+            ("*.example", "a.example", true),
+            ("*.example", "example", false),
+            ("*.example", "*.b.example", true),
+            ("*.b.example", "*.example", true),
+            ("*.b.example", "*.c.example", false),
+            ("*.b.example", "10.0.0.0/8", false),
+            ("10.0.0.0/8", "a.example", true),
+            ("10.0.0.0/8", "10.1.0.0/16", true),
+            ("10.1.0.0/16", "10.2.0.0/16", false),
+        ] {
+            let pattern = Pattern::parse(budget).unwrap();
+            let (up, down, connections, idle, origin) = (None, None, None, None, String::new());
+            let budget = Budget { pattern, up, down, connections, idle, origin };
+            assert_eq!(budget.meets(&Pattern::parse(allowed).unwrap()), expected, "{budget:?} {allowed}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! What `pier plan` says of the network: its limits, its proxy and its ports.
+//! What `pier plan` says of the network: its limits, its proxy, its ports, and lines without effect.
 
 use crate::support::World;
 
@@ -29,4 +29,32 @@ port 8888 to=80
   port    127.0.0.1:8888 -> 80 of the sandbox  [[ROOT]/project/pier.kdl:6]"
     );
     assert!(!said.contains("warning: "), "{said}");
+}
+
+#[test]
+fn lines_without_effect_are_warned_about() {
+    for (text, warning) in [
+        (
+            "network none { allow \"a.test\"; }\n",
+            "`allow` has no effect: the network is `none` ([ROOT]/project/pier.kdl:1)",
+        ),
+        (
+            "network {\n    allow \"a.test\"\n}\n",
+            "`allow` has no effect: the network is `none` ([ROOT]/project/pier.kdl:2)",
+        ),
+        ("network host { allow \"a.test\"; }\n", "`allow` has no effect: the network is `host`"),
+        ("network host { deny \"a.test\"; }\n", "`deny` has no effect: the network is `host`"),
+        ("network none { bytes \"a.test\" up=\"1MiB\"; }\n", "`bytes` has no effect: the network is `none`"),
+        (
+            "network allowlist {\n    allow \"a.test\"\n    bytes \"b.test\" up=\"1MiB\"\n}\n",
+            "`bytes` of `b.test` has no effect: no `allow` names it ([ROOT]/project/pier.kdl:3)",
+        ),
+    ] {
+        let said = plan(text);
+        assert!(said.contains(&format!("warning: {warning}")), "{text}: {said}");
+    }
+    let taken_away =
+        World::with("network allowlist { allow \"a.test\"; }\n").pier(&["plan", "--set", "network=none"]);
+    assert!(taken_away.starts_with("exit 0") && !taken_away.contains("warning: "), "{taken_away}");
+    assert!(!plan("network none { deny \"a.test\"; }\n").contains("warning: "));
 }
