@@ -6,7 +6,7 @@ use std::ops::Range;
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
 use super::schema::{Field, Need, Node, Repeat};
-use super::values::{Type, describe, is_variable};
+use super::values::{Type, describe, is_host, is_variable, range_bits};
 use super::{codes, nearest};
 use crate::diag::{Problem, SourceId, Span};
 use crate::util::text::escape;
@@ -140,7 +140,9 @@ impl Checker {
                 self.property(entry, name, row);
             } else {
                 match row.arguments.get(position).or(row.rest.as_ref()) {
-                    Some(field) => self.value(entry, field, &format!("the {} of `{}`", field.name, row.name)),
+                    Some(field) => {
+                        self.value(entry, field, row, &format!("the {} of `{}`", field.name, row.name));
+                    }
                     None => self.extra(entry, row),
                 }
                 position += 1;
@@ -209,7 +211,7 @@ impl Checker {
 
     fn property(&mut self, entry: &KdlEntry, name: &str, row: &'static Node) {
         if let Some(field) = row.properties.iter().find(|field| field.name == name) {
-            return self.value(entry, field, &format!("`{name}`"));
+            return self.value(entry, field, row, &format!("`{name}`"));
         }
         if let Some(field) = &row.any_property {
             if !is_variable(name) {
@@ -220,7 +222,7 @@ impl Checker {
             }
             // An empty variable is a value like any other.
             if !matches!(entry.value(), KdlValue::String(value) if !value.contains('\0')) {
-                self.wrong(entry, field, &format!("`{}`", escape(name)));
+                self.wrong(entry, field, row, &format!("`{}`", escape(name)));
             }
             return;
         }
@@ -239,13 +241,13 @@ impl Checker {
         self.problems.push(problem);
     }
 
-    fn value(&mut self, entry: &KdlEntry, field: &Field, what: &str) {
+    fn value(&mut self, entry: &KdlEntry, field: &Field, row: &Node, what: &str) {
         if !field.kind.accepts(entry.value()) {
-            self.wrong(entry, field, what);
+            self.wrong(entry, field, row, what);
         }
     }
 
-    fn wrong(&mut self, entry: &KdlEntry, field: &Field, what: &str) {
+    fn wrong(&mut self, entry: &KdlEntry, field: &Field, row: &Node, what: &str) {
         let value = entry.value();
         let right_type = matches!(value, KdlValue::String(_)) && field.kind.is_string()
             || matches!((field.kind, value), (Type::Integer { .. }, KdlValue::Integer(_)))
@@ -258,13 +260,13 @@ impl Checker {
         let message = format!("{what} must be {}", field.kind.expected());
         let span = self.span(value_range(entry));
         let mut problem = Problem::new(code, span, label, message);
-        problem.help = fix(field.kind, value);
+        problem.help = fix(field.kind, value, row);
         self.problems.push(problem);
     }
 }
 
 /// The edit that makes a wrong value right, where there is one to guess.
-fn fix(kind: Type, value: &KdlValue) -> Option<String> {
+fn fix(kind: Type, value: &KdlValue, row: &Node) -> Option<String> {
     match (kind, value) {
         (Type::OneOf(words), KdlValue::String(word)) => {
             nearest(word, words.iter().copied()).map(|known| format!("did you mean `{known}`?"))
@@ -277,16 +279,47 @@ fn fix(kind: Type, value: &KdlValue) -> Option<String> {
         }
         (Type::Bytes, KdlValue::Integer(_)) => Some("add a unit: `\"512MiB\"`".to_owned()),
         (Type::Duration, KdlValue::Integer(seconds)) => Some(format!("add a unit: `\"{seconds}s\"`")),
-        (Type::HostPattern | Type::Host, KdlValue::String(word)) => {
-            let (_, rest) = word.split_once("://")?;
-            let host = rest.split(['/', ':']).next()?;
-            Some(format!("write only the host: `\"{}\"`", escape(host)))
+        (Type::HostPattern | Type::Host, KdlValue::String(word)) => host_fix(word, row),
+        (Type::Methods, KdlValue::String(word)) => {
+            let capitals = word.to_ascii_uppercase();
+            let fits = kind.accepts(&KdlValue::String(capitals.clone()));
+            fits.then(|| format!("methods have capitals: `\"{capitals}\"`"))
+        }
+        // What is before the `@` is not repeated: it is a password.
+        (Type::Proxy, KdlValue::String(word)) => {
+            let url = format!("http://{}", word.rsplit_once('@')?.1);
+            let fits = kind.accepts(&KdlValue::String(url.clone()));
+            fits.then(|| {
+                format!("write `\"{url}\" login=\"env:NAME\"`, and `USER:PASSWORD` into that variable")
+            })
         }
         (_, KdlValue::Integer(_) | KdlValue::Float(_)) if kind.is_string() => {
             Some(format!("put it in double quotes: `\"{value}\"`"))
         }
         _ => None,
     }
+}
+
+/// What to write in place of a wrong host, on a line that may have a `port`.
+fn host_fix(word: &str, row: &Node) -> Option<String> {
+    if word.starts_with('*') {
+        return Some("that is too wide: name the hosts, or a domain such as `\"*.example.org\"`".to_owned());
+    }
+    if let Some((_, most)) = range_bits(word) {
+        return Some(format!("a number from 1 to {most} comes after the `/`"));
+    }
+    let (scheme, rest) = word.split_once("://").map_or((None, word), |(scheme, rest)| (Some(scheme), rest));
+    let authority = rest.split('/').next()?;
+    let (host, port) = authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)));
+    let port = port.filter(|port| port.parse::<u16>().is_ok_and(|port| port > 0));
+    if !is_host(host) || (scheme.is_none() && port.is_none()) {
+        return None;
+    }
+    let takes_port = row.properties.iter().any(|field| field.name == "port");
+    Some(match port.filter(|_| takes_port) {
+        Some(port) => format!("the port has a place of its own: `\"{host}\" port={port}`"),
+        None => format!("write only the host: `\"{host}\"`"),
+    })
 }
 
 #[cfg(test)]
@@ -335,6 +368,29 @@ mod tests {
             ("project (t)a", codes::TYPE_ANNOTATION, "(t)a", "no type annotations"),
             ("project a { x }", codes::UNKNOWN_NODE, "x", "takes no settings"),
             ("profile ci { include x }", codes::UNKNOWN_NODE, "include", "no setting `include`"),
+            (
+                "network { allow \"https://x.org/\" }",
+                codes::BAD_VALUE,
+                "\"https://x.org/\"",
+                "only the host: `\"x.org\"`",
+            ),
+            ("network { allow \"x.org:22\" }", codes::BAD_VALUE, "\"x.org:22\"", "`\"x.org\" port=22`"),
+            (
+                "network { bytes \"x.org:22\" }",
+                codes::BAD_VALUE,
+                "\"x.org:22\"",
+                "only the host: `\"x.org\"`",
+            ),
+            ("network { allow \"*\" }", codes::BAD_VALUE, "\"*\"", "too wide"),
+            ("network { allow \"*.com\" }", codes::BAD_VALUE, "\"*.com\"", "too wide"),
+            ("network { allow \"10.1.0.0/33\" }", codes::BAD_VALUE, "\"10.1.0.0/33\"", "from 1 to 32 comes"),
+            ("network { allow a.test methods=get }", codes::BAD_VALUE, "get", "`\"GET\"`"),
+            (
+                "network { upstream \"http://me:pass@p.test:3128\" }",
+                codes::BAD_VALUE,
+                "\"http://me:pass@p.test:3128\"",
+                "write `\"http://p.test:3128\" login=",
+            ),
             ("network allow", codes::BAD_VALUE, "allow", "must be one of"),
         ] {
             if code == codes::SYNTAX {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::values::is_range;
 use super::{Agent, Config, Mount, Origin, Sourced, Verdict, codes};
 use crate::diag::Problem;
 use crate::util::text::escape;
@@ -44,7 +45,7 @@ pub fn conflicts(config: &Config) -> Vec<Problem> {
         }
     }
     for rule in &config.network.rules {
-        let private = rule.value.hosts.iter().any(|host| host.contains('/')) && !rule.value.private;
+        let private = rule.value.hosts.iter().any(|host| is_range(host)) && !rule.value.private;
         if private
             && rule.value.verdict == Verdict::Allow
             && let Some(span) = &rule.origin.span

@@ -184,14 +184,21 @@ pub fn is_host(host: &str) -> bool {
     host.len() <= 253 && host.split('.').all(label) && !last.bytes().all(|b| b.is_ascii_digit())
 }
 
+/// Splits what begins like a range into what follows the `/` and the most that this may be.
+pub fn range_bits(pattern: &str) -> Option<(&str, u8)> {
+    let (address, bits) = pattern.split_once('/')?;
+    let address: std::net::IpAddr = address.parse().ok()?;
+    Some((bits, if address.is_ipv4() { 32 } else { 128 }))
+}
+
+pub fn is_range(pattern: &str) -> bool {
+    range_bits(pattern)
+        .is_some_and(|(bits, most)| bits.parse::<u8>().is_ok_and(|bits| bits <= most && bits > 0))
+}
+
 fn is_host_pattern(pattern: &str) -> bool {
-    if let Some((address, bits)) = pattern.split_once('/') {
-        let most = match address.parse::<std::net::IpAddr>() {
-            Ok(std::net::IpAddr::V4(_)) => 32,
-            Ok(std::net::IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        return bits.parse::<u8>().is_ok_and(|bits| bits <= most && bits > 0);
+    if pattern.contains('/') {
+        return is_range(pattern);
     }
     match pattern.strip_prefix("*.") {
         // `*.com` would be half of the internet.

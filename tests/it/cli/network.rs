@@ -58,3 +58,11 @@ fn lines_without_effect_are_warned_about() {
     assert!(taken_away.starts_with("exit 0") && !taken_away.contains("warning: "), "{taken_away}");
     assert!(!plan("network none { deny \"a.test\"; }\n").contains("warning: "));
 }
+
+#[test]
+fn a_wrong_host_has_one_finding() {
+    for text in ["https://example.org/", "10.1.0.0/33"] {
+        let said = World::with(format!("network allowlist {{ allow {text:?}; }}\n")).pier(&["validate"]);
+        assert!(said.starts_with("exit 2") && !said.contains("private"), "{said}");
+    }
+}
