@@ -23,7 +23,7 @@ const PROTECTED: &[&str] = &[
     ".claude/settings.local.json",
     ".codex",
     ".cursor",
-    ".gemini/settings.json",
+    ".gemini",
     ".vscode/settings.json",
     ".vscode/tasks.json",
     ".vscode/launch.json",
@@ -37,6 +37,9 @@ const PROTECTED: &[&str] = &[
     ".yarnrc",
     ".yarnrc.yml",
     ".gitmodules",
+    ".opencode",
+    "opencode.json",
+    "opencode.jsonc",
 ];
 
 /// Paths of the project that a plan asks about, besides those that the configuration names.

@@ -12,6 +12,10 @@ fn project() -> Project {
         ("service/readme", "open\n"),
         (".vscode/tasks.json", "{}\n"),
         (".envrc", "use flake\n"),
+        (".gemini/commands/x.toml", "prompt\n"),
+        (".opencode/plugin/x.js", "code\n"),
+        ("opencode.json", "{}\n"),
+        ("opencode.jsonc", "{}\n"),
     ] {
         project.write(name, content);
     }
@@ -42,7 +46,8 @@ fn hidden_files_are_empty_by_every_road() {
 fn protected_files_cannot_be_changed_moved_or_replaced() {
     let project = project();
     let script = "
-        for name in .envrc .vscode/tasks.json pier.kdl; do
+        for name in .envrc .vscode/tasks.json pier.kdl opencode.json opencode.jsonc .gemini .opencode \
+            .gemini/commands/x.toml .opencode/plugin/x.js; do
             echo x >>$name; rm -f $name; mv $name moved; mv -f service/readme $name; ln -sf /tmp/evil $name
         done 2>/dev/null
         mv .vscode directory 2>/dev/null; rm -rf .vscode 2>/dev/null; rmdir .vscode 2>/dev/null
@@ -50,6 +55,14 @@ fn protected_files_cannot_be_changed_moved_or_replaced() {
     project.bash(script).expect(0);
     assert_eq!(project.read(".envrc"), "use flake\n");
     assert_eq!(project.read(".vscode/tasks.json"), "{}\n");
+    for (name, content) in [
+        (".gemini/commands/x.toml", "prompt\n"),
+        (".opencode/plugin/x.js", "code\n"),
+        ("opencode.json", "{}\n"),
+        ("opencode.jsonc", "{}\n"),
+    ] {
+        assert_eq!(project.read(name), content, "{name}");
+    }
     assert!(project.root().join(".vscode/other").exists());
     assert_eq!(project.read("service/readme"), "open\n");
 }
