@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::service::{Settings, URL_KEYS};
+use super::service::{self, Settings, URL_KEYS};
 use super::{
     Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
 };
@@ -18,20 +18,6 @@ const HOME: &str = "~/.config/opencode";
 
 /// Where the login is.
 const DATA: &str = "~/.local/share/opencode";
-
-/// The first part of a model's name, and where its provider answers.
-const PROVIDERS: &[(&str, &str)] = &[
-    ("anthropic", "api.anthropic.com"),
-    ("cerebras", "api.cerebras.ai"),
-    ("deepseek", "api.deepseek.com"),
-    ("google", "generativelanguage.googleapis.com"),
-    ("groq", "api.groq.com"),
-    ("mistral", "api.mistral.ai"),
-    ("openai", "api.openai.com"),
-    ("opencode", "opencode.ai"),
-    ("openrouter", "openrouter.ai"),
-    ("xai", "api.x.ai"),
-];
 
 impl Agent for Opencode {
     fn name(&self) -> &'static str {
@@ -185,9 +171,7 @@ impl Agent for Opencode {
 
     /// Returns the host of the model's provider: opencode works without a service of its own.
     fn hosts(&self, model: Option<&str>) -> Vec<&str> {
-        let provider = model.and_then(|model| model.split_once('/')).map(|(provider, _)| provider);
-        let known = PROVIDERS.iter().find(|(name, _)| Some(*name) == provider);
-        known.map(|(_, host)| *host).into_iter().collect()
+        service::of_model(model).into_iter().collect()
     }
 
     fn base_urls(&self) -> &'static [&'static str] {
@@ -207,7 +191,7 @@ impl Agent for Opencode {
             "OPENAI_BASE_URL" => "openai",
             key => key.strip_prefix("provider.")?.strip_suffix(".options.baseURL")?,
         };
-        PROVIDERS.iter().find(|(known, _)| *known == provider).map(|(_, host)| *host)
+        service::of_provider(provider)
     }
 
     fn mcp(&self, servers: &[Mcp]) -> McpSetup {

@@ -3,7 +3,7 @@
 //! `PI_CODING_AGENT_SESSION_DIR` stays unset: since 0.71 it means "store sessions flat in this directory", which
 //! hides every session that was made without it.
 
-use super::service::{Settings, URL_KEYS};
+use super::service::{self, Settings, URL_KEYS};
 use super::{
     Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
 };
@@ -112,8 +112,8 @@ impl Agent for Pi {
     }
 
     /// Returns nothing: Pi has no service of its own, its hosts are those of the chosen provider.
-    fn hosts(&self, _: Option<&str>) -> Vec<&str> {
-        Vec::new()
+    fn hosts(&self, model: Option<&str>) -> Vec<&str> {
+        service::of_model(model).into_iter().collect()
     }
 
     fn base_urls(&self) -> &'static [&'static str] {

@@ -55,6 +55,31 @@ pub const KEYS: &[Key] = &[
     key("XAI_API_KEY", "api.x.ai", None),
 ];
 
+/// How the name of a model begins, before a `/`, and where its provider answers.
+pub const PROVIDERS: &[(&str, &str)] = &[
+    ("anthropic", "api.anthropic.com"),
+    ("cerebras", "api.cerebras.ai"),
+    ("deepseek", "api.deepseek.com"),
+    ("gemini", "generativelanguage.googleapis.com"),
+    ("google", "generativelanguage.googleapis.com"),
+    ("groq", "api.groq.com"),
+    ("mistral", "api.mistral.ai"),
+    ("openai", "api.openai.com"),
+    ("opencode", "opencode.ai"),
+    ("openrouter", "openrouter.ai"),
+    ("xai", "api.x.ai"),
+];
+
+/// Returns where the provider of a model, `provider/name`, answers.
+pub fn of_model(model: Option<&str>) -> Option<&'static str> {
+    of_provider(model?.split_once('/')?.0)
+}
+
+/// Returns where a provider answers.
+pub fn of_provider(provider: &str) -> Option<&'static str> {
+    PROVIDERS.iter().find(|(known, _)| *known == provider).map(|(_, host)| *host)
+}
+
 /// A file of the host that an import copies, and what in it holds base URLs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {

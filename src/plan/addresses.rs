@@ -6,9 +6,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::expand;
 use super::facts::Addresses;
-use crate::agent::service::{Service, Settings};
-use crate::agent::{self, Places};
-use crate::config::{self, Config, Origin, Sourced, Sync};
+use crate::agent::service::{KEYS, Key, Service, Settings};
+use crate::agent::{self, Agent, Chosen, Places};
+use crate::config::{self, Config, Origin, Sourced, Sync, Verdict};
 use crate::policy::address;
 use crate::policy::host::{HostName, Pattern};
 
@@ -99,6 +99,9 @@ pub fn needed(
     let model = declared.model.as_ref().map(|model| model.value.as_str());
     let own = adapter.hosts(model).into_iter().filter(|host| !said(host) && !replaced.contains(host));
     made.hosts.extend(own.map(|host| Need { host: host.to_owned(), port: 443, named: None }));
+    if adapter.hosts(None).is_empty() && !model.is_some_and(|model| model.contains('/')) {
+        named.extend(of_keys(config, &*adapter, &named));
+    }
     for (name, service, origin) in named {
         if let Some(why) = unreachable(&service) {
             let Service { host, port } = service;
@@ -112,7 +115,42 @@ pub fn needed(
             made.hosts.push(Need { host: service.host, port: service.port, named });
         }
     }
+    let is_known = matches!(adapter, Chosen::BuiltIn(_));
+    let allows = config.network.rules.iter().any(|rule| rule.value.verdict == Verdict::Allow);
+    if is_known && made.hosts.is_empty() && declared.hosts.is_empty() && !allows {
+        made.warnings.push(format!(
+            "`agent {}` names no model and no key whose service is known, so no host is allowed for it: `allow` one",
+            declared.name.value
+        ));
+    }
     made
+}
+
+/// Returns where the keys lead that the file gives to an agent which serves any provider.
+fn of_keys<'a>(
+    config: &'a Config,
+    adapter: &dyn Agent,
+    named: &[(String, Service, &Origin)],
+) -> Vec<(String, Service, &'a Origin)> {
+    let mut found = Vec::new();
+    let replaced = |key: &Key| named.iter().any(|(name, ..)| key.base_url == Some(name));
+    for key in KEYS.iter().filter(|key| adapter.reads().contains(&key.variable)) {
+        let usual = || Service { host: key.host.to_owned(), port: 443 };
+        if let Some(Sourced { value, origin }) =
+            config.env.secrets.iter().find(|secret| secret.value.name == key.variable)
+        {
+            let service = Service { host: value.host.clone(), port: value.port };
+            found.push((key.variable.to_owned(), service, origin));
+            continue;
+        }
+        let set = config.env.set.get(key.variable).map(|set| &set.origin);
+        let passed = || config.env.pass.iter().find(|passed| passed.value == key.variable);
+        let origin = set.or_else(|| passed().map(|passed| &passed.origin));
+        if let Some(origin) = origin.filter(|_| !replaced(key)) {
+            found.push((key.variable.to_owned(), usual(), origin));
+        }
+    }
+    found
 }
 
 /// Returns why a base URL alone allows no connection to its host.

@@ -72,6 +72,44 @@ fn a_base_url_in_place_of_the_provider_takes_it_out() {
 }
 
 #[test]
+fn a_model_or_the_keys_say_what_an_agent_of_any_provider_needs() {
+    let none = "no host is allowed for it: `allow` one";
+    for (agent, env, block, hosts) in [
+        ("pi", "", "model \"anthropic/m\"", &["api.anthropic.com:443"][..]),
+        ("pi", "pass OPENAI_API_KEY", "model \"gemini/m\"", &["generativelanguage.googleapis.com:443"]),
+        ("pi", "pass OPENAI_API_KEY MINE", "", &["api.openai.com:443"]),
+        ("pi", "set GROQ_API_KEY=x", "model \"m\"", &["api.groq.com:443"]),
+        ("opencode", "secret XAI_API_KEY host=\"x.test\" port=8443 from=\"env:A\"", "", &["x.test:8443"]),
+        // That key is not for this provider, this one is no key, and that one is read by another agent.
+        ("opencode", "pass ANTHROPIC_API_KEY", "model \"mine/m\"", &[]),
+        ("opencode", "pass GITHUB_TOKEN", "", &[]),
+        ("opencode", "pass CLAUDE_CODE_OAUTH_TOKEN", "", &[]),
+        ("pi", "", "", &[]),
+    ] {
+        let text = format!("env {{ {env} }}\nnetwork allowlist\nagent {agent} default=#true {{ {block} }}\n");
+        let (found, said) = allowed(&project(agent, &text), &[]);
+        assert_eq!(found, hosts, "{text}");
+        assert_eq!(said.contains(none), hosts.is_empty(), "{text}: {said}");
+        assert_eq!(said.matches("reach `").count(), hosts.len(), "{text}: {said}");
+    }
+    for text in ["network allowlist { allow \"x.test\"; }\nagent pi default=#true", "agent pi default=#true"]
+    {
+        let plan = project("pi", text);
+        let path = format!("{}:/usr/bin:/bin", plan.base().join("tools").display());
+        let said = plan.call(["plan", "--json"]).env("PATH", path).run().expect(0).text();
+        assert!(!said.contains(none), "{text}: {said}");
+    }
+}
+
+#[test]
+fn a_base_url_in_place_of_the_service_of_a_key_takes_it_out() {
+    let text = "env { pass OPENAI_API_KEY OPENAI_BASE_URL; }\nnetwork allowlist\nagent pi default=#true\n";
+    let project = project("pi", text);
+    assert_eq!(allowed(&project, &[]).0, ["api.openai.com:443"]);
+    assert_eq!(allowed(&project, &[("OPENAI_BASE_URL", "https://gate.test")]).0, ["gate.test:443"]);
+}
+
+#[test]
 fn servers_that_are_taken_back_are_gone_at_the_next_start() {
     let text = |mcp: &str| format!("agent opencode default=#true {{ {mcp}}}\n");
     let project = project("opencode", &text("mcp \"files\" command=\"mcp-files\"; "));
