@@ -130,6 +130,12 @@ impl Service {
     }
 }
 
+/// Says whether a URL asks for TLS.
+pub fn uses_tls(url: &str) -> bool {
+    let url = url.trim().parse::<hyper::Uri>();
+    url.is_ok_and(|url| matches!(url.scheme_str(), Some("https" | "wss")))
+}
+
 /// Returns the services that a settings file names below `settings.keys`.
 ///
 /// # Errors

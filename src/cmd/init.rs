@@ -1,16 +1,17 @@
 //! `pier init`: looks at the project and writes a short starter `pier.kdl`.
 
 mod from_env;
+mod keys;
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
 use camino::Utf8Path;
 use clap::{Args, ValueEnum};
 
+use self::keys::{Keys, Secret};
 use super::owner::{self, RootOwned};
 use super::{Global, Outcome, project};
-use crate::agent::service::{KEYS, Key, Service};
+use crate::agent::service::KEYS;
 use crate::backend::{launcher, probe};
 use crate::config::Root;
 use crate::diag::{Exit, Failure};
@@ -20,8 +21,16 @@ use crate::util::text::escape;
 use crate::{agent, ui};
 
 /// The version that is written for an agent that is not on the host: one that pier was checked against.
-const CHECKED: &[(&str, &str)] =
-    &[("claude-code", "2.1.197"), ("codex", "0.169.0"), ("gemini-cli", "0.61.0"), ("opencode", "1.18.33")];
+const CHECKED: &[(&str, &str)] = &[
+    ("claude-code", "2.1.197"),
+    ("codex", "0.169.0"),
+    ("gemini-cli", "0.61.0"),
+    ("opencode", "1.18.33"),
+    ("pi", "0.74.2"),
+];
+
+/// The agents of one vendor, for its key; the first is taken where no key says another one.
+const FIRST: &[&str] = &["claude-code", "codex", "gemini-cli"];
 
 /// Starts of names that open more than a model service; they are offered in a comment only.
 const FAR_REACHING: &[&str] =
@@ -62,12 +71,7 @@ enum Template {
 struct Seen {
     languages: Vec<Language>,
     agents: Vec<Agent>,
-    /// Names that are set now and that a declared agent reads.
-    variables: Vec<&'static str>,
-    /// What of them need not enter: the variable, and the only host that it is for.
-    keys: Vec<(&'static str, &'static str)>,
-    /// A variable that leads to a service on this machine itself, which no list of hosts can allow.
-    local: Option<&'static str>,
+    keys: Keys,
     /// The toolchain of rustup, below `~`, where `/usr` has no `cargo`.
     toolchain: Option<String>,
     /// The project has a flake with a development shell.
@@ -106,7 +110,13 @@ pub fn run(global: &Global, args: &Init) -> Outcome {
     let text = match args.template {
         _ if args.from_env => from_env::render(&environment),
         Some(Template::Empty) => EMPTY.to_owned(),
-        template => render(&look(&environment, &root, template)),
+        template => {
+            let seen = look(&environment, &root, template);
+            if let Some(warning) = seen.keys.warning() {
+                ui::warn(&warning);
+            }
+            render(&seen)
+        }
     };
     if args.stdout {
         ui::write_out(&text);
@@ -169,27 +179,18 @@ fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) 
             Some(Agent { name: known.name(), install })
         })
         .collect();
-    let agents = if agents.is_empty() { vec![first_agent()] } else { agents };
+    let agents =
+        if agents.is_empty() { vec![first_agent(&|name| environment.get(name).is_some())] } else { agents };
     let declared = agent::ALL.iter().filter(|known| agents.iter().any(|agent| agent.name == known.name()));
     let mut variables: Vec<&str> = declared.flat_map(|known| known.reads().iter().copied()).collect();
     variables.retain(|name| environment.get(name).is_some());
     variables.sort_unstable();
     variables.dedup();
-    let local = variables.iter().copied().find(|name| environment.get(name).is_some_and(is_local));
-    let own = |key: &&Key| key.base_url.is_none_or(|base| environment.get(base).is_none());
-    let known = KEYS.iter().filter(own).filter(|key| variables.contains(&key.variable));
-    let keys: Vec<_> = known.map(|key| (key.variable, key.host)).filter(|_| local.is_none()).collect();
-    variables.retain(|name| keys.iter().all(|(key, _)| key != name));
+    let keys = keys::sort(variables, &|name| environment.get(name).map(str::to_owned));
     let toolchain = languages.contains(&Language::Rust).then(|| toolchain(&environment.home)).flatten();
     let flake = read_without_links(&root.join("flake.nix"), MOST_SETTINGS)
         .is_ok_and(|text| String::from_utf8_lossy(&text).contains("devShell"));
-    Seen { languages, agents, variables, keys, local, toolchain, flake, secrets: secrets(root) }
-}
-
-/// Says whether a URL leads to this machine itself.
-fn is_local(url: &str) -> bool {
-    let Some(Service { host, .. }) = Service::of_url(url) else { return false };
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+    Seen { languages, agents, keys, toolchain, flake, secrets: secrets(root) }
 }
 
 /// The most files that the starter file hides.
@@ -237,9 +238,15 @@ fn checked(name: &str) -> Option<&'static str> {
     CHECKED.iter().find(|(known, _)| *known == name).map(|(_, version)| *version)
 }
 
-fn first_agent() -> Agent {
-    let (name, version) = CHECKED[0];
-    Agent { name, install: Some(Install { version, why: "no agent is on this host's `PATH`".into() }) }
+fn first_agent(is_set: &dyn Fn(&str) -> bool) -> Agent {
+    let has_key = |name: &&&str| {
+        let reads = agent::find(name).map_or(&[][..], |known| known.reads());
+        KEYS.iter().any(|key| reads.contains(&key.variable) && is_set(key.variable))
+    };
+    let name = FIRST.iter().find(has_key).unwrap_or(&FIRST[0]);
+    let install =
+        checked(name).map(|version| Install { version, why: "no agent is on this host's `PATH`".into() });
+    Agent { name, install }
 }
 
 const EMPTY: &str = "\
@@ -267,27 +274,19 @@ fn render(seen: &Seen) -> String {
             }
         }
     }
-    network(&mut out, seen);
+    seen.keys.write_network(&mut out);
     let (far, near): (Vec<&str>, Vec<&str>) =
-        seen.variables.iter().partition(|name| FAR_REACHING.iter().any(|start| name.starts_with(start)));
-    if near.is_empty() && seen.keys.is_empty() {
-        out.push_str("\n// No key of a model service is set now. To let one be added on the way, which never enters:\n");
+        seen.keys.passed.iter().partition(|name| FAR_REACHING.iter().any(|start| name.starts_with(start)));
+    if seen.keys.is_empty(&near) {
+        out.push_str(
+            "\n// No key that the agent reads is set now. To let one be added on the way, which never enters:\n",
+        );
         let variable = first_key(&seen.agents);
-        let host = KEYS.iter().find(|key| key.variable == variable).map_or("api.example.com", |key| key.host);
-        line(&mut out, &format!("// env {{ {} }}", secret(variable, host)));
+        if let Some(key) = KEYS.iter().find(|key| key.variable == variable) {
+            line(&mut out, &format!("// env {{ {} }}", Secret::of(key).text()));
+        }
     } else {
-        out.push_str("\nenv {\n");
-        if !seen.keys.is_empty() {
-            out.push_str("    // * Set now. Inside is a placeholder; the value is added on its way to that host alone.\n");
-        }
-        for (variable, host) in &seen.keys {
-            line(&mut out, &format!("    {}", secret(variable, host)));
-        }
-        if !near.is_empty() {
-            out.push_str("    // * Set now, and read by the agent.\n");
-            line(&mut out, &format!("    pass {}", quoted(&near)));
-        }
-        out.push_str("}\n");
+        seen.keys.write(&mut out, &near);
     }
     if !far.is_empty() {
         out.push_str("\n// Also set, but they open more than a model service:\n");
@@ -328,32 +327,6 @@ fn render(seen: &Seen) -> String {
          // home ephemeral\n",
     );
     out
-}
-
-/// Writes what the agents reach.
-fn network(out: &mut String, seen: &Seen) {
-    if let Some(variable) = seen.local {
-        out.push_str("\n// * The whole network of the host, its loopback services included: ");
-        line(out, &format!("`{variable}` leads to one of them,"));
-        out.push_str("// which `network allowlist` never does. `network none` closes it.\nnetwork host\n");
-        return;
-    }
-    out.push_str(
-        "\n// * Only hosts that are named here, and those that the agent does not work without. `pier net suggest` prints the\n\
-         // lines that a session would have needed.\nnetwork allowlist {\n",
-    );
-    let mut hosts: Vec<&str> = seen.keys.iter().map(|(_, host)| *host).collect();
-    hosts.dedup();
-    if hosts.is_empty() {
-        out.push_str("    // allow \"example.org\"\n");
-    } else {
-        line(out, &format!("    allow {}", quoted(&hosts)));
-    }
-    out.push_str("}\n");
-}
-
-fn secret(variable: &str, host: &str) -> String {
-    format!("secret {variable} host=\"{host}\" from=\"env:{variable}\"")
 }
 
 const RUST: &str = "\
@@ -397,7 +370,8 @@ fn comment(text: &str) -> String {
 
 fn first_key(agents: &[Agent]) -> &'static str {
     let known = agents.first().and_then(|agent| agent::find(agent.name).ok());
-    let key = known.and_then(|known| known.reads().iter().find(|name| name.ends_with("_API_KEY")).copied());
+    let is_key = |name: &&&str| KEYS.iter().any(|key| key.variable == **name);
+    let key = known.and_then(|known| known.reads().iter().find(is_key).copied());
     key.unwrap_or("ANTHROPIC_API_KEY")
 }
 
@@ -421,7 +395,7 @@ mod tests {
         let found = |name| Agent { name, install: None };
         let refused = || Install { version: "2.1.197", why: "a line\nand \"another\" */ one".into() };
         for (agents, variables) in [
-            (vec![first_agent()], vec![]),
+            (vec![first_agent(&|_| false)], vec![]),
             (
                 vec![found("claude-code"), found("codex"), found("pi")],
                 vec!["ANTHROPIC_API_KEY", "AWS_PROFILE"],
@@ -433,10 +407,15 @@ mod tests {
             let toolchain = Some("~/.rustup/toolchains/stable".to_owned());
             let secrets = [".env", "server.pem"][..variables.len()].iter().map(ToString::to_string).collect();
             let hidden = variables.len();
-            let others = KEYS.iter().filter(|key| !variables.contains(&key.variable));
-            let keys: Vec<_> = others.map(|key| (key.variable, key.host)).take(hidden * 3).collect();
-            let local = (hidden == 1).then_some("ANTHROPIC_BASE_URL");
-            let seen = Seen { languages, agents, variables, keys, local, toolchain, flake: true, secrets };
+            let mut keys = keys::sort(variables, &|_| Some("x".to_owned()));
+            keys.secrets = KEYS
+                .iter()
+                .map(Secret::of)
+                .filter(|key| !keys.passed.contains(&key.variable))
+                .take(hidden * 3)
+                .collect();
+            keys.local = (hidden == 1).then_some("ANTHROPIC_BASE_URL");
+            let seen = Seen { languages, agents, keys, toolchain, flake: true, secrets };
             let config = valid(&render(&seen));
             assert_eq!(config.workspace.hide.len(), hidden);
             assert_eq!(config.env.secrets.len(), hidden * 3);
@@ -456,7 +435,7 @@ mod tests {
         let runtime = valid(&format!("runtime{nix}")).runtime.value;
         assert!(matches!(runtime, crate::config::Runtime::Nix { .. }));
         valid("home ephemeral");
-        valid(&format!("env {{ {} }}", secret("ANTHROPIC_API_KEY", "api.anthropic.com")));
+        valid(&format!("env {{ {} }}", Secret::of(&KEYS[0]).text()));
     }
 
     #[test]
@@ -475,8 +454,16 @@ mod tests {
 
     #[test]
     fn an_agent_that_is_nowhere_is_installed() {
-        let seen = Seen { agents: vec![first_agent()], ..Seen::default() };
-        let config = valid(&render(&seen));
-        assert_eq!(config.agents[0].version.as_ref().unwrap().value, "2.1.197");
+        for (key, name, version) in [
+            ("", "claude-code", "2.1.197"),
+            ("ANTHROPIC_API_KEY", "claude-code", "2.1.197"),
+            ("OPENAI_API_KEY", "codex", "0.169.0"),
+            ("GEMINI_API_KEY", "gemini-cli", "0.61.0"),
+        ] {
+            let seen = Seen { agents: vec![first_agent(&|set| set == key)], ..Seen::default() };
+            let config = valid(&render(&seen));
+            assert_eq!(config.agents[0].name.value, name);
+            assert_eq!(config.agents[0].version.as_ref().unwrap().value, version);
+        }
     }
 }

@@ -37,6 +37,16 @@ impl Place {
             .unwrap()
     }
 
+    /// What `pier init` writes and says where nothing else is set.
+    fn starter(&self, arguments: &[&str], set: &[(&str, &str)]) -> (String, String) {
+        let mut init = Command::new(env!("CARGO_BIN_EXE_pier"));
+        init.arg("init").args(arguments).current_dir(self.project()).env_clear();
+        init.env("HOME", self.top.path().join("home")).env("PATH", self.top.path().join("bin"));
+        let output = init.envs(set.iter().copied()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    }
+
     /// Exit code, standard output, standard error; the temporary directory is `[TOP]`.
     fn said(&self, arguments: &[&str]) -> (i32, String, String) {
         let output = self.pier(arguments);
@@ -266,20 +276,64 @@ fn a_writable_mount_does_not_open_what_is_read_only_in_the_workspace() {
 #[test]
 fn a_service_on_this_machine_needs_its_whole_network() {
     let place = Place::new();
-    let init = |url: &str| {
-        let mut init = Command::new(env!("CARGO_BIN_EXE_pier"));
-        init.args(["init", "--stdout"]).current_dir(place.project()).env_clear();
-        init.env("HOME", place.top.path().join("home")).env("ANTHROPIC_API_KEY", "x");
-        String::from_utf8(init.env("ANTHROPIC_BASE_URL", url).output().unwrap().stdout).unwrap()
-    };
     for url in ["http://127.0.0.1:4000", "http://localhost:4000/v1", "http://[::1]:1"] {
-        let file = init(url);
+        let (file, said) =
+            place.starter(&["--stdout"], &[("ANTHROPIC_API_KEY", "x"), ("ANTHROPIC_BASE_URL", url)]);
         assert!(file.contains("\nnetwork host\n") && file.contains("pass \"ANTHROPIC_API_KEY\""), "{file}");
+        assert!(said.contains("whole network, and the value of `ANTHROPIC_API_KEY` enters"), "{said}");
     }
-    // Where the key goes is for the person to say.
-    let file = init("https://models.example.org");
-    assert!(file.contains("\nnetwork allowlist {\n    // allow"), "{file}");
-    assert!(file.contains("pass \"ANTHROPIC_API_KEY\" \"ANTHROPIC_BASE_URL\""), "{file}");
+}
+
+#[test]
+fn a_key_stays_outside_as_far_as_its_base_url_lets_it() {
+    let place = Place::new();
+    let secret = "secret ANTHROPIC_API_KEY host=\"llm.corp.example\"";
+    let passed = "pass \"ANTHROPIC_API_KEY\" \"ANTHROPIC_BASE_URL\"";
+    for (url, has, has_not) in [
+        ("https://LLM.corp.example/v1", &[secret, "allow \"llm.corp.example\"\n"][..], "port="),
+        ("https://llm.corp.example:8443", &[secret, "allow \"llm.corp.example\" port=8443\n"], passed),
+        ("http://llm.corp.example", &[passed, "without TLS"], "\n    secret"),
+        (
+            "http://10.1.2.3:4000",
+            &[passed, "without TLS", "// allow \"10.1.2.3/32\" port=4000 private=#true\n"],
+            "\n    secret",
+        ),
+        (
+            "https://[fd00::1]",
+            &[passed, "an address", "// allow \"fd00::1/128\" private=#true\n"],
+            "\n    secret",
+        ),
+        ("nonsense", &[passed, "no URL"], "\n    secret"),
+    ] {
+        let (file, said) = place.starter(&[], &[("ANTHROPIC_API_KEY", "x"), ("ANTHROPIC_BASE_URL", url)]);
+        let written = fs::read_to_string(place.project().join("pier.kdl")).unwrap();
+        fs::remove_file(place.project().join("pier.kdl")).unwrap();
+        assert!(file.is_empty() && !said.contains("warning"), "{said}");
+        assert!(has.iter().all(|text| written.contains(text)), "{url}: {written}");
+        assert!(
+            !written.contains(has_not) && written.contains("\"ANTHROPIC_BASE_URL\"\n"),
+            "{url}: {written}"
+        );
+        let uncommented = written.replace("// allow \"", "allow \"");
+        fs::write(place.project().join("pier.kdl"), uncommented).unwrap();
+        let (code, _, said) = place.said(&["validate"]);
+        assert_eq!(code, 0, "{url}: {said}");
+        fs::remove_file(place.project().join("pier.kdl")).unwrap();
+    }
+}
+
+#[test]
+fn the_agent_that_is_installed_is_the_one_of_the_key() {
+    let place = Place::new();
+    for (key, agent, host) in [
+        ("OPENAI_API_KEY", "codex", "api.openai.com"),
+        ("GEMINI_API_KEY", "gemini-cli", "generativelanguage.googleapis.com"),
+    ] {
+        let (file, _) = place.starter(&["--stdout"], &[(key, "x")]);
+        assert!(file.contains(&format!("\nagent {agent} default=#true {{\n    version \"")), "{file}");
+        assert!(file.contains(&format!("\n    secret {key} host=\"{host}\"")), "{file}");
+        assert!(!file.contains("No key"), "{file}");
+    }
 }
 
 #[test]
