@@ -4,7 +4,9 @@
 //! A switch is on where it is exactly `1`, and anything else turns it off, as it always did; what somebody may have meant
 //! otherwise is a note.
 
+use super::nearest;
 use super::path::quote;
+use super::values::is_variable;
 use crate::env::KNOBS as PREFIXES;
 
 /// One setting, and the variables that it comes from.
@@ -32,6 +34,8 @@ enum Meaning {
     Value(&'static str, &'static str),
     /// The text around values with one of these characters between them.
     List(&'static [char], &'static str, &'static str),
+    /// The text around names of variables with one of these characters between them.
+    Names(&'static [char], &'static str, &'static str),
     /// One line for each value.
     Lines(&'static [char], &'static str, &'static str),
     /// The text for one value.
@@ -58,6 +62,10 @@ const OWN: &[(&str, &str)] = &[
     ("IMPORT_SESSIONS", "1"),
 ];
 
+/// What else the older tool knew; pier finds these itself.
+const OTHERS: &[&str] =
+    &["BWRAP", "COMPILED_DEFAULT_TOOLS", "HOST_XDG_GIT_CONFIG", "PACKAGE", "PROJECT_ROOT"];
+
 /// By the names after the prefix, in the order of the language.
 const KNOBS: &[(&str, Meaning)] = &[
     ("USE_GIT_ROOT", Meaning::Switch("workspace { root \"git\"; }", "workspace { root \"here\"; }")),
@@ -66,7 +74,7 @@ const KNOBS: &[(&str, Meaning)] = &[
     ("EXTRA_PATH", Meaning::List(&[':'], "runtime \"host\" { path ", "; }")),
     ("HOST_EXTRA_PATH", Meaning::List(&[':'], "runtime \"host\" { path ", "; }")),
     ("HOST_RO_PATHS", Meaning::Lines(&[':'], "mounts { ro ", "; }")),
-    ("PASS_ENV", Meaning::List(&[' ', ',', ':', '\t', '\n'], "env { pass ", "; }")),
+    ("PASS_ENV", Meaning::Names(&[' ', ',', ':', '\t', '\n'], "env { pass ", "; }")),
     ("NET", Meaning::Switch("network \"host\"", "network \"none\"")),
     ("DEFAULT_TOOLS", Meaning::List(&[','], "agent \"pi\" { tools ", "; }")),
     ("COORDINATION_DIR", Meaning::Value("coordination { dir ", "; }")),
@@ -128,6 +136,26 @@ fn bundle(path: &str) -> String {
     format!("env {{ set SSL_CERT_FILE={path} NIX_SSL_CERT_FILE={path}; }}")
 }
 
+/// Returns a note for each of these variables that begins as a knob and is none.
+pub fn unknown<'a>(variables: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let imports = IMPORTS
+        .iter()
+        .flat_map(|one| [Some(one.switch), one.sync].into_iter().flatten().chain(one.from.iter().copied()));
+    let known: Vec<&str> =
+        KNOBS.iter().map(|(name, _)| *name).chain(imports).chain(OTHERS.iter().copied()).collect();
+    let note = |variable: &str| {
+        let prefix = PREFIXES.into_iter().find(|prefix| variable.starts_with(prefix))?;
+        let name = &variable[prefix.len()..];
+        if known.contains(&name) {
+            return None;
+        }
+        let meant = nearest(name, known.iter().copied());
+        let meant = meant.map_or(String::new(), |meant| format!(": did you mean `{prefix}{meant}`?"));
+        Some(format!("`{variable}` means nothing{meant}"))
+    };
+    variables.filter_map(note).collect()
+}
+
 /// Reads the knobs; `get` returns variables that are set and not empty.
 pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
     let mut knobs = Knobs::default();
@@ -143,29 +171,33 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
     for (name, meaning) in KNOBS {
         let set = knobs.find(get, name);
         let Some((set, value)) = set.or_else(|| Some((by_itself(name), own(name)?))) else { continue };
-        let texts = match meaning {
-            Meaning::Switch(on, off) => {
-                let on_now = knobs.is_on(&set, value);
-                vec![(if on_now { on } else { off }).to_string()]
-            }
-            Meaning::Value(before, after) => vec![format!("{before}{}{after}", quote(value))],
-            Meaning::Made(make) => vec![make(value)],
-            Meaning::List(between, before, after) => {
-                let words: Vec<String> = parts(value, between).map(quote).collect();
-                if words.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![format!("{before}{}{after}", words.join(" "))]
+        let texts =
+            match meaning {
+                Meaning::Switch(on, off) => {
+                    let on_now = knobs.is_on(&set, value);
+                    vec![(if on_now { on } else { off }).to_string()]
                 }
-            }
-            Meaning::Lines(between, before, after) => {
-                parts(value, between).map(|part| format!("{before}{}{after}", quote(part))).collect()
-            }
-            Meaning::Gone(why) => {
-                knobs.notes.push(format!("`{set}` means nothing any more: {why}"));
-                Vec::new()
-            }
-        };
+                Meaning::Value(before, after) => vec![format!("{before}{}{after}", quote(value))],
+                Meaning::Made(make) => vec![make(value)],
+                Meaning::List(between, before, after) => {
+                    around(before, parts(value, between), after).into_iter().collect()
+                }
+                Meaning::Names(between, before, after) => {
+                    let (names, others): (Vec<&str>, Vec<&str>) =
+                        parts(value, between).partition(|part| is_variable(part));
+                    knobs.notes.extend(others.into_iter().map(|other| {
+                        format!("`{other}` in `{set}` is no name of a variable, and is left out")
+                    }));
+                    around(before, names.into_iter(), after).into_iter().collect()
+                }
+                Meaning::Lines(between, before, after) => {
+                    parts(value, between).map(|part| format!("{before}{}{after}", quote(part))).collect()
+                }
+                Meaning::Gone(why) => {
+                    knobs.notes.push(format!("`{set}` means nothing any more: {why}"));
+                    Vec::new()
+                }
+            };
         let name = told(&set, value);
         knobs.settings.extend(texts.into_iter().map(|text| Knob { name: name.clone(), text }));
     }
@@ -177,6 +209,12 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
 
 fn told(name: &str, value: &str) -> String {
     if name.ends_with(')') { format!("{name} {value}") } else { format!("{name}={value}") }
+}
+
+/// Puts text around values, if there are any.
+fn around<'a>(before: &str, values: impl Iterator<Item = &'a str>, after: &str) -> Option<String> {
+    let words: Vec<String> = values.map(quote).collect();
+    (!words.is_empty()).then(|| format!("{before}{}{after}", words.join(" ")))
 }
 
 /// Names a setting that nobody has made.
@@ -332,6 +370,27 @@ mod tests {
         assert!(found.settings[0].text.contains("missing") && found.notes[0].contains("`always`"));
         let found = knobs(&[("PI_BWRAP_NET", "1"), ("PI_ENV_BWRAP_NET", "0")]);
         assert_eq!((found.settings[0].text.as_str(), found.notes.len()), ("network \"none\"", 1));
+    }
+
+    #[test]
+    fn a_name_that_is_nothing_is_told() {
+        let names = [
+            "PI_BWRAP_NET",
+            "PI_ENV_BWRAP_AUTH_SYNK",
+            "PI_BWRAP_BWRAP",
+            "PI_BWRAP_ZZZZZZ",
+            "HOME",
+            "PI_BWRAP_HOST_AGENT_DIR",
+        ];
+        assert_eq!(
+            unknown(names.into_iter()),
+            [
+                "`PI_ENV_BWRAP_AUTH_SYNK` means nothing: did you mean `PI_ENV_BWRAP_AUTH_SYNC`?",
+                "`PI_BWRAP_ZZZZZZ` means nothing"
+            ]
+        );
+        let found = knobs(&[("PI_BWRAP_PASS_ENV", "A B;C 1D")]);
+        assert_eq!((found.settings[0].text.as_str(), found.notes.len()), ("env { pass \"A\"; }", 2));
     }
 
     #[test]

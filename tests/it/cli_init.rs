@@ -1,6 +1,7 @@
 //! `pier init`, `pier explain` and `pier doctor` as people call them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -337,6 +338,42 @@ fn the_agent_that_is_installed_is_the_one_of_the_key() {
 }
 
 #[test]
+fn what_an_older_tool_took_and_pier_does_not_is_told() {
+    let place = Place::new();
+    let set = [
+        ("PI_BWRAP_PASS_ENV", "FOO BAR;BAZ"),
+        ("PI_BWRAP_NETT", "1"),
+        ("PI_BWRAP_PROJECT_ROOT", "/x"),
+        ("PI_BWRAP_STATE_DIR", "/srv/a\u{1b}[31m\u{7}\u{202e}"),
+        ("PI_BWRAP_HOST_RO_PATHS", "/a:/b"),
+    ];
+    let (_, said) = place.starter(&["--from-env"], &set);
+    let file = fs::read_to_string(place.project().join("pier.kdl")).unwrap();
+    assert!(
+        said.contains("`BAR;BAZ`") && said.contains("`PI_BWRAP_NETT`") && !said.contains("_ROOT"),
+        "{said}"
+    );
+    assert!(said.contains("did you mean `PI_BWRAP_NET`?"), "{said}");
+    assert!(file.contains("pass FOO\n") && !file.contains("    pass FOO BAR"), "{file}");
+    assert!(file.contains("state \"/srv/a\\u{1b}[31m\\u{7}\\u{202e}\""), "{file}");
+    assert!(file.chars().all(|c| c == '\n' || !c.is_control()) && !file.contains('\u{202e}'), "{file:?}");
+    assert_eq!(file.matches("RO_PATHS").count(), 1, "{file}");
+    assert!(place.pier(&["validate"]).status.success());
+}
+
+#[test]
+fn without_a_variable_the_settings_of_an_older_tool_are_its_own() {
+    let place = Place::new();
+    let version = "    version \"0.74.2\"\n";
+    let (file, said) = place.starter(&["--stdout", "--from-env"], &[]);
+    assert!(said.is_empty() && !file.contains("of:") && file.contains(version), "{file}{said}");
+    fs::write(place.top.path().join("bin/pi"), "#!/bin/sh\n").unwrap();
+    fs::set_permissions(place.top.path().join("bin/pi"), PermissionsExt::from_mode(0o755)).unwrap();
+    let (file, _) = place.starter(&["--stdout", "--from-env"], &[]);
+    assert!(!file.contains(version) && file.contains("    // version \"0.74.2\"\n    tools "), "{file}");
+}
+
+#[test]
 fn the_variables_of_an_older_tool_become_a_file() {
     let place = Place::new();
     let written = Command::new(env!("CARGO_BIN_EXE_pier"))
@@ -374,6 +411,7 @@ env {
 }
 network none
 agent pi default=#true {
+    version "0.74.2"
     tools read bash edit write grep find ls
     import auth sync=missing
     import prompts skills roles sync=always

@@ -2,18 +2,21 @@
 
 use std::fmt::Write as _;
 
-use kdl::{KdlDocument, KdlNode};
+use kdl::{KdlDocument, KdlEntryFormat, KdlNode};
 
+use super::checked;
 use crate::agent;
+use crate::backend::launcher;
 use crate::config::knobs::{self, Knobs, Own};
+use crate::config::path::quote;
 use crate::env::Environment;
 use crate::ui;
-use crate::util::text::escape;
+use crate::util::text::{escape, is_unsafe_char};
 
 /// Returns the file: what the older tool did by itself, and what the variables say.
 pub fn render(environment: &Environment) -> String {
     let Knobs { settings, notes } = knobs::read(&|name| environment.get(name), Own::Taken);
-    for note in notes {
+    for note in notes.into_iter().chain(knobs::unknown(environment.names())) {
         ui::warn(&escape(&note));
     }
     let mut document = KdlDocument::new();
@@ -37,17 +40,78 @@ pub fn render(environment: &Environment) -> String {
             node.insert("default", true);
         }
     }
+    let version = checked("pi").filter(|_| !is_here(environment));
+    for agent in document.nodes_mut().iter_mut().filter(|node| node.name().value() == "agent") {
+        let mut node = KdlNode::new("version");
+        node.entries_mut().extend(version.map(Into::into));
+        if version.is_some() {
+            agent.ensure_children().nodes_mut().insert(0, node);
+        }
+    }
     document.autoformat();
+    if version.is_none() {
+        tell_version(&mut document);
+    }
+    for node in document.nodes_mut() {
+        write_escaped(node);
+    }
     let mut out = String::from(
         "// What coding agents may see, touch, reach and spend in this project; `pier schema` lists every setting.\n\
-         // Made by `pier init --from-env` of:\n",
+         // Made by `pier init --from-env`",
     );
-    for knob in settings.iter().filter(|knob| knob.name.contains('=')) {
+    let mut set: Vec<&str> =
+        settings.iter().map(|knob| knob.name.as_str()).filter(|name| name.contains('=')).collect();
+    // A list has a line of the language for each of its values.
+    set.dedup();
+    out.push_str(if set.is_empty() {
+        ", where no variable is set: this is what the older tool did by itself.\n"
+    } else {
+        " of:\n"
+    });
+    for name in set {
         // Writing to a String cannot fail.
-        let _infallible = writeln!(out, "//   {}", escape(&knob.name));
+        let _infallible = writeln!(out, "//   {}", escape(name));
     }
     let _infallible = write!(out, "\n{document}");
     out
+}
+
+/// Says whether `pi` is on this host's `PATH`.
+fn is_here(environment: &Environment) -> bool {
+    let path = environment.get("PATH").unwrap_or_default();
+    let uid = nix::unistd::geteuid().as_raw();
+    let search = launcher::Search { path, home: &environment.home, uid };
+    agent::find("pi").is_ok_and(|pi| launcher::find(&pi.launchers(), &search).is_ok())
+}
+
+/// Writes the version of an agent that is on this host as a comment.
+fn tell_version(document: &mut KdlDocument) {
+    let agents = document.nodes_mut().iter_mut().filter(|node| node.name().value() == "agent");
+    for first in agents.filter_map(|agent| agent.children_mut().as_mut()?.nodes_mut().first_mut()) {
+        if let (Some(version), Some(format)) = (checked("pi"), first.format_mut()) {
+            let comment = format!(
+                "    // The one on this host is used. To have pier install it:\n    // version \"{version}\"\n"
+            );
+            format.leading.insert_str(0, &comment);
+        }
+    }
+}
+
+/// Escapes what could steer a terminal: as it formats, the library writes such characters as they are.
+fn write_escaped(node: &mut KdlNode) {
+    for entry in node.entries_mut() {
+        let text = entry.value().as_string().filter(|text| text.contains(is_unsafe_char));
+        if let Some(value_repr) = text.map(quote) {
+            entry.set_format(KdlEntryFormat {
+                value_repr,
+                leading: " ".to_owned(),
+                ..KdlEntryFormat::default()
+            });
+        }
+    }
+    for child in node.children_mut().iter_mut().flat_map(KdlDocument::nodes_mut) {
+        write_escaped(child);
+    }
 }
 
 /// Adds a node to the one of its name.
