@@ -320,15 +320,19 @@ impl Chunks {
 }
 
 /// What a program or an agent reads about a refusal: one line of JSON.
-pub fn denial(host: &str, port: u16, why: &str, fix: Option<&str>) -> String {
+pub fn denial(host: &str, port: u16, why: &str, rule: Option<&str>, fix: Option<&str>) -> String {
     let fix = fix.map(|line| format!("network allowlist {{ {line}; }}"));
-    let body = serde_json::json!({ "pier": "denied", "host": host, "port": port, "reason": why, "fix": fix });
+    // The file and its line, without the directories of the host.
+    let rule = rule.and_then(|rule| rule.rsplit('/').next());
+    let body = serde_json::json!({
+        "pier": "denied", "host": host, "port": port, "reason": why, "rule": rule, "fix": fix,
+    });
     format!("{body}\n")
 }
 
 /// The answer to a request that is refused.
-pub fn refusal(host: &str, port: u16, why: &str, fix: Option<&str>) -> Vec<u8> {
-    let body = denial(host, port, why, fix);
+pub fn refusal(host: &str, port: u16, why: &str, rule: Option<&str>, fix: Option<&str>) -> Vec<u8> {
+    let body = denial(host, port, why, rule, fix);
     let head = format!(
         "HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()

@@ -238,7 +238,8 @@ impl Front {
     }
 
     fn refuse(&self, refusal: &Refusal) -> Response<Content> {
-        let body = http::denial(self.name.as_str(), self.port, &refusal.why, refusal.fix.as_deref());
+        let Refusal { why, rule, fix, .. } = refusal;
+        let body = http::denial(self.name.as_str(), self.port, why, rule.as_deref(), fix.as_deref());
         let mut response = Response::new(whole(body));
         *response.status_mut() = refusal.status;
         let json = HeaderValue::from_static("application/json");

@@ -524,6 +524,7 @@ async fn deny(stream: &mut TcpStream, answer: &[u8], refused: Refused) -> Result
 
 async fn refuse(stream: &mut TcpStream, port: u16, refused: Refused) -> Result<(), Refused> {
     let host = refused.name.as_deref().unwrap_or_default();
-    let answer = http::refusal(host, port, &refused.why, refused.fix.as_deref());
+    let Refused { why, rule, fix, .. } = &refused;
+    let answer = http::refusal(host, port, why, rule.as_deref(), fix.as_deref());
     deny(stream, &answer, refused).await
 }

@@ -333,7 +333,8 @@ fn an_address_is_no_way_around_a_deny() {
     project.trust();
     let run = |script: &str| inside(&project, HOSTS, &format!("{GET}{script}")).text();
     assert!(run("get 11.93.7.2 80 allowed.test").contains("answer of 80"));
-    assert!(run("get 11.93.7.2 80 evil.test").contains("a `deny` names it"));
+    let told = run("get 11.93.7.2 80 evil.test");
+    assert!(told.contains("a `deny` names it") && told.contains("\"rule\":\"pier.kdl:1\""), "{told}");
     servers.heard();
     for (name, reached) in [("evil.test", false), ("allowed.test", true)] {
         run(&format!("exec 3<>/dev/tcp/11.93.7.2/443; printf '{}' >&3; timeout 2 cat <&3", hello(name)));
