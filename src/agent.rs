@@ -86,7 +86,9 @@ pub trait Agent: Sync {
     fn skills_dir(&self) -> Option<&'static str>;
 
     /// Returns files that are written once, where they are missing, so that the first start asks nothing.
-    fn seeds(&self) -> Vec<GeneratedFile>;
+    fn seeds(&self) -> Vec<GeneratedFile> {
+        Vec::new()
+    }
 
     /// Returns glob patterns of its own logs, relative to the sandbox home.
     #[cfg_attr(
@@ -278,6 +280,14 @@ fn nearest(name: &str) -> Option<&'static str> {
 pub fn known() -> String {
     let names: Vec<String> = ALL.iter().map(|agent| format!("`{}`", agent.name())).collect();
     names.join(", ")
+}
+
+impl Copy {
+    /// Of a file or a tree in the agent's own directory, `home` below `~`, to the same place inside.
+    fn below(from: Option<&str>, home: &str, name: &str, shape: Shape, mode: Option<u32>) -> Self {
+        let to = format!("{}/{name}", home.trim_start_matches("~/"));
+        Copy { from: below(from, home, name), to, shape, mode }
+    }
 }
 
 /// Joins the user's directory, or the agent's own, and a name below it.

@@ -167,12 +167,7 @@ impl Agent for ClaudeCode {
     }
 
     fn imports(&self, kind: ImportKind, from: Option<&str>, places: &Places<'_>) -> Vec<Copy> {
-        let copy = |name: &str, shape, mode| Copy {
-            from: below(from, HOME, name),
-            to: format!(".claude/{name}"),
-            shape,
-            mode,
-        };
+        let copy = |name: &str, shape, mode| Copy::below(from, HOME, name, shape, mode);
         match kind {
             ImportKind::Auth => vec![copy(".credentials.json", Shape::File, Some(0o600))],
             ImportKind::Settings => vec![

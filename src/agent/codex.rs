@@ -5,11 +5,9 @@
 
 use serde_json::Value;
 
+use super::has_flag;
 use super::service::{Settings, URL_KEYS};
-use super::{
-    Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
-};
-use super::{below, has_flag};
+use super::{Agent, Copy, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict};
 use crate::config::{ImportKind, Mcp};
 
 pub struct Codex;
@@ -126,12 +124,7 @@ impl Agent for Codex {
     }
 
     fn imports(&self, kind: ImportKind, from: Option<&str>, _: &Places<'_>) -> Vec<Copy> {
-        let copy = |name: &str, shape, mode| Copy {
-            from: below(from, HOME, name),
-            to: format!(".codex/{name}"),
-            shape,
-            mode,
-        };
+        let copy = |name: &str, shape, mode| Copy::below(from, HOME, name, shape, mode);
         match kind {
             ImportKind::Auth => vec![copy("auth.json", Shape::File, Some(0o600))],
             // It may hold keys.
@@ -170,10 +163,6 @@ impl Agent for Codex {
 
     fn skills_dir(&self) -> Option<&'static str> {
         Some(".codex/skills")
-    }
-
-    fn seeds(&self) -> Vec<GeneratedFile> {
-        Vec::new()
     }
 
     fn logs(&self) -> Vec<&str> {

@@ -1,6 +1,6 @@
 //! An agent that pier has no file for: the `run` line of its block, and what the block says about it.
 
-use super::{Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Places, Request, Verdict};
+use super::{Agent, Copy, Install, McpSetup, Mode, Places, Request, Verdict};
 use crate::config::{self, ImportKind, Mcp};
 
 /// A `run` line and its block.
@@ -67,10 +67,6 @@ impl Agent for Custom<'_> {
 
     fn skills_dir(&self) -> Option<&'static str> {
         None
-    }
-
-    fn seeds(&self) -> Vec<GeneratedFile> {
-        Vec::new()
     }
 
     /// Returns the `logs` pattern without its `~/`; one outside the home names nothing in the sandbox.

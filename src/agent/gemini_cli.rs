@@ -5,10 +5,10 @@
 
 use serde_json::{Value, json};
 
+use super::has_flag;
 use super::{
     Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
 };
-use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
 
 pub struct GeminiCli;
@@ -113,12 +113,7 @@ impl Agent for GeminiCli {
     }
 
     fn imports(&self, kind: ImportKind, from: Option<&str>, _: &Places<'_>) -> Vec<Copy> {
-        let copy = |name: &str, shape, mode| Copy {
-            from: below(from, HOME, name),
-            to: format!(".gemini/{name}"),
-            shape,
-            mode,
-        };
+        let copy = |name: &str, shape, mode| Copy::below(from, HOME, name, shape, mode);
         let private = |name| copy(name, Shape::File, Some(0o600));
         let tree = |name| copy(name, Shape::Tree, None);
         match kind {

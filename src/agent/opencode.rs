@@ -138,12 +138,7 @@ impl Agent for Opencode {
     }
 
     fn imports(&self, kind: ImportKind, from: Option<&str>, _: &Places<'_>) -> Vec<Copy> {
-        let copy = |name: &str, shape, mode| Copy {
-            from: below(from, HOME, name),
-            to: format!(".config/opencode/{name}"),
-            shape,
-            mode,
-        };
+        let copy = |name: &str, shape, mode| Copy::below(from, HOME, name, shape, mode);
         let trees = |names: [&str; 2]| names.map(|name| copy(name, Shape::Tree, None));
         match kind {
             ImportKind::Auth => vec![Copy {
@@ -211,10 +206,6 @@ impl Agent for Opencode {
 
     fn skills_dir(&self) -> Option<&'static str> {
         Some(".config/opencode/skills")
-    }
-
-    fn seeds(&self) -> Vec<GeneratedFile> {
-        Vec::new()
     }
 
     fn logs(&self) -> Vec<&str> {

@@ -4,9 +4,7 @@
 //! hides every session that was made without it.
 
 use super::service::{self, Settings, URL_KEYS};
-use super::{
-    Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
-};
+use super::{Agent, Copy, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict};
 use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
 
@@ -76,12 +74,7 @@ impl Agent for Pi {
     }
 
     fn imports(&self, kind: ImportKind, from: Option<&str>, places: &Places<'_>) -> Vec<Copy> {
-        let copy = |name: &str, shape, mode| Copy {
-            from: below(from, HOME, name),
-            to: format!(".pi/agent/{name}"),
-            shape,
-            mode,
-        };
+        let copy = |name: &str, shape, mode| Copy::below(from, HOME, name, shape, mode);
         let file = |name| copy(name, Shape::File, None);
         let tree = |name| copy(name, Shape::Tree, None);
         match kind {
@@ -130,10 +123,6 @@ impl Agent for Pi {
 
     fn skills_dir(&self) -> Option<&'static str> {
         Some(".pi/agent/skills")
-    }
-
-    fn seeds(&self) -> Vec<GeneratedFile> {
-        Vec::new()
     }
 
     fn logs(&self) -> Vec<&str> {

@@ -86,8 +86,7 @@ fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>
             None => Err((format!("`{name}` is not set"), format!("`export {name}=…` before pier starts"))),
         },
         Some(("file", path)) => {
-            let written = Written::new(plan.written().into_iter().chain([project.environment.state.clone()]));
-            let bytes = written.read(Utf8Path::new(path), most).map_err(|error| {
+            let bytes = written(project, plan).read(Utf8Path::new(path), most).map_err(|error| {
                 (format!("`{}`: {error}", escape(path)), "make it readable for you".to_owned())
             })?;
             text(bytes, &escape(path))
@@ -116,9 +115,14 @@ fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>
     }
 }
 
+/// Returns where somebody inside can have put something.
+fn written(project: &Project, plan: &Plan) -> Written {
+    Written::new(plan.written().into_iter().chain([project.environment.state.clone()]))
+}
+
 /// Returns the directories of commands that no sandbox can write.
 fn path(project: &Project, plan: &Plan) -> String {
-    let written = Written::new(plan.written().into_iter().chain([project.environment.state.clone()]));
+    let written = written(project, plan);
     let own = |directory: &&str| {
         let directory = Utf8Path::new(directory);
         directory.is_absolute() && written.resolve(directory).is_ok_and(|real| !written.holds(&real))

@@ -94,14 +94,13 @@ fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
 /// Links are followed in the user's own directories only: one where a sandbox can write may be an agent's work.
 fn copy(home: &Beneath, import: &Import, written: &Written) -> io::Result<()> {
     let Import { from, to, rule, kind, mode, .. } = import;
-    // A link that was planted is there, wherever it leads.
-    if (from.metadata().is_err() && from.symlink_metadata().is_err())
-        || (*rule == ImportRule::Missing && home.has(to)?)
-    {
+    if *rule == ImportRule::Missing && home.has(to)? {
         return Ok(());
     }
     let real = match written.resolve(from) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(());
+        }
         real => real?,
     };
     match kind {

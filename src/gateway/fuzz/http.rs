@@ -4,7 +4,8 @@ use super::{beginnings, cuts, strict};
 use crate::gateway::http::{self, Body, Chunks, Form, Head, MOST, MOST_FIELDS, Request};
 
 /// What is about one connection, and is never passed on.
-const HOP: &[&str] = &["keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
+const HOP: &[&str] =
+    &["keep-alive", "max-forwards", "proxy-connection", "proxy-authorization", "te", "upgrade"];
 
 /// A head is read as the strict reader reads it or not at all, however it arrives, and what is passed on says the same.
 pub fn http_head(bytes: &[u8]) {
