@@ -30,6 +30,7 @@ mod inspect;
 mod meter;
 mod names;
 mod outgoing;
+mod plain;
 pub mod proxy;
 pub mod publish;
 mod records;
@@ -37,6 +38,7 @@ mod redact;
 mod relay;
 pub mod secrets;
 mod serve;
+mod target;
 pub mod upstream;
 
 use authority::Authority;

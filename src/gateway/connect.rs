@@ -41,9 +41,20 @@ impl Refused {
             let rule = Some(rule.origin.clone());
             return Refused { rule, ..Refused::because(Some(name), "a `deny` names it") };
         }
-        let port = if WEB.contains(&port) { String::new() } else { format!(" port={port}") };
-        let fix = Some(format!("allow \"{name}\"{port}"));
+        let fix = Some(allow(name.as_str(), port));
         Refused { fix, ..Refused::because(Some(name), "no `allow` names it") }
+    }
+
+    /// For an address that a `deny` names, or no `allow`.
+    pub fn of_address(address: IpAddr, port: u16, rule: Option<&Rule>) -> Self {
+        if let Some(rule) = rule {
+            let why = format!("a `deny` names the address {address}");
+            return Refused { rule: Some(rule.origin.clone()), ..Refused::because(None, why) };
+        }
+        // Of others no rule is of use.
+        let can_be = address::kind(address).is_none_or(|kind| kind == address::Kind::Private);
+        let fix = can_be.then(|| allow(&address.to_string(), port));
+        Refused { fix, ..Refused::because(None, format!("no `allow` names the address {address}")) }
     }
 
     /// For a request that a `deny` names, or no `allow`.
@@ -64,6 +75,12 @@ impl Refused {
         let rule = rule.map(|rule| rule.origin.clone());
         Refused { rule, fix, ..Refused::because(Some(host), format!("{verb} `{method} {path}`")) }
     }
+}
+
+/// Returns the line that allows a host.
+fn allow(host: &str, port: u16) -> String {
+    let port = if WEB.contains(&port) { String::new() } else { format!(" port={port}") };
+    format!("allow \"{host}\"{port}")
 }
 
 /// A connection that is allowed and stands.

@@ -1,8 +1,8 @@
 //! One request of HTTP/1 as the sandbox sends it: whom it is for, and how it is passed on so that nothing of a second
 //! one goes along.
 
+use super::target::Target;
 use super::upstream::Login;
-use crate::policy::host::HostName;
 
 /// The most that is read before a request's head has ended, in bytes.
 pub const MOST: usize = 64 * 1024;
@@ -24,7 +24,7 @@ pub enum Body {
 /// A request that can be decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    pub host: HostName,
+    pub host: Target,
     pub port: u16,
     pub method: String,
     /// Without the query.
@@ -155,11 +155,12 @@ fn request(
         return Err("it names two hosts");
     }
     let named = authority.or(field).ok_or("it names no host")?;
-    let (name, named_port) = match named.rsplit_once(':') {
+    // Within brackets they belong to an address.
+    let (name, named_port) = match named.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')) {
         Some((name, port)) => (name, number(port).ok_or("it names no port that is one")?),
         None => (named, 80),
     };
-    let host = HostName::parse(name).map_err(|_| "what it names is no host name")?;
+    let host = Target::parse(name).map_err(|_| "what it names is no host")?;
     let port = if authority.is_some() { named_port } else { port };
     if named_port != port {
         return Err("it names another port than it was sent to");
@@ -356,7 +357,7 @@ mod tests {
         let text = "POST /a?b HTTP/1.1\r\nHost: A.example\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\n\
             Keep-Alive: 5\r\nUpgrade: websocket\r\nAccept: */*\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n";
         let Head::Request(request) = read(text.as_bytes(), 80, Form::Path) else { panic!() };
-        assert_eq!((request.host.as_str(), request.body), ("a.example", Body::Length(3)));
+        assert_eq!((request.host.to_string().as_str(), request.body), ("a.example", Body::Length(3)));
         assert!(text[request.length..].starts_with("abc"));
         assert_eq!(
             String::from_utf8(request.head).unwrap(),
@@ -364,6 +365,11 @@ mod tests {
         );
         for cut in 0..request.length {
             assert_eq!(read(&text.as_bytes()[..cut], 80, Form::Path), Head::More, "{cut}");
+        }
+        for (host, sent) in [("10.0.0.1", "10.0.0.1"), ("[2001:DB8::1]:80", "[2001:db8::1]")] {
+            let text = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let Head::Request(request) = read(text.as_bytes(), 80, Form::Path) else { panic!("{host}") };
+            assert!(String::from_utf8(request.head).unwrap().contains(&format!("Host: {sent}\r\n")));
         }
         let other = read(b"GET / HTTP/1.0\r\nhost: a.example:8080\r\n\r\n", 8080, Form::Path);
         assert!(
@@ -379,7 +385,10 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a.example\r\nHost: b.example\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example:81\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a_b\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: ::1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: 2001:db8::80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: 10.0.1\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a.example.\r\n\r\n",
             "GET http://b.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n",
             "CONNECT b.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n",

@@ -2,7 +2,7 @@
 //! without authentication. Whom they name is decided about as if it had been dialled.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::http::has_whole_lines;
 use super::serve::PATIENCE;
-use crate::policy::host::HostName;
+use super::target::Target;
 
 /// Where it listens, on the loopback address of the sandbox.
 pub use crate::plan::PROXY as PORT;
@@ -21,13 +21,6 @@ const MOST: usize = 8 * 1024;
 const SOCKS: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;
 const CONNECT: u8 = 1;
-
-/// Whom a client wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    Name(HostName),
-    Address(IpAddr),
-}
 
 /// How a client is told that it may go on, or may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +106,11 @@ async fn array<const LENGTH: usize>(stream: &mut (impl AsyncRead + Unpin)) -> io
 }
 
 fn target(text: &str) -> io::Result<Target> {
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    match bare.parse() {
-        Ok(address) => Ok(Target::Address(address)),
-        Err(_) => Ok(Target::Name(HostName::parse(text).map_err(|_| bad("its host is no host name"))?)),
-    }
+    // Some clients write addresses without brackets where no port is beside them.
+    text.parse()
+        .map(Target::Address)
+        .or_else(|_| Target::parse(text))
+        .map_err(|_| bad("its host is no host name"))
 }
 
 /// Reads a head of at most [`MOST`] bytes, and not a byte behind it: that belongs to the connection.
@@ -162,6 +155,7 @@ pub const NOT_ALLOWED: [u8; 10] = [SOCKS, 2, 0, 1, 0, 0, 0, 0, 0, 0];
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::host::HostName;
 
     async fn said(bytes: &[u8]) -> (Result<Said, String>, Vec<u8>) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -17,20 +17,19 @@ use super::authority::{self, Authority};
 use super::budget::{self, Account};
 use super::connect::{Refused, dial, make};
 use super::hello::{self, Hello};
-use super::http::{self, Form, Head, Request};
+use super::http::{self, Form};
 use super::inspect::{self, Wanted};
 use super::meter::Moved;
 use super::names::Names;
-use super::proxy::{self, Kind, Said, Target};
+use super::proxy::{self, Kind, Said};
 use super::records::Records;
-use super::relay::{exchange, relay};
+use super::relay::relay;
 use super::secrets::Secret;
+use super::target::Target;
 use super::upstream::Upstream;
-use super::{Settings, connection, dns};
+use super::{Settings, connection, dns, plain};
 use crate::audit::Connection;
-use crate::policy::host::{
-    Asked, Decision, Host, HostName, Pattern, Rule, WEB, decide, decide_request, is_by_request,
-};
+use crate::policy::host::{Decision, Host, HostName, Pattern, Rule, WEB, decide, is_by_request};
 
 /// How long a client may take to say whom it wants, and a server to be reached.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -269,7 +268,7 @@ async fn route(
     {
         let refused = match &name {
             Some(name) => Refused::of_rule(name, port, rule),
-            None => Refused::because(None, "no rule names the address"),
+            None => Refused::of_address(address, port, rule),
         };
         return match kind {
             Kind::Connect => refuse(&mut stream, port, refused).await,
@@ -282,12 +281,12 @@ async fn route(
 }
 
 /// Whom a connection was made to, as far as the sandbox has said.
-struct Dialled {
-    port: u16,
-    address: IpAddr,
+pub struct Dialled {
+    pub port: u16,
+    pub address: IpAddr,
     /// The name that was looked up, or told to the proxy.
-    name: Option<HostName>,
-    form: Form,
+    pub name: Option<HostName>,
+    pub form: Form,
 }
 
 async fn route_to(
@@ -297,17 +296,19 @@ async fn route_to(
     moved: &Arc<Moved>,
     record: &mut Connection,
 ) -> Result<(), Refused> {
-    let Dialled { port, address: dialled, name: looked_up, form } = wanted;
+    let (port, dialled, looked_up) = (wanted.port, wanted.address, wanted.name.clone());
     if looked_up.is_none()
         && let Decision::Allowed(rule) = decide(&shared.rules, Host::Address(dialled), port)
     {
         // What was dialled is what a rule names: nothing in it can lead elsewhere. A name may still be denied.
         let mut first = Vec::new();
-        if WEB.contains(&port) && shared.denies_names {
+        if shared.denies_names && port == 80 {
+            return plain::serve(&mut stream, wanted, shared, moved, record).await;
+        }
+        if shared.denies_names && port == 443 {
             match named(&mut stream, port, shared, &mut first).await {
-                Ok(name) => record.server_name = name.filter(|_| port == 443).map(|name| name.to_string()),
-                Err(refused) if port == 443 => return deny(&mut stream, &hello::DENIED, refused).await,
-                Err(refused) => return refuse(&mut stream, port, refused).await,
+                Ok(name) => record.server_name = name.map(|name| name.to_string()),
+                Err(refused) => return deny(&mut stream, &hello::DENIED, refused).await,
             }
         }
         let made = Box::pin(dial(dialled, port, rule.origin.clone(), shared, record)).await?;
@@ -342,30 +343,15 @@ async fn route_to(
                 }
             }
         }
-        80 => {
-            let (request, rest) = match ask(&mut stream, port, looked_up.as_ref(), form).await {
-                Ok(found) => found,
-                Err(refused) => return refuse(&mut stream, port, refused).await,
-            };
-            // A proxy is told a port, too.
-            let port = request.port;
-            record.port = port;
-            let made = match may_ask(&request, shared) {
-                Ok(()) => Box::pin(make(request.host.clone(), port, shared, record)).await,
-                Err(refused) => Err(refused),
-            };
-            let refused = match made {
-                Ok(made) => match exchange(&mut stream, made, request, rest, shared, moved, record).await {
-                    Err(refused) if moved.down.load(Ordering::Relaxed) == 0 => refused,
-                    done => return done,
-                },
-                Err(refused) => refused,
-            };
-            refuse(&mut stream, port, refused).await
-        }
+        80 => plain::serve(&mut stream, wanted, shared, moved, record).await,
         _ => {
-            let name = looked_up
-                .ok_or_else(|| Refused::because(None, "it was dialled by an address, not by a name"))?;
+            let Some(name) = looked_up else {
+                let denies = match decide(&shared.rules, Host::Address(dialled), port) {
+                    Decision::Denied(rule) => rule,
+                    Decision::Allowed(_) => None,
+                };
+                return Err(Refused::of_address(dialled, port, denies));
+            };
             let host = Host::Name(&name);
             let allows = matches!(decide(&shared.rules, host, port), Decision::Allowed(_));
             if allows && is_by_request(&shared.rules, host, port) {
@@ -378,51 +364,23 @@ async fn route_to(
     }
 }
 
-/// Decides about a request without TLS by what it asks for.
-fn may_ask(request: &Request, shared: &Shared) -> Result<(), Refused> {
-    let head = String::from_utf8_lossy(&request.head);
-    if let Some(secret) = shared.secrets.iter().find(|secret| head.contains(&secret.placeholder)) {
-        let why =
-            format!("it carries what stands for the secret `{}`, which only goes over TLS", secret.what.name);
-        return Err(Refused::because(Some(&request.host), why));
-    }
-    let host = Host::Name(&request.host);
-    let allows = matches!(decide(&shared.rules, host, request.port), Decision::Allowed(_));
-    if !allows || !is_by_request(&shared.rules, host, request.port) {
-        // All of it is decided with the connection.
-        return Ok(());
-    }
-    let asked = Asked { method: &request.method, path: &request.path };
-    match decide_request(&shared.rules, host, request.port, &asked) {
-        Decision::Allowed(_) => Ok(()),
-        Decision::Denied(rule) => Err(Refused::of_request(&request.host, &asked, rule)),
-    }
-}
-
-/// Reads who is asked for at an address that is allowed, and refuses a name that is not to be reached.
+/// Reads for whom TLS at an address that is allowed is, and refuses a name that is not to be reached.
 async fn named(
     stream: &mut TcpStream,
     port: u16,
     shared: &Shared,
     first: &mut Vec<u8>,
 ) -> Result<Option<HostName>, Refused> {
-    let name = if port == 443 {
-        match said(stream, first).await? {
-            Hello::Named(name) => Some(name),
-            _ => None,
-        }
-    } else {
-        let (request, rest) = ask(stream, port, None, Form::Path).await?;
-        // It ends with this request, so that the next one is looked at as well.
-        *first = [request.head, rest].concat();
-        Some(request.host)
-    };
-    if let Some(name) = &name
-        && let Decision::Denied(Some(rule)) = decide(&shared.rules, Host::Name(name), port)
-    {
-        return Err(Refused::of_rule(name, port, Some(rule)));
+    let Hello::Named(name) = said(stream, first).await? else { return Ok(None) };
+    let host = Host::Name(&name);
+    if let Decision::Denied(Some(rule)) = decide(&shared.rules, host, port) {
+        return Err(Refused::of_rule(&name, port, Some(rule)));
     }
-    Ok(name)
+    if let Some(rule) = shared.rules.iter().find(|rule| !rule.allow && rule.is_about(&host, port)) {
+        let why = "a `deny` names some of its requests, which are looked at where it is dialled by its name";
+        return Err(Refused { rule: Some(rule.origin.clone()), ..Refused::because(Some(&name), why) });
+    }
+    Ok(Some(name))
 }
 
 /// Reads the first message of TLS and returns it with the name that it is for.
@@ -467,44 +425,6 @@ async fn said(stream: &mut TcpStream, first: &mut Vec<u8>) -> Result<Hello, Refu
     }
 }
 
-/// Reads the head of a request, and returns it with what came behind it.
-async fn ask(
-    stream: &mut TcpStream,
-    port: u16,
-    looked_up: Option<&HostName>,
-    form: Form,
-) -> Result<(Request, Vec<u8>), Refused> {
-    let mut bytes = Vec::new();
-    let read = async {
-        loop {
-            let before = bytes.len();
-            if stream.read_buf(&mut bytes).await.ok()? == 0 {
-                return None;
-            }
-            if !http::may_have_ended(&bytes, before) {
-                continue;
-            }
-            match http::read(&bytes, port, form) {
-                Head::More => {}
-                other => return Some(other),
-            }
-        }
-    };
-    let refused = |why: &str| Err(Refused::because(looked_up, why));
-    match timeout(PATIENCE, read).await {
-        Err(_) => refused("it did not say in time whom it wants"),
-        Ok(None | Some(Head::More)) => refused("it broke off"),
-        Ok(Some(Head::Bad(why))) => refused(why),
-        Ok(Some(Head::Request(request))) => {
-            if let Some(other) = looked_up.filter(|other| **other != request.host) {
-                return refused(&format!("it asks for `{}`, and `{other}` was looked up", request.host));
-            }
-            let rest = bytes.split_off(request.length);
-            Ok((request, rest))
-        }
-    }
-}
-
 async fn deny(stream: &mut TcpStream, answer: &[u8], refused: Refused) -> Result<(), Refused> {
     // Whoever has gone away hears nothing.
     let _gone = stream.write_all(answer).await;
@@ -522,7 +442,7 @@ async fn deny(stream: &mut TcpStream, answer: &[u8], refused: Refused) -> Result
     Err(refused)
 }
 
-async fn refuse(stream: &mut TcpStream, port: u16, refused: Refused) -> Result<(), Refused> {
+pub async fn refuse(stream: &mut TcpStream, port: u16, refused: Refused) -> Result<(), Refused> {
     let host = refused.name.as_deref().unwrap_or_default();
     let Refused { why, rule, fix, .. } = &refused;
     let answer = http::refusal(host, port, why, rule.as_deref(), fix.as_deref());

@@ -76,7 +76,7 @@ fn names_that_are_allowed_are_reached_and_no_others() {
         ("get bad.wide.test", "a `deny` names it"),
         ("get allowed.test 80 evil.test", "`allowed.test` was looked up"),
         ("get 11.93.7.2 80 evil.test", "no `allow` names it"),
-        ("get 11.93.7.2 80 11.93.7.2", "what it names is no host name"),
+        ("get 11.93.7.2 80 11.93.7.2", "no `allow` names the address"),
         ("get rebind.test", "this machine's own"),
         ("get own.test", "this machine's own"),
         ("get any.test", "this machine's own"),
@@ -341,6 +341,18 @@ fn an_address_is_no_way_around_a_deny() {
         assert_eq!(!servers.heard().is_empty(), reached, "{name}");
     }
     assert_eq!(recorded(&project)[0]["server_name"], "allowed.test");
+    // One that hides behind another one, and the address itself.
+    let two = "printf 'GET / HTTP/1.1\\r\\nHost: allowed.test\\r\\n\\r\\nGET / HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n'";
+    run(&format!("exec 3<>/dev/tcp/11.93.7.2/80; {two} >&3; timeout 2 cat <&3"));
+    let heard = format!("{:?}", servers.heard());
+    assert!(heard.contains("allowed.test") && !heard.contains("evil.test"), "{heard}");
+    assert!(run("get 11.93.7.2 80 11.93.7.2").contains("answer of 80"));
+    assert!(run("get 11.93.7.2 80 11.93.7.3").contains("was dialled"));
+    for (address, expected) in [("11.93.7.2", "answer of 80"), ("11.93.7.1", "no `allow` names the address")]
+    {
+        let told = run(&format!("curl -sS -x http://127.0.0.1:3128 http://{address}/"));
+        assert!(told.contains(expected), "{told}");
+    }
 }
 
 #[test]

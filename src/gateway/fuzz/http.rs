@@ -1,5 +1,7 @@
 //! Heads and chunked bodies of HTTP/1.
 
+use std::net::Ipv6Addr;
+
 use super::{beginnings, cuts, strict};
 use crate::gateway::http::{self, Body, Chunks, Form, Head, MOST, MOST_FIELDS, Request};
 
@@ -50,8 +52,15 @@ fn is_what_was_said(bytes: &[u8], request: &Request, form: Form) {
         Form::Whole => Some(authority.to_owned()),
     };
     let named = named.unwrap_or_default().to_ascii_lowercase();
-    let (host, port) = named.split_once(':').unwrap_or((&named, "80"));
-    assert_eq!((host, port.parse()), (request.host.as_str(), Ok(request.port)));
+    let (host, port) = match named.rsplit_once(':') {
+        Some((host, port)) if !named.ends_with(']') => (host, port),
+        _ => (named.as_str(), "80"),
+    };
+    // Addresses are written in their one form.
+    let inside = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let address = inside.and_then(|inside| inside.parse::<Ipv6Addr>().ok());
+    let host = address.map_or_else(|| host.to_owned(), |address| format!("[{address}]"));
+    assert_eq!((host, port.parse()), (request.host.to_string(), Ok(request.port)));
     // Only a proxy is told another port than the one that it was sent to, and never that of TLS.
     assert!(request.port == 80 || (form == Form::Whole && request.port != 443), "{}", request.port);
     assert_eq!(framing(&strict), Some(request.body));

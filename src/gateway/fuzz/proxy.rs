@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{cuts, strict};
-use crate::gateway::proxy::{Kind, Said, Target, hear_from};
+use crate::gateway::proxy::{Kind, Said, hear_from};
+use crate::gateway::target::Target;
 use crate::policy::host::HostName;
 
 /// A client that says what it says in these pieces, and then nothing more.
@@ -89,11 +90,6 @@ pub fn connect(bytes: &[u8]) {
     assert!(strict.is_some(), "a strict reader refuses it");
     let Some(strict) = strict else { return };
     assert_eq!((strict.method, strict.length), ("CONNECT", bytes.len() - left));
-    let host = match &target {
-        Target::Name(name) => name.to_string(),
-        Target::Address(IpAddr::V4(address)) => address.to_string(),
-        Target::Address(IpAddr::V6(address)) => format!("[{address}]"),
-    };
     let named = strict.target.to_ascii_lowercase();
     let (named, named_port) = named.rsplit_once(':').unwrap_or_default();
     let spelled = match named.trim_matches(['[', ']']).parse() {
@@ -101,7 +97,7 @@ pub fn connect(bytes: &[u8]) {
         Ok(IpAddr::V4(address)) => address.to_string(),
         Err(_) => named.to_owned(),
     };
-    assert_eq!((host, Ok(port)), (spelled, named_port.parse()));
+    assert_eq!((target.to_string(), Ok(port)), (spelled, named_port.parse()));
 }
 
 /// SOCKS 5 is read as RFC 1928 has it, and what is behind the request belongs to the connection.
@@ -131,8 +127,12 @@ fn request(bytes: &[u8]) -> Option<(Said, usize)> {
         3 => {
             let length = usize::from(*rest.first()?);
             let text = std::str::from_utf8(rest.get(1..=length)?).ok()?;
-            let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-            let target = bare.parse().map(Target::Address).ok();
+            let inside = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+            let address: Option<IpAddr> = match inside {
+                Some(inside) => inside.parse::<Ipv6Addr>().ok().map(Into::into),
+                None => text.parse().ok(),
+            };
+            let target = address.map(Target::Address);
             (target.or_else(|| HostName::parse(text).map(Target::Name).ok())?, 1 + length)
         }
         _ => return None,

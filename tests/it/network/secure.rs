@@ -321,8 +321,8 @@ fn tools_that_insist_on_a_proxy_have_one() {
     for (wanted, then, why) in [
         ("api.test:22", "", "no `allow` names it"),
         ("api.test:8080", "", "no `allow` names it"),
-        ("127.0.0.1:22", "", "no rule names the address"),
-        ("11.93.7.3:22", "", "no rule names the address"),
+        ("127.0.0.1:22", "", "no `allow` names the address"),
+        ("11.93.7.3:22", "", "no `allow` names the address"),
         ("api.test:80", "GET / HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n", "`api.test` was looked up"),
         ("a_b:80", "", "its host is no host name"),
     ] {
