@@ -22,6 +22,7 @@ mod budget;
 mod connect;
 mod copy;
 mod dns;
+mod echo;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hello;

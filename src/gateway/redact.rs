@@ -10,11 +10,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use zeroize::Zeroizing;
 
+use super::echo::{Echo, Mask};
 use super::secrets::Secret;
 use super::serve::BUFFER;
-
-/// How many bytes of a value that nobody could guess have to be there for a piece of it to be taken out.
-const PIECE: usize = 12;
 
 /// Takes values, and long beginnings of them, out of a stream that may echo them.
 ///
@@ -25,55 +23,20 @@ pub struct Redactor {
     echoes: Vec<Echo>,
     /// What may be the beginning of one.
     held: Vec<u8>,
-}
-
-struct Echo {
-    value: Zeroizing<Vec<u8>>,
-    /// What is there instead, of the same length.
-    instead: Vec<u8>,
-    /// How much of the beginning is known.
-    known: usize,
-}
-
-/// The kinds of letters that a placeholder keeps.
-fn kind(byte: u8) -> u8 {
-    match byte {
-        b'a'..=b'z' => b'a',
-        b'A'..=b'Z' => b'A',
-        b'0'..=b'9' => b'0',
-        _ => b'-',
-    }
-}
-
-impl Echo {
-    /// Says whether a text is what the value may begin with, for all that is known of it.
-    fn may_begin(&self, text: &[u8]) -> bool {
-        let alike = |(at, (one, other)): (usize, (&u8, &u8))| {
-            if at < self.known { one == other } else { kind(*one) == kind(*other) }
-        };
-        text.len() < self.value.len() && text.iter().zip(self.value.iter()).enumerate().all(alike)
-    }
-
-    /// Returns how many bytes of the value a text begins with, if that is enough of it.
-    fn found(&self, text: &[u8]) -> Option<usize> {
-        let same = text.iter().zip(self.value.iter()).take_while(|(one, other)| one == other).count();
-        (same >= self.value.len().min(self.known + PIECE)).then_some(same)
-    }
+    /// The values in other forms.
+    mask: Mask,
 }
 
 impl Redactor {
-    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
-        let echo = |secret: &Secret| {
-            let (value, instead, known) = secret.echo();
-            Echo { value, instead, known }
-        };
-        Redactor { echoes: secrets.into_iter().map(echo).collect(), held: Vec::new() }
+    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a Secret> + Clone) -> Self {
+        let echoes = secrets.clone().into_iter().map(Echo::of).collect();
+        Redactor { echoes, held: Vec::new(), mask: Mask::of(secrets) }
     }
 
     /// Takes out one more value.
     pub fn add(&mut self, value: Zeroizing<Vec<u8>>) {
         let instead = vec![b'*'; value.len()];
-        self.echoes.push(Echo { value, instead, known: 0 });
+        self.echoes.push(Echo::new(value, instead, 0));
     }
 
     /// There is nothing to take out.
@@ -95,6 +58,7 @@ impl Redactor {
         };
         let keep = (first..bytes.len()).find(begins).unwrap_or(bytes.len());
         self.held = bytes.split_off(keep);
+        self.mask.push(&mut bytes);
         bytes
     }
 
@@ -102,6 +66,8 @@ impl Redactor {
     pub fn rest(&mut self) -> Vec<u8> {
         let mut held = std::mem::take(&mut self.held);
         self.take_out(&mut held, true);
+        self.mask.push(&mut held);
+        self.mask.end();
         held
     }
 

@@ -271,7 +271,7 @@ fn replaced(name: &HeaderName, value: &HeaderValue, secret: &Secret) -> Option<H
 }
 
 /// Writes a value as a part of a query.
-fn percent(value: &str) -> Zeroizing<String> {
+pub fn percent(value: &str) -> Zeroizing<String> {
     let mut text = String::new();
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

@@ -1,6 +1,7 @@
 //! Answers that echo secrets.
 
 use super::cuts;
+use crate::gateway::echo::Echo;
 use crate::gateway::redact::Redactor;
 use crate::gateway::secrets::{Secret, Use};
 use crate::policy::host::HostName;
@@ -16,6 +17,9 @@ pub fn redact(bytes: &[u8]) {
     let Some(secret) = secret(value) else { return };
     let (value, instead, known) = secret.echo();
     let expected = taken_out(text, &value, &instead, known);
+    let forms = Echo::forms(&secret);
+    let holds = |text: &[u8], form: &Echo| (0..text.len()).any(|at| form.found(&text[at..]).is_some());
+    let is_elsewhere = forms.iter().any(|form| holds(&expected, form));
     assert!(!expected.windows(value.len()).any(|part| part == value.as_slice()), "it is still there");
     // A text that holds one of the two is another text behind it.
     let other = std::str::from_utf8(&value).ok().and_then(|value| secret_like(value, known));
@@ -35,7 +39,14 @@ pub fn redact(bytes: &[u8]) {
             out.extend(clean);
         }
         out.extend(redactor.rest());
-        assert_eq!(out, expected, "{:?}", String::from_utf8_lossy(&out));
+        if !is_elsewhere {
+            assert_eq!(out, expected, "{:?}", String::from_utf8_lossy(&out));
+            continue;
+        }
+        // What has gone before it could be known is short.
+        assert_eq!(out.len(), expected.len());
+        let whole = |form: &&Echo| out.windows(form.value.len()).any(|part| part == form.value.as_slice());
+        assert!(forms.iter().find(whole).is_none(), "another form is still there");
     }
 }
 

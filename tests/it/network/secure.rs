@@ -56,7 +56,7 @@ fn a_secret_goes_to_its_host_and_is_seen_nowhere_inside() {
         assert!(!text.contains(KEY), "an echo got through: {text}");
     }
     // Wherever the placeholder is sent, by the methods that were said.
-    let basic = "curl -sS -u x-access-token:$CODE_TOKEN https://code.test/repo";
+    let basic = "curl -sSi -u x-access-token:$CODE_TOKEN https://code.test/repo";
     for script in [
         "curl -sS https://code.test/repo -H \"Authorization: Bearer $CODE_TOKEN\"",
         basic,
@@ -68,6 +68,11 @@ fn a_secret_goes_to_its_host_and_is_seen_nowhere_inside() {
         let encoded = "Basic eC1hY2Nlc3MtdG9rZW46Z2hwXzAxMjM0NTY3ODlhYmNkZWZBQkNERUY=";
         assert!(sent.contains("ghp_0123456789abcdefABCDEF") || sent.contains(encoded), "{sent}");
         assert!(!output.text().contains("ghp_0123456789abcdefABCDEF"), "{}", output.text());
+        if script == basic {
+            let echo = "x-echo: authorization Basic eC1hY2Nlc3MtdG9rZW46";
+            let text = output.text();
+            assert!(text.contains(echo) && !text.contains("MjM0NTY3ODlhYmNkZWZBQkNERU"), "{text}");
+        }
     }
     for script in [
         "curl -sS -X DELETE https://code.test/repo -H \"Authorization: Bearer $CODE_TOKEN\"",
