@@ -28,6 +28,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
 /// How the knobs of an older tool begin, which pier understands; where both spellings are set, the first one is taken.
 pub const KNOBS: [&str; 2] = ["PI_ENV_BWRAP_", "PI_BWRAP_"];
 
+/// The one that is `PIER_BWRAP` now, behind the prefix.
+pub const KNOB_BWRAP: &str = "BWRAP";
+
 /// Variables that describe the terminal, and are nobody's secret.
 const TERMINAL: &[&str] = &["COLORTERM", "FORCE_COLOR", "LANG", "TERM"];
 
@@ -124,6 +127,13 @@ impl Environment {
     /// Returns a variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Returns the `bwrap` that the caller wants.
+    pub fn bubblewrap(&self) -> Option<&Utf8Path> {
+        let knobs = KNOBS.iter().map(|prefix| format!("{prefix}{KNOB_BWRAP}"));
+        let mut names = std::iter::once("PIER_BWRAP".to_owned()).chain(knobs);
+        names.find_map(|name| self.get(&name)).map(Utf8Path::new)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {

@@ -96,7 +96,7 @@ pub struct Directory {
 
 /// Looks at the host. Makes pier's own directories where they are missing, for that is what is asked.
 pub fn look(environment: &Environment) -> Host {
-    let wanted = environment.get("PIER_BWRAP").map(Utf8Path::new);
+    let wanted = environment.bubblewrap();
     let bubblewrap = program::find(wanted, None);
     let setuid = bubblewrap.as_ref().is_ok_and(|found| {
         fs_err::metadata(&found.path).is_ok_and(|meta| meta.permissions().mode() & 0o4000 != 0)

@@ -47,7 +47,7 @@ pub fn run(global: &Global, args: &Plan) -> Outcome {
     if args.json {
         ui::json(&planned.plan);
     } else if args.argv {
-        let wanted = project.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
+        let wanted = project.environment.bubblewrap();
         let program = program::find(wanted, None)?;
         // Passed values stay out: the line is for logs and other people's eyes.
         let none = std::collections::BTreeMap::new();

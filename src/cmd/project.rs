@@ -106,10 +106,10 @@ pub fn load_layers(
     place: &Place<'_>,
 ) -> Result<(Loaded, Utf8PathBuf), Failure> {
     let knobs = knobs::read(&|name| environment.get(name), Own::Left);
-    for note in &knobs.notes {
-        ui::warn(&escape(note));
+    for note in knobs.notes.into_iter().chain(knobs::unknown(environment.names())) {
+        ui::warn(&escape(&note));
     }
-    let overlay_of = |Knob { name, text }| Overlay { name, layer: Layer::Environment, text };
+    let overlay_of = |Knob { name, text, .. }| Overlay { name, layer: Layer::Environment, text };
     let mut overlays: Vec<Overlay> = knobs.settings.into_iter().map(overlay_of).collect();
     for assignment in
         environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())

@@ -128,7 +128,7 @@ struct Host {
 /// Finds the project, starts bubblewrap, which takes its time, and loads the project beside it.
 fn begin(global: &Global, away: Away) -> Result<(Project, Host), Failure> {
     let found = project::find(global, RootOwned::Refuse)?;
-    let wanted = found.environment.get("PIER_BWRAP").map(camino::Utf8Path::new);
+    let wanted = found.environment.bubblewrap();
     let program = program::find(wanted, Some(&found.environment.cache.join("bwrap.json")));
     // What goes wrong here goes wrong again once the plan is made, and is said then.
     let early = match &program {

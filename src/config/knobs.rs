@@ -4,6 +4,8 @@
 //! A switch is on where it is exactly `1`, and anything else turns it off, as it always did; what somebody may have meant
 //! otherwise is a note.
 
+use std::fmt;
+
 use super::nearest;
 use super::path::quote;
 use super::values::is_variable;
@@ -12,8 +14,10 @@ use crate::env::KNOBS as PREFIXES;
 /// One setting, and the variables that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knob {
-    /// As the caller has them, `PI_BWRAP_NET=1`; with `(not set)` what the older tool took by itself.
+    /// As the caller has them, `PI_BWRAP_NET=1`, or as the older tool had them by itself.
     pub name: String,
+    /// The caller has said so.
+    pub is_set: bool,
     /// KDL.
     pub text: String,
 }
@@ -62,9 +66,8 @@ const OWN: &[(&str, &str)] = &[
     ("IMPORT_SESSIONS", "1"),
 ];
 
-/// What else the older tool knew; pier finds these itself.
-const OTHERS: &[&str] =
-    &["BWRAP", "COMPILED_DEFAULT_TOOLS", "HOST_XDG_GIT_CONFIG", "PACKAGE", "PROJECT_ROOT"];
+/// What is read elsewhere.
+const OTHERS: &[&str] = &[crate::env::KNOB_BWRAP];
 
 /// By the names after the prefix, in the order of the language.
 const KNOBS: &[(&str, Meaning)] = &[
@@ -76,12 +79,20 @@ const KNOBS: &[(&str, Meaning)] = &[
     ("HOST_RO_PATHS", Meaning::Lines(&[':'], "mounts { ro ", "; }")),
     ("PASS_ENV", Meaning::Names(&[' ', ',', ':', '\t', '\n'], "env { pass ", "; }")),
     ("NET", Meaning::Switch("network \"host\"", "network \"none\"")),
-    ("DEFAULT_TOOLS", Meaning::List(&[','], "agent \"pi\" { tools ", "; }")),
+    ("DEFAULT_TOOLS", TOOLS),
     ("COORDINATION_DIR", Meaning::Value("coordination { dir ", "; }")),
     ("BASH", Meaning::Gone("the shell is the one of `/usr`")),
     ("ENV", Meaning::Gone("no `env` runs on the way")),
     ("CA_BUNDLE", Meaning::Made(bundle)),
+    ("PROJECT_ROOT", Meaning::Gone("the project is where pier is called")),
+    ("HOST_XDG_GIT_CONFIG", Meaning::Gone("`home { import \"git-config\" from=…; }` names the file")),
+    ("PACKAGE", Meaning::Gone("pier looks for the agent itself")),
 ];
+
+const TOOLS: Meaning = Meaning::List(&[','], "agent \"pi\" { tools ", "; }");
+
+/// What a build of the older tool took where the knob itself is not set.
+const BUILT: &[(&str, &str)] = &[("DEFAULT_TOOLS", "COMPILED_DEFAULT_TOOLS")];
 
 /// What is copied into the sandbox home: the switch, when, from where, and the text around.
 struct Import {
@@ -141,8 +152,9 @@ pub fn unknown<'a>(variables: impl Iterator<Item = &'a str>) -> Vec<String> {
     let imports = IMPORTS
         .iter()
         .flat_map(|one| [Some(one.switch), one.sync].into_iter().flatten().chain(one.from.iter().copied()));
-    let known: Vec<&str> =
-        KNOBS.iter().map(|(name, _)| *name).chain(imports).chain(OTHERS.iter().copied()).collect();
+    let built = BUILT.iter().map(|(_, name)| *name);
+    let own = KNOBS.iter().map(|(name, _)| *name);
+    let known: Vec<&str> = own.chain(imports).chain(built).chain(OTHERS.iter().copied()).collect();
     let note = |variable: &str| {
         let prefix = PREFIXES.into_iter().find(|prefix| variable.starts_with(prefix))?;
         let name = &variable[prefix.len()..];
@@ -160,7 +172,7 @@ pub fn unknown<'a>(variables: impl Iterator<Item = &'a str>) -> Vec<String> {
 pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
     let mut knobs = Knobs::default();
     // A home that is forgotten had no sessions of the host, unless they were asked for.
-    let forgets = knobs.find(get, "EPHEMERAL_HOME").is_some_and(|(_, value)| value == "1");
+    let forgets = knobs.find(get, "EPHEMERAL_HOME").is_some_and(|set| set.value == "1");
     knobs.notes.clear();
     let own = |name: &str| match own {
         Own::Taken if !(forgets && name == "IMPORT_SESSIONS") => {
@@ -169,46 +181,43 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
         _ => None,
     };
     for (name, meaning) in KNOBS {
-        let set = knobs.find(get, name);
-        let Some((set, value)) = set.or_else(|| Some((by_itself(name), own(name)?))) else { continue };
-        let texts =
-            match meaning {
-                Meaning::Switch(on, off) => {
-                    let on_now = knobs.is_on(&set, value);
-                    vec![(if on_now { on } else { off }).to_string()]
-                }
-                Meaning::Value(before, after) => vec![format!("{before}{}{after}", quote(value))],
-                Meaning::Made(make) => vec![make(value)],
-                Meaning::List(between, before, after) => {
-                    around(before, parts(value, between), after).into_iter().collect()
-                }
-                Meaning::Names(between, before, after) => {
-                    let (names, others): (Vec<&str>, Vec<&str>) =
-                        parts(value, between).partition(|part| is_variable(part));
-                    knobs.notes.extend(others.into_iter().map(|other| {
-                        format!("`{other}` in `{set}` is no name of a variable, and is left out")
-                    }));
-                    around(before, names.into_iter(), after).into_iter().collect()
-                }
-                Meaning::Lines(between, before, after) => {
-                    parts(value, between).map(|part| format!("{before}{}{after}", quote(part))).collect()
-                }
-                Meaning::Gone(why) => {
-                    knobs.notes.push(format!("`{set}` means nothing any more: {why}"));
-                    Vec::new()
-                }
-            };
-        let name = told(&set, value);
-        knobs.settings.extend(texts.into_iter().map(|text| Knob { name: name.clone(), text }));
+        let built = BUILT.iter().find(|(own, _)| own == name).map(|(_, built)| *built);
+        let found = knobs.find(get, name).or_else(|| knobs.find(get, built?));
+        let Some(set) = found.or_else(|| Some(Set::by_itself(name, own(name)?))) else { continue };
+        let value = set.value;
+        let texts = match meaning {
+            Meaning::Switch(on, off) => {
+                let on_now = knobs.is_on(&set);
+                vec![(if on_now { on } else { off }).to_string()]
+            }
+            Meaning::Value(before, after) => vec![format!("{before}{}{after}", quote(value))],
+            Meaning::Made(make) => vec![make(value)],
+            Meaning::List(between, before, after) => {
+                around(before, parts(value, between), after).into_iter().collect()
+            }
+            Meaning::Names(between, before, after) => {
+                let (names, others): (Vec<&str>, Vec<&str>) =
+                    parts(value, between).partition(|part| is_variable(part));
+                knobs.notes.extend(others.into_iter().map(|other| {
+                    format!("`{other}` in `{}` is no name of a variable, and is left out", set.name)
+                }));
+                around(before, names.into_iter(), after).into_iter().collect()
+            }
+            Meaning::Lines(between, before, after) => {
+                parts(value, between).map(|part| format!("{before}{}{after}", quote(part))).collect()
+            }
+            Meaning::Gone(why) => {
+                knobs.notes.push(format!("`{}` means nothing any more: {why}", set.name));
+                Vec::new()
+            }
+        };
+        let (name, is_set) = (set.to_string(), set.said);
+        knobs.settings.extend(texts.into_iter().map(|text| Knob { name: name.clone(), is_set, text }));
     }
     for import in IMPORTS {
         knobs.import(get, import, own(import.switch));
     }
     knobs
-}
-
-fn told(name: &str, value: &str) -> String {
-    if name.ends_with(')') { format!("{name} {value}") } else { format!("{name}={value}") }
 }
 
 /// Puts text around values, if there are any.
@@ -217,26 +226,42 @@ fn around<'a>(before: &str, values: impl Iterator<Item = &'a str>, after: &str) 
     (!words.is_empty()).then(|| format!("{before}{}{after}", words.join(" ")))
 }
 
-/// Names a setting that nobody has made.
-fn by_itself(name: &str) -> String {
-    format!("{}{name} (not set)", PREFIXES[0])
-}
-
 fn parts<'a>(value: &'a str, between: &'static [char]) -> impl Iterator<Item = &'a str> {
     value.split(between).filter(|part| !part.is_empty())
 }
 
+/// A variable as it is spelled, and its value.
+struct Set<'a> {
+    name: String,
+    value: &'a str,
+    /// By the caller.
+    said: bool,
+}
+
+impl Set<'_> {
+    /// Of what the older tool took by itself.
+    fn by_itself(name: &str, value: &'static str) -> Self {
+        Set { name: format!("{}{name}", PREFIXES[0]), value, said: false }
+    }
+}
+
+impl fmt::Display for Set<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Set { name, value, said } = self;
+        write!(out, "{name}={value}{}", if *said { "" } else { " (not set)" })
+    }
+}
+
 impl Knobs {
-    /// Returns a variable as it is spelled, and its value.
-    fn find<'a>(&mut self, get: &dyn Fn(&str) -> Option<&'a str>, name: &str) -> Option<(String, &'a str)> {
-        let mut found: Option<(String, &str)> = None;
+    fn find<'a>(&mut self, get: &dyn Fn(&str) -> Option<&'a str>, name: &str) -> Option<Set<'a>> {
+        let mut found: Option<Set<'a>> = None;
         for prefix in PREFIXES {
-            let spelled = format!("{prefix}{name}");
-            let Some(value) = get(&spelled) else { continue };
+            let name = format!("{prefix}{name}");
+            let Some(value) = get(&name) else { continue };
             match &found {
-                None => found = Some((spelled, value)),
-                Some((taken, other)) if *other != value => {
-                    self.notes.push(format!("`{spelled}` is not taken: `{taken}` says something else"));
+                None => found = Some(Set { name, value, said: true }),
+                Some(taken) if taken.value != value => {
+                    self.notes.push(format!("`{name}` is not taken: `{}` says something else", taken.name));
                 }
                 Some(_) => {}
             }
@@ -244,9 +269,9 @@ impl Knobs {
         found
     }
 
-    fn is_on(&mut self, name: &str, value: &str) -> bool {
+    fn is_on(&mut self, Set { name, value, .. }: &Set<'_>) -> bool {
         let note = match value.to_ascii_lowercase().as_str() {
-            "1" | "0" => return value == "1",
+            "1" | "0" => return *value == "1",
             "true" | "yes" | "on" | "y" => "`1` turns it on",
             _ => "`0` says so",
         };
@@ -261,25 +286,21 @@ impl Knobs {
         own: Option<&'static str>,
     ) {
         let switch = self.find(get, import.switch);
-        let switch = switch.or_else(|| Some((by_itself(import.switch), own?)));
+        let switch = switch.or_else(|| Some(Set::by_itself(import.switch, own?)));
         let sync = import.sync.and_then(|name| self.find(get, name));
         let from = import.from.iter().find_map(|name| self.find(get, name));
-        let set: Vec<&(String, &str)> = [&switch, &sync, &from].into_iter().flatten().collect();
-        if set.is_empty() {
+        let all: Vec<&Set<'_>> = [&switch, &sync, &from].into_iter().flatten().collect();
+        if all.is_empty() {
             return;
         }
-        let made = |(name, _): &&&(String, &str)| !name.ends_with(')');
-        let all = if set.iter().any(|one| made(&one)) {
-            set.iter().filter(made).collect()
-        } else {
-            set.iter().collect::<Vec<_>>()
-        };
-        let name = all.iter().map(|(name, value)| told(name, value)).collect::<Vec<_>>().join(" ");
-        let on = switch.as_ref().is_none_or(|(name, value)| self.is_on(name, value));
+        let is_set = all.iter().any(|one| one.said);
+        let told = all.iter().filter(|one| one.said == is_set);
+        let name = told.map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let on = switch.as_ref().is_none_or(|switch| self.is_on(switch));
         let when = match &sync {
             _ if !on => "never",
-            Some((_, "always")) | None => "always",
-            Some((name, value)) => {
+            Some(Set { value: "always", .. }) | None => "always",
+            Some(Set { name, value, .. }) => {
                 if *value != "missing" {
                     let note = "as everything but `always` does";
                     self.notes.push(format!("`{name}={value}` copies what is missing, {note}"));
@@ -287,9 +308,9 @@ impl Knobs {
                 "missing"
             }
         };
-        let from = from.filter(|_| on).map_or(String::new(), |(_, path)| format!(" from={}", quote(path)));
+        let from = from.filter(|_| on).map_or(String::new(), |from| format!(" from={}", quote(from.value)));
         let text = format!("{} sync=\"{when}\"{from}{}", import.before, import.after);
-        self.settings.push(Knob { name, text });
+        self.settings.push(Knob { name, is_set, text });
     }
 }
 
@@ -340,6 +361,7 @@ mod tests {
             ("PI_BWRAP_HOST_RO_PATHS", "/a:/b", &["mounts { ro \"/a\"; }", "mounts { ro \"/b\"; }"]),
             ("PI_BWRAP_PASS_ENV", "A, B:C", &["env { pass \"A\" \"B\" \"C\"; }"]),
             ("PI_BWRAP_DEFAULT_TOOLS", "read,bash", &["agent \"pi\" { tools \"read\" \"bash\"; }"]),
+            ("PI_BWRAP_COMPILED_DEFAULT_TOOLS", "ls", &["agent \"pi\" { tools \"ls\"; }"]),
             ("PI_BWRAP_CA_BUNDLE", "/c", &["env { set SSL_CERT_FILE=\"/c\" NIX_SSL_CERT_FILE=\"/c\"; }"]),
             ("PI_BWRAP_IMPORT_AUTH", "0", &["agent \"pi\" { import \"auth\" sync=\"never\"; }"]),
             ("PI_BWRAP_AUTH_SYNC", "missing", &["agent \"pi\" { import \"auth\" sync=\"missing\"; }"]),
@@ -413,7 +435,7 @@ mod tests {
             |name: &str| everything.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let found = read(&get, Own::Left);
         assert!(found.settings.len() >= 15, "{found:?}");
-        let overlays = found.settings.into_iter().map(|Knob { name, text }| Overlay {
+        let overlays = found.settings.into_iter().map(|Knob { name, text, .. }| Overlay {
             name,
             layer: Layer::Environment,
             text,

@@ -64,6 +64,10 @@ fn a_program_that_is_not_bubblewrap_is_not_run() {
         let output = output.refused(125, "bwrap::program");
         assert!(output.flat().contains(reason), "{path}: {}", output.said());
     }
+    let older =
+        project.call(["exec", "--", "true"]).env("PI_ENV_BWRAP_BWRAP", "/usr").env("PI_BWRAP_NETT", "1");
+    let output = older.run().refused(125, "bwrap::program");
+    assert!(output.said().contains("did you mean `PI_BWRAP_NET`?"), "{}", output.said());
     assert!(project.left_behind().is_empty(), "{:?}", project.left_behind());
     assert!(!project.home().join("ran").exists());
 }

@@ -21,9 +21,9 @@ pub fn render(environment: &Environment) -> String {
     }
     let mut document = KdlDocument::new();
     for knob in &settings {
-        // Each is a piece of the language; a test reads all of them.
-        for node in knob.text.parse::<KdlDocument>().unwrap_or_default().nodes() {
-            merge(&mut document, node);
+        match knob.text.parse::<KdlDocument>() {
+            Ok(piece) => piece.nodes().iter().for_each(|node| merge(&mut document, node)),
+            Err(error) => ui::warn(&escape(&format!("`{}` is left out: {error}", knob.name))),
         }
     }
     let read = agent::find("pi").map_or(&[][..], |pi| pi.reads());
@@ -60,7 +60,7 @@ pub fn render(environment: &Environment) -> String {
          // Made by `pier init --from-env`",
     );
     let mut set: Vec<&str> =
-        settings.iter().map(|knob| knob.name.as_str()).filter(|name| name.contains('=')).collect();
+        settings.iter().filter(|knob| knob.is_set).map(|knob| knob.name.as_str()).collect();
     // A list has a line of the language for each of its values.
     set.dedup();
     out.push_str(if set.is_empty() {
