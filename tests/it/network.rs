@@ -8,6 +8,7 @@ use crate::sandbox::{Call, Output, PIER, Project};
 mod agents;
 mod clients;
 mod keyring;
+mod registries;
 mod secure;
 mod servers;
 pub mod web;

@@ -1,7 +1,5 @@
 //! Programs that people use, behind the gateway, with no proxy variable and no setting of theirs.
 
-use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -10,11 +8,11 @@ use super::servers::Servers;
 use crate::attacks::program::{copy, dial};
 use crate::sandbox::Project;
 
-const HOSTS: &str = "127.0.0.1 localhost\n11.93.7.3 repo.test other.test\n11.93.7.2 allowed.test evil.test\n\
+pub const HOSTS: &str = "127.0.0.1 localhost\n11.93.7.3 repo.test other.test\n11.93.7.2 allowed.test evil.test\n\
     11.93.7.5 registry.test\nfd93:7::2 six.test closed-six.test\n";
 
 /// The connections of the last session.
-fn log(project: &Project) -> Vec<serde_json::Value> {
+pub fn log(project: &Project) -> Vec<serde_json::Value> {
     let log = project.pier(&["net", "log", "--json"]).expect(0).text();
     serde_json::from_str(&log).unwrap()
 }
@@ -96,85 +94,45 @@ fn a_host_of_version_6_alone_is_reached_by_clients_of_both() {
     }
 }
 
-/// A host and a port of a URL over TLS.
-fn host_of(url: &str) -> Option<(String, u16)> {
-    let authority = url.trim().strip_prefix("https://")?.split('/').next()?;
-    let authority = authority.rsplit('@').next()?;
-    Some(match authority.split_once(':') {
-        Some((host, port)) => (host.to_owned(), port.parse().ok()?),
-        None => (authority.to_owned(), 443),
-    })
-}
-
-/// Carries connections to a host of the real world.
-fn carry(listener: TcpListener, host: String, port: u16) {
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (Ok(near), Ok(far)) = (stream, TcpStream::connect((host.as_str(), port))) else { continue };
-            for (mut from, mut to) in [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)] {
-                std::thread::spawn(move || {
-                    // Either may break off; the other one hears of it.
-                    let _broken = io::copy(&mut from, &mut to);
-                    let _gone = to.shutdown(Shutdown::Write);
-                });
-            }
-        }
-    });
+/// Makes a package, and a page that pip finds it by, and returns the directory that they are in.
+fn packages(project: &Project) -> PathBuf {
+    let base = project.base().join("served");
+    fs_err::create_dir(&base).unwrap();
+    let make = "import zipfile
+info = 'hello_pier-1.0.dist-info/'
+with zipfile.ZipFile('hello_pier-1.0-py3-none-any.whl', 'w') as wheel:
+    wheel.writestr('hello_pier.py', 'print(\\'hello\\')\\n')
+    wheel.writestr(info + 'METADATA', 'Metadata-Version: 2.1\\nName: hello-pier\\nVersion: 1.0\\n')
+    wheel.writestr(info + 'WHEEL', 'Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')
+    wheel.writestr(info + 'RECORD', '')
+";
+    let status = Command::new("/usr/bin/python3").args(["-c", make]).current_dir(&base).status().unwrap();
+    assert!(status.success());
+    let page = "<a href=\"hello_pier-1.0-py3-none-any.whl\">hello_pier-1.0-py3-none-any.whl</a>";
+    fs_err::write(base.join("index.html"), page).unwrap();
+    base
 }
 
 #[test]
-fn npm_asks_the_registry_of_this_machine() {
-    let skip = |why: &str| println!("skipped: {why}");
-    let Ok(configured) = Command::new("npm").args(["config", "get", "registry"]).output() else {
-        return skip("there is no npm");
-    };
-    let url = String::from_utf8(configured.stdout).unwrap().trim().to_owned();
-    let Some((host, port)) = host_of(&url) else {
-        return skip("npm's registry is not behind TLS");
-    };
-    let ask = |url: &str| format!("npm view npm name --registry {url} --fetch-retries 0");
-    let reached = Command::new("bash").args(["-c", &ask(&url)]).output().unwrap();
-    if !reached.status.success() {
-        return skip("npm cannot reach its registry without pier");
-    }
-    let proxy = ["HTTPS_PROXY", "https_proxy"].into_iter().find_map(std::env::var_os);
-    let proxy = proxy.map(|proxy| proxy.into_string().unwrap());
-    let (upstream, carried) = match proxy.as_deref().map(|proxy| proxy.trim_end_matches('/').rsplit_once(':'))
-    {
-        None => (String::new(), (host.clone(), port)),
-        Some(Some((proxy, port))) if proxy.starts_with("http://") && !proxy.contains('@') => {
-            let proxy = proxy.trim_start_matches("http://").to_owned();
-            ("upstream \"http://registry.test:443\"".to_owned(), (proxy, port.parse().unwrap()))
-        }
-        Some(_) => return skip("this machine's proxy wants TLS or a password"),
-    };
-    if port != 443 {
-        return skip("npm's registry is on a port of its own");
-    }
+fn pip_installs_from_a_host_that_is_granted_and_from_no_other() {
     let Some(servers) = Servers::start() else { return };
-    // By way of the second network: here it may have an address that pier refuses.
-    carry(servers.outside.try_clone().unwrap(), carried.0, carried.1);
-    let hosts = format!("{HOSTS}11.93.7.5 {host}\n");
-    let project =
-        Project::new(&format!("network allowlist {{\n allow \"{host}\" port={port}\n {upstream}\n}}\n"));
-    if let Some(more) = std::env::var_os("NODE_EXTRA_CA_CERTS") {
-        let known =
-            ["/etc/ssl/certs/ca-certificates.crt".into(), more].map(|path| fs_err::read(path).unwrap());
-        project.write_beside("bundle.pem", known.concat());
-    }
+    let project = Project::new("network allowlist { allow repo.test; }\n");
+    project.write_beside("bundle.pem", &servers.web.authority);
+    *servers.web.files.lock().unwrap() = packages(&project);
     project.trust();
-    let answer = inside(&project, &hosts, &ask(&url)).expect(0).text();
-    assert_eq!(answer, "npm");
-    let connections = log(&project);
-    let stood = connections.iter().find(|one| one["name"] == host.as_str() && one["allowed"] == true);
-    assert!(
-        stood.is_some_and(|one| one["port"] == port && one["down"].as_u64() > Some(1000)),
-        "{connections:?}"
-    );
-    // Without the grant, it is not reached.
-    project.write("pier.kdl", "network allowlist { allow allowed.test; }\n");
-    project.trust();
-    let refused = inside(&project, &hosts, &ask(&url));
-    assert!(refused.code() != Some(0) && !refused.text().contains("npm\n"), "{}", refused.text());
-    assert!(log(&project).iter().all(|one| one["allowed"] == false));
+    let install = |host: &str| {
+        let script = format!(
+            "rm -rf /tmp/there; /usr/bin/python3 -m pip --isolated install -q --no-index --retries 0 --target /tmp/there \
+             --find-links https://{host}/files/index.html hello-pier 2>&1 && PYTHONPATH=/tmp/there /usr/bin/python3 -m hello_pier"
+        );
+        inside(&project, HOSTS, &script)
+    };
+    let installed = install("repo.test").expect(0).text();
+    assert!(installed.ends_with("hello"), "{installed}");
+    let asked = servers.asked();
+    assert!(asked.iter().any(|asked| asked.line.contains(".whl")), "{asked:?}");
+    let refused = install("other.test").expect(1).text();
+    assert!(refused.contains("403") || refused.contains("No matching distribution"), "{refused}");
+    assert_eq!(servers.asked(), [], "a host that is not granted was asked");
+    assert!(log(&project).iter().all(|one| one["name"] == "other.test" && one["allowed"] == false));
 }

@@ -248,10 +248,12 @@ async fn answer(mut request: Request<Incoming>, scheme: Scheme, web: Web) -> Res
     }
     if let Some(path) = request.uri().path().strip_prefix("/files/") {
         web.asked.lock().unwrap().push(asked);
-        let path = web.files.lock().unwrap().join(path);
-        let found = fs_err::read(path);
+        let found = fs_err::read(web.files.lock().unwrap().join(path));
         let status = if found.is_ok() { StatusCode::OK } else { StatusCode::NOT_FOUND };
         let mut response = Response::new(Full::new(Bytes::from(found.unwrap_or_default())).boxed());
+        if path.ends_with("index.html") {
+            response.headers_mut().insert("content-type", "text/html".parse().unwrap());
+        }
         *response.status_mut() = status;
         return response;
     }
