@@ -65,11 +65,31 @@ pub fn run(global: &Global, args: &Net) -> Outcome {
         _ => None,
     });
     match args.action {
-        Action::Log(_) => log(connections.collect(), which.json),
+        Action::Log(_) => log(once(connections), which.json),
         Action::Suggest(_) => suggest(connections, which.json),
     }
     audit::require_whole(&found)?;
     Ok(Exit::Done)
+}
+
+/// Leaves out that a connection was open where its end is recorded as well.
+fn once(connections: impl Iterator<Item = Logged>) -> Vec<Logged> {
+    let mut kept: Vec<Option<Logged>> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let key = |one: &Connection| (one.dialled, one.address, one.port, one.name.clone());
+    for logged in connections {
+        if logged.connection.open {
+            open.push(kept.len());
+        } else {
+            let own = key(&logged.connection);
+            let is_own = |at: &usize| kept[*at].as_ref().is_some_and(|other| key(&other.connection) == own);
+            if let Some(found) = open.iter().position(is_own) {
+                kept[open.remove(found)] = None;
+            }
+        }
+        kept.push(Some(logged));
+    }
+    kept.into_iter().flatten().collect()
 }
 
 fn log(connections: Vec<Logged>, json: bool) {

@@ -396,6 +396,9 @@ fn an_open_connection_is_in_the_record_before_it_ends() {
     let connections = recorded(&project);
     let open: Vec<bool> = connections.iter().map(|one| one["open"] == true).collect();
     assert_eq!(open, [true, false], "{connections:?}");
+    let log = project.pier(&["net", "log", "--json"]).expect(0).text();
+    let log: Vec<serde_json::Value> = serde_json::from_str(&log).unwrap();
+    assert!(log.len() == 1 && log[0].get("open").is_none(), "{log:?}");
 }
 
 #[test]
