@@ -27,6 +27,7 @@ mod man;
 mod merge;
 mod net;
 mod nix;
+mod old;
 mod owner;
 mod plan;
 mod project;
@@ -76,6 +77,9 @@ pub struct Global {
     /// As root, run as root instead of as the project's owner.
     #[arg(long, global = true)]
     as_root: bool,
+    /// What a call by a name of the older tool means.
+    #[arg(skip)]
+    older: Option<old::Meant>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -166,6 +170,9 @@ fn behind_command(words: &[OsString], rest: &[OsString]) -> Option<Vec<OsString>
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if let Some(name) = old::name_of(&words) {
+        return old::main(name, &words);
+    }
     let parsed = parse(&words).and_then(|cli| match &cli.command {
         Some(Command::Other(rest)) => behind_command(&words, rest).map_or(Ok(cli), |words| parse(&words)),
         _ => Ok(cli),

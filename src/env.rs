@@ -74,6 +74,8 @@ pub struct Environment {
     pub config: Utf8PathBuf,
     pub state: Utf8PathBuf,
     pub cache: Utf8PathBuf,
+    /// Where the older tool kept its homes, if pier was called by one of its names.
+    pub older: Option<Utf8PathBuf>,
 }
 
 #[derive(Debug, Error)]
@@ -102,7 +104,7 @@ impl Environment {
         let config = below("XDG_CONFIG_HOME", ".config")?;
         let state = below("XDG_STATE_HOME", ".local/state")?;
         let cache = below("XDG_CACHE_HOME", ".cache")?;
-        Ok(Environment { variables, home, config, state, cache })
+        Ok(Environment { variables, home, config, state, cache, older: None })
     }
 
     /// The environment for another user, whose home it is: root's own directories and variables are left behind.
@@ -124,9 +126,21 @@ impl Environment {
         self
     }
 
+    /// Takes the place of the older tool.
+    #[must_use]
+    pub fn in_place_of_older(mut self) -> Self {
+        self.older = Some(self.state.with_file_name("pi-env"));
+        self
+    }
+
     /// Returns a variable that is set and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// Says whether a variable is set to nothing.
+    pub fn is_empty(&self, name: &str) -> bool {
+        self.variables.get(name).is_some_and(String::is_empty)
     }
 
     /// Returns the `bwrap` that the caller wants.
@@ -142,7 +156,8 @@ impl Environment {
 
     /// Every directory that is pier's own.
     pub fn own_directories(&self) -> Vec<Utf8PathBuf> {
-        vec![self.config.clone(), self.state.clone(), self.cache.clone()]
+        let own = [&self.config, &self.state, &self.cache].into_iter().chain(&self.older);
+        own.cloned().collect()
     }
 }
 

@@ -41,6 +41,11 @@ pub fn can_ask() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
+/// Says whether a person sits in front of a command, in and out.
+pub fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
 /// Asks a question that only a clear yes answers with yes.
 pub fn ask(question: &str) -> bool {
     anstream::eprint!("{question} [y/N] ");

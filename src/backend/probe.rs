@@ -132,6 +132,7 @@ pub fn gather(
         // The path says nothing to a user who may not go there.
         own_binary: Some(own_binary).filter(|path| path.metadata().is_ok()),
         state: resolve(environment.state.clone()),
+        older: environment.older.clone().map(resolve),
         own_directories: environment.own_directories().into_iter().map(resolve).collect(),
         file_variables,
         addresses: addresses(config, environment, &home, root),

@@ -58,15 +58,17 @@ pub struct Found {
 pub fn find(global: &Global, rule: RootOwned) -> Result<Found, Failure> {
     let cwd = current_directory()?;
     let environment = Environment::of_process()?;
-    let root = probe::project_root(&cwd, Root::Git)?;
+    let forced = global.older.as_ref().and_then(|older| older.root.clone());
+    let root = forced.map_or_else(|| probe::project_root(&cwd, Root::Git), Ok)?;
     let environment = owner::settle(environment, global, &root, rule)?;
+    let environment = if global.older.is_some() { environment.in_place_of_older() } else { environment };
     Ok(Found { environment, cwd, root })
 }
 
 impl Found {
     pub fn load(self, global: &Global) -> Result<Project, Failure> {
         let Found { environment, cwd, root } = self;
-        let file = find_file(&cwd, &root);
+        let file = find_file(if cwd.starts_with(&root) { &cwd } else { &root }, &root);
         let (loaded, root) = load_layers(&environment, global, file.as_deref(), &Place { cwd: &cwd, root })?;
         Ok(Project { environment, cwd, root, loaded })
     }
@@ -97,6 +99,16 @@ pub struct Place<'a> {
     pub root: Utf8PathBuf,
 }
 
+/// Returns what the variables of the older tool say.
+fn knobs(environment: &Environment) -> Vec<Overlay> {
+    let knobs = knobs::read(&|name| environment.get(name), Own::Left);
+    for note in knobs.notes.into_iter().chain(knobs::unknown(environment.names())) {
+        ui::warn(&escape(&note));
+    }
+    let overlay_of = |Knob { name, text, .. }| Overlay { name, layer: Layer::Environment, text };
+    knobs.settings.into_iter().map(overlay_of).collect()
+}
+
 /// Loads every layer, compared with the administrator's policy, and returns it with the root of the project;
 /// `directory` is where the project's file is.
 pub fn load_layers(
@@ -105,12 +117,10 @@ pub fn load_layers(
     directory: Option<&Utf8Path>,
     place: &Place<'_>,
 ) -> Result<(Loaded, Utf8PathBuf), Failure> {
-    let knobs = knobs::read(&|name| environment.get(name), Own::Left);
-    for note in knobs.notes.into_iter().chain(knobs::unknown(environment.names())) {
-        ui::warn(&escape(&note));
-    }
-    let overlay_of = |Knob { name, text, .. }| Overlay { name, layer: Layer::Environment, text };
-    let mut overlays: Vec<Overlay> = knobs.settings.into_iter().map(overlay_of).collect();
+    let (beneath, mut overlays) = match &global.older {
+        Some(older) => (older.beneath.clone(), older.above.clone()),
+        None => (Vec::new(), knobs(environment)),
+    };
     for assignment in
         environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())
     {
@@ -131,6 +141,7 @@ pub fn load_layers(
         project: directory.map(|directory| directory.join(FILE)),
         local: directory.map(|directory| directory.join("pier.local.kdl")),
         profile: global.profile.clone(),
+        beneath,
         overlays,
     };
     let loaded = layers::load(&inputs, &|path| read(path, directory))

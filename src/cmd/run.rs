@@ -108,6 +108,16 @@ pub fn up(global: &Global, args: Up) -> Outcome {
     start(&project, host, &Target::Agent { name, extra: args.extra }, &args.start, away)
 }
 
+/// Starts one agent with these arguments.
+pub fn agent(global: &Global, name: &str, extra: Vec<String>) -> Outcome {
+    up(global, Up { agent: Some(name.to_owned()), extra, ..Up::default() })
+}
+
+/// Starts a shell for a person.
+pub fn login_shell(global: &Global) -> Outcome {
+    shell(global, &Shell { start: Start::default() })
+}
+
 pub fn shell(global: &Global, args: &Shell) -> Outcome {
     let (project, host) = begin(global, Away::No)?;
     start(&project, host, &Target::Shell, &args.start, Away::No)

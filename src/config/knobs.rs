@@ -16,6 +16,8 @@ use crate::env::KNOBS as PREFIXES;
 pub struct Knob {
     /// As the caller has them, `PI_BWRAP_NET=1`, or as the older tool had them by itself.
     pub name: String,
+    /// Which one: its name after the prefix.
+    pub key: &'static str,
     /// The caller has said so.
     pub is_set: bool,
     /// KDL.
@@ -181,6 +183,7 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
         _ => None,
     };
     for (name, meaning) in KNOBS {
+        let key = name;
         let built = BUILT.iter().find(|(own, _)| own == name).map(|(_, built)| *built);
         let found = knobs.find(get, name).or_else(|| knobs.find(get, built?));
         let Some(set) = found.or_else(|| Some(Set::by_itself(name, own(name)?))) else { continue };
@@ -212,7 +215,7 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
             }
         };
         let (name, is_set) = (set.to_string(), set.said);
-        knobs.settings.extend(texts.into_iter().map(|text| Knob { name: name.clone(), is_set, text }));
+        knobs.settings.extend(texts.into_iter().map(|text| Knob { name: name.clone(), key, is_set, text }));
     }
     for import in IMPORTS {
         knobs.import(get, import, own(import.switch));
@@ -310,7 +313,7 @@ impl Knobs {
         };
         let from = from.filter(|_| on).map_or(String::new(), |from| format!(" from={}", quote(from.value)));
         let text = format!("{} sync=\"{when}\"{from}{}", import.before, import.after);
-        self.settings.push(Knob { name, is_set, text });
+        self.settings.push(Knob { name, key: import.switch, is_set, text });
     }
 }
 

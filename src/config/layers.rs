@@ -32,6 +32,8 @@ pub struct Inputs {
     pub project: Option<Utf8PathBuf>,
     pub local: Option<Utf8PathBuf>,
     pub profile: Option<String>,
+    /// Beneath every file: what holds where none says otherwise.
+    pub beneath: Vec<Overlay>,
     /// In the order in which they apply: the environment before flags.
     pub overlays: Vec<Overlay>,
 }
@@ -78,6 +80,10 @@ pub fn load(inputs: &Inputs, reader: Reader<'_>) -> Result<Loaded, Report> {
         documents: Vec::new(),
         includes: 0,
     };
+    for overlay in &inputs.beneath {
+        let source = loader.sources.add(overlay.name.clone(), overlay.text.as_str());
+        loader.document(source, &overlay.text, overlay.layer);
+    }
     let files = [
         (&inputs.policy, Layer::Policy),
         (&inputs.user, Layer::User),

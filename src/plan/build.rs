@@ -54,6 +54,10 @@ pub fn build(
     }
     mounts.push(init(facts));
     mounts.push(home(&user, &project));
+    let aside = older_directories(facts, &project);
+    mounts.extend(aside.iter().map(|(name, at)| {
+        built_in_bind(user.home.join(at).as_str(), &project.state.join(name), Access::ReadWrite)
+    }));
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
     let chosen = chosen_agent(config, target, &mut problems);
@@ -133,7 +137,8 @@ pub fn build(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let directories = ["home", "home/.cache", "home/.config"];
+    let directories = ["home", "home/.cache", "home/.config"].into_iter();
+    let directories = directories.chain(aside.iter().map(|(name, _)| *name));
     let directories = directories.map(|name| Directory { path: name.into(), mode: 0o700 });
     // An agent's directories are mounted for a shell and for a single command too.
     let mounted = started.as_ref().map(|started| &started.agent);
@@ -146,7 +151,7 @@ pub fn build(
         git,
         gate: gate_mode(config),
         mounts,
-        directories: directories.to_vec(),
+        directories: directories.collect(),
         imports,
         seeds,
         environment,
@@ -210,11 +215,20 @@ fn home(user: &User, project: &Project) -> Mount {
     Mount { at: user.home.clone(), kind, origin: BUILT_IN.into() }
 }
 
+/// What the older tool kept beside the home, with its place below it: what it has left there goes on being used.
+fn older_directories(facts: &Facts, project: &Project) -> &'static [(&'static str, &'static str)] {
+    if facts.older.is_none() || project.ephemeral {
+        return &[];
+    }
+    &[("agent", ".pi/agent"), ("cache", ".cache")]
+}
+
 fn user(facts: &Facts, in_nix: bool) -> User {
     let Facts { uid, gid, .. } = *facts;
     let in_shell = nix::shell(facts).and_then(|shell| shell.sh.clone());
     let shell = if in_nix { in_shell.unwrap_or_else(|| "/bin/sh".into()) } else { "/bin/bash".into() };
-    User { uid, gid, name: "pier".into(), home: "/home/pier".into(), shell }
+    let name = if facts.older.is_some() { "pi" } else { "pier" };
+    User { uid, gid, name: name.into(), home: Utf8Path::new("/home").join(name), shell }
 }
 
 fn project(
@@ -226,7 +240,10 @@ fn project(
     let root = &facts.project.root;
     problems.extend(mounts::refused_project(root, &facts.home, &facts.own_directories));
     let hash = crate::util::fs::sha256(root.as_str().as_bytes())[..16].to_owned();
-    let mut state = facts.state.join("projects").join(&hash);
+    let mut state = match &facts.older {
+        Some(older) => older.join(&hash),
+        None => facts.state.join("projects").join(&hash),
+    };
     if let Some(Sourced { value, origin }) = &config.home.state {
         match super::expand(value, &facts.home, root) {
             Ok(path) if path.starts_with(root) => {

@@ -32,6 +32,8 @@ pub struct Facts {
     pub own_binary: Option<Utf8PathBuf>,
     /// `XDG_STATE_HOME/pier`, where the projects' homes are.
     pub state: Utf8PathBuf,
+    /// Where the older tool kept the projects' homes, if pier is called by one of its names.
+    pub older: Option<Utf8PathBuf>,
     /// All of pier's own directories: never visible inside, as a whole.
     pub own_directories: Vec<Utf8PathBuf>,
     /// What `env file` lines say: names by file, never values.

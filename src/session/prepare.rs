@@ -45,7 +45,7 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
     for directory in &plan.directories {
         root.directory(&directory.path).map_err(failed(&state.join(&directory.path)))?;
     }
-    let home = root.directory(Utf8Path::new("home")).map_err(failed(state))?;
+    let home = Home::open(plan, state, &root).map_err(failed(state))?;
     mount_points(plan, &home)?;
     // Homes of other projects are below pier's own state as well.
     let own = session.ancestors().nth(2).map(Utf8Path::to_owned);
@@ -59,11 +59,45 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
         })?;
     }
     for seed in &plan.seeds {
-        if seed.rule == ImportRule::Always || !home.has(&seed.path).map_err(failed(&seed.path))? {
-            home.write(&seed.path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
+        let (home, path) = home.place(&seed.path);
+        if seed.rule == ImportRule::Always || !home.has(path).map_err(failed(&seed.path))? {
+            home.write(path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
         }
     }
     Ok(())
+}
+
+/// The sandbox home, parts of which may be kept beside it.
+struct Home {
+    home: Beneath,
+    /// Where they are below the home.
+    aside: Vec<(Utf8PathBuf, Beneath)>,
+}
+
+impl Home {
+    fn open(plan: &Plan, state: &Utf8Path, root: &Beneath) -> io::Result<Self> {
+        let mut aside = Vec::new();
+        for mount in &plan.mounts {
+            let MountKind::Bind { source, .. } = &mount.kind else { continue };
+            let (Ok(below), Some(name)) = (mount.at.strip_prefix(&plan.user.home), source.file_name()) else {
+                continue;
+            };
+            let is_own = plan.directories.iter().any(|directory| directory.path == name);
+            if is_own && source.parent() == Some(state) && !below.as_str().is_empty() {
+                aside.push((below.to_owned(), root.directory(Utf8Path::new(name))?));
+            }
+        }
+        Ok(Home { home: root.directory(Utf8Path::new("home"))?, aside })
+    }
+
+    /// Returns where something below the home is kept.
+    fn place<'a>(&'a self, path: &'a Utf8Path) -> (&'a Beneath, &'a Utf8Path) {
+        let inside = |(below, kept): &'a (Utf8PathBuf, Beneath)| {
+            let rest = path.strip_prefix(below).ok().filter(|rest| !rest.as_str().is_empty())?;
+            Some((kept, rest))
+        };
+        self.aside.iter().find_map(inside).unwrap_or((&self.home, path))
+    }
 }
 
 /// Copies the program that runs: its file is open to this process even where its path is not.
@@ -76,13 +110,14 @@ fn copy_own_binary(to: &Utf8Path) -> io::Result<()> {
 
 /// Makes the places of mounts below the home: bubblewrap would follow a link that an agent has planted there, and
 /// make them wherever on the host it leads.
-fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
+fn mount_points(plan: &Plan, home: &Home) -> Result<(), Error> {
     for mount in &plan.mounts {
         let Ok(below) = mount.at.strip_prefix(&plan.user.home) else { continue };
         if below.as_str().is_empty() {
             continue;
         }
         let file = matches!(&mount.kind, MountKind::Bind { source, .. } if !source.is_dir());
+        let (home, below) = home.place(below);
         let made = if file { home.file(below) } else { home.directory(below).map(drop) };
         made.map_err(|source| Error::MountPoint { path: mount.at.clone(), source })?;
     }
@@ -92,8 +127,9 @@ fn mount_points(plan: &Plan, home: &Beneath) -> Result<(), Error> {
 /// Copies one import; a source that is not there is no error, for a machine need not have every login.
 ///
 /// Links are followed in the user's own directories only: one where a sandbox can write may be an agent's work.
-fn copy(home: &Beneath, import: &Import, written: &Written) -> io::Result<()> {
+fn copy(home: &Home, import: &Import, written: &Written) -> io::Result<()> {
     let Import { from, to, rule, kind, mode, .. } = import;
+    let (home, to) = home.place(to);
     if *rule == ImportRule::Missing && home.has(to)? {
         return Ok(());
     }

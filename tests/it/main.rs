@@ -30,6 +30,7 @@ mod model_server;
 mod model_server_tests;
 mod network;
 mod nix;
+mod old_names;
 mod plan_is_what_runs;
 mod sandbox;
 mod sessions;

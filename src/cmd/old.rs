@@ -1,0 +1,126 @@
+//! The names of an older tool, as links to this program: what a call by one of them means here.
+//!
+//! Arguments, variables, defaults and exit codes are those of that tool; what pier refuses for a reason of its own ends
+//! with pier's own code.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use camino::Utf8PathBuf;
+
+use self::options::{Launch, Options, Start};
+use super::{Global, Outcome, run};
+use crate::config::overlay::Overlay;
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::ui;
+
+mod help;
+mod meant;
+mod options;
+mod umbrella;
+
+/// Names that start something.
+pub const NAMES: &[&str] = &["pi-bwrap", "pi-env", "pi-env-bwrap", "pi-env-shell", "pi-start", "pienv"];
+
+/// Names that are designed and not there.
+const LATER: &[&str] = &[
+    "agent-coord-",
+    "pi-env-coord-",
+    "bootstrap-coordination",
+    "pi-env-bootstrap-coordination",
+    "pi-serial-roles",
+    "pi-env-serial-roles",
+];
+
+/// The code of a call that lacks something on this host.
+const NOT_THERE: Exit = Exit::NotFound;
+
+/// What a call means, as configuration.
+#[derive(Clone, Debug)]
+pub struct Meant {
+    /// What the older tool did by itself.
+    pub beneath: Vec<Overlay>,
+    /// What its variables and options say.
+    pub above: Vec<Overlay>,
+    /// The project, if a variable names it.
+    pub root: Option<Utf8PathBuf>,
+}
+
+/// Returns the name of the older tool that pier was called by.
+pub fn name_of(words: &[OsString]) -> Option<&'static str> {
+    let name = Path::new(words.first()?).file_name()?.to_str()?;
+    let own = NAMES.iter().find(|own| **own == name).copied();
+    own.or_else(|| LATER.iter().find(|start| name.starts_with(**start)).copied())
+}
+
+/// Runs the call.
+pub fn main(name: &'static str, words: &[OsString]) -> ExitCode {
+    super::trace::start(0);
+    let outcome = dispatch(name, words);
+    let exit = outcome.unwrap_or_else(|failure| {
+        if is_missing(&failure, "agent::missing") {
+            ui::say(&format!("{name}: pi was not found on PATH before entering the sandbox"));
+        }
+        ui::fail(&failure);
+        // What is not there was one code.
+        if ["agent::missing", "bwrap::program"].iter().any(|code| is_missing(&failure, code)) {
+            return NOT_THERE;
+        }
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn is_missing(failure: &Failure, code: &str) -> bool {
+    failure.report.problems.iter().any(|problem| problem.code == code)
+}
+
+fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
+    if LATER.contains(&name) {
+        return Err(not_yet("the commands of the coordination repository"));
+    }
+    let word = |word: &OsString| {
+        word.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| options::usage("an argument is not UTF-8, and Pi takes none that is not".into()))
+    };
+    let args: Vec<String> = words.iter().skip(1).map(word).collect::<Result<_, _>>()?;
+    let launch = match name {
+        "pienv" => match umbrella::read(&args)? {
+            umbrella::Asked::Launch(launch) => launch,
+            umbrella::Asked::Text(text) => {
+                ui::write_out(&text);
+                return Ok(Exit::Done);
+            }
+        },
+        name => options::read(name, &args)?,
+    };
+    match launch {
+        Launch::Help(of) => {
+            ui::write_out(help::of(of));
+            Ok(Exit::Done)
+        }
+        Launch::Start(options) => start(&options),
+    }
+}
+
+fn not_yet(what: &str) -> Failure {
+    Failure::new(NOT_THERE, "cli::not-yet", format!("not available yet: {what}"))
+}
+
+fn start(options: &Options) -> Outcome {
+    let environment = Environment::of_process()?;
+    let cwd = super::project::current_directory()?;
+    let meant::Call { meant, extra } = meant::of(options, &environment, &cwd)?;
+    let global = Global { older: Some(meant), ..Global::default() };
+    match &options.start {
+        Start::Default | Start::Raw => run::agent(&global, "pi", extra),
+        Start::Shell if extra.is_empty() => run::login_shell(&global),
+        Start::Shell => {
+            let shell = std::iter::once("/bin/bash".to_owned());
+            run::exec(&global, run::Exec::plain(shell.chain(extra).collect()))
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What a call by an older name means, in the language of `pier.kdl`.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::Meant;
+use super::options::{self, Options, Runtime, Start, usage};
+use crate::agent;
+use crate::backend::probe;
+use crate::config::knobs::{self, Knob, Own};
+use crate::config::overlay::Overlay;
+use crate::config::path::quote;
+use crate::config::{Layer, Root};
+use crate::diag::Failure;
+use crate::env::{Environment, KNOBS};
+use crate::ui;
+use crate::util::fs::canonical;
+use crate::util::text::escape;
+
+/// Where the project is inside, and what extensions from elsewhere are mounted at, with a number.
+const WORKSPACE: &str = "/workspace";
+const RESOURCE: &str = "/pi-env-resources/role-manager";
+
+/// Names a shell of the sandbox, once, in front of whatever its prompt is.
+const PROMPT: &str = r#"case "$PS1" in "(bwrap-dev) "*) ;; *) PS1="(bwrap-dev) $PS1" ;; esac"#;
+
+/// A call, with the arguments that Pi, or the shell, gets.
+pub struct Call {
+    pub meant: Meant,
+    pub extra: Vec<String>,
+}
+
+pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Result<Call, Failure> {
+    let runtime = runtime(options, environment)?;
+    let wired = environment.get("PI_ENV_RUNTIME_PATH").filter(|_| runtime != Runtime::Host);
+    let (root, forced) = root(environment, cwd)?;
+    let by_flake = runtime == Runtime::Nix && wired.is_none();
+    if by_flake
+        && options.flake.is_none()
+        && environment.get("PI_ENV_FLAKE").is_none()
+        && !root.join("flake.nix").exists()
+    {
+        let message = format!("`--runtime nix` needs a flake, and there is no `{root}/flake.nix`");
+        return Err(usage(message).help("name one: `--flake REF`"));
+    }
+    check_lists(environment, by_flake || wired.is_some())?;
+
+    // What stands in place of a knob here is known by its own name.
+    let get = |name: &str| match name {
+        _ if name.ends_with("BWRAP_PROJECT_ROOT") => None,
+        _ if name.ends_with("BWRAP_USE_GIT_ROOT") && forced => None,
+        "PI_BWRAP_HOST_AGENT_DIR" => environment.get(name).or_else(|| environment.get("PI_CODING_AGENT_DIR")),
+        _ => environment.get(name),
+    };
+    let knobs = knobs::read(&get, Own::Taken);
+    for note in knobs.notes.into_iter().chain(knobs::unknown(environment.names())) {
+        ui::warn(&escape(&note));
+    }
+    let is_wanted = |knob: &Knob| knob.key != "DEFAULT_TOOLS" || options.start == Start::Default;
+    let (said, own): (Vec<Knob>, Vec<Knob>) =
+        knobs.settings.into_iter().filter(is_wanted).partition(|knob| knob.is_set);
+    let overlay = |layer| move |Knob { name, text, .. }| Overlay { name, layer, text };
+    let mut beneath = vec![by_itself(environment, options.start)];
+    beneath.extend(own.into_iter().map(overlay(Layer::BuiltIn)));
+    let mut above: Vec<Overlay> = said.into_iter().map(overlay(Layer::Environment)).collect();
+    let mut add = |layer, name: String, text: String| above.push(Overlay { name, layer, text });
+    if let Some(path) = wired {
+        add(Layer::Environment, format!("PI_ENV_RUNTIME_PATH={path}"), store(path.split(':')));
+    }
+    if let Some(paths) = knob(environment, "EXTRA_PATH").filter(|_| wired.is_none() && !by_flake) {
+        add(Layer::Environment, format!("{}EXTRA_PATH={paths}", KNOBS[0]), store(std::iter::empty()));
+    }
+    if by_flake {
+        let flake = options.flake.as_deref().or_else(|| environment.get("PI_ENV_FLAKE")).unwrap_or(".");
+        let shell = options.devshell.as_deref().or_else(|| environment.get("PI_ENV_NIX_DEVSHELL"));
+        let shell = shell.map_or(String::new(), |shell| format!(" shell {};", quote(shell)));
+        add(
+            Layer::Flag,
+            "--runtime nix".into(),
+            format!("runtime \"nix\" {{ flake {};{shell} }}", quote(flake)),
+        );
+    }
+    let mut extra = options.args.clone();
+    if options.start == Start::Default {
+        let manager = environment.get("PI_ENV_ROLE_MANAGER_PACKAGE");
+        let manager = manager.filter(|path| Utf8Path::new(path).exists());
+        let manager = manager.filter(|_| environment.get("PI_ENV_ROLE_MANAGER_AUTO") != Some("0"));
+        let own = std::iter::once("--continue").chain(manager.into_iter().flat_map(|path| ["-e", path]));
+        extra.splice(0..0, own.map(str::to_owned));
+    }
+    if options.start != Start::Shell {
+        for (number, path) in (1..).zip(move_inside(&mut extra, cwd, &root)) {
+            let text = format!("mounts {{ ro {} at=\"{RESOURCE}-{number}\"; }}", quote(path.as_str()));
+            add(Layer::Flag, format!("-e {path}"), text);
+        }
+    }
+    Ok(Call { meant: Meant { beneath, above, root: forced.then_some(root) }, extra })
+}
+
+fn runtime(options: &Options, environment: &Environment) -> Result<Runtime, Failure> {
+    if let Some(runtime) = options.runtime {
+        return Ok(runtime);
+    }
+    if environment.is_empty("PI_ENV_RUNTIME") {
+        return Err(usage("`PI_ENV_RUNTIME` is set and empty: `host`, `nix` or `auto`".into()));
+    }
+    match environment.get("PI_ENV_RUNTIME") {
+        Some(value) => options::runtime(value),
+        None if environment.get("PI_ENV_HOST_RUNTIME") == Some("1") => Ok(Runtime::Host),
+        None => Ok(Runtime::Auto),
+    }
+}
+
+fn knob<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
+    KNOBS.iter().find_map(|prefix| environment.get(&format!("{prefix}{name}")))
+}
+
+/// Returns the project, and whether a variable names it.
+fn root(environment: &Environment, cwd: &Utf8Path) -> Result<(Utf8PathBuf, bool), Failure> {
+    if let Some(asked) = knob(environment, "PROJECT_ROOT") {
+        let path = canonical(&cwd.join(asked)).ok().filter(|path| path.is_dir());
+        let path = path.ok_or_else(|| usage(format!("the project `{}` is no directory", escape(asked))))?;
+        return Ok((path, true));
+    }
+    let whole = knob(environment, "USE_GIT_ROOT").is_none_or(|value| value == "1");
+    Ok((probe::project_root(cwd, if whole { Root::Git } else { Root::Here })?, false))
+}
+
+/// Refuses what the older tool refused of its lists of directories; the rest is the plan's.
+fn check_lists(environment: &Environment, in_nix: bool) -> Result<(), Failure> {
+    for entry in parts(knob(environment, "EXTRA_PATH")) {
+        let real = Utf8Path::new(entry).is_absolute().then(|| canonical(Utf8Path::new(entry)).ok()).flatten();
+        if !real.is_some_and(|real| real.is_dir() && real.starts_with("/nix/store/")) {
+            let message =
+                format!("`{}` of {}EXTRA_PATH is no directory of `/nix/store`", escape(entry), KNOBS[1]);
+            return Err(
+                usage(message).help(format!("directories of this host are for {}HOST_EXTRA_PATH", KNOBS[1]))
+            );
+        }
+    }
+    for name in ["HOST_EXTRA_PATH", "HOST_RO_PATHS"] {
+        if in_nix && parts(knob(environment, name)).next().is_some() {
+            let message =
+                format!("{}{name} is for the tools of this host, not for `--runtime nix`", KNOBS[1]);
+            return Err(usage(message));
+        }
+    }
+    Ok(())
+}
+
+fn parts(list: Option<&str>) -> impl Iterator<Item = &str> {
+    list.into_iter().flat_map(|list| list.split(':')).filter(|part| !part.is_empty())
+}
+
+/// What the older tool did whatever was set.
+fn by_itself(environment: &Environment, start: Start) -> Overlay {
+    let read = agent::find("pi").map_or(&[][..], |pi| pi.reads());
+    let keys = read.iter().filter(|name| environment.get(name).is_some()).map(|name| quote(name));
+    let keys: Vec<String> = keys.map(|name| format!("pass {name}; ")).collect();
+    let mut set = vec![("GIT_CONFIG_NOSYSTEM", "1"), ("PI_CODING_AGENT_DIR", "/home/pi/.pi/agent")];
+    if start == Start::Shell {
+        set.push(("PROMPT_COMMAND", PROMPT));
+        let prompt = environment.get("PI_ENV_DEV_SHELL_PS1").or_else(|| environment.get("PS1"));
+        set.extend(prompt.map(|prompt| ("PS1", prompt)));
+    }
+    let set: Vec<String> = set.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+    let text = format!("agent \"pi\"; env {{ {}set {}; }}", keys.concat(), set.join(" "));
+    Overlay { name: "the older tool".into(), layer: Layer::BuiltIn, text }
+}
+
+/// Returns the store, with directories of it to search for commands.
+fn store<'a>(directories: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<String> = directories.filter(|part| !part.is_empty()).map(quote).collect();
+    let path = if words.is_empty() { String::new() } else { format!(" path {};", words.join(" ")) };
+    format!("mounts {{ ro \"/nix/store\"; }}; runtime \"host\" {{{path} }}")
+}
+
+/// Writes paths of extensions as they are inside, and returns those that have to be mounted for it.
+fn move_inside(args: &mut [String], cwd: &Utf8Path, root: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let mut mounted: Vec<Utf8PathBuf> = Vec::new();
+    let mut is_value = false;
+    for word in args {
+        let named = ["-e", "--extension", "--package"];
+        let (flag, value) = match word.split_once('=') {
+            Some((flag, value)) if named.contains(&flag) => (format!("{flag}="), value.to_owned()),
+            _ if is_value => (String::new(), word.clone()),
+            _ => {
+                is_value = named.contains(&word.as_str());
+                continue;
+            }
+        };
+        is_value = false;
+        // A package of a registry is no path.
+        let Ok(path) = canonical(&cwd.join(&value)) else { continue };
+        let inside = match path.strip_prefix(root) {
+            Ok(below) => Utf8Path::new(WORKSPACE).join(below),
+            Err(_) if path.starts_with("/usr") => continue,
+            Err(_) => {
+                let number = mounted.iter().position(|one| *one == path).unwrap_or_else(|| {
+                    mounted.push(path.clone());
+                    mounted.len() - 1
+                });
+                format!("{RESOURCE}-{}", number + 1).into()
+            }
+        };
+        *word = format!("{flag}{inside}");
+    }
+    mounted
+}

@@ -1,0 +1,245 @@
+//! Calls by the names of an older tool: its arguments, variables, defaults, places and exit codes.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::sandbox::{Call, PIER, Project, make_executable};
+
+/// A project beside a Pi that writes down how it was called, and links to pier by the older names.
+fn project() -> Project {
+    let project = Project::new("");
+    fs_err::remove_file(project.root().join("pier.kdl")).unwrap();
+    let pi = "#!/bin/bash\nprintf '%s\\n' \"$@\" > /workspace/args.txt; env > /workspace/env.txt; pwd > /workspace/cwd.txt\n\
+        ls -A ~/.pi/agent > /workspace/agent.txt; exit \"${PI_CODE:-0}\"\n";
+    project.write_beside("tools/pi", pi);
+    make_executable(&project.base().join("tools/pi"));
+    project.write_beside("home/.pi/agent/auth.json", "{}");
+    project.write_beside("home/.pi/agent/AGENTS.md", "be kind");
+    project.write_beside("home/.gitconfig", "[user]\n\tname = Somebody\n");
+    project
+}
+
+fn call(project: &Project, name: &str, args: &[&str]) -> Call {
+    let link: PathBuf = project.base().join(name);
+    if !link.exists() {
+        std::os::unix::fs::symlink(PIER, &link).unwrap();
+    }
+    let mut command = Command::new(link);
+    command.args(args);
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", project.base().join("tools").display());
+    project.surround(command).env("PATH", path)
+}
+
+fn args(project: &Project) -> Vec<String> {
+    project.read("args.txt").lines().map(str::to_owned).collect()
+}
+
+const TOOLS: &str = "read,bash,edit,write,grep,find,ls";
+
+#[test]
+fn pi_starts_as_it_always_did() {
+    let project = project();
+    for (name, given, expected) in [
+        ("pi-env", &[][..], &["--tools", TOOLS, "--continue"][..]),
+        ("pi-env", &["fix it"], &["--tools", TOOLS, "--continue", "fix it"]),
+        ("pi-start", &["fix it"], &["--tools", TOOLS, "--continue", "fix it"]),
+        ("pienv", &["fix it"], &["--tools", TOOLS, "--continue", "fix it"]),
+        ("pienv", &["raw", "--", "config"], &["config"]),
+        ("pi-env", &["--runtime", "host", "--raw", "--", "--model", "a/b", "x"], &["--model", "a/b", "x"]),
+        ("pi-bwrap", &[], &["--tools", TOOLS, "--continue"]),
+        ("pi-bwrap", &["--", "--help"], &["--help"]),
+        ("pi-env-bwrap", &["config"], &["config"]),
+    ] {
+        call(&project, name, given).run().expect(0);
+        assert_eq!(args(&project), expected, "{name} {given:?}");
+    }
+    let environment = project.read("env.txt");
+    for line in [
+        "HOME=/home/pi",
+        "USER=pi",
+        "LOGNAME=pi",
+        "PI_CODING_AGENT_DIR=/home/pi/.pi/agent",
+        "XDG_CACHE_HOME=/home/pi/.cache",
+        "TMPDIR=/tmp",
+        "GIT_CONFIG_NOSYSTEM=1",
+        "PI_TELEMETRY=0",
+    ] {
+        assert!(environment.lines().any(|there| there == line), "{line}: {environment}");
+    }
+    assert_eq!(project.read("agent.txt"), "AGENTS.md\nauth.json\n");
+    // Where the older tool kept it.
+    let hash = {
+        let hash = Command::new("sh")
+            .arg("-c")
+            .arg("printf %s \"$PWD\" | sha256sum")
+            .current_dir(project.root())
+            .output();
+        String::from_utf8(hash.unwrap().stdout).unwrap()[..16].to_owned()
+    };
+    let state = project.home().join(".local/state/pi-env").join(hash);
+    assert_eq!(fs_err::read_to_string(state.join("agent/AGENTS.md")).unwrap(), "be kind");
+    assert!(fs_err::read_to_string(state.join("home/.gitconfig")).unwrap().contains("Somebody"));
+    assert!(
+        state.join("cache").is_dir()
+            && fs_err::read_dir(state.join("home/.pi/agent")).unwrap().next().is_none()
+    );
+}
+
+#[test]
+fn variables_of_both_spellings_mean_what_they_meant() {
+    let project = project();
+    let run = |name: &str, value: &str| call(&project, "pi-env", &[]).env(name, value).run();
+    run("PI_BWRAP_DEFAULT_TOOLS", "ls").expect(0);
+    assert_eq!(args(&project), ["--tools", "ls", "--continue"]);
+    let said = run("PI_ENV_BWRAP_NET", "true").expect(0);
+    assert!(said.said().contains("`1` turns it on"), "{}", said.said());
+    fs_err::create_dir(project.root().join("sub")).unwrap();
+    call(&project, "pi-env", &[]).cwd(project.root().join("sub")).run().expect(0);
+    assert_eq!(project.read("cwd.txt"), "/workspace/sub\n");
+    project.write_beside("elsewhere/file", "");
+    let root = project.root().display().to_string();
+    call(&project, "pi-bwrap", &[])
+        .cwd(project.base().join("elsewhere"))
+        .env("PI_BWRAP_PROJECT_ROOT", root)
+        .run()
+        .expect(0);
+    assert_eq!(project.read("cwd.txt"), "/workspace\n");
+    // The keys of providers go along, as they did, and what is named.
+    let keys = call(&project, "pi-env", &[]).env("OPENAI_API_KEY", "key").env("OTHER", "x").env("MINE", "y");
+    keys.env("PI_BWRAP_PASS_ENV", "MINE").run().expect(0);
+    let environment = project.read("env.txt");
+    assert!(environment.contains("OPENAI_API_KEY=key") && environment.contains("MINE=y"), "{environment}");
+    assert!(!environment.contains("OTHER="), "{environment}");
+    let ephemeral = project.home().join(".local/state/pi-env");
+    fs_err::remove_dir_all(&ephemeral).unwrap();
+    run("PI_BWRAP_EPHEMERAL_HOME", "1").expect(0);
+    assert!(!ephemeral.exists());
+}
+
+#[test]
+fn extensions_from_elsewhere_are_mounted() {
+    let project = project();
+    project.write_beside("manager/index.ts", "");
+    project.write("own.ts", "");
+    let manager = project.base().join("manager").display().to_string();
+    let run = call(&project, "pi-env", &["-e", "own.ts", "--extension=npm:foo", "x"]);
+    run.env("PI_ENV_ROLE_MANAGER_PACKAGE", &manager).run().expect(0);
+    let expected = [
+        "--tools",
+        TOOLS,
+        "--continue",
+        "-e",
+        "/pi-env-resources/role-manager-1",
+        "-e",
+        "/workspace/own.ts",
+        "--extension=npm:foo",
+        "x",
+    ];
+    assert_eq!(args(&project), expected);
+    let without = call(&project, "pi-env", &[]).env("PI_ENV_ROLE_MANAGER_PACKAGE", &manager);
+    without.env("PI_ENV_ROLE_MANAGER_AUTO", "0").run().expect(0);
+    assert_eq!(args(&project), ["--tools", TOOLS, "--continue"]);
+}
+
+#[test]
+fn exit_codes_are_those_of_pi_and_of_the_older_tool() {
+    let project = project();
+    for code in [0, 7, 42] {
+        let call = call(&project, "pi-env", &[]).env("PI_BWRAP_PASS_ENV", "PI_CODE");
+        call.env("PI_CODE", code.to_string()).run().expect(code);
+    }
+    let missing = call(&project, "pi-env", &[]).env("PATH", "/usr/bin:/bin").run().expect(127);
+    assert!(
+        missing.said().contains("pi was not found on PATH before entering the sandbox"),
+        "{}",
+        missing.said()
+    );
+    call(&project, "pi-bwrap", &[]).env("PI_BWRAP_BWRAP", "/nonexistent/bwrap").run().expect(127);
+    for (name, value, word) in [
+        ("PI_BWRAP_PROJECT_ROOT", "/nonexistent", "no directory"),
+        ("PI_BWRAP_EXTRA_PATH", "/usr/bin", "`/nix/store`"),
+        ("PI_BWRAP_EXTRA_PATH", "bin", "`/nix/store`"),
+        ("PI_BWRAP_HOST_EXTRA_PATH", "/nonexistent", "/nonexistent"),
+        ("PI_ENV_RUNTIME", "", "set and empty"),
+        ("PI_ENV_RUNTIME", "other", "no runtime"),
+        ("PI_ENV_RUNTIME", "nix", "flake.nix"),
+    ] {
+        let output = call(&project, "pi-env", &[]).env(name, value).run();
+        let output = if word == "/nonexistent" { output.expect(2) } else { output.refused(2, "cli::usage") };
+        assert!(output.flat().contains(word), "{name}={value}: {}", output.flat());
+    }
+    let in_nix = call(&project, "pi-env", &["--runtime", "nix", "--flake", "."])
+        .env("PI_BWRAP_HOST_EXTRA_PATH", "/opt");
+    assert!(in_nix.run().expect(2).flat().contains("not for `--runtime nix`"));
+    for name in ["agent-coord-status", "pi-serial-roles", "bootstrap-coordination"] {
+        let output = call(&project, name, &[]).run().expect(127);
+        assert!(output.flat().contains("not available yet"), "{name}: {}", output.flat());
+    }
+}
+
+#[test]
+fn a_shell_of_the_sandbox() {
+    let project = project();
+    let output = call(&project, "pi-env-shell", &["-c", "echo $HOME; echo $0"]).run().expect(0);
+    assert_eq!(output.text(), "/home/pi\n/bin/bash");
+    assert_eq!(
+        call(&project, "pi-env-bwrap", &["--shell", "--", "-c", "pwd"]).run().expect(0).text(),
+        "/workspace"
+    );
+    assert_eq!(
+        call(&project, "pienv", &["sandbox", "shell", "-c", "pwd"]).run().expect(0).text(),
+        "/workspace"
+    );
+    for args in [&[][..], &["-i"], &["-lic", "true"]] {
+        let output = call(&project, "pi-env-shell", args).run().refused(2, "cli::no-terminal");
+        assert!(output.flat().contains("needs a terminal"), "{}", output.flat());
+    }
+}
+
+#[test]
+fn help_needs_no_pi() {
+    let project = project();
+    for name in ["pi-env", "pi-start", "pi-bwrap", "pi-env-bwrap", "pi-env-shell", "pienv"] {
+        for word in ["-h", "--help"] {
+            let output = call(&project, name, &[word]).env("PATH", "/nonexistent").run().expect(0);
+            assert!(
+                output.text().contains(&format!("Usage: {}", name.replace("pi-env-bwrap", "pi-bwrap"))),
+                "{name}"
+            );
+        }
+    }
+    for words in [&["help"][..], &["help", "shell"], &["recipe", "flake-agent-shell"]] {
+        assert!(!call(&project, "pienv", words).run().expect(0).text().is_empty());
+    }
+    for words in [&["recipe", "x"][..], &["completion", "fish"], &["help", "x"]] {
+        call(&project, "pienv", words).run().expect(2);
+    }
+    let completion = call(&project, "pienv", &["completion", "bash"]).run().expect(0).text();
+    let ask = |words: &str| {
+        let count = words.split_whitespace().count() - usize::from(!words.ends_with(' '));
+        let script = format!(
+            "{completion}\nCOMP_WORDS=({words}{}) COMP_CWORD={count}; _pienv; echo \"${{COMPREPLY[*]}}\"",
+            if words.ends_with(' ') { "''" } else { "" }
+        );
+        let output = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(ask("pienv --runtime "), "host nix auto");
+    assert_eq!(ask("pienv run --runtime n"), "nix");
+    assert_eq!(ask("pienv raw --runtime "), "");
+    assert_eq!(ask("pienv sandbox --runtime "), "");
+    assert_eq!(ask("pienv sh"), "shell");
+}
+
+#[test]
+fn a_file_of_the_project_takes_away_and_asks_for_more() {
+    let project = project();
+    project.write("pier.kdl", "network none\n");
+    let script = "tail -n +3 /proc/net/dev | grep -vc ' *lo:'; true";
+    assert_eq!(call(&project, "pi-env-shell", &["-c", script]).run().expect(0).text(), "0");
+    let over = call(&project, "pi-env-shell", &["-c", script]).env("PI_BWRAP_NET", "1").run().expect(0);
+    assert_ne!(over.text(), "0", "what the caller says is above the file");
+    project.write("pier.kdl", "env { pass EDITOR; }\n");
+    call(&project, "pi-env-shell", &["-c", "true"]).env("EDITOR", "vi").run().expect(125);
+}
