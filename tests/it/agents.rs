@@ -5,10 +5,11 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use crate::model_server::{ModelServer, Script};
-use crate::sandbox::{Call, Project};
+use crate::sandbox::{Call, PIER, Project};
 
 /// Long enough for an installation of some hundred megabytes.
 const INSTALLED: Duration = Duration::from_mins(10);
@@ -198,4 +199,32 @@ fn pi_edits_the_project_and_sees_nothing_else() {
     with_registry(&project, project.call(args)).run().expect(0);
     check(&project, &server);
     assert_eq!(fs_err::read_dir(project.home().join(".pi/agent")).unwrap().count(), 1);
+}
+
+#[test]
+fn pi_works_by_the_older_name() {
+    let (project, server) = project("agent pi { version \"0.74.2\"; }\n");
+    let models = serde_json::json!({ "providers": { "x": {
+        "baseUrl": format!("{}/v1", server.url()),
+        "api": "openai-completions",
+        "apiKey": "sk-test",
+        "models": [{ "id": "m" }],
+    }}});
+    project.write_beside("home/.pi/agent/models.json", models.to_string());
+    if !is_installed(&project, "pi", "0.74.2") {
+        return;
+    }
+    let link = project.base().join("pi-env");
+    std::os::unix::fs::symlink(PIER, &link).unwrap();
+    let mut command = Command::new(link);
+    command.args(["--provider", "x", "--model", "m", "-p", PROMPT]);
+    with_registry(&project, project.surround(command)).run().expect(0);
+    check(&project, &server);
+    // `--continue` finds what was said before, in the home that the older tool would have.
+    let first = server.requests().len();
+    let mut command = Command::new(project.base().join("pi-env"));
+    command.args(["--provider", "x", "--model", "m", "-p", "and again"]);
+    with_registry(&project, project.surround(command)).run().expect(0);
+    let again = server.requests().split_off(first);
+    assert!(again.iter().any(|request| format!("{request:?}").contains(PROMPT)), "{again:?}");
 }
