@@ -104,6 +104,9 @@ pub struct Connection {
     /// It was open when this was written; another line follows at its end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
+    /// Which one of its session, from 1 on: lines about the same connection have the same number; 0 for requests.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub number: u64,
     /// How many more like this there were; 0 for a single one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub times: u64,

@@ -7,6 +7,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ mod connect;
 mod copy;
 mod dns;
 mod echo;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod hello;
@@ -59,6 +61,8 @@ pub struct Sockets {
 
 /// A connection of which nothing is known but where it went.
 fn connection(dialled: IpAddr, port: u16) -> Connection {
+    /// A process has one session.
+    static NEXT: AtomicU64 = AtomicU64::new(1);
     Connection {
         name: None,
         dialled: dialled.to_canonical(),
@@ -74,6 +78,7 @@ fn connection(dialled: IpAddr, port: u16) -> Connection {
         down: 0,
         milliseconds: 0,
         open: false,
+        number: NEXT.fetch_add(1, Ordering::Relaxed),
         times: 0,
     }
 }

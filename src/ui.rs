@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use crate::diag::{Failure, render};
 use crate::env;
+use crate::util::text::json_text;
 
 /// Prints one line of the answer.
 pub fn answer(line: &str) {
@@ -22,7 +23,7 @@ pub fn write_out(text: &str) {
 pub fn json(value: &impl serde::Serialize) {
     // Our own types have string keys only, so this cannot fail.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
-    answer(&text);
+    answer(&json_text(&text));
 }
 
 /// Says something beside the answer.

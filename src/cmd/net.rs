@@ -1,6 +1,6 @@
 //! `pier net`: what sessions have tried to reach, and the lines that would have allowed it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -75,16 +75,15 @@ pub fn run(global: &Global, args: &Net) -> Outcome {
 /// Leaves out that a connection was open where its end is recorded as well.
 fn once(connections: impl Iterator<Item = Logged>) -> Vec<Logged> {
     let mut kept: Vec<Option<Logged>> = Vec::new();
-    let mut open: Vec<usize> = Vec::new();
-    let key = |one: &Connection| (one.dialled, one.address, one.port, one.name.clone());
+    let mut open: HashMap<u64, usize> = HashMap::new();
     for logged in connections {
-        if logged.connection.open {
-            open.push(kept.len());
-        } else {
-            let own = key(&logged.connection);
-            let is_own = |at: &usize| kept[*at].as_ref().is_some_and(|other| key(&other.connection) == own);
-            if let Some(found) = open.iter().position(is_own) {
-                kept[open.remove(found)] = None;
+        let Connection { number, open: is_open, .. } = logged.connection;
+        if number != 0 {
+            if let Some(before) = open.remove(&number) {
+                kept[before] = None;
+            }
+            if is_open {
+                open.insert(number, kept.len());
             }
         }
         kept.push(Some(logged));

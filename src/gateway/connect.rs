@@ -63,7 +63,10 @@ impl Refused {
         const MOST: usize = 200;
         let Asked { method, path } = asked;
         let whole = method.len() <= MOST && path.len() <= MOST;
-        let cut = |text: &str| text.get(..MOST).map_or_else(|| text.to_owned(), |text| format!("{text}…"));
+        let cut = |text: &str| match text.get(..text.floor_char_boundary(MOST)) {
+            Some(start) if text.len() > MOST => format!("{start}…"),
+            _ => text.to_owned(),
+        };
         let (method, path) =
             if whole { ((*method).to_owned(), (*path).to_owned()) } else { (cut(method), cut(path)) };
         let verb = if rule.is_some() { "a `deny` names" } else { "no `allow` names" };

@@ -1,14 +1,13 @@
-//! The forms in which an answer may echo a secret: as it is, and as requests carry it (a part of a query, basic
-//! authentication), or JSON.
+//! What an answer may echo of a secret: the value as it is, and as requests, JSON and HTML write it.
+//!
+//! Only a whole value is taken out. If long beginnings were, somebody who knows the first letters could ask for the next
+//! one, and see by how much is taken out whether it was right.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD_NO_PAD;
 use zeroize::Zeroizing;
 
-use super::secrets::{Secret, percent};
-
-/// How many bytes of a value that nobody could guess have to be there for a piece of it to be taken out.
-const PIECE: usize = 12;
+use super::secrets::Secret;
 
 /// Forms that are shorter, in bytes, may be anything else.
 const LEAST_FORM: usize = 8;
@@ -18,10 +17,22 @@ pub struct Echo {
     pub value: Zeroizing<Vec<u8>>,
     /// What is there instead, of the same length.
     pub instead: Vec<u8>,
-    /// How much of the beginning is known.
+    /// How much of the beginning everybody knows.
     known: usize,
-    /// How much of the beginning is taken out.
-    least: usize,
+    letters: Letters,
+}
+
+/// What everybody may know of the letters behind the beginning.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Letters {
+    /// The kind of each, as the placeholder shows them.
+    Kinds,
+    /// Which are letters and digits.
+    Words,
+    /// That they are of base64.
+    Base64,
+    /// Nothing.
+    Any,
 }
 
 /// The kinds of letters that a placeholder keeps.
@@ -34,77 +45,123 @@ fn kind(byte: u8) -> u8 {
     }
 }
 
+impl Letters {
+    fn fit(self, one: u8, own: u8) -> bool {
+        match self {
+            Letters::Kinds => kind(one) == kind(own),
+            Letters::Words => {
+                matches!(one, b' '..=b'~') && one.is_ascii_alphanumeric() == own.is_ascii_alphanumeric()
+            }
+            Letters::Base64 => one.is_ascii_alphanumeric() || matches!(one, b'+' | b'/' | b'='),
+            Letters::Any => one.is_ascii_graphic() || one == own,
+        }
+    }
+}
+
 impl Echo {
-    /// `known` bytes of the beginning are no secret.
-    pub fn new(value: Zeroizing<Vec<u8>>, instead: Vec<u8>, known: usize) -> Self {
-        let least = value.len().min(known + PIECE);
-        Echo { value, instead, known, least }
+    /// Of a value of which nothing is known.
+    pub fn of_unknown(value: Zeroizing<Vec<u8>>) -> Self {
+        let instead = vec![b'*'; value.len()];
+        Echo { value, instead, known: 0, letters: Letters::Words }
     }
 
-    pub fn of(secret: &Secret) -> Self {
-        let (value, instead, known) = secret.echo();
-        Echo::new(value, instead, known)
-    }
-
-    /// Says whether a text is what the value may begin with, for all that is known of it.
-    pub fn may_begin(&self, text: &[u8]) -> bool {
-        let alike = |(at, (one, other)): (usize, (&u8, &u8))| {
-            if at < self.known { one == other } else { kind(*one) == kind(*other) }
-        };
-        text.len() < self.value.len() && text.iter().zip(self.value.iter()).enumerate().all(alike)
-    }
-
-    /// Returns how many bytes of the value a text begins with, if that is enough of it.
-    pub fn found(&self, text: &[u8]) -> Option<usize> {
-        let same = text.iter().zip(self.value.iter()).take_while(|(one, other)| one == other).count();
-        (same >= self.least).then_some(same)
-    }
-
-    /// Returns the other forms of a value.
-    pub fn forms(secret: &Secret) -> Vec<Self> {
+    /// Returns the value as it is, and its other forms.
+    pub fn all(secret: &Secret) -> Vec<Self> {
         let (value, instead, known) = secret.echo();
         let looks_alike = secret.placeholder.as_bytes() == instead.as_slice();
-        // As much as nobody can guess, in each form.
-        let certain = value.get(..known + PIECE).unwrap_or(&value);
-        let form = |encode: &dyn Fn(&[u8]) -> Zeroizing<Vec<u8>>| {
+        let mut all: Vec<Echo> = Vec::new();
+        for (encode, letters) in forms() {
             let text = encode(&value);
-            if text.len() < LEAST_FORM || text == value {
-                return None;
+            let is_new = text != value && all.iter().all(|other| other.value != text);
+            if text.len() < LEAST_FORM || !is_new {
+                continue;
             }
             let alike =
                 Some(encode(&instead).to_vec()).filter(|alike| looks_alike && alike.len() == text.len());
             let instead = alike.unwrap_or_else(|| vec![b'*'; text.len()]);
-            Some(Echo { known: 0, least: encode(certain).len(), value: text, instead })
+            let known = encode(value.get(..known).unwrap_or_default()).len();
+            all.push(Echo { value: text, instead, known, letters });
+        }
+        let letters = if looks_alike { Letters::Kinds } else { Letters::Words };
+        all.push(Echo { value, instead, known, letters });
+        all
+    }
+
+    /// Says whether a text is what the value may begin with, for all that everybody knows of it: what is held back, and
+    /// so where a stream is cut, is seen inside.
+    pub fn may_begin(&self, text: &[u8]) -> bool {
+        let alike = |(at, (one, own)): (usize, (&u8, &u8))| {
+            if at < self.known { one == own } else { self.letters.fit(*one, *own) }
         };
-        [
-            &query as &dyn Fn(&[u8]) -> _,
-            &json,
-            &|bytes| base64(0, bytes),
-            &|bytes| base64(1, bytes),
-            &|bytes| base64(2, bytes),
-        ]
-        .into_iter()
-        .filter_map(form)
-        .collect()
+        text.len() < self.value.len() && text.iter().zip(self.value.iter()).enumerate().all(alike)
     }
 }
 
-/// Values are ASCII; nothing of another one is lost.
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap_or_default()
+type Form = fn(&[u8]) -> Zeroizing<Vec<u8>>;
+
+/// How programs write a text.
+const FORMS: &[Form] = &[
+    // In queries: all but what RFC 3986 lets be, in both spellings; what browsers do; forms.
+    |bytes| percent(bytes, b"-._~", Case::Upper, false),
+    |bytes| percent(bytes, b"-._~", Case::Lower, false),
+    |bytes| percent(bytes, b"-._~!'()*", Case::Upper, false),
+    |bytes| percent(bytes, b"-._*", Case::Upper, true),
+    // In JSON: what has to be, with `/`, and what may stand in HTML.
+    |bytes| written(bytes, &[(b'"', "\\\""), (b'\\', "\\\\")]),
+    |bytes| written(bytes, &[(b'"', "\\\""), (b'\\', "\\\\"), (b'/', "\\/")]),
+    |bytes| {
+        written(
+            bytes,
+            &[(b'"', "\\\""), (b'\\', "\\\\"), (b'&', "\\u0026"), (b'<', "\\u003c"), (b'>', "\\u003e")],
+        )
+    },
+    // In HTML.
+    |bytes| {
+        written(bytes, &[(b'&', "&amp;"), (b'<', "&lt;"), (b'>', "&gt;"), (b'"', "&quot;"), (b'\'', "&#39;")])
+    },
+    |bytes| {
+        written(bytes, &[(b'&', "&amp;"), (b'<', "&lt;"), (b'>', "&gt;"), (b'"', "&#34;"), (b'\'', "&#x27;")])
+    },
+];
+
+/// In basic authentication, behind a name of any length.
+const BASIC: &[Form] = &[|bytes| base64(0, bytes), |bytes| base64(1, bytes), |bytes| base64(2, bytes)];
+
+fn forms() -> impl Iterator<Item = (Form, Letters)> {
+    let any = FORMS.iter().map(|form| (*form, Letters::Any));
+    any.chain(BASIC.iter().map(|form| (*form, Letters::Base64)))
 }
 
-fn query(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(percent(text(bytes)).as_bytes().to_vec())
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Case {
+    Upper,
+    Lower,
 }
 
-fn json(bytes: &[u8]) -> Zeroizing<Vec<u8>> {
-    let mut out = Zeroizing::new(Vec::new());
+/// Writes a text as a part of a query.
+pub fn percent(bytes: &[u8], left: &[u8], case: Case, plus: bool) -> Zeroizing<Vec<u8>> {
+    let digits: &[u8; 16] = if case == Case::Upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len() * 3));
     for byte in bytes {
-        if matches!(byte, b'"' | b'\\') {
-            out.push(b'\\');
+        if byte.is_ascii_alphanumeric() || left.contains(byte) {
+            out.push(*byte);
+        } else if plus && *byte == b' ' {
+            out.push(b'+');
+        } else {
+            out.extend([b'%', digits[usize::from(byte >> 4)], digits[usize::from(byte & 15)]]);
         }
-        out.push(*byte);
+    }
+    out
+}
+
+/// Writes a text with something else for some of its signs.
+fn written(bytes: &[u8], signs: &[(u8, &str)]) -> Zeroizing<Vec<u8>> {
+    let mut out = Zeroizing::new(Vec::with_capacity(bytes.len() * 6));
+    for byte in bytes {
+        match signs.iter().find(|(sign, _)| sign == byte) {
+            Some((_, text)) => out.extend(text.as_bytes()),
+            None => out.push(*byte),
+        }
     }
     out
 }
@@ -118,49 +175,12 @@ fn base64(before: usize, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(encoded.get(first..end).unwrap_or_default().to_vec())
 }
 
-/// Takes texts out of a stream without holding anything back, which could tell of what they are made: what has gone
-/// already is at most as much as is too short to be taken out.
-pub struct Mask {
-    forms: Vec<Echo>,
-    /// The last bytes that have gone, as they came.
-    gone: Vec<u8>,
-}
-
-impl Mask {
-    pub fn of<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Self {
-        Mask { forms: secrets.into_iter().flat_map(Echo::forms).collect(), gone: Vec::new() }
-    }
-
-    pub fn push(&mut self, bytes: &mut [u8]) {
-        let Some(longest) = self.forms.iter().map(|form| form.value.len()).max() else { return };
-        let mut all = std::mem::take(&mut self.gone);
-        let gone = all.len();
-        all.extend_from_slice(bytes);
-        // Where one begins another one may begin, too: what has come is looked at, not what is there instead.
-        for at in 0..all.len() {
-            let rest = all.get(at..).unwrap_or_default();
-            let found = self.forms.iter().filter_map(|form| Some((form.found(rest)?, form)));
-            let Some((length, form)) = found.max_by_key(|(length, _)| *length) else { continue };
-            let skipped = gone.saturating_sub(at).min(length);
-            let here = (at + skipped).saturating_sub(gone)..(at + length).saturating_sub(gone);
-            if let (Some(there), Some(instead)) = (bytes.get_mut(here), form.instead.get(skipped..length)) {
-                there.copy_from_slice(instead);
-            }
-        }
-        self.gone = all.split_off(all.len().saturating_sub(longest.saturating_sub(1)));
-    }
-
-    /// Forgets what has gone: what comes is another text.
-    pub fn end(&mut self) {
-        self.gone.clear();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use base64::prelude::BASE64_STANDARD;
 
     use super::*;
+    use crate::gateway::redact::Redactor;
     use crate::gateway::secrets::Use;
     use crate::policy::host::HostName;
 
@@ -178,14 +198,10 @@ mod tests {
         Secret::new(what, value).unwrap()
     }
 
-    fn masked(secret: &Secret, pieces: &[&[u8]]) -> String {
-        let mut mask = Mask::of([secret]);
-        let mut out = Vec::new();
-        for piece in pieces {
-            let mut piece = piece.to_vec();
-            mask.push(&mut piece);
-            out.extend(piece);
-        }
+    fn taken_out(secret: &Secret, pieces: &[&[u8]]) -> String {
+        let mut redactor = Redactor::of([secret]);
+        let mut out: Vec<u8> = pieces.iter().flat_map(|piece| redactor.push(piece)).collect();
+        out.extend(redactor.rest());
         String::from_utf8(out).unwrap()
     }
 
@@ -194,46 +210,63 @@ mod tests {
         let secret = secret(VALUE);
         for (user, behind) in [("", ""), ("a", "b"), ("me", ":more"), ("x-access-token", "")] {
             let text = BASE64_STANDARD.encode(format!("{user}:{VALUE}{behind}"));
-            let out = masked(&secret, &[text.as_bytes()]);
-            let decoded = BASE64_STANDARD.decode(&out).unwrap();
-            let decoded = String::from_utf8_lossy(&decoded);
-            // The bits that are beside others' stay.
-            assert!(decoded.contains(&secret.placeholder[1..VALUE.len() - 1]), "{decoded}");
             for cut in 0..text.len() {
                 let (one, other) = text.as_bytes().split_at(cut);
-                let out = masked(&secret, &[one, other]);
+                let out = taken_out(&secret, &[one, other]);
                 let decoded = BASE64_STANDARD.decode(&out).unwrap();
-                assert!(!String::from_utf8_lossy(&decoded).contains("56789_x-Y"), "{cut}");
+                let decoded = String::from_utf8_lossy(&decoded);
+                // The bits that are beside others' stay.
+                assert!(decoded.contains(&secret.placeholder[1..VALUE.len() - 1]), "{cut}: {decoded}");
             }
         }
     }
 
     #[test]
-    fn a_value_in_a_query_or_in_json_is_taken_out() {
-        let value = "correct/horse+battery\"staple\\42";
+    fn a_value_is_taken_out_as_programs_write_it() {
+        let value = "correct/horse&battery\"staple\\42 <x>!'";
         let secret = secret(value);
-        let query = percent(value);
-        let json = serde_json::to_string(value).unwrap();
-        for text in [query.as_str(), json.as_str()] {
-            let out = masked(&secret, &[b"?key=", text.as_bytes(), b"&a"]);
-            assert_eq!(out.len(), text.len() + 7);
-            assert!(out.starts_with("?key=") && out.ends_with("&a"), "{out}");
-            assert!(!out.contains("battery") && !out.contains("42"), "{out}");
+        for text in [
+            "correct%2Fhorse%26battery%22staple%5C42%20%3Cx%3E%21%27",
+            "correct%2fhorse%26battery%22staple%5c42%20%3cx%3e%21%27",
+            "correct%2Fhorse%26battery%22staple%5C42%20%3Cx%3E!'",
+            "correct%2Fhorse%26battery%22staple%5C42+%3Cx%3E%21%27",
+            r#"correct/horse&battery\"staple\\42 <x>!'"#,
+            r#"correct\/horse&battery\"staple\\42 <x>!'"#,
+            r#"correct/horse\u0026battery\"staple\\42 \u003cx\u003e!'"#,
+            "correct/horse&amp;battery&quot;staple\\42 &lt;x&gt;!&#39;",
+            "correct/horse&amp;battery&#34;staple\\42 &lt;x&gt;!&#x27;",
+        ] {
+            let out = taken_out(&secret, &[b"?key=", text.as_bytes(), b" a"]);
+            assert_eq!(out, format!("?key={} a", "*".repeat(text.len())), "{text}");
         }
     }
 
     #[test]
-    fn a_guess_is_not_told() {
-        let secret = secret(VALUE);
-        // The known beginning, and 11 letters more.
-        for (before, guess) in [("a:", &VALUE[..24]), ("me:", &VALUE[..24]), (":", &VALUE[..24])] {
-            let text = BASE64_STANDARD.encode(format!("{before}{guess}"));
-            assert_eq!(masked(&secret, &[text.as_bytes()]), text, "{guess}");
+    fn a_guess_tells_nothing_but_that_it_is_whole() {
+        for value in
+            [VALUE, "hunter2!", "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NSJ9.Qx7_zR3kPw9LmN2v"]
+        {
+            let secret = secret(value);
+            for length in 1..value.len() {
+                let text = format!("#{}# {}", &value[..length], BASE64_STANDARD.encode(&value[..length - 1]));
+                assert_eq!(taken_out(&secret, &[text.as_bytes()]), text, "{length}");
+            }
+            assert!(!taken_out(&secret, &[value.as_bytes()]).contains(value));
         }
-        // A short value is whole or not there.
-        let short = self::secret("hunter2");
-        let text = BASE64_STANDARD.encode("me:huntur2 me:hunte");
-        assert_eq!(masked(&short, &[text.as_bytes()]), text);
-        assert_ne!(masked(&short, &[BASE64_STANDARD.encode("me:hunter2").as_bytes()]), text);
+    }
+
+    #[test]
+    fn what_is_held_back_of_a_form_tells_nothing_of_its_letters() {
+        let secret = secret(VALUE);
+        // Of the known beginning `sk-ant-api03-` in base64, and then of anything.
+        for (text, held) in [
+            ("c2stYW50LWFwaTAzLUFi", 20),
+            ("c2stYW50LWFwaTAzLzzz", 20),
+            ("c2stYW50LWFwaTAzz.,;", 0),
+            ("....", 0),
+        ] {
+            let mut redactor = Redactor::of([&secret]);
+            assert_eq!(redactor.push(text.as_bytes()).len(), text.len() - held, "{text}");
+        }
     }
 }

@@ -22,8 +22,10 @@ pub enum Hello {
     /// The beginning of one.
     More,
     Named(HostName),
-    /// One without a name, or with one that is no host name.
+    /// One without a name.
     Nameless,
+    /// One with a name that is no host name, which a server may read as it likes.
+    Misnamed,
     /// Something else.
     Foreign,
 }
@@ -111,7 +113,8 @@ fn server_name(body: &[u8]) -> Option<Hello> {
     }
     Some(match found.map(|name: String| HostName::parse(&name)) {
         Some(Ok(name)) => Hello::Named(name),
-        Some(Err(_)) | None => Hello::Nameless,
+        Some(Err(_)) => Hello::Misnamed,
+        None => Hello::Nameless,
     })
 }
 
@@ -179,7 +182,7 @@ pub mod tests {
     fn what_names_nobody_or_two_is_not_believed() {
         assert_eq!(read(&hello(&[], 1000)), Hello::Nameless);
         for name in ["", "a_b", "1.2.3.4", "a.example.", "a\0.example", "é.example"] {
-            assert_eq!(read(&hello(&[name], 1000)), Hello::Nameless, "{name:?}");
+            assert_eq!(read(&hello(&[name], 1000)), Hello::Misnamed, "{name:?}");
         }
         assert_eq!(read(&hello(&["a.example", "b.example"], 1000)), Hello::Foreign);
         for bytes in [

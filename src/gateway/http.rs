@@ -3,6 +3,7 @@
 
 use super::target::Target;
 use super::upstream::Login;
+use crate::util::text::json_text;
 
 /// The most that is read before a request's head has ended, in bytes.
 pub const MOST: usize = 64 * 1024;
@@ -13,6 +14,10 @@ pub const MOST_FIELDS: usize = 128;
 /// Fields that are about one connection, and those that a proxy is told.
 const DROPPED: &[&str] =
     &["connection", "keep-alive", "max-forwards", "proxy-connection", "proxy-authorization", "te", "upgrade"];
+
+/// Fields by which some servers take a request for another one than was decided about.
+pub const OVERRIDES: &[&str] =
+    &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
 
 /// What follows a head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,7 +203,8 @@ fn request(
         let name = field.name.to_ascii_lowercase();
         let again = ["host", "content-length", "transfer-encoding"].contains(&name.as_str());
         // Some programs take `_` for `-`.
-        !(again || name.contains('_') || DROPPED.contains(&name.as_str()) || named.contains(&name))
+        let dropped = [DROPPED, OVERRIDES].concat().contains(&name.as_str());
+        !(again || name.contains('_') || dropped || named.contains(&name))
     });
     // What was decided by is written as it was understood.
     let mut head = format!("{method} {path} HTTP/1.{version}\r\nHost: {host}");
@@ -328,7 +334,7 @@ pub fn denial(host: &str, port: u16, why: &str, rule: Option<&str>, fix: Option<
     let body = serde_json::json!({
         "pier": "denied", "host": host, "port": port, "reason": why, "rule": rule, "fix": fix,
     });
-    format!("{body}\n")
+    format!("{}\n", json_text(&body.to_string()))
 }
 
 /// The answer to a request that is refused.
@@ -355,7 +361,7 @@ mod tests {
     #[test]
     fn a_request_is_for_one_host_and_one_connection() {
         let text = "POST /a?b HTTP/1.1\r\nHost: A.example\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\n\
-            Keep-Alive: 5\r\nUpgrade: websocket\r\nAccept: */*\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n";
+            Keep-Alive: 5\r\nUpgrade: websocket\r\nAccept: */*\r\nX-Original-URL: /c\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n";
         let Head::Request(request) = read(text.as_bytes(), 80, Form::Path) else { panic!() };
         assert_eq!((request.host.to_string().as_str(), request.body), ("a.example", Body::Length(3)));
         assert!(text[request.length..].starts_with("abc"));

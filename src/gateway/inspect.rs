@@ -57,9 +57,17 @@ static OF_A_CONNECTION: [HeaderName; 8] = [
     header::EXPECT,
 ];
 
-/// Fields by which some servers take a request for another one than was decided about.
-const OVERRIDES: &[&str] =
-    &["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+/// Fields that ask for a piece of an answer, or for one that is packed.
+const PIECES: &[&str] = &["range", "if-range", "request-range", "sec-websocket-extensions"];
+
+/// Removes fields by their names, in which some servers take `_` for `-`.
+fn remove(headers: &mut HeaderMap, names: &[&str]) {
+    let is_one = |name: &&HeaderName| names.contains(&name.as_str().replace('_', "-").as_str());
+    let found: Vec<HeaderName> = headers.keys().filter(is_one).cloned().collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
 
 type Content = BoxBody<Bytes, hyper::Error>;
 
@@ -230,7 +238,8 @@ impl Front {
             if self.refused.is_none() {
                 let Refusal { rule, why, fix, .. } = &refusal;
                 let (rule, reason, fix) = (rule.clone(), Some(why.clone()), fix.clone());
-                let record = Connection { allowed: false, rule, reason, fix, ..self.sample.clone() };
+                let sample = self.sample.clone();
+                let record = Connection { allowed: false, number: 0, rule, reason, fix, ..sample };
                 self.shared.records.refused(record);
             }
             self.refuse(&refusal)
@@ -341,9 +350,7 @@ impl Front {
         let (mut parts, body) = request.into_parts();
         clean(&mut parts.headers, switches);
         parts.headers.remove(header::HOST);
-        for name in OVERRIDES {
-            parts.headers.remove(*name);
-        }
+        remove(&mut parts.headers, http::OVERRIDES);
         let target = parts.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
         let secrets = &self.shared.secrets;
         match secrets::fill(
@@ -369,9 +376,7 @@ impl Front {
                 if self.redacts() {
                     // An echo in a compressed answer could not be seen, nor one in pieces.
                     parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-                    for name in [header::RANGE, header::IF_RANGE, header::SEC_WEBSOCKET_EXTENSIONS] {
-                        parts.headers.remove(name);
-                    }
+                    remove(&mut parts.headers, PIECES);
                 }
                 Ok(Request::from_parts(parts, body.boxed()))
             }
@@ -465,7 +470,7 @@ impl Front {
                 return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "there are too many connections"));
             };
             permit = Some(room);
-            let mut record = Connection { allowed: true, ..self.sample.clone() };
+            let mut record = Connection { allowed: true, number: 0, ..self.sample.clone() };
             let made = make(self.name.clone(), self.port, &self.shared, &mut record).await;
             let made = made.map_err(|refused| Refusal::from(&refused))?;
             record.reason = Some("one more connection for the same client".into());

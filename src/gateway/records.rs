@@ -129,7 +129,8 @@ impl Records {
     pub async fn sum_up(&self) {
         let alike = std::mem::take(&mut *self.alike.lock().unwrap_or_else(PoisonError::into_inner));
         for (times, connection) in alike.into_values().filter(|(times, _)| *times > MOST_ALIKE) {
-            let _closed = self.refusals.send(Connection { times: times - MOST_ALIKE, ..connection }).await;
+            let _closed =
+                self.refusals.send(Connection { times: times - MOST_ALIKE, number: 0, ..connection }).await;
         }
         self.wake();
     }

@@ -9,6 +9,7 @@ use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use super::echo::{Case, percent};
 use crate::policy::host::HostName;
 use crate::sys::process;
 
@@ -215,7 +216,10 @@ pub fn fill(
         if let Some((path, asked)) = before.split_once('?')
             && asked.contains(&secret.placeholder)
         {
-            let new = asked.replace(&secret.placeholder, &percent(&secret.value));
+            let value = percent(secret.value.as_bytes(), b"-._~", Case::Upper, false);
+            // It is ASCII.
+            let value = std::str::from_utf8(&value).unwrap_or_default();
+            let new = asked.replace(&secret.placeholder, value);
             query = Some(Zeroizing::new(format!("{path}?{new}")));
             sent = true;
         }
@@ -268,19 +272,6 @@ fn replaced(name: &HeaderName, value: &HeaderValue, secret: &Secret) -> Option<H
     }
     let text = Zeroizing::new(value.to_str().ok()?.replace(&secret.placeholder, &secret.value));
     sensitive(text.as_bytes())
-}
-
-/// Writes a value as a part of a query.
-pub fn percent(value: &str) -> Zeroizing<String> {
-    let mut text = String::new();
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    Zeroizing::new(text)
 }
 
 #[cfg(test)]

@@ -371,7 +371,13 @@ async fn named(
     shared: &Shared,
     first: &mut Vec<u8>,
 ) -> Result<Option<HostName>, Refused> {
-    let Hello::Named(name) = said(stream, first).await? else { return Ok(None) };
+    let name = match said(stream, first).await? {
+        Hello::Named(name) => name,
+        Hello::Nameless => return Ok(None),
+        Hello::Misnamed | Hello::Foreign | Hello::More => {
+            return Err(Refused::because(None, "it does not say whom it wants, and a `deny` names some"));
+        }
+    };
     let host = Host::Name(&name);
     if let Decision::Denied(Some(rule)) = decide(&shared.rules, host, port) {
         return Err(Refused::of_rule(&name, port, Some(rule)));
@@ -394,6 +400,7 @@ async fn whom(stream: &mut TcpStream, looked_up: Option<&HostName>) -> Result<(V
         }
         Ok(Hello::Named(name)) => Ok((first, name)),
         Ok(Hello::Nameless) => refused("its TLS handshake names no host"),
+        Ok(Hello::Misnamed) => refused("its TLS handshake names no host that could be one"),
         Ok(Hello::Foreign | Hello::More) => refused("it is no TLS, on the port of TLS"),
     }
 }

@@ -335,7 +335,8 @@ pub fn is_by_request(rules: &[Rule], host: Host<'_>, port: u16) -> bool {
 pub fn refused_address(rules: &[Rule], name: &HostName, port: u16, address: IpAddr) -> Option<String> {
     let canonical = address::inner(address);
     let about = rules.iter().filter(|rule| rule.is_about(&Host::Address(canonical), port));
-    if let Some(denies) = about.clone().find(|rule| !rule.allow) {
+    let written = rules.iter().filter(|rule| rule.is_about(&Host::Address(address), port));
+    if let Some(denies) = about.clone().chain(written).find(|rule| !rule.allow) {
         return Some(format!("it leads to {address}, which `deny {}` names", denies.pattern));
     }
     let kind = address::kind(address)?;
@@ -349,6 +350,22 @@ pub fn refused_address(rules: &[Rule], name: &HostName, port: u16, address: IpAd
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_is_denied_as_it_is_written_and_as_what_it_holds() {
+        let name = HostName::parse("a.example").unwrap();
+        for (denied, address) in [
+            ("2002::/16", "2002:101:101::1"),
+            ("64:ff9b::/96", "64:ff9b::101:101"),
+            ("1.1.1.1", "::ffff:1.1.1.1"),
+            ("1.1.1.1", "64:ff9b::101:101"),
+        ] {
+            let pattern = Pattern::parse(denied).unwrap();
+            let rule = Rule { allow: false, ..Rule::allow(pattern, "here".into()) };
+            let why = refused_address(&[rule], &name, 443, address.parse().unwrap()).unwrap_or_default();
+            assert!(why.contains("`deny"), "{denied} {address}: {why}");
+        }
+    }
 
     #[test]
     fn a_name_has_one_spelling() {

@@ -139,6 +139,22 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Writes the characters of a JSON document that could steer a terminal as JSON itself can: `\u009b`.
+pub fn json_text(document: &str) -> String {
+    let mut out = String::with_capacity(document.len());
+    for c in document.chars() {
+        // Line breaks of the document; in its texts they are escaped already.
+        if c == '\n' || !is_unsafe_char(c) {
+            out.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    out
+}
+
 /// Like [`escape`] for a name, which may be any bytes: those that are no UTF-8 become `\x{ff}`.
 ///
 /// A backslash is doubled, so that two names never look alike.
@@ -224,6 +240,14 @@ mod tests {
     #[test]
     fn shell_words_steer_no_terminal() {
         assert_eq!(shell_word("a'\\\n\u{1b}1\u{9b}é"), r"$'a\'\\\n\0331\302\233é'");
+    }
+
+    #[test]
+    fn json_says_the_same_without_steering() {
+        let value = serde_json::json!({ "a\u{9b}31m": "\u{202e}\n\u{e0001}é" });
+        let text = json_text(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(text.chars().all(|c| c == '\n' || !is_unsafe_char(c)), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 
     #[test]

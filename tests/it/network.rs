@@ -3,10 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::sandbox::{Call, Output, PIER, Project};
+use crate::sandbox::{Call, Output, PIER, Project, within};
 
 mod agents;
 mod clients;
+mod guesses;
 mod keyring;
 mod registries;
 mod secure;
@@ -342,6 +343,21 @@ fn an_address_is_no_way_around_a_deny() {
         assert_eq!(!servers.heard().is_empty(), reached, "{name}");
     }
     assert_eq!(recorded(&project)[0]["server_name"], "allowed.test");
+    // One that comes in pieces, and those that nobody can read.
+    let sent = hello("evil.test");
+    let bytes: Vec<&str> = sent.split("\\x").skip(1).collect();
+    let slowly: Vec<String> = bytes.iter().map(|byte| format!("printf '\\x{byte}' >&3")).collect();
+    let records: Vec<String> =
+        bytes.iter().skip(5).map(|byte| format!("\\x16\\x03\\x01\\x00\\x01\\x{byte}")).collect();
+    for send in [
+        format!("{{ {}; printf '%300s' ''; }} >&3", slowly.join("; sleep 0.002; ")),
+        format!("printf '{}' >&3", records.concat()),
+        format!("printf '{}' >&3", hello("evil.test.")),
+        "printf 'GET / HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n' >&3".to_owned(),
+    ] {
+        run(&format!("exec 3<>/dev/tcp/11.93.7.2/443; {send}; timeout 2 cat <&3"));
+        assert_eq!(servers.heard(), [], "{}", &send[..send.len().min(200)]);
+    }
     // One that hides behind another one, and the address itself.
     let two = "printf 'GET / HTTP/1.1\\r\\nHost: allowed.test\\r\\n\\r\\nGET / HTTP/1.1\\r\\nHost: evil.test\\r\\n\\r\\n'";
     run(&format!("exec 3<>/dev/tcp/11.93.7.2/80; {two} >&3; timeout 2 cat <&3"));
@@ -399,6 +415,42 @@ fn an_open_connection_is_in_the_record_before_it_ends() {
     let log = project.pier(&["net", "log", "--json"]).expect(0).text();
     let log: Vec<serde_json::Value> = serde_json::from_str(&log).unwrap();
     assert!(log.len() == 1 && log[0].get("open").is_none(), "{log:?}");
+}
+
+#[test]
+fn a_refused_request_hides_no_connection_that_is_open() {
+    let Some(servers) = Servers::start() else { return };
+    let project = Project::new(
+        "env { secret KEY host=api.test from=\"file:~/key\" header=\"x-api-key\"; }\n\
+        network allowlist { allow api.test open.test; deny open.test paths=\"/admin*\"; }\n",
+    );
+    project.write_beside("home/key", "sk-ant-api03-Zz9Yy8Xx7Ww6Vv5-Uu4_Tt3\n");
+    project.write_beside("bundle.pem", &servers.web.authority);
+    project.trust();
+    let hosts = "127.0.0.1 localhost\n11.93.7.3 api.test open.test\n";
+    let (stream, admin) = ("https://open.test/stream", "https://open.test/admin");
+    let script = format!("curl -sS --http2 {stream} {admin} {stream} {stream} {stream} {stream} >/dev/null");
+    let verdicts = || {
+        let log = project.pier(&["net", "log", "--json"]).text();
+        let log: Vec<serde_json::Value> = serde_json::from_str(&log).unwrap_or_default();
+        log.iter().map(|one| (one["allowed"] == true, one["open"] == true)).collect::<Vec<_>>()
+    };
+    std::thread::scope(|scope| {
+        let ran = scope.spawn(|| inside(&project, hosts, &script).expect(0));
+        let shown = within(Duration::from_secs(20), || {
+            verdicts() == [(false, false), (true, true)] || verdicts() == [(true, true), (false, false)]
+        });
+        assert!(shown, "{:?}", verdicts());
+        ran.join().unwrap();
+    });
+    assert_eq!(verdicts(), [(false, false), (true, false)]);
+    inside(
+        &project,
+        hosts,
+        "curl -sS https://api.test/stream https://api.test/stream https://api.test/stream >/dev/null",
+    )
+    .expect(0);
+    assert_eq!(verdicts(), [(true, false)]);
 }
 
 #[test]

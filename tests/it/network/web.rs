@@ -236,7 +236,8 @@ async fn answer(mut request: Request<Incoming>, scheme: Scheme, web: Web) -> Res
                 let mut echo = asked.header("x-api-key").unwrap_or_default().as_bytes().to_vec();
                 echo.push(b' ');
                 echo.extend_from_slice(&buffer[..length]);
-                stream.write_all(&echo).await.unwrap();
+                let frame = [&[0x81, u8::try_from(echo.len()).unwrap()], &echo[..]].concat();
+                stream.write_all(&frame).await.unwrap();
             }
         });
         let mut response = Response::new(whole(String::new()));
