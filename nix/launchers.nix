@@ -4,6 +4,10 @@ let
 
   # Whatever the caller has set wins. pier takes `PI_ENV_BWRAP_…` before `PI_BWRAP_…`, so the defaults have the
   # second spelling: a caller may use either.
+  #
+  # The older tool set three more. `…_BASH` and `…_ENV` have no meaning for pier, which would say so at each start.
+  # `…_CA_BUNDLE` would put a file of the store, which is not inside, in the place of the certificates that pier makes
+  # for each session.
   defaults = pkgs: {
     PI_ENV_RUNTIME_PATH = pkgs.lib.makeBinPath (tools.mkRuntime pkgs);
     PI_BWRAP_COMPILED_DEFAULT_TOOLS = tools.defaultTools;

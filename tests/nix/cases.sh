@@ -33,6 +33,7 @@ every_check_is_built() {
   said=$(of_flake "flake check" "" 2>&1) || fail "$said"
   has "$said" "pi-core-smoke"
   is "$(of_flake run "" -- --version 2> /dev/null)" "pier $(sed -n 's/^version = "\(.*\)"/\1/p' "$world/flake/Cargo.toml" | head -n 1)"
+  has "$(of_flake eval "#apps.$system.default.program" --raw 2> /dev/null)" /bin/pier
   is "$(of_flake run "#pier" -- --version 2> /dev/null)" "$(of_flake run "" -- --version 2> /dev/null)"
 }
 
@@ -65,7 +66,9 @@ an_old_nixpkgs_is_refused_with_the_reason() {
 
 # What a program gets from the wrapper of an old name; the package, then variables of the caller.
 given_by() {
-  sed "s|[^ ]*/bin/pier |/bin/bash |" "$(build "$1")/bin/"* > "$world/wrapper"
+  local made
+  made=$(build "$1")
+  sed "s|[^ ]*/bin/pier |/bin/bash |" "$made"/bin/* > "$world/wrapper"
   call "${@:2}" bash "$world/wrapper" -c 'echo "$0 PATH=$PATH"; export -p | sed -n "s/^declare -x \(PI_[^=]*=\)/\1/p"'
 }
 
@@ -162,7 +165,6 @@ mk_pi_shell_sets_what_the_older_one_did() {
   is "$(grep -c '^Pi agent runtime loaded$' <<< "$text")" 1
   has_not "$text" EXTRA_PATH
   has_not "$text" PI_ENV_ROLE_MANAGER_PACKAGE
-  has_not "$text" pier_
 
   text=$(in_shell default PI_ENV_QUIET=1)
   is "$(packages_of "$(variable "$text" PATH)")" "$runtime diffutils patch $launchers gnumake rustc "
@@ -185,6 +187,9 @@ mk_pi_shell_sets_what_the_older_one_did() {
   has "$(variable "$text" PI_ENV_BWRAP_EXTRA_PATH)" "-gnumake/bin:/mine"
 
   is "$(cd "$world/consumer" && call PI_ENV_QUIET=1 "$nix" develop "path:$world/consumer#full" -c jq 2> /dev/null)" "the pinned jq"
+  # No variable of the hook's own is left.
+  is "$(cd "$world/consumer" && call "$nix" develop "path:$world/consumer" \
+    -c bash -c 'eval "$shellHook" > /dev/null; compgen -v pier_ || echo none' 2> /dev/null | tail -n 1)" none
   # The shell of the flake itself.
   has "$(of_flake print-dev-env "#pi" 2> /dev/null)" "Pi agent runtime loaded"
 }
@@ -366,6 +371,8 @@ pier.kdl"
   is "$(grep -c '^runtime nix' "$world/nix/pier.kdl")" 1
   # What is commented is what will be valid.
   sed -i '/^\/\/ runtime container/,/^\/\/ }/s|^// ||; /^runtime host/d' "$world/container/pier.kdl"
-  said=$(cd "$world/container" && call "$pier" --as-root validate 2>&1) || fail "$said"
+  cd "$world/container"
+  call "$pier" --as-root validate > /dev/null 2>&1 || fail "not valid: $(cat pier.kdl)"
+  said=$(call "$pier" --as-root plan 2>&1) && fail "$said"
   has "$said" "not available yet: \`runtime container\`"
 }
