@@ -51,6 +51,7 @@ cases! {
     the_module_of_nixos_defines_what_it_says
     the_module_of_home_manager_defines_what_it_says
     templates_start_projects
+    the_readme_names_what_there_is
 }
 
 #[test]

@@ -351,12 +351,16 @@ the_module_of_home_manager_defines_what_it_says() {
   is "$(cd "$world/project" && call "$pier" --as-root config get 'agent[pi].model' 2>&1)" openai/x
 }
 
-templates_start_projects() {
-  local name said
-  # There is no option to give `nix flake init` other inputs.
+# The flake with the stand-ins as its own inputs, for commands that can be given no others.
+publish() {
   cp -r "$world/flake" "$world/published"
   rm "$world/published/flake.lock"
   sed -i "s|github:NixOS/nixpkgs/nixpkgs-unstable|path:$world/nixpkgs|; s|github:numtide|path:$world|" "$world/published/flake.nix"
+}
+
+templates_start_projects() {
+  local name said
+  publish
   for name in host nix container; do
     mkdir "$world/$name"
     cd "$world/$name"
@@ -375,4 +379,26 @@ pier.kdl"
   call "$pier" --as-root validate > /dev/null 2>&1 || fail "not valid: $(cat pier.kdl)"
   said=$(call "$pier" --as-root plan 2>&1) && fail "$said"
   has "$said" "not available yet: \`runtime container\`"
+}
+
+the_readme_names_what_there_is() {
+  publish
+  local attribute lines
+  # `nix run FLAKE#x` is an app, and so on.
+  lines=$(sed -n "s/^    nix run FLAKE\(#\([a-z-]*\)\)\? .*/apps.$system.\2/p; s/^    nix profile install FLAKE\(#\([a-z-]*\)\) .*/packages.$system.\2/p
+    s/^    nix develop FLAKE\(#\([a-z-]*\)\) .*/devShells.$system.\2/p; s/^    nix flake init -t FLAKE\(#\([a-z-]*\)\) .*/templates.\2/p" README.md)
+  is "$(wc -l <<< "$lines")" "$(grep -c '^    nix ' README.md)"
+  for attribute in $lines; do
+    [ "${attribute%.}" = "$attribute" ] || attribute+=default
+    call "$nix" eval "path:$world/published#$attribute" --apply 'value: value.program or value.outPath or "${value.path}"' > /dev/null 2> "$world/said" \
+      || fail "$attribute: $(cat "$world/said")"
+  done
+  # The flake of a project, as it stands there.
+  mkdir "$world/project"
+  sed -n '/^```nix$/,/^```$/p' README.md | sed '/^```/d' > "$world/project/flake.nix"
+  cd "$world/project"
+  sed -i "s|git+file:///path/to/pier|path:$world/published|; s|github:NixOS/nixpkgs/nixpkgs-unstable|path:$world/nixpkgs|; s|x86_64-linux|$system|" flake.nix
+  call "$nix" develop "path:$PWD" -c pier-config --write > "$world/said" 2>&1 || fail "$(cat "$world/said")"
+  is "$(call "$pier" --as-root validate 2>&1)" "pier.kdl is valid"
+  has "$(cat pier.kdl)" 'allow "api.example.com"'
 }
