@@ -67,6 +67,7 @@ alone
       {
         nativeBuildInputs = [
           pkgs.cargo
+          pkgs.rustc
           pkgs.rustfmt
         ];
       }

@@ -1,5 +1,10 @@
 # The cases, each a function. `tests/nix/run` has the world they need.
 
+# A value of the package's own in `Cargo.toml`.
+of_manifest() {
+  sed -n "s/^$1 = \"\(.*\)\"/\1/p" "$world/flake/Cargo.toml" | head -n 1
+}
+
 every_output_is_shown() {
   local shown
   shown=$(call "$nix" flake show "path:$world/flake" "${stand_ins[@]}" 2> /dev/null | sed 's/\x1b\[[0-9;]*m//g')
@@ -32,7 +37,7 @@ every_check_is_built() {
   local said
   said=$(of_flake "flake check" "" 2>&1) || fail "$said"
   has "$said" "pi-core-smoke"
-  is "$(of_flake run "" -- --version 2> /dev/null)" "pier $(sed -n 's/^version = "\(.*\)"/\1/p' "$world/flake/Cargo.toml" | head -n 1)"
+  is "$(of_flake run "" -- --version 2> /dev/null)" "pier $(of_manifest version)"
   has "$(of_flake eval "#apps.$system.default.program" --raw 2> /dev/null)" /bin/pier
   is "$(of_flake run "#pier" -- --version 2> /dev/null)" "$(of_flake run "" -- --version 2> /dev/null)"
 }
@@ -41,10 +46,12 @@ the_bundles_hold_what_they_say() {
   local core runtime coordination
   core=$(build "(import $world/flake/nix/packages.nix { inherit pkgs lib; }).pi-core")
   # Sixteen packages; certificates have no command. Coreutils is four of its commands here.
-  is "$(ls "$core/bin" | tr '\n' ' ')" "awk bash bubblewrap cat env fd find git grep gzip install-non-nix jq ls mkdir node \
-pi-bwrap pi-env pi-env-bwrap pi-env-install-non-nix pi-env-shell pi-env-uninstall pi-start pienv pier rg sed tar which "
+  local tools="awk bash bubblewrap cat env fd find git grep gzip" more="jq ls mkdir node"
+  local names="pi-bwrap pi-env pi-env-bwrap pi-env-install-non-nix pi-env-shell pi-env-uninstall pi-start pienv pier"
+  is "$(ls "$core/bin" | tr '\n' ' ')" "$tools install-non-nix $more $names rg sed tar which "
   [ -e "$core/etc/ssl/certs/ca-bundle.crt" ] || fail "no certificates"
-  for file in man/man1/pier.1 bash-completion/completions/pier fish/vendor_completions.d/pier.fish zsh/site-functions/_pier; do
+  for file in man/man1/pier.1 bash-completion/completions/pier fish/vendor_completions.d/pier.fish \
+    zsh/site-functions/_pier; do
     [ -s "$core/share/$file" ] || fail "no $file"
   done
   runtime=$(build "(import $world/flake/nix/packages.nix { inherit pkgs lib; }).pi-runtime")
@@ -61,7 +68,7 @@ an_old_nixpkgs_is_refused_with_the_reason() {
   echo '"1.86.0"' > "$world/nixpkgs/rustc-version.nix"
   local said
   said=$(evaluate "(lib.mkPier pkgs).outPath" 2>&1) && fail "$said"
-  has "$said" "pier needs Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$world/flake/Cargo.toml"), and this nixpkgs has 1.86.0"
+  has "$said" "pier needs Rust $(of_manifest rust-version), and this nixpkgs has 1.86.0"
 }
 
 # What a program gets from the wrapper of an old name; the package, then variables of the caller.
@@ -127,7 +134,8 @@ FLAKE
 in_shell() {
   local name=$1
   shift
-  (cd "$world/consumer" && call "$@" "$nix" develop "path:$world/consumer#$name" -c env -u shellHook 2> "$world/said") || fail "$(cat "$world/said")"
+  (cd "$world/consumer" && call "$@" "$nix" develop "path:$world/consumer#$name" -c env -u shellHook 2> "$world/said") \
+    || fail "$(cat "$world/said")"
 }
 variable() {
   sed -n "s/^$2=//p" <<< "$1"
@@ -186,7 +194,8 @@ mk_pi_shell_sets_what_the_older_one_did() {
   text=$(in_shell adds)
   has "$(variable "$text" PI_ENV_BWRAP_EXTRA_PATH)" "-gnumake/bin:/mine"
 
-  is "$(cd "$world/consumer" && call PI_ENV_QUIET=1 "$nix" develop "path:$world/consumer#full" -c jq 2> /dev/null)" "the pinned jq"
+  is "$(cd "$world/consumer" && call PI_ENV_QUIET=1 "$nix" develop "path:$world/consumer#full" -c jq 2> /dev/null)" \
+    "the pinned jq"
   # No variable of the hook's own is left.
   is "$(cd "$world/consumer" && call "$nix" develop "path:$world/consumer" \
     -c bash -c 'eval "$shellHook" > /dev/null; compgen -v pier_ || echo none' 2> /dev/null | tail -n 1)" none
@@ -243,7 +252,11 @@ the_table_of_the_language_is_that_of_pier() {
 
 every_node_can_be_written() {
   local file
-  file=$(build 'lib.mkPierConfig { inherit pkgs; config = import '"$repository"'/tests/nix/everything.nix; files."base.kdl" = builtins.toFile "base.kdl" "home\n"; }')
+  file=$(build "lib.mkPierConfig {
+    inherit pkgs;
+    config = import $repository/tests/nix/everything.nix;
+    files.\"base.kdl\" = builtins.toFile \"base.kdl\" \"home\n\";
+  }")
   diff "$repository/tests/nix/everything.kdl" "$file" || fail "\`tests/nix/everything.kdl\` is another file"
   # Each node and each property that there is.
   "$pier" schema --json > "$world/schema.json"
@@ -353,9 +366,10 @@ the_module_of_home_manager_defines_what_it_says() {
 
 # The flake with the stand-ins as its own inputs, for commands that can be given no others.
 publish() {
+  stands_in="s|git+file:///path/to/pier|path:$world/published|; s|github:NixOS/nixpkgs/nixpkgs-unstable|path:$world/nixpkgs|"
   cp -r "$world/flake" "$world/published"
   rm "$world/published/flake.lock"
-  sed -i "s|github:NixOS/nixpkgs/nixpkgs-unstable|path:$world/nixpkgs|; s|github:numtide|path:$world|" "$world/published/flake.nix"
+  sed -i "$stands_in; s|github:numtide|path:$world|" "$world/published/flake.nix"
 }
 
 templates_start_projects() {
@@ -369,7 +383,7 @@ templates_start_projects() {
 pier.kdl"
     said=$(call "$pier" --as-root validate 2>&1) || fail "$said"
     is "$said" "pier.kdl is valid"
-    sed -i "s|git+file:///path/to/pier|path:$world/published|; s|github:NixOS/nixpkgs/nixpkgs-unstable|path:$world/nixpkgs|" flake.nix
+    sed -i "$stands_in" flake.nix
     is "$(call "$nix" develop "path:$PWD" -c pier --version 2> "$world/said" || cat "$world/said")" "pier 0.1.0"
   done
   is "$(grep -c '^runtime nix' "$world/nix/pier.kdl")" 1
@@ -385,20 +399,50 @@ the_readme_names_what_there_is() {
   publish
   local attribute lines
   # `nix run FLAKE#x` is an app, and so on.
-  lines=$(sed -n "s/^    nix run FLAKE\(#\([a-z-]*\)\)\? .*/apps.$system.\2/p; s/^    nix profile install FLAKE\(#\([a-z-]*\)\) .*/packages.$system.\2/p
-    s/^    nix develop FLAKE\(#\([a-z-]*\)\) .*/devShells.$system.\2/p; s/^    nix flake init -t FLAKE\(#\([a-z-]*\)\) .*/templates.\2/p" README.md)
+  lines=$(sed -nE "s/^    nix run FLAKE(#([a-z-]+))? .*/apps.$system.\2/p
+    s/^    nix profile install FLAKE#([a-z-]+) .*/packages.$system.\1/p
+    s/^    nix develop FLAKE#([a-z-]+) .*/devShells.$system.\1/p
+    s/^    nix flake init -t FLAKE#([a-z-]+) .*/templates.\1/p" README.md)
   is "$(wc -l <<< "$lines")" "$(grep -c '^    nix ' README.md)"
   for attribute in $lines; do
     [ "${attribute%.}" = "$attribute" ] || attribute+=default
-    call "$nix" eval "path:$world/published#$attribute" --apply 'value: value.program or value.outPath or "${value.path}"' > /dev/null 2> "$world/said" \
-      || fail "$attribute: $(cat "$world/said")"
+    call "$nix" eval "path:$world/published#$attribute" --apply 'value: value.program or value.outPath or "${value.path}"' \
+      > /dev/null 2> "$world/said" || fail "$attribute: $(cat "$world/said")"
   done
   # The flake of a project, as it stands there.
   mkdir "$world/project"
   sed -n '/^```nix$/,/^```$/p' README.md | sed '/^```/d' > "$world/project/flake.nix"
   cd "$world/project"
-  sed -i "s|git+file:///path/to/pier|path:$world/published|; s|github:NixOS/nixpkgs/nixpkgs-unstable|path:$world/nixpkgs|; s|x86_64-linux|$system|" flake.nix
+  sed -i "$stands_in; s|x86_64-linux|$system|" flake.nix
   call "$nix" develop "path:$PWD" -c pier-config --write > "$world/said" 2>&1 || fail "$(cat "$world/said")"
   is "$(call "$pier" --as-root validate 2>&1)" "pier.kdl is valid"
   has "$(cat pier.kdl)" 'allow "api.example.com"'
+}
+
+# `runtime nix` from a plain terminal: the tools are those of the shell, and its hook does not run outside.
+pier_enters_the_shell_of_a_template() {
+  publish
+  mkdir -p "$world/home/.config/nix" "$world/project"
+  cd "$world/project"
+  call git init -q .
+  cp "$world/flake/nix/templates/nix/"* .
+  sed -i "$stands_in" flake.nix
+  sed -i "s|inherit pkgs;|& shellHook = \"touch $world/project/hooked\";|" flake.nix
+  call "$nix" flake lock "path:$PWD" 2> /dev/null
+  # The stand-in builds of the host's programs.
+  printf 'substitute = false\nsandbox-paths = /bin /usr /lib /lib64 %s\n' "$pier" > "$world/home/.config/nix/nix.conf"
+  chmod 755 "$world"
+  # As root, pier acts for the owner of the project.
+  if [ "$(id -u)" = 0 ]; then chown -R 1000:1000 "$world/home" "$world/project"; fi
+  local plain=(env -i HOME="$world/home" PATH=/usr/bin:/bin "$pier") said
+  said=$("${plain[@]}" trust 2>&1) || fail "$said"
+  said=$("${plain[@]}" exec -- bash -c : 2>&1) && fail "the bash of the stand-in is the host's, and runs inside: $said"
+  said=$("${plain[@]}" exec -- pier --version 2> "$world/said") || fail "$(cat "$world/said")"
+  is "$said" "pier 0.1.0"
+  has "$("${plain[@]}" plan)" "-ripgrep/bin"
+  [ ! -e hooked ] || fail "the hook ran"
+  # Inside of the shell, pier uses the same one.
+  said=$(call "$nix" develop "path:$PWD" -c env -u NIX_STORE_DIR -u NIX_STATE_DIR -u NIX_LOG_DIR -u NIX_CONF_DIR \
+    pier exec -- pier --version 2> "$world/said") || fail "$(cat "$world/said")"
+  is "$said" "pier 0.1.0"
 }

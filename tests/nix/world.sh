@@ -56,7 +56,8 @@ evaluate() {
 }
 build() {
   local made
-  made=$(call "$nix" build --impure --no-link --json --expr "$(expression "$1")" 2> "$world/said") || fail "$(cat "$world/said")"
+  made=$(call "$nix" build --impure --no-link --json --expr "$(expression "$1")" 2> "$world/said") \
+    || fail "$(cat "$world/said")"
   sed 's/.*"out":"\([^"]*\)".*/\1/' <<< "$made"
 }
 is() {
