@@ -92,8 +92,7 @@ let
         { name, paths }:
         derive name { inherit paths; } ''
           mkdir -p $out
-          for path in $paths; do cp -rsn "$path"/. $out; done
-          chmod -R u+w $out
+          for path in $paths; do cp -rsn "$path"/. $out; chmod -R u+w $out; done
           for path in $paths; do
             (cd "$path"; find . -type f -o -type l) | while read -r file; do
               [ "$(readlink -f "$path/$file")" = "$(readlink -f "$out/$file")" ] || { echo "collision: $file"; exit 1; }
