@@ -2,6 +2,8 @@
   lib,
   stdenv,
   rustPlatform,
+  rustc,
+  installShellFiles,
   makeBinaryWrapper,
   bubblewrap,
   git,
@@ -11,13 +13,19 @@
 let
   manifest = (lib.importTOML ../Cargo.toml).package;
 in
+assert lib.assertMsg (lib.versionAtLeast rustc.version manifest.rust-version) ''
+  pier needs Rust ${manifest.rust-version}, and this nixpkgs has ${rustc.version}: take a newer one,
+  or leave out the `follows` that gives pier another nixpkgs than its own'';
 rustPlatform.buildRustPackage {
   pname = manifest.name;
   inherit (manifest) version;
   src = lib.cleanSource ../.;
   cargoLock.lockFile = ../Cargo.lock;
 
-  nativeBuildInputs = [ makeBinaryWrapper ];
+  nativeBuildInputs = [
+    installShellFiles
+    makeBinaryWrapper
+  ];
   buildInputs = lib.optional stdenv.hostPlatform.isGnu glibc.static;
 
   # pier runs as PID 1 inside sandboxes that have no loader from /nix/store, so it
@@ -34,15 +42,25 @@ rustPlatform.buildRustPackage {
   doCheck = false;
 
   # A suffix, so that a `bwrap` the machine has set up for itself comes first.
-  postInstall = ''
-    wrapProgram $out/bin/pier \
-      --suffix PATH : ${
-        lib.makeBinPath [
-          bubblewrap
-          git
-        ]
-      }
-  '';
+  postInstall =
+    lib.optionalString (stdenv.buildPlatform.canExecute stdenv.hostPlatform) ''
+      export HOME=$TMPDIR
+      for shell in bash fish zsh; do
+        $out/bin/pier completions $shell > pier.$shell
+      done
+      installShellCompletion --cmd pier --bash pier.bash --fish pier.fish --zsh pier.zsh
+      $out/bin/pier man > pier.1
+      installManPage pier.1
+    ''
+    + ''
+      wrapProgram $out/bin/pier \
+        --suffix PATH : ${
+          lib.makeBinPath [
+            bubblewrap
+            git
+          ]
+        }
+    '';
 
   meta = {
     inherit (manifest) description;

@@ -17,6 +17,7 @@ mod cli;
 mod cli_init;
 mod examples;
 mod exec;
+mod flake;
 mod gate;
 mod git;
 mod grants;

@@ -1,0 +1,3 @@
+final: prev: {
+  pier = final.callPackage ./package.nix { };
+}

@@ -1,0 +1,1 @@
+{ system }: import ./packages.nix (import ./lib.nix) system
