@@ -10,7 +10,7 @@ use super::Global;
 use super::owner::{self, RootOwned};
 use crate::agent::{self, Install};
 use crate::backend::{install, launcher, probe};
-use crate::config::knobs::{self, Knob, Own};
+use crate::config::knobs::{self, Own};
 use crate::config::layers::{self, Loaded};
 use crate::config::overlay::{self, Overlay};
 use crate::config::{Layer, Root};
@@ -105,8 +105,7 @@ fn knobs(environment: &Environment) -> Vec<Overlay> {
     for note in knobs.notes.into_iter().chain(knobs::unknown(environment.names())) {
         ui::warn(&escape(&note));
     }
-    let overlay_of = |Knob { name, text, .. }| Overlay { name, layer: Layer::Environment, text };
-    knobs.settings.into_iter().map(overlay_of).collect()
+    knobs.settings.into_iter().map(|knob| knob.overlay(Layer::Environment)).collect()
 }
 
 /// Loads every layer, compared with the administrator's policy, and returns it with the root of the project;
@@ -146,6 +145,9 @@ pub fn load_layers(
     };
     let loaded = layers::load(&inputs, &|path| read(path, directory))
         .map_err(|report| Failure { exit: Exit::Usage, report })?;
+    for name in &loaded.left_out {
+        ui::warn(&format!("`{}` is not taken: the tools are not those of this host", escape(name)));
+    }
     // `workspace { root "here" }` makes the file's own directory the project.
     let root = match loaded.config.workspace.root.value {
         Root::Git => place.root.clone(),

@@ -6,9 +6,10 @@
 
 use std::fmt;
 
-use super::nearest;
+use super::overlay::Overlay;
 use super::path::quote;
 use super::values::is_variable;
+use super::{Layer, nearest};
 use crate::env::KNOBS as PREFIXES;
 
 /// One setting, and the variables that it comes from.
@@ -22,6 +23,13 @@ pub struct Knob {
     pub is_set: bool,
     /// KDL.
     pub text: String,
+}
+
+impl Knob {
+    pub fn overlay(self, layer: Layer) -> Overlay {
+        let is_for_host = ["EXTRA_PATH", "HOST_EXTRA_PATH"].contains(&self.key);
+        Overlay { is_for_host, ..Overlay::new(self.name, layer, self.text) }
+    }
 }
 
 /// Everything that the environment says.
@@ -76,7 +84,7 @@ const KNOBS: &[(&str, Meaning)] = &[
     ("USE_GIT_ROOT", Meaning::Switch("workspace { root \"git\"; }", "workspace { root \"here\"; }")),
     ("EPHEMERAL_HOME", Meaning::Switch("home \"ephemeral\"", "home \"persistent\"")),
     ("STATE_DIR", Meaning::Value("home { state ", "; }")),
-    ("EXTRA_PATH", Meaning::List(&[':'], "runtime \"host\" { path ", "; }")),
+    ("EXTRA_PATH", Meaning::Made(extra)),
     ("HOST_EXTRA_PATH", Meaning::List(&[':'], "runtime \"host\" { path ", "; }")),
     ("HOST_RO_PATHS", Meaning::Lines(&[':'], "mounts { ro ", "; }")),
     ("PASS_ENV", Meaning::Names(&[' ', ',', ':', '\t', '\n'], "env { pass ", "; }")),
@@ -143,6 +151,15 @@ const IMPORTS: &[Import] = &[
         after: "; }",
     },
 ];
+
+/// Directories of commands; those of the Nix store need the rest of it.
+fn extra(list: &str) -> String {
+    let entries: Vec<&str> = parts(list, &[':']).collect();
+    let in_store = entries.iter().any(|entry| entry.starts_with("/nix/store/"));
+    let store = if in_store { "mounts { ro \"/nix/store\"; }; " } else { "" };
+    let paths = around("runtime \"host\" { path ", entries.into_iter(), "; }");
+    paths.map_or_else(String::new, |paths| format!("{store}{paths}"))
+}
 
 fn bundle(path: &str) -> String {
     let path = quote(path);
@@ -320,9 +337,8 @@ impl Knobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Layer;
+    use crate::config::Runtime;
     use crate::config::layers::{Inputs, load};
-    use crate::config::overlay::Overlay;
 
     fn knobs(pairs: &[(&'static str, &'static str)]) -> Knobs {
         read(&|name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| *value), Own::Left)
@@ -360,6 +376,11 @@ mod tests {
                 "PI_BWRAP_HOST_EXTRA_PATH",
                 "/opt/a/bin::/opt/b",
                 &["runtime \"host\" { path \"/opt/a/bin\" \"/opt/b\"; }"],
+            ),
+            (
+                "PI_BWRAP_EXTRA_PATH",
+                "/nix/store/x/bin",
+                &["mounts { ro \"/nix/store\"; }; runtime \"host\" { path \"/nix/store/x/bin\"; }"],
             ),
             ("PI_BWRAP_HOST_RO_PATHS", "/a:/b", &["mounts { ro \"/a\"; }", "mounts { ro \"/b\"; }"]),
             ("PI_BWRAP_PASS_ENV", "A, B:C", &["env { pass \"A\" \"B\" \"C\"; }"]),
@@ -438,13 +459,22 @@ mod tests {
             |name: &str| everything.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         let found = read(&get, Own::Left);
         assert!(found.settings.len() >= 15, "{found:?}");
-        let overlays = found.settings.into_iter().map(|Knob { name, text, .. }| Overlay {
-            name,
-            layer: Layer::Environment,
-            text,
-        });
+        let overlays = found.settings.into_iter().map(|knob| knob.overlay(Layer::Environment));
         let inputs = Inputs { overlays: overlays.collect(), ..Inputs::default() };
         let loaded = load(&inputs, &|_| Ok(None));
         assert!(loaded.is_ok(), "{:?}", loaded.err());
+    }
+
+    #[test]
+    fn directories_of_this_host_do_not_choose_its_tools() {
+        let found =
+            knobs(&[("PI_BWRAP_EXTRA_PATH", "/nix/store/x/bin"), ("PI_BWRAP_HOST_EXTRA_PATH", "/opt/x")]);
+        let overlays = found.settings.into_iter().map(|knob| knob.overlay(Layer::Environment));
+        let inputs =
+            Inputs { project: Some("/p/pier.kdl".into()), overlays: overlays.collect(), ..Inputs::default() };
+        let loaded = load(&inputs, &|_| Ok(Some(b"runtime nix { flake \".\"; }".to_vec()))).unwrap();
+        assert!(matches!(loaded.config.runtime.value, Runtime::Nix { .. }));
+        assert_eq!(loaded.left_out.len(), 2);
+        assert!(loaded.config.mounts.is_empty());
     }
 }

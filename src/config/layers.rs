@@ -14,7 +14,7 @@ use super::check::{arguments, check, name_range, value_range};
 use super::conflicts::conflicts;
 use super::overlay::Overlay;
 use super::schema::{Node, ROOT, Since};
-use super::{Config, Layer, codes, decode, nearest, syntax};
+use super::{Config, Layer, Runtime, codes, decode, nearest, syntax};
 use crate::diag::{Problem, Report, SourceId, Sources, Span};
 use crate::util::text::escape;
 
@@ -65,6 +65,8 @@ pub struct Loaded {
     pub unavailable: Vec<Unavailable>,
     /// Every document in the order in which they apply.
     pub documents: Vec<(SourceId, Layer)>,
+    /// Names of overlays that are for the tools of this host, where others are chosen.
+    pub left_out: Vec<String>,
 }
 
 /// Loads all layers.
@@ -82,7 +84,7 @@ pub fn load(inputs: &Inputs, reader: Reader<'_>) -> Result<Loaded, Report> {
     };
     for overlay in &inputs.beneath {
         let source = loader.sources.add(overlay.name.clone(), overlay.text.as_str());
-        loader.document(source, &overlay.text, overlay.layer);
+        loader.document(source, &overlay.text, overlay.layer, false);
     }
     let files = [
         (&inputs.policy, Layer::Policy),
@@ -98,7 +100,7 @@ pub fn load(inputs: &Inputs, reader: Reader<'_>) -> Result<Loaded, Report> {
     }
     for overlay in &inputs.overlays {
         let source = loader.sources.add(overlay.name.clone(), overlay.text.as_str());
-        loader.document(source, &overlay.text, overlay.layer);
+        loader.document(source, &overlay.text, overlay.layer, overlay.is_for_host);
     }
     loader.merge(inputs.profile.as_deref())
 }
@@ -107,6 +109,8 @@ struct Document {
     source: SourceId,
     layer: Layer,
     nodes: KdlDocument,
+    /// Left out where the tools are not those of this host.
+    is_for_host: bool,
 }
 
 struct Loader<'a> {
@@ -170,7 +174,7 @@ impl Loader<'_> {
             self.include(node, source, layer, bounds, chain);
         }
         chain.pop();
-        self.documents.push(Document { source, layer, nodes });
+        self.documents.push(Document { source, layer, nodes, is_for_host: false });
     }
 
     fn include(
@@ -224,9 +228,9 @@ impl Loader<'_> {
         }
     }
 
-    fn document(&mut self, source: SourceId, text: &str, layer: Layer) {
+    fn document(&mut self, source: SourceId, text: &str, layer: Layer, is_for_host: bool) {
         if let Some(nodes) = self.parsed(source, text) {
-            self.documents.push(Document { source, layer, nodes });
+            self.documents.push(Document { source, layer, nodes, is_for_host });
         }
     }
 
@@ -263,7 +267,12 @@ impl Loader<'_> {
                 }
             }
         }
+        let mut left_out = Vec::new();
         for document in &overlays {
+            if document.is_for_host && !matches!(config.runtime.value, Runtime::Host { .. } | Runtime::Auto) {
+                left_out.push(self.sources.get(document.source).name.clone());
+                continue;
+            }
             decode::apply(&mut config, &document.nodes, document.source, document.layer);
             later(&document.nodes, ROOT, document.source, "", &mut unavailable);
         }
@@ -271,7 +280,7 @@ impl Loader<'_> {
         if self.problems.is_empty() {
             let documents = documents.iter().map(|document| (document.source, document.layer)).collect();
             let Loader { sources, inputs, .. } = self;
-            return Ok(Loaded { config, ceiling, sources, inputs, unavailable, documents });
+            return Ok(Loaded { config, ceiling, sources, inputs, unavailable, documents, left_out });
         }
         Err(Report { sources: self.sources, problems: self.problems })
     }

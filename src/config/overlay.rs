@@ -12,6 +12,14 @@ pub struct Overlay {
     pub layer: Layer,
     /// KDL; problems point into it.
     pub text: String,
+    /// Left out where the tools are not those of this host.
+    pub is_for_host: bool,
+}
+
+impl Overlay {
+    pub fn new(name: impl Into<String>, layer: Layer, text: impl Into<String>) -> Self {
+        Overlay { name: name.into(), layer, text: text.into(), is_for_host: false }
+    }
 }
 
 /// Turns `path=value` into an overlay.
@@ -45,7 +53,7 @@ pub fn set(name: &str, layer: Layer, assignment: &str) -> Result<Overlay, Proble
         Part::Property(property) => text.push_str(&format!(" {property}={value}")),
     }
     text.push_str(&" }".repeat(last));
-    Ok(Overlay { name: name.to_owned(), layer, text })
+    Ok(Overlay::new(name, layer, text))
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ pub fn declared(
         };
         let Some((target, kind)) = made else { continue };
         match target_of(&target, config, facts, home) {
+            // Once, where two layers ask for the same.
+            Ok(target) if mounts.iter().any(|mount: &Mount| mount.at == target && mount.kind == kind) => {}
             Ok(target) => mounts.push(Mount { at: target, kind, origin: at(origin) }),
             Err(reason) => problems.push(
                 problem(

@@ -58,27 +58,23 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     let is_wanted = |knob: &Knob| knob.key != "DEFAULT_TOOLS" || options.start == Start::Default;
     let (said, own): (Vec<Knob>, Vec<Knob>) =
         knobs.settings.into_iter().filter(is_wanted).partition(|knob| knob.is_set);
-    let overlay = |layer| move |Knob { name, text, .. }| Overlay { name, layer, text };
     let mut beneath = vec![by_itself(environment, options.start)];
-    beneath.extend(own.into_iter().map(overlay(Layer::BuiltIn)));
-    let mut above: Vec<Overlay> = said.into_iter().map(overlay(Layer::Environment)).collect();
-    let mut add = |layer, name: String, text: String| above.push(Overlay { name, layer, text });
+    beneath.extend(own.into_iter().map(|knob| knob.overlay(Layer::BuiltIn)));
+    let mut above: Vec<Overlay> = Vec::new();
     if let Some(path) = wired {
-        add(Layer::Environment, format!("PI_ENV_RUNTIME_PATH={path}"), store(path.split(':')));
-    }
-    if let Some(paths) = knob(environment, "EXTRA_PATH").filter(|_| wired.is_none() && !by_flake) {
-        add(Layer::Environment, format!("{}EXTRA_PATH={paths}", KNOBS[0]), store(std::iter::empty()));
+        let name = format!("PI_ENV_RUNTIME_PATH={path}");
+        let overlay = Overlay::new(name, Layer::Environment, store(path.split(':')));
+        above.push(Overlay { is_for_host: true, ..overlay });
     }
     if by_flake {
         let flake = options.flake.as_deref().or_else(|| environment.get("PI_ENV_FLAKE")).unwrap_or(".");
         let shell = options.devshell.as_deref().or_else(|| environment.get("PI_ENV_NIX_DEVSHELL"));
         let shell = shell.map_or(String::new(), |shell| format!(" shell {};", quote(shell)));
-        add(
-            Layer::Flag,
-            "--runtime nix".into(),
-            format!("runtime \"nix\" {{ flake {};{shell} }}", quote(flake)),
-        );
+        let text = format!("runtime \"nix\" {{ flake {};{shell} }}", quote(flake));
+        above.push(Overlay::new("--runtime nix", Layer::Flag, text));
     }
+    above.extend(said.into_iter().map(|knob| knob.overlay(Layer::Environment)));
+    let mut add = |layer, name: String, text: String| above.push(Overlay::new(name, layer, text));
     let mut extra = options.args.clone();
     if options.start == Start::Default {
         let manager = environment.get("PI_ENV_ROLE_MANAGER_PACKAGE");
@@ -164,7 +160,7 @@ fn by_itself(environment: &Environment, start: Start) -> Overlay {
     }
     let set: Vec<String> = set.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
     let text = format!("agent \"pi\"; env {{ {}set {}; }}", keys.concat(), set.join(" "));
-    Overlay { name: "the older tool".into(), layer: Layer::BuiltIn, text }
+    Overlay::new("the older tool", Layer::BuiltIn, text)
 }
 
 /// Returns the store, with directories of it to search for commands.
