@@ -15,6 +15,7 @@ mod audit;
 mod bad;
 mod cli;
 mod cli_init;
+mod docs;
 mod examples;
 mod exec;
 mod flake;
