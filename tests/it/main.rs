@@ -22,6 +22,7 @@ mod git;
 mod grants;
 mod guard;
 mod hostile;
+mod install;
 mod lifetime;
 mod limits;
 #[path = "../model_server/mod.rs"]
