@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::sandbox::{Output, PIER, Project};
 
 mod files;
+mod script;
 
 /// What a link, a directory or a file of a prefix is.
 #[derive(Debug, PartialEq, Eq)]
