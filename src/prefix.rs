@@ -190,13 +190,16 @@ pub fn uninstall(prefix: &Utf8Path, edited: Edited, run: Run) -> Result<Steps, E
         return Ok(steps);
     }
 
-    for (place, _) in steps.iter().filter(|(_, step)| **step == Step::Remove) {
-        tree.remove(place).map_err(failed("remove", prefix, place))?;
+    for (place, step) in &steps {
+        let removed = if *step == Step::Remove { tree.remove(place) } else { Ok(()) };
+        removed.and_then(|()| tree.clear_beside(place)).map_err(failed("remove", prefix, place))?;
     }
     // The manifest goes when nothing is left to list but the directories that hold it.
     for last in [false, true] {
         if last {
-            tree.remove(&own).map_err(failed("remove", prefix, &own))?;
+            tree.remove(&own)
+                .and_then(|()| tree.clear_beside(&own))
+                .map_err(failed("remove", prefix, &own))?;
         }
         // The innermost first: a path sorts behind those above it.
         for directory in manifest.directories.iter().rev() {
@@ -356,13 +359,15 @@ mod tests {
             let prefix = base.join(if again { "again" } else { "removed" });
             put(&prefix, &first).unwrap();
             // A directory of the temporary name is in the way of the second file.
-            let obstacle = prefix.join(format!("b/.pier-{}", std::process::id()));
+            let obstacle = prefix.join(format!("b/{}", tree::UNFINISHED));
             fs_err::create_dir(&obstacle).unwrap();
             let error = put(&prefix, &second).unwrap_err();
             assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("b/file")), "{error}");
             assert_eq!(fs_err::read_to_string(prefix.join("a/file")).unwrap(), "2");
             assert_eq!(fs_err::read_to_string(prefix.join("b/file")).unwrap(), "1");
             fs_err::remove_dir(&obstacle).unwrap();
+            // A killed pier could not clear this away.
+            fs_err::write(&obstacle, "half").unwrap();
             if again {
                 put(&prefix, &second).unwrap();
                 assert_eq!(fs_err::read_to_string(prefix.join("b/file")).unwrap(), "2");

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -20,6 +20,10 @@ const DIRECTORY: OFlag =
 
 /// Mode of the directories that are made; the caller's umask applies.
 const DIRECTORY_MODE: u32 = 0o755;
+
+/// What a file is called until it is whole. One name, because whoever writes holds the lock: what a killed pier left is
+/// found again.
+pub const UNFINISHED: &str = ".pier-unfinished";
 
 pub struct Tree {
     top: OwnedFd,
@@ -180,20 +184,29 @@ impl Tree {
 
     fn put(&self, place: &Place, make: impl FnOnce(&OwnedFd, &str) -> io::Result<()>) -> io::Result<()> {
         let parent = self.parent(place)?;
-        let temporary = format!(".pier-{}", std::process::id());
-        // There is one only after a pier of the same number was killed here.
-        let _absent = unlinkat(&parent, &*temporary, UnlinkatFlags::NoRemoveDir);
-        let put = make(&parent, &temporary)
-            .and_then(|()| Ok(renameat(&parent, &*temporary, &parent, place.name())?));
+        // There is one only after a pier was killed here.
+        let _absent = unlinkat(&parent, UNFINISHED, UnlinkatFlags::NoRemoveDir);
+        let put = make(&parent, UNFINISHED)
+            .and_then(|()| Ok(renameat(&parent, UNFINISHED, &parent, place.name())?));
         if put.is_err() {
-            let _kept = unlinkat(&parent, &*temporary, UnlinkatFlags::NoRemoveDir);
+            let _kept = unlinkat(&parent, UNFINISHED, UnlinkatFlags::NoRemoveDir);
         }
         put
     }
 
     /// Removes a file or a link; one that is gone is fine.
     pub fn remove(&self, place: &Place) -> io::Result<()> {
-        match unlinkat(self.parent(place)?.as_fd(), place.name(), UnlinkatFlags::NoRemoveDir) {
+        self.unlink(place, place.name())
+    }
+
+    /// Removes what a killed pier left beside a place.
+    pub fn clear_beside(&self, place: &Place) -> io::Result<()> {
+        self.unlink(place, UNFINISHED)
+    }
+
+    fn unlink(&self, beside: &Place, name: &str) -> io::Result<()> {
+        let Way::Here(parent) = self.way(parent_of(beside))? else { return Ok(()) };
+        match unlinkat(&parent, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -62,6 +62,18 @@ fn what_is_gone_already_is_fine() {
 }
 
 #[test]
+fn a_prefix_may_be_reached_by_a_link() {
+    let project = Project::bare();
+    let behind = project.base().join("behind");
+    fs_err::create_dir_all(&behind).unwrap();
+    symlink(&behind, prefix(&project)).unwrap();
+    install(&project, &[]);
+    assert!(behind.join("bin/pier").is_file());
+    own(&project, &["uninstall"]).expect(0);
+    assert!(all(&behind).is_empty() && prefix(&project).is_symlink());
+}
+
+#[test]
 fn a_prefix_that_was_there_stays() {
     let project = Project::bare();
     fs_err::create_dir_all(prefix(&project).join("share")).unwrap();
