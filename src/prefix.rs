@@ -13,7 +13,7 @@ mod manifest;
 mod tree;
 
 pub use decide::{Edited, Refusal, Step};
-use decide::{Listed, decide};
+use decide::{Found, Listed, decide};
 use manifest::{Entry, Manifest, Sha256};
 pub use manifest::{FILE, Place};
 use tree::Tree;
@@ -275,7 +275,7 @@ fn look(
     tree: &Tree,
     prefix: &Utf8Path,
     places: &BTreeSet<&Place>,
-    decide: impl Fn(&Place, &decide::Found) -> Result<Step, Refusal>,
+    decide: impl Fn(&Place, &Found) -> Result<Step, Refusal>,
 ) -> Result<Steps, Error> {
     let mut steps = Steps::new();
     let mut refused: Vec<(Utf8PathBuf, Refusal)> = Vec::new();
@@ -313,8 +313,19 @@ fn check_writable<'a>(
 
 fn read_manifest(tree: &Tree, prefix: &Utf8Path) -> Result<Option<Manifest>, Error> {
     let broken = |reason| Error::Manifest { path: prefix.join(FILE), reason };
-    let bytes =
-        tree.read(&place(FILE, prefix)?, manifest::MOST_BYTES).map_err(|error| broken(error.to_string()))?;
+    let refused = |path: Utf8PathBuf, refusal| Error::Refused {
+        prefix: prefix.to_owned(),
+        refused: vec![(prefix.join(path), refusal)],
+    };
+    let own = place(FILE, prefix)?;
+    match tree.look(&own).map_err(failed("look at", prefix, &own))? {
+        Found::Nothing => return Ok(None),
+        Found::BehindLink(path) => return Err(refused(path.clone(), Refusal::Link(path))),
+        Found::BehindFile(path) => return Err(refused(path.clone(), Refusal::NotDirectory(path))),
+        Found::Link(_) | Found::Other => return Err(broken("it is not a plain file".to_owned())),
+        Found::File(_) => {}
+    }
+    let bytes = tree.read(&own, manifest::MOST_BYTES).map_err(|error| broken(error.to_string()))?;
     bytes.map(|bytes| Manifest::parse(&bytes).map_err(broken)).transpose()
 }
 

@@ -93,7 +93,12 @@ fn a_planted_link_is_not_followed() {
     symlink(&victim, &bin).unwrap();
     let said = refused(&project, &["install", "--force"], "prefix::in-the-way");
     assert!(said.contains("bin` is a symbolic link"), "{said}");
-    fs_err::remove_file(&bin).unwrap();
+    fs_err::rename(&bin, prefix(&project).join("share")).unwrap();
+    for words in [&["install"], &["uninstall"]] {
+        let said = refused(&project, words, "prefix::in-the-way");
+        assert!(said.contains("share` is a symbolic link"), "{said}");
+    }
+    fs_err::remove_file(prefix(&project).join("share")).unwrap();
     // A file, dangling or not, and the manifest.
     fs_err::create_dir_all(&bin).unwrap();
     symlink(victim.join("file"), bin.join("pier")).unwrap();
@@ -101,7 +106,8 @@ fn a_planted_link_is_not_followed() {
     fs_err::remove_file(bin.join("pier")).unwrap();
     fs_err::create_dir_all(prefix(&project).join("share/pier")).unwrap();
     symlink(victim.join("file"), prefix(&project).join("share/pier/manifest.json")).unwrap();
-    refused(&project, &["install"], "prefix::manifest");
+    let said = refused(&project, &["install"], "prefix::manifest");
+    assert!(said.contains("not a plain file"), "{said}");
     assert!(all(&victim).is_empty());
     // In the place of a directory with installed files: what is behind it is not removed.
     fs_err::remove_dir_all(prefix(&project)).unwrap();
