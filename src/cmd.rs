@@ -28,6 +28,7 @@ mod merge;
 mod net;
 mod nix;
 mod old;
+mod old_names;
 mod owner;
 mod plan;
 mod project;
@@ -35,6 +36,7 @@ mod ps;
 mod run;
 mod schema;
 mod secrets;
+mod self_install;
 mod sessions;
 mod settle;
 mod show;
@@ -132,6 +134,9 @@ enum Command {
     Completions(completions::Completions),
     /// Print the manual page.
     Man(man::Man),
+    /// Install this pier below a prefix, and remove it again.
+    #[command(name = "self")]
+    Own(self_install::Own),
     #[command(external_subcommand)]
     Other(Vec<OsString>),
 }
@@ -217,6 +222,7 @@ pub fn main() -> ExitCode {
         Command::Net(args) => net::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),
+        Command::Own(args) => self_install::run(&args),
         Command::Other(words) => later::run(&words),
     };
     let exit = outcome.unwrap_or_else(|failure| {

@@ -15,6 +15,7 @@ mod gateway;
 mod lock;
 mod plan;
 mod policy;
+mod prefix;
 mod session;
 mod sys;
 mod ui;

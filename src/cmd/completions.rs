@@ -16,8 +16,13 @@ pub struct Completions {
 }
 
 pub fn run(args: &Completions) -> Exit {
-    let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut super::Cli::command(), "pier", &mut script);
-    ui::write_out(&String::from_utf8_lossy(&script));
+    ui::write_out(&String::from_utf8_lossy(&script(args.shell)));
     Exit::Done
+}
+
+/// Returns the script of a shell.
+pub fn script(shell: Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut super::Cli::command(), "pier", &mut script);
+    script
 }

@@ -1,12 +1,14 @@
 //! Errors of the rows below as failures: each with its code, its exit code and its fix, in one place.
 
+use camino::Utf8Path;
+
 use crate::backend::bwrap::{launch, program, sources};
 use crate::backend::protocol::Refusal;
 use crate::backend::{git, install, nix, probe};
-use crate::diag::{Exit, Failure};
+use crate::diag::{Exit, Failure, Problem, Report};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
-use crate::{audit, env, lock};
+use crate::{audit, env, lock, prefix};
 
 /// Returns the message of an error with those of its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -83,6 +85,56 @@ impl From<lock::Error> for Failure {
     fn from(error: lock::Error) -> Self {
         failure(Exit::Usage, "lock::invalid", &error).help("run `pier lock update` to write it anew")
     }
+}
+
+impl From<prefix::Error> for Failure {
+    fn from(error: prefix::Error) -> Self {
+        use prefix::Error;
+        match error {
+            Error::Relative { .. } => failure(Exit::Usage, "prefix::place", &error)
+                .help("give the whole path, such as `--prefix \"$PWD/out\"`"),
+            Error::NotDirectory { .. } => failure(Exit::Failed, "prefix::place", &error)
+                .help("`--prefix` names the directory that holds `bin` and `share`"),
+            Error::NotWritable { .. } => failure(Exit::Failed, "prefix::place", &error)
+                .help("choose a prefix of your own, such as `--prefix ~/.local`, or let root do it"),
+            Error::Busy { .. } => {
+                failure(Exit::Failed, "prefix::busy", &error).help("wait for it to end, then run this again")
+            }
+            Error::None { .. } => failure(Exit::Failed, "prefix::none", &error)
+                .help("`--prefix` names the directory that it was installed into"),
+            Error::Manifest { .. } => failure(Exit::Failed, "prefix::manifest", &error).help(
+                "use the pier that wrote it; or move the manifest away, and remove by hand the files that it lists",
+            ),
+            Error::Refused { refused, .. } => {
+                let problems = refused.iter().map(|(path, refusal)| in_the_way(path, refusal)).collect();
+                let report = Report { problems, ..Report::default() };
+                Failure { exit: Exit::Failed, report }
+            }
+            Error::Io { .. } => failure(Exit::Failed, "prefix::write", &error)
+                .help("mend that, then run the same command again: it goes on where this one ended"),
+        }
+    }
+}
+
+fn in_the_way(path: &Utf8Path, refusal: &prefix::Refusal) -> Problem {
+    use prefix::Refusal;
+    let (what, help) = match refusal {
+        Refusal::Edited => (
+            "was edited since pier wrote it",
+            "keep a copy if you need it, then run this again with `--force`, which drops the edit",
+        ),
+        Refusal::Foreign => {
+            ("is in the way: pier did not write it", "move it away, or choose another `--prefix`")
+        }
+        Refusal::Link(_) => (
+            "is a symbolic link, which pier does not follow there",
+            "put a directory in its place, or choose another `--prefix`",
+        ),
+        Refusal::NotDirectory(_) => {
+            ("is in the way: a directory is needed there", "move it away, or choose another `--prefix`")
+        }
+    };
+    Problem::nowhere("prefix::in-the-way", format!("`{}` {what}", escape(path.as_str()))).help(help)
 }
 
 impl From<program::Error> for Failure {

@@ -22,7 +22,6 @@ const LATER: &[&str] = &[
     "list",
     "role",
     "run",
-    "self",
     "skills",
     "start",
     "summarize",

@@ -18,17 +18,26 @@ pub struct Man {
 }
 
 pub fn run(args: &Man) -> Outcome {
-    let mut command = super::Cli::command().disable_help_subcommand(true);
-    command.build();
     match &args.out {
-        None => ui::write_out(&page(&command).1),
+        None => ui::write_out(&page(&command()).1),
         Some(directory) => {
-            for (name, text) in pages(&command) {
+            for (name, text) in all() {
                 write(&directory.join(name), &text)?;
             }
         }
     }
     Ok(Exit::Done)
+}
+
+/// Returns the pages of all commands, each with its file name.
+pub fn all() -> Vec<(String, String)> {
+    pages(&command())
+}
+
+fn command() -> clap::Command {
+    let mut command = super::Cli::command().disable_help_subcommand(true);
+    command.build();
+    command
 }
 
 fn write(path: &Utf8Path, text: &str) -> Result<(), Failure> {

@@ -10,6 +10,8 @@ use std::process::ExitCode;
 use camino::Utf8PathBuf;
 
 use self::options::{Launch, Options, Start};
+use super::old_names::NAMES;
+use super::self_install::non_nix;
 use super::{Global, Outcome, run};
 use crate::config::overlay::Overlay;
 use crate::diag::{Exit, Failure};
@@ -20,9 +22,6 @@ mod help;
 mod meant;
 mod options;
 mod umbrella;
-
-/// Names that start something.
-pub const NAMES: &[&str] = &["pi-bwrap", "pi-env", "pi-env-bwrap", "pi-env-shell", "pi-start", "pienv"];
 
 /// Names that are designed and not there.
 const LATER: &[&str] = &[
@@ -78,6 +77,11 @@ fn is_missing(failure: &Failure, code: &str) -> bool {
 }
 
 fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
+    match name {
+        "install-non-nix" | "pi-env-install-non-nix" => return non_nix::install_non_nix(words),
+        "pi-env-uninstall" => return non_nix::pi_env_uninstall(words),
+        _ => {}
+    }
     if LATER.contains(&name) {
         return Err(not_yet("the commands of the coordination repository"));
     }
@@ -90,6 +94,8 @@ fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
     let launch = match name {
         "pienv" => match umbrella::read(&args)? {
             umbrella::Asked::Launch(launch) => launch,
+            umbrella::Asked::Install(words) => return non_nix::install_non_nix(&words),
+            umbrella::Asked::Uninstall(words) => return non_nix::pi_env_uninstall(&words),
             umbrella::Asked::Text(text) => {
                 ui::write_out(&text);
                 return Ok(Exit::Done);

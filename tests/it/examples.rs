@@ -70,3 +70,41 @@ fn the_files_of_the_readme_are_valid() {
         assert_eq!(output.code(), Some(0), "{file}\n{}", output.said());
     }
 }
+
+/// The words of each line of a job that calls pier, without the job's own command.
+fn calls(job: &str) -> Vec<Vec<String>> {
+    let line = |line: &str| {
+        let line = line.trim().trim_start_matches("- ");
+        let call = line.strip_prefix("pier ").or_else(|| Some(line.split_once("run \"$FLAKE\" -- ")?.1))?;
+        let call = call.replace(" -- make test", " -- true");
+        Some(call.split_whitespace().map(|word| word.replace('"', "")).collect())
+    };
+    job.lines().filter_map(line).collect()
+}
+
+#[test]
+fn the_calls_of_the_ci_jobs_work_and_refuse_what_was_not_approved() {
+    let project = Project::new("env { pass \"LANG\"; }\nnetwork none\n");
+    project.write("pier.lock", "{ \"schema\": 1 }\n");
+    project.give_away();
+    let shown = project.pier(&["trust", "--show", "--json"]).expect(0);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let digest = shown["digest"].as_str().unwrap();
+    for (name, expected) in [("github-actions.yml", 4), ("gitlab-ci.yml", 3)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/ci").join(name);
+        let calls = calls(&fs_err::read_to_string(path).unwrap());
+        assert_eq!(calls.len(), expected, "{name}: {calls:?}");
+        for words in calls {
+            let run = |digest: &str| {
+                let words: Vec<String> =
+                    words.iter().map(|word| word.replace("$PIER_TRUST", digest)).collect();
+                project.call(words).env("PIER_TRUST", digest).run()
+            };
+            run(digest).expect(0);
+            if words[0] == "exec" {
+                assert!(words.contains(&"--locked".to_owned()), "{name}: {words:?}");
+                run(&digest.replace(|_: char| true, "0")).refused(125, "trust::needed");
+            }
+        }
+    }
+}

@@ -24,6 +24,7 @@ mod git;
 mod grants;
 mod guard;
 mod hostile;
+mod install;
 mod lifetime;
 mod limits;
 #[path = "../model_server/mod.rs"]

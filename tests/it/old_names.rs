@@ -208,6 +208,17 @@ fn help_needs_no_pi() {
             );
         }
     }
+    for name in ["install-non-nix", "pi-env-install-non-nix", "pi-env-uninstall"] {
+        call(&project, name, &["--help"]).run().expect(0);
+    }
+    let prefix = project.base().join("prefix").display().to_string();
+    fs_err::create_dir(&prefix).unwrap();
+    project.give_away();
+    call(&project, "pienv", &["install", "--prefix", &prefix]).into_owner().run().expect(0);
+    let installed = project.surround(Command::new(format!("{prefix}/bin/pi-env"))).with(&["--help"]);
+    assert!(installed.run().expect(0).text().contains("Usage: pi-env"));
+    project.surround(Command::new(format!("{prefix}/bin/pi-env-uninstall"))).into_owner().run().expect(0);
+    assert!(!std::path::Path::new(&prefix).join("bin").exists());
     for words in [&["help"][..], &["help", "shell"], &["recipe", "flake-agent-shell"]] {
         assert!(!call(&project, "pienv", words).run().expect(0).text().is_empty());
     }

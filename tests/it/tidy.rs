@@ -9,7 +9,7 @@ const ROWS: &[&[&str]] = &[
     &["config", "lock"],
     &["policy", "agent"],
     &["plan"],
-    &["audit"],
+    &["audit", "prefix"],
     &["gateway"],
     &["backend"],
     &["session"],

@@ -251,9 +251,13 @@ mod tests {
     fn the_flake_of_this_repository_is_read() {
         let found = Inputs::read(env!("CARGO_MANIFEST_DIR").into()).unwrap();
         let names: Vec<String> = found.hashes().into_iter().map(|(path, _)| path.into()).collect();
-        let expected =
-            ["Cargo.lock", "Cargo.toml", "flake.lock", "flake.nix", "nix/package.nix", "nix/shell.nix"];
-        assert_eq!(names, expected);
+        for name in
+            ["Cargo.lock", "Cargo.toml", "flake.lock", "flake.nix", "nix/package.nix", "nix/shells.nix"]
+        {
+            assert!(names.iter().any(|there| there == name), "{name}: {names:?}");
+        }
+        let is_read = |name: &String| !name.contains('/') || name.starts_with("nix/");
+        assert!(names.iter().all(is_read), "{names:?}");
         assert!(found.revisions().contains_key("nixpkgs"));
     }
 

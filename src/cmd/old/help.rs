@@ -75,8 +75,9 @@ Usage: pienv [COMMAND] [ARGUMENTS]
                    how a flake offers a shell to agents
   completion bash  completions for bash
   help [COMMAND]   this text, or that of a command
-  coord, roles, install, uninstall
-                   not available yet
+  install, uninstall
+                   install-non-nix, pi-env-uninstall
+  coord, roles     not available yet
 
 `pienv -- WORD` gives Pi a word that is a command here.
 ";

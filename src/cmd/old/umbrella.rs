@@ -1,5 +1,7 @@
 //! `pienv`: words in front of the other names.
 
+use std::ffi::OsString;
+
 use super::help::{self, Of};
 use super::not_yet;
 use super::options::{self, Launch, usage};
@@ -11,6 +13,9 @@ pub enum Asked {
     Launch(Launch),
     /// Something to print.
     Text(String),
+    /// The words for the installer, with a name in front.
+    Install(Vec<OsString>),
+    Uninstall(Vec<OsString>),
 }
 
 pub fn read(args: &[String]) -> Result<Asked, Failure> {
@@ -40,13 +45,19 @@ pub fn read(args: &[String]) -> Result<Asked, Failure> {
                 Err(usage("there are completions for `bash`; `pier completions` has those of others".into()))
             }
         },
-        "coord" | "roles" | "install" | "uninstall" => Err(not_yet(&format!("pienv {word}"))),
+        "install" => Ok(Asked::Install(own(word, rest))),
+        "uninstall" => Ok(Asked::Uninstall(own(word, rest))),
+        "coord" | "roles" => Err(not_yet(&format!("pienv {word}"))),
         _ => launch("pi-env", args),
     }
 }
 
 fn launch(name: &str, args: &[String]) -> Result<Asked, Failure> {
     options::read(name, args).map(Asked::Launch)
+}
+
+fn own(word: &str, rest: &[String]) -> Vec<OsString> {
+    std::iter::once(format!("pienv {word}")).chain(rest.iter().cloned()).map(OsString::from).collect()
 }
 
 fn text(text: &str) -> Asked {

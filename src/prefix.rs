@@ -1,0 +1,391 @@
+//! An installation below a prefix: files and links that pier writes, and the manifest that says which are its own.
+//!
+//! Nothing is changed before every path was looked at and nothing speaks against any of them. The manifest is written
+//! before the first file, with what the files were, so that an installation that was killed can be repeated or removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+mod decide;
+mod manifest;
+mod tree;
+
+pub use decide::{Edited, Refusal, Step};
+use decide::{Found, Listed, decide};
+use manifest::{Entry, Manifest, Sha256};
+pub use manifest::{FILE, Place};
+use tree::Tree;
+
+/// What the older tool `pi-env` left below its prefix: absolute paths, one a line.
+const OLDER_MANIFEST: &str = "share/pi-env/install-manifest";
+
+/// Why a prefix is as it was, or where a change of it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the prefix is not an absolute path: `{prefix}`")]
+    Relative { prefix: Utf8PathBuf },
+    #[error("the prefix is not a directory: `{prefix}`")]
+    NotDirectory { prefix: Utf8PathBuf },
+    #[error("cannot write below `{path}`")]
+    NotWritable { path: Utf8PathBuf, source: io::Error },
+    #[error("another pier is changing `{prefix}`")]
+    Busy { prefix: Utf8PathBuf },
+    #[error("pier installed nothing below `{prefix}`: there is no `{FILE}`")]
+    None { prefix: Utf8PathBuf },
+    #[error("the manifest `{path}` cannot be used: {reason}")]
+    Manifest { path: Utf8PathBuf, reason: String },
+    /// Absolute paths.
+    #[error("{} paths are in the way", refused.len())]
+    Refused { prefix: Utf8PathBuf, refused: Vec<(Utf8PathBuf, Refusal)> },
+    #[error("cannot {action} `{path}`")]
+    Io { action: &'static str, path: Utf8PathBuf, source: io::Error },
+}
+
+/// What shall be at a place.
+#[derive(Debug)]
+pub enum Content {
+    File { bytes: Vec<u8>, mode: u32 },
+    Link { target: Utf8PathBuf },
+}
+
+impl Content {
+    fn entry(&self) -> Entry {
+        match self {
+            Content::File { bytes, .. } => Entry::File { sha256: Sha256::of(bytes), before: None },
+            Content::Link { target } => Entry::Link { target: target.clone() },
+        }
+    }
+}
+
+/// Whether anything is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Run {
+    Real,
+    Dry,
+}
+
+/// Whether wrappers of the older tool `pi-env` are replaced, which its own manifest lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Older {
+    Refuse,
+    Replace,
+}
+
+/// What is done, or would be, in the order of the paths.
+pub type Steps = BTreeMap<Place, Step>;
+
+/// What an installation asks for.
+#[derive(Debug)]
+pub struct Wanted {
+    pub contents: BTreeMap<Place, Content>,
+    /// Listed files that are not wanted any more go, but for these.
+    pub kept: BTreeSet<Place>,
+}
+
+/// Installs below a prefix, which is made if it is not there.
+pub fn install(
+    prefix: &Utf8Path,
+    wanted: &Wanted,
+    edited: Edited,
+    older: Older,
+    run: Run,
+) -> Result<Steps, Error> {
+    let Some((tree, made_prefix)) = open(prefix, run)? else {
+        return Ok(wanted.contents.keys().map(|place| (place.clone(), Step::Write)).collect());
+    };
+    let _lock = lock(&tree, prefix, run)?;
+    let before = read_manifest(&tree, prefix)?.unwrap_or_default();
+    let older = match older {
+        Older::Refuse => BTreeSet::new(),
+        Older::Replace => read_older(&tree, prefix)?,
+    };
+    let entries: BTreeMap<&Place, Entry> =
+        wanted.contents.iter().map(|(place, content)| (place, content.entry())).collect();
+    let obsolete = before.entries.keys().filter(|place| !wanted.kept.contains(place));
+    let places: BTreeSet<&Place> = entries.keys().copied().chain(obsolete).collect();
+    let listed = |place: &Place| match before.entries.get(place) {
+        Some(entry) => Listed::Own(entry),
+        None if older.contains(place) => Listed::Older,
+        None => Listed::No,
+    };
+    let steps = look(&tree, prefix, &places, |place, found| {
+        decide(entries.get(place), listed(place), found, edited)
+    })?;
+    let changes = steps.iter().filter(|(_, step)| changes(**step)).map(|(place, _)| place);
+    check_writable(&tree, prefix, changes)?;
+    if run == Run::Dry {
+        return Ok(steps);
+    }
+
+    let own = |place: &Place| steps.get(place).is_none_or(|step| *step != Step::Leave && *step != Step::Gone);
+    let mut after = Manifest::default();
+    after.made_prefix = made_prefix || before.made_prefix;
+    after.directories.clone_from(&before.directories);
+    let manifest = place(FILE, prefix)?;
+    let needed = wanted.contents.keys().filter(|place| own(place)).chain([&manifest]);
+    for place in needed {
+        let made =
+            tree.make_directories(place).map_err(failed("make the directories above", prefix, place))?;
+        after.directories.extend(made);
+    }
+    let kept = before.entries.iter().filter(|(place, _)| wanted.kept.contains(*place));
+    after.entries.extend(kept.map(|(place, entry)| (place.clone(), entry.clone())));
+    let new = entries.iter().filter(|(place, _)| own(place));
+    after.entries.extend(new.map(|(place, entry)| ((*place).clone(), entry.clone())));
+
+    write_manifest(&tree, prefix, &during(&before, &after))?;
+    for (place, content) in &wanted.contents {
+        if !matches!(steps.get(place), Some(Step::Write | Step::Replace)) {
+            continue;
+        }
+        let written = match content {
+            Content::File { bytes, mode } => tree.write(place, bytes, *mode),
+            Content::Link { target } => tree.link(place, target),
+        };
+        written.map_err(failed("write", prefix, place))?;
+    }
+    for (place, _) in steps.iter().filter(|(_, step)| **step == Step::Remove) {
+        tree.remove(place).map_err(failed("remove", prefix, place))?;
+    }
+    write_manifest(&tree, prefix, &after)?;
+    Ok(steps)
+}
+
+/// Returns the manifest for the time of the change: what was listed is still ours, and what will be is already.
+fn during(before: &Manifest, after: &Manifest) -> Manifest {
+    let mut during = after.clone();
+    for (place, entry) in &before.entries {
+        match (during.entries.get_mut(place), entry) {
+            (None, _) => {
+                during.entries.insert(place.clone(), entry.clone());
+            }
+            (Some(Entry::File { sha256, before }), Entry::File { sha256: was, .. }) if sha256 != was => {
+                *before = Some(was.clone());
+            }
+            // A link that becomes a file or leads elsewhere is made in one step; killed before it, it is refused.
+            (Some(_), _) => {}
+        }
+    }
+    during
+}
+
+/// Removes what the manifest of a prefix lists, then directories that are empty and pier's own, then the manifest.
+pub fn uninstall(prefix: &Utf8Path, edited: Edited, run: Run) -> Result<Steps, Error> {
+    let none = || Error::None { prefix: prefix.to_owned() };
+    check_absolute(prefix)?;
+    let Some((tree, _)) = open(prefix, Run::Dry)? else { return Err(none()) };
+    let _lock = lock(&tree, prefix, run)?;
+    let manifest = read_manifest(&tree, prefix)?.ok_or_else(none)?;
+    let places: BTreeSet<&Place> = manifest.entries.keys().collect();
+    let steps = look(&tree, prefix, &places, |place, found| {
+        let listed = manifest.entries.get(place).map_or(Listed::No, Listed::Own);
+        decide(None, listed, found, edited)
+    })?;
+    let own = place(FILE, prefix)?;
+    let changes = steps.iter().filter(|(_, step)| changes(**step)).map(|(place, _)| place);
+    check_writable(&tree, prefix, changes.chain([&own]))?;
+    if run == Run::Dry {
+        return Ok(steps);
+    }
+
+    for (place, step) in &steps {
+        let removed = if *step == Step::Remove { tree.remove(place) } else { Ok(()) };
+        removed.and_then(|()| tree.clear_beside(place)).map_err(failed("remove", prefix, place))?;
+    }
+    // The manifest goes when nothing is left to list but the directories that hold it.
+    for last in [false, true] {
+        if last {
+            tree.remove(&own)
+                .and_then(|()| tree.clear_beside(&own))
+                .map_err(failed("remove", prefix, &own))?;
+        }
+        // The innermost first: a path sorts behind those above it.
+        for directory in manifest.directories.iter().rev() {
+            tree.remove_empty(directory).map_err(failed("remove", prefix, directory))?;
+        }
+    }
+    if manifest.made_prefix {
+        // Other files in it keep it.
+        let _kept = std::fs::remove_dir(prefix);
+    }
+    Ok(steps)
+}
+
+fn check_absolute(prefix: &Utf8Path) -> Result<(), Error> {
+    if prefix.is_absolute() { Ok(()) } else { Err(Error::Relative { prefix: prefix.to_owned() }) }
+}
+
+/// Opens a prefix, made where it is missing; `None` in a dry run where it is. Says whether it was made.
+fn open(prefix: &Utf8Path, run: Run) -> Result<Option<(Tree, bool)>, Error> {
+    check_absolute(prefix)?;
+    let opened = match run {
+        Run::Real => Tree::open_or_make(prefix).map(Some),
+        Run::Dry => match Tree::open(prefix) {
+            Ok(tree) => Ok(Some((tree, false))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        },
+    };
+    opened.map_err(|source| match source.kind() {
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            Error::NotDirectory { prefix: prefix.to_owned() }
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::NotWritable { path: prefix.to_owned(), source }
+        }
+        _ => Error::Io { action: "open the prefix", path: prefix.to_owned(), source },
+    })
+}
+
+fn lock(tree: &Tree, prefix: &Utf8Path, run: Run) -> Result<Option<nix::fcntl::Flock<std::fs::File>>, Error> {
+    if run == Run::Dry {
+        return Ok(None);
+    }
+    let lock = tree
+        .lock()
+        .map_err(|source| Error::Io { action: "lock", path: prefix.to_owned(), source })?
+        .ok_or_else(|| Error::Busy { prefix: prefix.to_owned() })?;
+    Ok(Some(lock))
+}
+
+fn place(path: &str, prefix: &Utf8Path) -> Result<Place, Error> {
+    Place::parse(path).ok_or_else(|| Error::Io {
+        action: "name",
+        path: prefix.join(path),
+        source: io::ErrorKind::InvalidInput.into(),
+    })
+}
+
+fn failed<'a>(
+    action: &'static str,
+    prefix: &'a Utf8Path,
+    place: &'a Place,
+) -> impl FnOnce(io::Error) -> Error + 'a {
+    move |source| Error::Io { action, path: prefix.join(place.path()), source }
+}
+
+fn changes(step: Step) -> bool {
+    matches!(step, Step::Write | Step::Replace | Step::Remove)
+}
+
+/// Looks at every place and decides; all refusals are one error.
+fn look(
+    tree: &Tree,
+    prefix: &Utf8Path,
+    places: &BTreeSet<&Place>,
+    decide: impl Fn(&Place, &Found) -> Result<Step, Refusal>,
+) -> Result<Steps, Error> {
+    let mut steps = Steps::new();
+    let mut refused: Vec<(Utf8PathBuf, Refusal)> = Vec::new();
+    for place in places {
+        let found = tree.look(place).map_err(failed("look at", prefix, place))?;
+        match decide(place, &found) {
+            Ok(step) => {
+                steps.insert((*place).clone(), step);
+            }
+            // One link above forty files is one finding.
+            Err(Refusal::Link(path)) => refused.push((prefix.join(&path), Refusal::Link(path))),
+            Err(Refusal::NotDirectory(path)) => {
+                refused.push((prefix.join(&path), Refusal::NotDirectory(path)));
+            }
+            Err(refusal) => refused.push((prefix.join(place.path()), refusal)),
+        }
+    }
+    refused.dedup();
+    if refused.is_empty() { Ok(steps) } else { Err(Error::Refused { prefix: prefix.to_owned(), refused }) }
+}
+
+/// Asks before anything is changed whether all of it can be.
+fn check_writable<'a>(
+    tree: &Tree,
+    prefix: &Utf8Path,
+    places: impl Iterator<Item = &'a Place>,
+) -> Result<(), Error> {
+    let directories: BTreeSet<&Utf8Path> = places.filter_map(|place| place.path().parent()).collect();
+    for directory in directories {
+        let path = prefix.join(directory);
+        tree.can_write(directory).map_err(|source| Error::NotWritable { path, source })?;
+    }
+    Ok(())
+}
+
+fn read_manifest(tree: &Tree, prefix: &Utf8Path) -> Result<Option<Manifest>, Error> {
+    let broken = |reason| Error::Manifest { path: prefix.join(FILE), reason };
+    let refused = |path: Utf8PathBuf, refusal| Error::Refused {
+        prefix: prefix.to_owned(),
+        refused: vec![(prefix.join(path), refusal)],
+    };
+    let own = place(FILE, prefix)?;
+    match tree.look(&own).map_err(failed("look at", prefix, &own))? {
+        Found::Nothing => return Ok(None),
+        Found::BehindLink(path) => return Err(refused(path.clone(), Refusal::Link(path))),
+        Found::BehindFile(path) => return Err(refused(path.clone(), Refusal::NotDirectory(path))),
+        Found::Link(_) | Found::Other => return Err(broken("it is not a plain file".to_owned())),
+        Found::File(_) => {}
+    }
+    let bytes = tree.read(&own, manifest::MOST_BYTES).map_err(|error| broken(error.to_string()))?;
+    bytes.map(|bytes| Manifest::parse(&bytes).map_err(broken)).transpose()
+}
+
+fn write_manifest(tree: &Tree, prefix: &Utf8Path, manifest: &Manifest) -> Result<(), Error> {
+    let own = place(FILE, prefix)?;
+    tree.write(&own, manifest.render().as_bytes(), 0o644).map_err(failed("write", prefix, &own))
+}
+
+/// Returns what the older tool says that it wrote into `bin` of this prefix.
+fn read_older(tree: &Tree, prefix: &Utf8Path) -> Result<BTreeSet<Place>, Error> {
+    let broken = |reason| Error::Manifest { path: prefix.join(OLDER_MANIFEST), reason };
+    let bytes = tree
+        .read(&place(OLDER_MANIFEST, prefix)?, manifest::MOST_BYTES)
+        .map_err(|error| broken(error.to_string()))?
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let below = text.lines().filter_map(|line| Place::parse(Utf8Path::new(line).strip_prefix(prefix).ok()?));
+    Ok(below.filter(|place| place.path().parent() == Some(Utf8Path::new("bin"))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(files: &[(&str, &str)]) -> Wanted {
+        let content = |text: &str| Content::File { bytes: text.into(), mode: 0o644 };
+        let contents =
+            files.iter().map(|(path, text)| (Place::parse(path).unwrap(), content(text))).collect();
+        Wanted { contents, kept: BTreeSet::new() }
+    }
+
+    #[test]
+    fn an_installation_that_ends_half_way_can_be_repeated_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        let put = |prefix: &Utf8Path, wanted: &Wanted| {
+            install(prefix, wanted, Edited::Refuse, Older::Refuse, Run::Real)
+        };
+        let first = wanted(&[("a/file", "1"), ("b/file", "1"), ("c/gone", "1")]);
+        let second = wanted(&[("a/file", "2"), ("b/file", "2"), ("d/new", "2")]);
+        for again in [true, false] {
+            let prefix = base.join(if again { "again" } else { "removed" });
+            put(&prefix, &first).unwrap();
+            // A directory of the temporary name is in the way of the second file.
+            let obstacle = prefix.join(format!("b/{}", tree::UNFINISHED));
+            fs_err::create_dir(&obstacle).unwrap();
+            let error = put(&prefix, &second).unwrap_err();
+            assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("b/file")), "{error}");
+            assert_eq!(fs_err::read_to_string(prefix.join("a/file")).unwrap(), "2");
+            assert_eq!(fs_err::read_to_string(prefix.join("b/file")).unwrap(), "1");
+            fs_err::remove_dir(&obstacle).unwrap();
+            // A killed pier could not clear this away.
+            fs_err::write(&obstacle, "half").unwrap();
+            if again {
+                put(&prefix, &second).unwrap();
+                assert_eq!(fs_err::read_to_string(prefix.join("b/file")).unwrap(), "2");
+                assert!(!prefix.join("c/gone").exists());
+            }
+            uninstall(&prefix, Edited::Refuse, Run::Real).unwrap();
+            assert!(!prefix.exists());
+        }
+    }
+}

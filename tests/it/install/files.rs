@@ -1,0 +1,240 @@
+//! Files, links and directories in the way: refused by name, with nothing changed.
+
+use super::*;
+
+#[test]
+fn a_foreign_file_is_never_replaced() {
+    let project = Project::bare();
+    write(&project, "bin/pier", "mine");
+    for words in [&["install"][..], &["install", "--force"], &["install", "--dry-run"]] {
+        let said = refused(&project, words, "prefix::in-the-way");
+        assert!(said.contains("bin/pier` is in the way: pier did not write it"), "{said}");
+    }
+    // In the way of a link, too.
+    fs_err::rename(prefix(&project).join("bin/pier"), prefix(&project).join("bin/pi-env")).unwrap();
+    let said = refused(&project, &["install", "--old-names"], "prefix::in-the-way");
+    assert!(said.contains("bin/pi-env"), "{said}");
+    install(&project, &[]);
+    own(&project, &["uninstall", "--force"]).expect(0);
+    assert_eq!(fs_err::read(prefix(&project).join("bin/pi-env")).unwrap(), b"mine");
+    assert_eq!(all(&prefix(&project)).len(), 2, "the directory with the file stays, nothing else does");
+}
+
+#[test]
+fn a_foreign_file_of_the_same_content_stays_when_pier_goes() {
+    let project = Project::bare();
+    fs_err::create_dir_all(prefix(&project).join("bin")).unwrap();
+    fs_err::copy(PIER, prefix(&project).join("bin/pier")).unwrap();
+    let said = own(&project, &["install"]).expect(0).flat();
+    assert!(said.contains("bin/pier` was there before"), "{said}");
+    own(&project, &["uninstall"]).expect(0);
+    assert_eq!(all(&prefix(&project)).into_keys().collect::<Vec<_>>(), ["bin", "bin/pier"]);
+}
+
+#[test]
+fn an_edited_file_is_kept_unless_forced() {
+    let project = Project::bare();
+    install(&project, &[]);
+    let page = "share/man/man1/pier.1";
+    write(&project, page, "edited");
+    for words in [&["install"], &["uninstall"]] {
+        let said = refused(&project, words, "prefix::in-the-way");
+        assert!(said.contains("man1/pier.1` was edited") && said.contains("--force"), "{said}");
+    }
+    install(&project, &["--force"]);
+    assert_ne!(fs_err::read(prefix(&project).join(page)).unwrap(), b"edited");
+    write(&project, page, "edited");
+    write(&project, "share/man/man1/mine.1", "mine");
+    own(&project, &["uninstall", "--force"]).expect(0);
+    let left: Vec<String> = all(&prefix(&project)).into_keys().collect();
+    assert_eq!(left, ["share", "share/man", "share/man/man1", "share/man/man1/mine.1"]);
+}
+
+#[test]
+fn what_is_gone_already_is_fine() {
+    let project = Project::bare();
+    install(&project, &["--old-names"]);
+    fs_err::remove_dir_all(prefix(&project).join("bin")).unwrap();
+    own(&project, &["uninstall"]).expect(0);
+    assert!(!prefix(&project).exists());
+    let said = own(&project, &["uninstall"]).refused(1, "prefix::none").flat();
+    assert!(said.contains("installed nothing below"), "{said}");
+}
+
+#[test]
+fn a_prefix_may_be_reached_by_a_link() {
+    let project = Project::bare();
+    let behind = project.base().join("behind");
+    fs_err::create_dir_all(&behind).unwrap();
+    symlink(&behind, prefix(&project)).unwrap();
+    install(&project, &[]);
+    assert!(behind.join("bin/pier").is_file());
+    own(&project, &["uninstall"]).expect(0);
+    assert!(all(&behind).is_empty() && prefix(&project).is_symlink());
+}
+
+#[test]
+fn a_prefix_that_was_there_stays() {
+    let project = Project::bare();
+    fs_err::create_dir_all(prefix(&project).join("share")).unwrap();
+    install(&project, &[]);
+    own(&project, &["uninstall"]).expect(0);
+    assert_eq!(all(&prefix(&project)).into_keys().collect::<Vec<_>>(), ["share"]);
+}
+
+#[test]
+fn a_planted_link_is_not_followed() {
+    let project = Project::bare();
+    let victim = project.base().join("victim");
+    fs_err::create_dir_all(&victim).unwrap();
+    fs_err::create_dir_all(prefix(&project)).unwrap();
+    // A directory.
+    let bin = prefix(&project).join("bin");
+    symlink(&victim, &bin).unwrap();
+    let said = refused(&project, &["install", "--force"], "prefix::in-the-way");
+    assert!(said.contains("bin` is a symbolic link"), "{said}");
+    fs_err::rename(&bin, prefix(&project).join("share")).unwrap();
+    for words in [&["install"], &["uninstall"]] {
+        let said = refused(&project, words, "prefix::in-the-way");
+        assert!(said.contains("share` is a symbolic link"), "{said}");
+    }
+    fs_err::remove_file(prefix(&project).join("share")).unwrap();
+    // A file, dangling or not, and the manifest.
+    fs_err::create_dir_all(&bin).unwrap();
+    symlink(victim.join("file"), bin.join("pier")).unwrap();
+    refused(&project, &["install"], "prefix::in-the-way");
+    fs_err::remove_file(bin.join("pier")).unwrap();
+    fs_err::create_dir_all(prefix(&project).join("share/pier")).unwrap();
+    symlink(victim.join("file"), prefix(&project).join("share/pier/manifest.json")).unwrap();
+    let said = refused(&project, &["install"], "prefix::manifest");
+    assert!(said.contains("not a plain file"), "{said}");
+    assert!(all(&victim).is_empty());
+    // In the place of a directory with installed files: what is behind it is not removed.
+    fs_err::remove_dir_all(prefix(&project)).unwrap();
+    install(&project, &[]);
+    fs_err::rename(&bin, victim.join("bin")).unwrap();
+    symlink(victim.join("bin"), &bin).unwrap();
+    refused(&project, &["uninstall", "--force"], "prefix::in-the-way");
+    assert!(victim.join("bin/pier").is_file());
+}
+
+#[test]
+fn a_file_in_the_place_of_a_directory_and_the_other_way_round() {
+    let project = Project::bare();
+    write(&project, "bin", "mine");
+    let said = refused(&project, &["install", "--force"], "prefix::in-the-way");
+    assert!(said.contains("a directory is needed there"), "{said}");
+    fs_err::remove_file(prefix(&project).join("bin")).unwrap();
+    fs_err::create_dir_all(prefix(&project).join("bin/pier")).unwrap();
+    refused(&project, &["install", "--force"], "prefix::in-the-way");
+}
+
+#[test]
+fn a_prefix_that_is_no_directory_or_no_whole_path_is_refused() {
+    let project = Project::bare();
+    let said = project.pier(&["self", "install", "--prefix", "out"]).refused(2, "prefix::place").flat();
+    assert!(said.contains("not an absolute path: `out`"), "{said}");
+    project.pier(&["self", "uninstall", "--prefix", "~/.local"]).refused(2, "prefix::place");
+    fs_err::write(prefix(&project), "mine").unwrap();
+    let said = own(&project, &["install"]).refused(1, "prefix::place").flat();
+    assert!(said.contains("not a directory"), "{said}");
+    // A prefix below a file.
+    let below = prefix(&project).join("x");
+    project
+        .call(["self", "install", "--prefix"])
+        .with(&[below.to_str().unwrap()])
+        .run()
+        .refused(1, "prefix::place");
+    assert_eq!(all(&project.home()).len(), 0);
+}
+
+#[test]
+fn a_prefix_that_cannot_be_written_is_refused_before_anything_is() {
+    let project = Project::bare();
+    for directory in ["bin", "share"] {
+        fs_err::create_dir_all(prefix(&project).join(directory)).unwrap();
+    }
+    project.give_away();
+    let locked =
+        |path: PathBuf, mode| fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let words = ["self", "install", "--prefix"];
+    for name in ["bin", "share", ""] {
+        let path = prefix(&project).join(name);
+        locked(path.clone(), 0o555);
+        for directory in ["bin", "share"] {
+            if name.is_empty() {
+                fs_err::remove_dir(prefix(&project).join(directory)).ok();
+            }
+        }
+        let before = all(&prefix(&project));
+        let call = project.call(words).with(&[prefix(&project).to_str().unwrap()]);
+        let said = call.into_owner().run().refused(1, "prefix::place").flat();
+        assert!(said.contains("cannot write below") && said.contains("--prefix ~/.local"), "{said}");
+        assert!(all(&prefix(&project)) == before);
+        locked(path, 0o755);
+    }
+}
+
+#[test]
+fn a_failure_on_the_way_is_told_by_name() {
+    let project = Project::bare();
+    // Nobody makes directories in `/proc`, whatever their permissions say.
+    let call = project.call(["self", "install", "--prefix", "/proc/self/pier"]);
+    let said = call.run().refused(1, "prefix::write").flat();
+    assert!(said.contains("/proc/self/pier"), "{said}");
+}
+
+#[test]
+fn a_manifest_that_is_broken_or_newer_or_leads_out_is_refused() {
+    let project = Project::bare();
+    install(&project, &[]);
+    let path = prefix(&project).join("share/pier/manifest.json");
+    let good = fs_err::read_to_string(&path).unwrap();
+    for (bad, said) in [
+        ("{", "EOF"),
+        (r#"{"format": 2}"#, "format 2, this pier knows 1"),
+        (&good.replace("\"bin/pier\"", "\"../pier\""), "no path below the prefix"),
+        (&good.replace("\"bin/pier\"", "\"/etc/passwd\""), "no path below the prefix"),
+    ] {
+        assert_ne!(bad, good);
+        fs_err::write(&path, bad).unwrap();
+        for words in [&["install"], &["uninstall"]] {
+            let found = refused(&project, words, "prefix::manifest");
+            assert!(found.contains(said), "{found}");
+        }
+    }
+}
+
+#[test]
+fn two_at_once_do_not_mix() {
+    let project = Project::bare();
+    install(&project, &[]);
+    let held = fs_err::File::open(prefix(&project)).unwrap();
+    held.file().lock().unwrap();
+    refused(&project, &["install"], "prefix::busy");
+    refused(&project, &["uninstall"], "prefix::busy");
+    // Not by closing it: a child that another test starts at this very moment has it open as well.
+    held.file().unlock().unwrap();
+    own(&project, &["uninstall"]).expect(0);
+}
+
+#[test]
+fn wrappers_of_the_older_tool_are_replaced_where_its_manifest_lists_them() {
+    let project = Project::bare();
+    for name in ["pi-env", "pi-start", "agent-coord-list"] {
+        write(&project, &format!("bin/{name}"), "#!/usr/bin/env bash\n");
+    }
+    let prefix = prefix(&project);
+    let line = |name: &str| format!("{}/bin/{name}\n", prefix.display());
+    write(&project, "share/pi-env/install-manifest", &line("pi-env"));
+    let said = refused(&project, &["install", "--old-names"], "prefix::in-the-way");
+    assert!(said.contains("bin/pi-start") && !said.contains("bin/pi-env`"), "{said}");
+    let list = line("pi-env") + &line("pi-start") + &line("agent-coord-list");
+    write(&project, "share/pi-env/install-manifest", &list);
+    // Nothing of it is touched without the names.
+    install(&project, &[]);
+    assert!(prefix.join("bin/pi-env").is_file() && !prefix.join("bin/pi-env").is_symlink());
+    install(&project, &["--old-names"]);
+    assert_eq!(all(&prefix)["bin/pi-start"], Is::Link("pier".into()));
+    assert!(!prefix.join("bin/agent-coord-list").is_symlink());
+}
