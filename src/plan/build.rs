@@ -528,16 +528,21 @@ fn home_imports(
     let mut imports = Vec::new();
     for Sourced { value, origin } in &config.home.imports {
         let Some(rule) = rule(value.sync) else { continue };
-        let from = value.from.as_deref().unwrap_or("~/.gitconfig");
-        let Some(from) = import_source(from, origin, facts, problems) else { continue };
-        imports.push(Import {
-            from,
-            to: ".gitconfig".into(),
-            rule,
-            kind: ImportKind::File,
-            mode: Some(0o600),
-            origin: at(origin),
-        });
+        // Git reads both, where they are.
+        let usual = [("~/.gitconfig", ".gitconfig"), ("~/.config/git/config", ".config/git/config")];
+        let asked = value.from.as_deref().map(|from| (from, ".gitconfig"));
+        let files = asked.as_ref().map_or(&usual[..], std::slice::from_ref);
+        for (from, to) in files {
+            let Some(from) = import_source(from, origin, facts, problems) else { continue };
+            imports.push(Import {
+                from,
+                to: (*to).into(),
+                rule,
+                kind: ImportKind::File,
+                mode: Some(0o600),
+                origin: at(origin),
+            });
+        }
     }
     imports
 }

@@ -157,8 +157,9 @@ pub fn grants(
         }
     }
     for import in &config.home.imports {
-        let from = import.value.from.as_deref().unwrap_or("~/.gitconfig");
-        grant(&import.origin, format!("copy {} from {}", import.value.what, shown(from)));
+        let usual = || format!("{} and {}", shown("~/.gitconfig"), shown("~/.config/git/config"));
+        let from = import.value.from.as_deref().map_or_else(usual, shown);
+        grant(&import.origin, format!("copy {} from {from}", import.value.what));
     }
     if let Some(agent) = agent
         && let Some(declared) = config.agents.iter().find(|declared| declared.name.value == agent.name)

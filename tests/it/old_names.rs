@@ -116,6 +116,85 @@ fn variables_of_both_spellings_mean_what_they_meant() {
     assert!(!ephemeral.exists());
 }
 
+/// The lines of the older tool's own documentation for direct use, as they are there; what is about coordination and
+/// roles comes with these.
+const DOCUMENTED: &str = r#"
+~/src/pi-env/pi-env "Summarize this repository and suggest safe first checks."
+~/src/pi-env/pi-env --runtime host "Inspect this repo with host tools."
+pi --version
+pi-env --help
+pi-bwrap --help
+install-non-nix --prefix "$HOME/.local" --check-deps
+install-non-nix --prefix "$HOME/.local"
+pi-env --runtime host --help
+"$HOME/.local/bin/pi-env-uninstall"
+~/src/pi-env/pi-env
+~/src/pi-env/pi-env "Inspect this repo"
+~/src/pi-env/pi-env --raw -- --model anthropic/claude-sonnet-4-5 "Inspect this repo"
+pi-env
+pi-env "Inspect this repo"
+pi-env --raw -- --model anthropic/claude-sonnet-4-5 "Inspect this repo"
+pi-bwrap --tools read,bash,edit,write,grep,find,ls --continue -e "$PI_ENV_ROLE_MANAGER_PACKAGE"
+pi-bwrap -- --help
+pi-bwrap -- config
+pi-bwrap config
+PI_BWRAP_EXTENSIONS_SYNC=missing pi-bwrap -- config
+PI_BWRAP_PROJECT_ROOT=$PWD pi-start
+PI_BWRAP_USE_GIT_ROOT=0 pi-start
+PI_BWRAP_EPHEMERAL_HOME=1 pi-start
+PI_BWRAP_STATE_DIR=$PWD/.pi-env/state pi-start
+PI_BWRAP_IMPORT_AUTH=0 pi-start
+PI_BWRAP_NET=0 pi-start
+PI_BWRAP_COMMON_AGENT_DIR=~/CODE/my-pi-common pi-start
+PI_BWRAP_IMPORT_COMMON=0 pi-start
+PI_BWRAP_IMPORT_GIT_CONFIG=0 pi-start
+PI_BWRAP_HOST_GITCONFIG=$HOME/.gitconfig pi-start
+PI_BWRAP_HOST_XDG_GIT_CONFIG=$HOME/.config/git/config pi-start
+PI_BWRAP_GIT_CONFIG_SYNC=missing pi-start
+PI_ENV_ROLE_MANAGER_AUTO=0 pi-start
+PI_BWRAP_PASS_ENV="HTTP_PROXY,NO_PROXY" pi-start
+PI_BWRAP_DEFAULT_TOOLS="read,bash" pi-start
+PI_BWRAP_HOST_EXTRA_PATH=/usr/games pi-start
+PI_BWRAP_AUTH_SYNC=missing pi-start
+PI_BWRAP_IMPORT_SESSIONS=0 pi-start
+PI_BWRAP_HOST_AGENT_DIR=$HOME/.pi/agent pi-start
+PI_BWRAP_IMPORT_EXTENSIONS=0 pi-start
+PI_BWRAP_COMMON_SYNC=missing pi-start
+"#;
+
+#[test]
+fn what_the_older_tool_documents_for_direct_use_runs() {
+    let project = project();
+    project.write_beside("home/CODE/my-pi-common/AGENTS.md", "be quick");
+    project.write_beside("home/.config/git/config", "[user]\n\temail = me@example.org\n");
+    let links = project.base().join("links");
+    fs_err::create_dir_all(project.home().join("src/pi-env")).unwrap();
+    fs_err::create_dir(&links).unwrap();
+    std::os::unix::fs::symlink(PIER, project.home().join("src/pi-env/pi-env")).unwrap();
+    for name in ["pi-env", "pi-bwrap", "pi-start", "install-non-nix"] {
+        std::os::unix::fs::symlink(PIER, links.join(name)).unwrap();
+    }
+    project.give_away();
+    let mut failed = Vec::new();
+    for line in DOCUMENTED.lines().filter(|line| !line.is_empty()) {
+        let mut command = Command::new("bash");
+        command.args(["-c", line]);
+        let tools = project.base().join("tools");
+        let path = format!("{}:{}:/usr/local/bin:/usr/bin:/bin", links.display(), tools.display());
+        let output = project
+            .surround(command)
+            .env("PATH", path)
+            .env("PI_ENV_ROLE_MANAGER_PACKAGE", "npm:x")
+            .into_owner()
+            .run();
+        if output.code() != Some(0) {
+            failed.push(format!("{line}: {:?} {}", output.code(), output.said()));
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+    assert!(!project.root().join(".pi-env").exists(), "the state is not in the project");
+}
+
 #[test]
 fn extensions_from_elsewhere_are_mounted() {
     let project = project();

@@ -44,9 +44,19 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     }
     check_lists(environment, by_flake || wired.is_some())?;
 
+    // An agent could put anything in the place of a home that it can reach from the project.
+    let is_inside = |state: &str| cwd.join(state).starts_with(&root);
+    let inside = knob(environment, "STATE_DIR").filter(|state| is_inside(state));
+    if let Some(state) = inside {
+        ui::warn(&format!(
+            "the state is not kept in `{}`, which the agent can write, but outside of the project",
+            escape(state)
+        ));
+    }
     // What stands in place of a knob here is known by its own name.
     let get = |name: &str| match name {
         _ if name.ends_with("BWRAP_PROJECT_ROOT") => None,
+        _ if name.ends_with("BWRAP_STATE_DIR") && inside.is_some() => None,
         _ if name.ends_with("BWRAP_USE_GIT_ROOT") && forced => None,
         "PI_BWRAP_HOST_AGENT_DIR" => environment.get(name).or_else(|| environment.get("PI_CODING_AGENT_DIR")),
         _ => environment.get(name),
