@@ -13,16 +13,20 @@ pub fn redact(bytes: &[u8]) {
     let (Ok(value), text) = (std::str::from_utf8(&bytes[..end]), &bytes[end + 1..]) else { return };
     let Some(secret) = secret(value) else { return };
     let (value, instead, known) = secret.echo();
-    let expected = taken_out(text, &secret);
+    let (expected, changed) = taken_out(text, &secret);
     for echo in Echo::all(&secret) {
-        let there = expected.windows(echo.value.len()).any(|part| part == echo.value.as_slice());
-        assert!(!there, "it is still there");
+        // What stands for a value may make one with what is beside it, where that has few letters; it tells nothing.
+        let there = |at: &usize| {
+            let end = at + echo.value.len();
+            expected[*at..].starts_with(&echo.value) && !changed[*at..end].contains(&true)
+        };
+        assert_eq!((0..expected.len()).find(there), None, "it is still there");
     }
     // A text that holds one of the two is another text behind it.
     let shows = secret.placeholder.as_bytes() == instead.as_slice();
     let value = std::str::from_utf8(&value).ok().filter(|_| shows);
     let other = value.and_then(|value| secret_like(value, known));
-    let other = other.filter(|other| expected == text && taken_out(text, other) == text);
+    let other = other.filter(|other| expected == text && taken_out(text, other).0 == text);
     for pieces in cuts(text) {
         let (mut redactor, mut like) =
             (Redactor::of([&secret]), other.as_ref().map(|other| Redactor::of([other])));
@@ -63,16 +67,17 @@ fn secret_like(value: &str, known: usize) -> Option<Secret> {
     shows.then_some(secret)
 }
 
-/// Takes a value and its forms out of a whole text.
-fn taken_out(text: &[u8], secret: &Secret) -> Vec<u8> {
+/// Takes a value and its forms out of a whole text, and says which of its bytes are others now.
+fn taken_out(text: &[u8], secret: &Secret) -> (Vec<u8>, Vec<bool>) {
     let echoes = Echo::all(secret);
-    let mut out = text.to_vec();
+    let (mut out, mut changed) = (text.to_vec(), vec![false; text.len()]);
     for at in 0..out.len() {
         let here = &out[at..];
         let found = echoes.iter().filter(|echo| here.starts_with(&echo.value));
         if let Some(echo) = found.max_by_key(|echo| echo.value.len()) {
             out[at..at + echo.value.len()].copy_from_slice(&echo.instead);
+            changed[at..at + echo.value.len()].fill(true);
         }
     }
-    out
+    (out, changed)
 }
