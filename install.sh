@@ -48,9 +48,9 @@ sum() { # FILE
   fi
 }
 
-# All of it is one function, called in the last line: a script that was cut off on its way does nothing.
+# All of it is one function, called in a last line that needs its end: a script that was cut off does nothing.
 main() {
-  prefix=${HOME:-}/.local
+  prefix=${HOME:+$HOME/.local}
   version=
   while [ $# -gt 0 ]; do
     case $1 in
@@ -67,6 +67,7 @@ main() {
     esac
   done
   case $prefix in
+    '') fail 'HOME is not set: say --prefix DIR' 2 ;;
     /?*) ;;
     *) fail "the prefix is not an absolute path: $prefix" 2 ;;
   esac
@@ -104,4 +105,4 @@ main() {
   "$directory/pier" self install --prefix "$prefix" "$@"
 }
 
-main "$@"
+{ main "$@" && exit; }

@@ -28,6 +28,9 @@ pub const VARIABLES: &[(&str, &str)] = &[
 /// How the knobs of an older tool begin, which pier understands; where both spellings are set, the first one is taken.
 pub const KNOBS: [&str; 2] = ["PI_ENV_BWRAP_", "PI_BWRAP_"];
 
+/// Where the older tool kept its homes, beside pier's own state.
+pub const OLDER: &str = "pi-env";
+
 /// The one that is `PIER_BWRAP` now, behind the prefix.
 pub const KNOB_BWRAP: &str = "BWRAP";
 
@@ -129,7 +132,7 @@ impl Environment {
     /// Takes the place of the older tool.
     #[must_use]
     pub fn in_place_of_older(mut self) -> Self {
-        self.older = Some(self.state.with_file_name("pi-env"));
+        self.older = Some(self.state.with_file_name(OLDER));
         self
     }
 
@@ -156,8 +159,9 @@ impl Environment {
 
     /// Every directory that is pier's own.
     pub fn own_directories(&self) -> Vec<Utf8PathBuf> {
-        let own = [&self.config, &self.state, &self.cache].into_iter().chain(&self.older);
-        own.cloned().collect()
+        // Sandboxes of the older tool have written there, whoever calls.
+        let older = self.state.with_file_name(OLDER);
+        vec![self.config.clone(), self.state.clone(), self.cache.clone(), older]
     }
 }
 

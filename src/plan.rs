@@ -22,7 +22,7 @@ mod guard;
 mod mounts;
 mod network;
 pub mod nix;
-mod paths;
+pub mod paths;
 mod system;
 
 pub use addresses::{Imported, imported, needed as hosts_of};
@@ -31,6 +31,7 @@ pub use guard::protected_paths;
 pub use mounts::refused_project;
 pub use network::PROXY;
 pub use paths::expand;
+pub use system::BUNDLE;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
 pub const SCHEMA: u32 = 1;

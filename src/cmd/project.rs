@@ -145,8 +145,8 @@ pub fn load_layers(
     };
     let loaded = layers::load(&inputs, &|path| read(path, directory))
         .map_err(|report| Failure { exit: Exit::Usage, report })?;
-    for name in &loaded.left_out {
-        ui::warn(&format!("`{}` is not taken: the tools are not those of this host", escape(name)));
+    for (name, why) in &loaded.left_out {
+        ui::warn(&format!("`{}` is not taken: {why}", escape(name)));
     }
     // `workspace { root "here" }` makes the file's own directory the project.
     let root = match loaded.config.workspace.root.value {
@@ -398,7 +398,11 @@ pub fn approve(project: &Project, plan: &Plan, trusted: Option<&str>) -> Result<
         failure = failure.help(format!("the digest that was given is another one; this is {digest}"));
         return Err(failure);
     }
-    Err(failure.help(format!("read it, then run `pier trust`; without a terminal: `--trust={digest}`")))
+    Err(failure.help(if project.environment.older.is_some() {
+        format!("read it, then call it at a terminal, which asks, or with `PIER_TRUST={digest}`")
+    } else {
+        format!("read it, then run `pier trust`; without a terminal: `--trust={digest}`")
+    }))
 }
 
 /// The most that a stored plan may hold, in bytes.

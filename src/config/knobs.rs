@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use super::overlay::Overlay;
+use super::overlay::{Only, Overlay};
 use super::path::quote;
 use super::values::is_variable;
 use super::{Layer, nearest};
@@ -27,8 +27,12 @@ pub struct Knob {
 
 impl Knob {
     pub fn overlay(self, layer: Layer) -> Overlay {
-        let is_for_host = ["EXTRA_PATH", "HOST_EXTRA_PATH"].contains(&self.key);
-        Overlay { is_for_host, ..Overlay::new(self.name, layer, self.text) }
+        let only = match self.key {
+            "EXTRA_PATH" | "HOST_EXTRA_PATH" => Only::HostTools,
+            _ if self.text.starts_with("agent ") => Only::Agent("pi"),
+            _ => Only::Always,
+        };
+        Overlay { only, ..Overlay::new(self.name, layer, self.text) }
     }
 }
 
@@ -90,11 +94,11 @@ const KNOBS: &[(&str, Meaning)] = &[
     ("PASS_ENV", Meaning::Names(&[' ', ',', ':', '\t', '\n'], "env { pass ", "; }")),
     ("NET", Meaning::Switch("network \"host\"", "network \"none\"")),
     ("DEFAULT_TOOLS", TOOLS),
-    ("COORDINATION_DIR", Meaning::Value("coordination { dir ", "; }")),
+    ("COORDINATION_DIR", Meaning::Gone("coordination is not available yet")),
     ("BASH", Meaning::Gone("the shell is the one of `/usr`")),
     ("ENV", Meaning::Gone("no `env` runs on the way")),
     ("CA_BUNDLE", Meaning::Made(bundle)),
-    ("PROJECT_ROOT", Meaning::Gone("the project is where pier is called")),
+    ("PROJECT_ROOT", Meaning::Gone("but by the older names, the project is where pier is called")),
     ("HOST_XDG_GIT_CONFIG", Meaning::Gone("`home { import \"git-config\" from=…; }` names the file")),
     ("PACKAGE", Meaning::Gone("pier looks for the agent itself")),
 ];
@@ -227,7 +231,7 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
                 parts(value, between).map(|part| format!("{before}{}{after}", quote(part))).collect()
             }
             Meaning::Gone(why) => {
-                knobs.notes.push(format!("`{}` means nothing any more: {why}", set.name));
+                knobs.notes.push(format!("`{}` is left out: {why}", set.name));
                 Vec::new()
             }
         };

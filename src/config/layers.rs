@@ -12,9 +12,9 @@ use sha2::{Digest as _, Sha256};
 use super::built_in::built_in;
 use super::check::{arguments, check, name_range, value_range};
 use super::conflicts::conflicts;
-use super::overlay::Overlay;
+use super::overlay::{Only, Overlay};
 use super::schema::{Node, ROOT, Since};
-use super::{Config, Layer, Runtime, codes, decode, nearest, syntax};
+use super::{Config, Layer, codes, decode, nearest, syntax};
 use crate::diag::{Problem, Report, SourceId, Sources, Span};
 use crate::util::text::escape;
 
@@ -65,8 +65,8 @@ pub struct Loaded {
     pub unavailable: Vec<Unavailable>,
     /// Every document in the order in which they apply.
     pub documents: Vec<(SourceId, Layer)>,
-    /// Names of overlays that are for the tools of this host, where others are chosen.
-    pub left_out: Vec<String>,
+    /// Names of overlays that do not apply, and why.
+    pub left_out: Vec<(String, String)>,
 }
 
 /// Loads all layers.
@@ -84,7 +84,7 @@ pub fn load(inputs: &Inputs, reader: Reader<'_>) -> Result<Loaded, Report> {
     };
     for overlay in &inputs.beneath {
         let source = loader.sources.add(overlay.name.clone(), overlay.text.as_str());
-        loader.document(source, &overlay.text, overlay.layer, false);
+        loader.document(source, &overlay.text, overlay.layer, Only::Always);
     }
     let files = [
         (&inputs.policy, Layer::Policy),
@@ -100,7 +100,7 @@ pub fn load(inputs: &Inputs, reader: Reader<'_>) -> Result<Loaded, Report> {
     }
     for overlay in &inputs.overlays {
         let source = loader.sources.add(overlay.name.clone(), overlay.text.as_str());
-        loader.document(source, &overlay.text, overlay.layer, overlay.is_for_host);
+        loader.document(source, &overlay.text, overlay.layer, overlay.only);
     }
     loader.merge(inputs.profile.as_deref())
 }
@@ -109,8 +109,7 @@ struct Document {
     source: SourceId,
     layer: Layer,
     nodes: KdlDocument,
-    /// Left out where the tools are not those of this host.
-    is_for_host: bool,
+    only: Only,
 }
 
 struct Loader<'a> {
@@ -174,7 +173,7 @@ impl Loader<'_> {
             self.include(node, source, layer, bounds, chain);
         }
         chain.pop();
-        self.documents.push(Document { source, layer, nodes, is_for_host: false });
+        self.documents.push(Document { source, layer, nodes, only: Only::Always });
     }
 
     fn include(
@@ -228,9 +227,9 @@ impl Loader<'_> {
         }
     }
 
-    fn document(&mut self, source: SourceId, text: &str, layer: Layer, is_for_host: bool) {
+    fn document(&mut self, source: SourceId, text: &str, layer: Layer, only: Only) {
         if let Some(nodes) = self.parsed(source, text) {
-            self.documents.push(Document { source, layer, nodes, is_for_host });
+            self.documents.push(Document { source, layer, nodes, only });
         }
     }
 
@@ -269,8 +268,8 @@ impl Loader<'_> {
         }
         let mut left_out = Vec::new();
         for document in &overlays {
-            if document.is_for_host && !matches!(config.runtime.value, Runtime::Host { .. } | Runtime::Auto) {
-                left_out.push(self.sources.get(document.source).name.clone());
+            if !document.only.holds(&config) {
+                left_out.push((self.sources.get(document.source).name.clone(), document.only.reason()));
                 continue;
             }
             decode::apply(&mut config, &document.nodes, document.source, document.layer);

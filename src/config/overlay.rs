@@ -1,7 +1,7 @@
 //! Settings from outside of files: flags and variables as `path=value` become small documents of their own.
 
 use super::path::{self, Part, literal, quote};
-use super::{Layer, codes};
+use super::{Config, Layer, Runtime, codes};
 use crate::diag::Problem;
 
 /// A piece of configuration that comes from no file.
@@ -12,13 +12,42 @@ pub struct Overlay {
     pub layer: Layer,
     /// KDL; problems point into it.
     pub text: String,
-    /// Left out where the tools are not those of this host.
-    pub is_for_host: bool,
+    /// When it applies.
+    pub only: Only,
+}
+
+/// When an overlay applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    Always,
+    /// Where the tools are those of this host.
+    HostTools,
+    /// Where this agent is declared: what is said about one does not declare it.
+    Agent(&'static str),
+}
+
+impl Only {
+    pub fn holds(self, config: &Config) -> bool {
+        match self {
+            Only::Always => true,
+            Only::HostTools => matches!(config.runtime.value, Runtime::Host { .. } | Runtime::Auto),
+            Only::Agent(name) => config.agents.iter().any(|agent| agent.name.value == name),
+        }
+    }
+
+    /// Says why it does not.
+    pub fn reason(self) -> String {
+        match self {
+            Only::Always => String::new(),
+            Only::HostTools => "the tools are not those of this host".to_owned(),
+            Only::Agent(name) => format!("no agent `{name}` is declared"),
+        }
+    }
 }
 
 impl Overlay {
     pub fn new(name: impl Into<String>, layer: Layer, text: impl Into<String>) -> Self {
-        Overlay { name: name.into(), layer, text: text.into(), is_for_host: false }
+        Overlay { name: name.into(), layer, text: text.into(), only: Only::Always }
     }
 }
 

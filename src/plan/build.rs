@@ -53,8 +53,8 @@ pub fn build(
         mounts.extend(nix::mounts(facts));
     }
     mounts.push(init(facts));
-    mounts.push(home(&user, &project));
-    let aside = older_directories(facts, &project);
+    mounts.push(home(config, &user, &project, &at));
+    let aside = older_directories(config, facts, &project);
     mounts.extend(aside.iter().map(|(name, at)| {
         built_in_bind(user.home.join(at).as_str(), &project.state.join(name), Access::ReadWrite)
     }));
@@ -139,6 +139,8 @@ pub fn build(
     }
     let directories = ["home", "home/.cache", "home/.config"].into_iter();
     let directories = directories.chain(aside.iter().map(|(name, _)| *name));
+    // What its variable names is there, be it empty.
+    let directories = directories.chain(facts.older.iter().map(|_| "home/.pi/agent"));
     let directories = directories.map(|name| Directory { path: name.into(), mode: 0o700 });
     // An agent's directories are mounted for a shell and for a single command too.
     let mounted = started.as_ref().map(|started| &started.agent);
@@ -206,18 +208,26 @@ fn init(facts: &Facts) -> Mount {
 }
 
 /// The sandbox home: kept with the project's state, or of this session alone.
-fn home(user: &User, project: &Project) -> Mount {
+fn home(config: &Config, user: &User, project: &Project, at: &dyn Fn(&Origin) -> String) -> Mount {
     let access = Access::ReadWrite;
-    if !project.ephemeral {
-        return built_in_bind(user.home.as_str(), &project.state.join("home"), access);
+    if project.ephemeral {
+        let kind = MountKind::Session { name: "home".into(), access };
+        return Mount { at: user.home.clone(), kind, origin: at(&config.home.keep.origin) };
     }
-    let kind = MountKind::Session { name: "home".into(), access };
-    Mount { at: user.home.clone(), kind, origin: BUILT_IN.into() }
+    let kept = built_in_bind(user.home.as_str(), &project.state.join("home"), access);
+    let origin = config.home.state.as_ref().map_or(&config.home.keep.origin, |state| &state.origin);
+    Mount { origin: at(origin), ..kept }
 }
 
 /// What the older tool kept beside the home, with its place below it: what it has left there goes on being used.
-fn older_directories(facts: &Facts, project: &Project) -> &'static [(&'static str, &'static str)] {
-    if facts.older.is_none() || project.ephemeral {
+fn older_directories(
+    config: &Config,
+    facts: &Facts,
+    project: &Project,
+) -> &'static [(&'static str, &'static str)] {
+    // What is approved of a repository's word is a home.
+    let is_of_repository = config.home.state.as_ref().is_some_and(|state| state.origin.is_of_repository());
+    if facts.older.is_none() || project.ephemeral || is_of_repository {
         return &[];
     }
     &[("agent", ".pi/agent"), ("cache", ".cache")]

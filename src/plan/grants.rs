@@ -1,5 +1,6 @@
 //! What a configuration grants beyond the baseline, as canonical sentences.
 
+use self::lent::lent;
 use self::narrowed::narrowed;
 use super::facts::{Facts, InstallKind};
 use super::network::usual_format;
@@ -12,6 +13,7 @@ use crate::policy::Grant;
 use crate::policy::host::WEB;
 use crate::util::text::escape;
 
+mod lent;
 mod narrowed;
 
 /// Returns the grants that need approval: those that come with the repository.
@@ -172,6 +174,7 @@ pub fn grants(
             grant(origin, format!("run {} from {}", agent.name, quoted(directory.as_str())));
         }
     }
+    lent(config, &mut grant);
     made.extend(flake(config, facts, at));
     made.sort();
     made.dedup_by(|one, other| one.text == other.text);

@@ -294,6 +294,10 @@ pub fn check_state(path: &Utf8Path, facts: &Facts) -> Result<(), String> {
     if found.is_some_and(|found| found.symlinked) {
         return Err("it is reached through a symbolic link, which can be pointed elsewhere".into());
     }
+    // What an agent that runs without a sandbox obeys is no place for what one inside writes.
+    if ["home", "agent", "cache"].iter().any(|name| path.join(name) == facts.home.join(".pi/agent")) {
+        return Err("Pi keeps its own settings there".into());
+    }
     check_place(&path.join("home"), Purpose::Mount(Access::ReadWrite), facts)
 }
 

@@ -7,6 +7,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::beneath::Beneath;
+use crate::env::OLDER;
 use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan};
 use crate::util::fs::{create_private, open_without_links, read_without_links};
 use crate::util::planted::Written;
@@ -49,7 +50,8 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
     mount_points(plan, &home)?;
     // Homes of other projects are below pier's own state as well.
     let own = session.ancestors().nth(2).map(Utf8Path::to_owned);
-    let places = plan.written().into_iter().chain(own).filter(|_| !plan.imports.is_empty());
+    let older = own.as_ref().map(|own| own.with_file_name(OLDER));
+    let places = plan.written().into_iter().chain(own).chain(older).filter(|_| !plan.imports.is_empty());
     let written = Written::new(places);
     for import in &plan.imports {
         copy(&home, import, &written).map_err(|source| Error::Import {

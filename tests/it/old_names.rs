@@ -116,6 +116,75 @@ fn variables_of_both_spellings_mean_what_they_meant() {
     assert!(!ephemeral.exists());
 }
 
+#[test]
+fn no_link_of_a_repository_leads_to_more() {
+    let project = project();
+    project.write_beside("home/.ssh/id", "SECRET");
+    let root = project.root();
+    for name in ["ext", "npm:helper", "sub"] {
+        std::os::unix::fs::symlink("../home/.ssh", root.join(name)).unwrap();
+    }
+    for args in
+        [&["-e", "./ext"][..], &["-e", "ext/id"], &["--extension=ext"], &["--package", "./npm:helper"]]
+    {
+        let output = call(&project, "pi-env", args).run().refused(2, "cli::usage");
+        assert!(output.flat().contains("symbolic link"), "{args:?}: {}", output.flat());
+    }
+    // Of a registry, whatever the repository has by that name.
+    call(&project, "pi-env", &["-e", "npm:helper"]).run().expect(0);
+    assert_eq!(args(&project).last().unwrap(), "npm:helper");
+    let manager = call(&project, "pi-env", &[]).env("PI_ENV_ROLE_MANAGER_PACKAGE", root.join("ext"));
+    manager.run().refused(2, "cli::usage");
+    call(&project, "pi-env", &[]).env("PI_BWRAP_PROJECT_ROOT", "./sub").run().refused(2, "cli::usage");
+    // The state is outside of the project, however it is said.
+    std::os::unix::fs::symlink(&root, project.base().join("way")).unwrap();
+    let state = project.base().join("way/state");
+    let moved = call(&project, "pi-env", &[]).env("PI_BWRAP_STATE_DIR", state).run().expect(0);
+    assert!(
+        moved.said().contains("which the agent can write") && !root.join("state").exists(),
+        "{}",
+        moved.said()
+    );
+    let beside = project.base().join("projects-state").display().to_string();
+    let kept = call(&project, "pi-env", &[]).env("PI_BWRAP_STATE_DIR", &beside).run().expect(0);
+    assert!(!kept.said().contains("which the agent can write"), "{}", kept.said());
+    let own = project.home().join(".pi").display().to_string();
+    call(&project, "pi-env", &[]).env("PI_BWRAP_STATE_DIR", own).run().refused(2, "home::state");
+}
+
+#[test]
+fn what_a_repository_does_with_a_key_of_the_caller_is_asked() {
+    let project = project();
+    for line in [
+        "agent \"pi\" { run \"bash\"; args \"/workspace/steal.sh\"; }",
+        "env { set BASH_ENV=\"/workspace/steal.sh\"; }",
+    ] {
+        project.write("pier.kdl", format!("{line}\n"));
+        call(&project, "pi-env", &[]).run().refused(125, "trust::needed");
+    }
+    // What is in the home of the older tool's sandboxes may be an agent's work.
+    project.write("pier.kdl", "");
+    let kept = project.home().join(".local/state/pi-env/x/agent").display().to_string();
+    project.write_beside("home/.local/state/pi-env/x/agent/auth.json", "{}");
+    project.write_beside(
+        "home/.config/pier/config.kdl",
+        format!("agent pi {{ import auth from=\"{kept}\"; }}\n"),
+    );
+    let refused = call(&project, "pier", &["up", "pi"]).run().expect(2);
+    assert!(refused.flat().contains("pier keeps its own state"), "{}", refused.flat());
+}
+
+#[test]
+fn a_name_that_is_wired_takes_what_there_is_of_its_path() {
+    let project = project();
+    let path = "/usr/bin:/nonexistent/bin";
+    let output = call(&project, "pi-env", &[]).env("PI_ENV_RUNTIME_PATH", path).run();
+    // Without a store, its mount is what is missing.
+    let there = std::path::Path::new("/nix/store").exists();
+    assert!(!output.said().contains("/nonexistent"), "{}", output.said());
+    assert_eq!(output.code(), Some(if there { 0 } else { 2 }), "{}", output.said());
+}
+
 /// The lines of the older tool's own documentation for direct use, as they are there; what is about coordination and
 /// roles comes with these.
 const DOCUMENTED: &str = r#"
@@ -235,7 +304,7 @@ fn exit_codes_are_those_of_pi_and_of_the_older_tool() {
     );
     call(&project, "pi-bwrap", &[]).env("PI_BWRAP_BWRAP", "/nonexistent/bwrap").run().expect(127);
     for (name, value, word) in [
-        ("PI_BWRAP_PROJECT_ROOT", "/nonexistent", "no directory"),
+        ("PI_BWRAP_PROJECT_ROOT", "/nonexistent", "is not taken"),
         ("PI_BWRAP_EXTRA_PATH", "/usr/bin", "`/nix/store`"),
         ("PI_BWRAP_EXTRA_PATH", "bin", "`/nix/store`"),
         ("PI_BWRAP_HOST_EXTRA_PATH", "/nonexistent", "/nonexistent"),

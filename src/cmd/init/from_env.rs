@@ -26,6 +26,19 @@ pub fn render(environment: &Environment) -> String {
             Err(error) => ui::warn(&escape(&format!("`{}` is left out: {error}", knob.name))),
         }
     }
+    if environment.get("PI_ENV_RUNTIME") == Some("nix") {
+        let told = |name: &str, node: &str| {
+            environment.get(name).map_or(String::new(), |value| format!("{node} {}; ", quote(value)))
+        };
+        let (flake, shell) = (told("PI_ENV_FLAKE", "flake"), told("PI_ENV_NIX_DEVSHELL", "shell"));
+        if let Ok(piece) = format!("runtime \"nix\" {{ {flake}{shell}}}").parse::<KdlDocument>() {
+            document.nodes_mut().retain(|node| node.name().value() != "runtime");
+            document.nodes_mut().extend(piece.nodes().iter().cloned());
+        }
+    }
+    if environment.bubblewrap().is_some() {
+        ui::warn("which `bwrap` is used is said by the variable `PIER_BWRAP`, not by a file");
+    }
     let read = agent::find("pi").map_or(&[][..], |pi| pi.reads());
     let set: Vec<&str> = read.iter().copied().filter(|name| environment.get(name).is_some()).collect();
     if !set.is_empty() {

@@ -1,5 +1,7 @@
 //! What a call by an older name means, in the language of `pier.kdl`.
 
+use std::io;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::Meant;
@@ -7,18 +9,23 @@ use super::options::{self, Options, Runtime, Start, usage};
 use crate::agent;
 use crate::backend::probe;
 use crate::config::knobs::{self, Knob, Own};
-use crate::config::overlay::Overlay;
+use crate::config::overlay::{Only, Overlay};
 use crate::config::path::quote;
 use crate::config::{Layer, Root};
 use crate::diag::Failure;
-use crate::env::{Environment, KNOBS};
+use crate::env::{Environment, KNOBS, OLDER as STATE};
+use crate::plan::BUNDLE;
 use crate::ui;
 use crate::util::fs::canonical;
+use crate::util::planted::Written;
 use crate::util::text::escape;
 
 /// Where the project is inside, and what extensions from elsewhere are mounted at, with a number.
 const WORKSPACE: &str = "/workspace";
 const RESOURCE: &str = "/pi-env-resources/role-manager";
+
+/// How variables of the coordination repository begin.
+const COORDINATION: [&str; 2] = ["PI_COORD_", "PI_ENV_COORD_"];
 
 /// Names a shell of the sandbox, once, in front of whatever its prompt is.
 const PROMPT: &str = r#"case "$PS1" in "(bwrap-dev) "*) ;; *) PS1="(bwrap-dev) $PS1" ;; esac"#;
@@ -45,7 +52,14 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     check_lists(environment, by_flake || wired.is_some())?;
 
     // An agent could put anything in the place of a home that it can reach from the project.
-    let is_inside = |state: &str| cwd.join(state).starts_with(&root);
+    let is_inside = |state: &str| {
+        let state = cwd.join(state);
+        let there = state.ancestors().find_map(|above| Some((above, canonical(above).ok()?)));
+        there.is_some_and(|(above, real)| {
+            let below = state.strip_prefix(above).map(|below| crate::plan::paths::clean(&real.join(below)));
+            below.is_ok_and(|path| path.starts_with(&root))
+        })
+    };
     let inside = knob(environment, "STATE_DIR").filter(|state| is_inside(state));
     if let Some(state) = inside {
         ui::warn(&format!(
@@ -65,6 +79,10 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     for note in knobs.notes.into_iter().chain(knobs::unknown(environment.names())) {
         ui::warn(&escape(&note));
     }
+    let left_out = environment.names().find(|name| COORDINATION.iter().any(|start| name.starts_with(start)));
+    if let Some(name) = left_out {
+        ui::warn(&format!("`{}` is left out: coordination is not available yet", escape(name)));
+    }
     let is_wanted = |knob: &Knob| knob.key != "DEFAULT_TOOLS" || options.start == Start::Default;
     let (said, own): (Vec<Knob>, Vec<Knob>) =
         knobs.settings.into_iter().filter(is_wanted).partition(|knob| knob.is_set);
@@ -74,7 +92,7 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     if let Some(path) = wired {
         let name = format!("PI_ENV_RUNTIME_PATH={path}");
         let overlay = Overlay::new(name, Layer::Environment, store(path.split(':')));
-        above.push(Overlay { is_for_host: true, ..overlay });
+        above.push(Overlay { only: Only::HostTools, ..overlay });
     }
     if by_flake {
         let flake = options.flake.as_deref().or_else(|| environment.get("PI_ENV_FLAKE")).unwrap_or(".");
@@ -94,7 +112,9 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
         extra.splice(0..0, own.map(str::to_owned));
     }
     if options.start != Start::Shell {
-        for (number, path) in (1..).zip(move_inside(&mut extra, cwd, &root)) {
+        let outside = [&environment.state, &environment.state.with_file_name(STATE)];
+        let written = Written::new(outside.into_iter().cloned().chain([root.clone()]));
+        for (number, path) in (1..).zip(move_inside(&mut extra, cwd, &root, &written)?) {
             let text = format!("mounts {{ ro {} at=\"{RESOURCE}-{number}\"; }}", quote(path.as_str()));
             add(Layer::Flag, format!("-e {path}"), text);
         }
@@ -123,9 +143,11 @@ fn knob<'a>(environment: &'a Environment, name: &str) -> Option<&'a str> {
 /// Returns the project, and whether a variable names it.
 fn root(environment: &Environment, cwd: &Utf8Path) -> Result<(Utf8PathBuf, bool), Failure> {
     if let Some(asked) = knob(environment, "PROJECT_ROOT") {
-        let path = canonical(&cwd.join(asked)).ok().filter(|path| path.is_dir());
-        let path = path.ok_or_else(|| usage(format!("the project `{}` is no directory", escape(asked))))?;
-        return Ok((path, true));
+        // A link of the repository around is not the caller's own word.
+        let written = Written::new([probe::project_root(cwd, Root::Git)?]);
+        let why = |why: String| usage(format!("the project `{}` is not taken: {why}", escape(asked)));
+        let path = written.resolve(&cwd.join(asked)).map_err(|error| why(error.to_string()))?;
+        return if path.is_dir() { Ok((path, true)) } else { Err(why("it is no directory".into())) };
     }
     let whole = knob(environment, "USE_GIT_ROOT").is_none_or(|value| value == "1");
     Ok((probe::project_root(cwd, if whole { Root::Git } else { Root::Here })?, false))
@@ -162,7 +184,14 @@ fn by_itself(environment: &Environment, start: Start) -> Overlay {
     let read = agent::find("pi").map_or(&[][..], |pi| pi.reads());
     let keys = read.iter().filter(|name| environment.get(name).is_some()).map(|name| quote(name));
     let keys: Vec<String> = keys.map(|name| format!("pass {name}; ")).collect();
-    let mut set = vec![("GIT_CONFIG_NOSYSTEM", "1"), ("PI_CODING_AGENT_DIR", "/home/pi/.pi/agent")];
+    let or = |name: &'static str, usual: &'static str| (name, environment.get(name).unwrap_or(usual));
+    let mut set = vec![
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("NIX_SSL_CERT_FILE", BUNDLE),
+        ("PI_CODING_AGENT_DIR", "/home/pi/.pi/agent"),
+        or("PI_SKIP_VERSION_CHECK", "1"),
+        or("PI_TELEMETRY", "0"),
+    ];
     if start == Start::Shell {
         set.push(("PROMPT_COMMAND", PROMPT));
         let prompt = environment.get("PI_ENV_DEV_SHELL_PS1").or_else(|| environment.get("PS1"));
@@ -175,13 +204,22 @@ fn by_itself(environment: &Environment, start: Start) -> Overlay {
 
 /// Returns the store, with directories of it to search for commands.
 fn store<'a>(directories: impl Iterator<Item = &'a str>) -> String {
-    let words: Vec<String> = directories.filter(|part| !part.is_empty()).map(quote).collect();
+    // Some packages have no commands, and their wrappers name the place all the same.
+    let words: Vec<String> = directories.filter(|part| Utf8Path::new(part).is_dir()).map(quote).collect();
     let path = if words.is_empty() { String::new() } else { format!(" path {};", words.join(" ")) };
     format!("mounts {{ ro \"/nix/store\"; }}; runtime \"host\" {{{path} }}")
 }
 
 /// Writes paths of extensions as they are inside, and returns those that have to be mounted for it.
-fn move_inside(args: &mut [String], cwd: &Utf8Path, root: &Utf8Path) -> Vec<Utf8PathBuf> {
+///
+/// What is mounted is the caller's own word, so that nothing of a repository, and nothing that an agent has left, may lead
+/// anywhere else.
+fn move_inside(
+    args: &mut [String],
+    cwd: &Utf8Path,
+    root: &Utf8Path,
+    written: &Written,
+) -> Result<Vec<Utf8PathBuf>, Failure> {
     let mut mounted: Vec<Utf8PathBuf> = Vec::new();
     let mut is_value = false;
     for word in args {
@@ -196,7 +234,21 @@ fn move_inside(args: &mut [String], cwd: &Utf8Path, root: &Utf8Path) -> Vec<Utf8
         };
         is_value = false;
         // A package of a registry is no path.
-        let Ok(path) = canonical(&cwd.join(&value)) else { continue };
+        let scheme = value.split_once(':').map(|(scheme, _)| scheme);
+        if scheme
+            .is_some_and(|scheme| !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase()))
+        {
+            continue;
+        }
+        let path = match written.resolve(&cwd.join(&value)) {
+            Ok(path) => path,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                continue;
+            }
+            Err(error) => {
+                return Err(usage(format!("`{}` is not taken as an extension: {error}", escape(&value))));
+            }
+        };
         let inside = match path.strip_prefix(root) {
             Ok(below) => Utf8Path::new(WORKSPACE).join(below),
             Err(_) if path.starts_with("/usr") => continue,
@@ -210,5 +262,5 @@ fn move_inside(args: &mut [String], cwd: &Utf8Path, root: &Utf8Path) -> Vec<Utf8
         };
         *word = format!("{flag}{inside}");
     }
-    mounted
+    Ok(mounted)
 }
