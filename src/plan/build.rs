@@ -69,7 +69,10 @@ pub fn build(
     let at_workspace = Utf8Path::new(&config.workspace.at.value);
     mounts::check_workspace(&config.workspace.at, &user.home, &mut problems);
     let kind = git::workspace(config, facts);
-    mounts.push(Mount { at: at_workspace.to_owned(), kind, origin: at(&config.workspace.at.origin) });
+    // Whatever was said about it: its place inside, or else which directory it is.
+    let (place, root) = (&config.workspace.at.origin, &config.workspace.root.origin);
+    let origin = at(if place.span.is_some() { place } else { root });
+    mounts.push(Mount { at: at_workspace.to_owned(), kind, origin });
     // After the project, for some of them are below it.
     mounts.extend(mounts::declared(config, facts, &user.home, &mut problems, &at));
     let (git, mut warnings) = git::git(config, facts, &mut mounts, &mut problems);
