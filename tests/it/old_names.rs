@@ -179,10 +179,7 @@ fn a_name_that_is_wired_takes_what_there_is_of_its_path() {
     let project = project();
     let path = "/usr/bin:/nonexistent/bin";
     let output = call(&project, "pi-env", &[]).env("PI_ENV_RUNTIME_PATH", path).run();
-    // Without a store, its mount is what is missing.
-    let there = std::path::Path::new("/nix/store").exists();
-    assert!(!output.said().contains("/nonexistent"), "{}", output.said());
-    assert_eq!(output.code(), Some(if there { 0 } else { 2 }), "{}", output.said());
+    assert!(!output.expect(0).said().contains("/nonexistent"));
 }
 
 /// The lines of the older tool's own documentation for direct use, as they are there; what is about coordination and

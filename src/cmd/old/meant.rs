@@ -205,9 +205,12 @@ fn by_itself(environment: &Environment, start: Start) -> Overlay {
 /// Returns the store, with directories of it to search for commands.
 fn store<'a>(directories: impl Iterator<Item = &'a str>) -> String {
     // Some packages have no commands, and their wrappers name the place all the same.
-    let words: Vec<String> = directories.filter(|part| Utf8Path::new(part).is_dir()).map(quote).collect();
+    let there: Vec<&str> = directories.filter(|part| Utf8Path::new(part).is_dir()).collect();
+    let in_store = there.iter().any(|part| part.starts_with("/nix/store/"));
+    let store = if in_store { "mounts { ro \"/nix/store\"; }; " } else { "" };
+    let words: Vec<String> = there.into_iter().map(quote).collect();
     let path = if words.is_empty() { String::new() } else { format!(" path {};", words.join(" ")) };
-    format!("mounts {{ ro \"/nix/store\"; }}; runtime \"host\" {{{path} }}")
+    format!("{store}runtime \"host\" {{{path} }}")
 }
 
 /// Writes paths of extensions as they are inside, and returns those that have to be mounted for it.
