@@ -18,8 +18,8 @@ use super::serve::BUFFER;
 /// Takes values out of a stream that may echo them.
 ///
 /// What is held back, and so where a stream is cut, depends on what everybody inside knows of the value: its known
-/// beginning, its length and its kinds of letters, as the placeholder shows them. Otherwise somebody could ask for the
-/// value letter by letter.
+/// beginning, its length and its kinds of letters, as the placeholder shows them; of a value that is not imitated, its length
+/// and which of its signs are letters. Otherwise somebody could ask for the value letter by letter.
 pub struct Redactor {
     echoes: Vec<Echo>,
     /// What may be the beginning of one.

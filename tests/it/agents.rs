@@ -180,11 +180,8 @@ fn opencode_edits_the_project_and_sees_nothing_else() {
     assert_eq!(fs_err::read_dir(project.home().join(".config/opencode")).unwrap().count(), 1);
 }
 
-#[test]
-fn pi_edits_the_project_and_sees_nothing_else() {
-    let (project, server) = project(
-        "network host\nagent pi default=#true {\n    version \"0.74.2\"\n    import \"auth\" \"settings\"\n}\n",
-    );
+/// Installs Pi, with a provider of the user's own that is the server; false where the machine cannot.
+fn has_pi(project: &Project, server: &ModelServer) -> bool {
     let models = serde_json::json!({ "providers": { "x": {
         "baseUrl": format!("{}/v1", server.url()),
         "api": "openai-completions",
@@ -192,7 +189,15 @@ fn pi_edits_the_project_and_sees_nothing_else() {
         "models": [{ "id": "m" }],
     }}});
     project.write_beside("home/.pi/agent/models.json", models.to_string());
-    if !is_installed(&project, "pi", "0.74.2") {
+    is_installed(project, "pi", "0.74.2")
+}
+
+#[test]
+fn pi_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nagent pi default=#true {\n    version \"0.74.2\"\n    import \"auth\" \"settings\"\n}\n",
+    );
+    if !has_pi(&project, &server) {
         return;
     }
     let args = ["up", "pi", "--", "--provider", "x", "--model", "m", "-p", PROMPT];
@@ -204,14 +209,7 @@ fn pi_edits_the_project_and_sees_nothing_else() {
 #[test]
 fn pi_works_by_the_older_name() {
     let (project, server) = project("agent pi { version \"0.74.2\"; }\n");
-    let models = serde_json::json!({ "providers": { "x": {
-        "baseUrl": format!("{}/v1", server.url()),
-        "api": "openai-completions",
-        "apiKey": "sk-test",
-        "models": [{ "id": "m" }],
-    }}});
-    project.write_beside("home/.pi/agent/models.json", models.to_string());
-    if !is_installed(&project, "pi", "0.74.2") {
+    if !has_pi(&project, &server) {
         return;
     }
     let link = project.base().join("pi-env");

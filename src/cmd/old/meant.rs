@@ -15,6 +15,7 @@ use crate::config::{Layer, Root};
 use crate::diag::Failure;
 use crate::env::{Environment, KNOBS, OLDER as STATE};
 use crate::plan::BUNDLE;
+use crate::plan::paths::clean;
 use crate::ui;
 use crate::util::fs::canonical;
 use crate::util::planted::Written;
@@ -51,16 +52,8 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     }
     check_lists(environment, by_flake || wired.is_some())?;
 
+    let inside = knob(environment, "STATE_DIR").filter(|state| is_below(&cwd.join(state), &root));
     // An agent could put anything in the place of a home that it can reach from the project.
-    let is_inside = |state: &str| {
-        let state = cwd.join(state);
-        let there = state.ancestors().find_map(|above| Some((above, canonical(above).ok()?)));
-        there.is_some_and(|(above, real)| {
-            let below = state.strip_prefix(above).map(|below| crate::plan::paths::clean(&real.join(below)));
-            below.is_ok_and(|path| path.starts_with(&root))
-        })
-    };
-    let inside = knob(environment, "STATE_DIR").filter(|state| is_inside(state));
     if let Some(state) = inside {
         ui::warn(&format!(
             "the state is not kept in `{}`, which the agent can write, but outside of the project",
@@ -94,32 +87,49 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
         let overlay = Overlay::new(name, Layer::Environment, store(path.split(':')));
         above.push(Overlay { only: Only::HostTools, ..overlay });
     }
-    if by_flake {
-        let flake = options.flake.as_deref().or_else(|| environment.get("PI_ENV_FLAKE")).unwrap_or(".");
-        let shell = options.devshell.as_deref().or_else(|| environment.get("PI_ENV_NIX_DEVSHELL"));
-        let shell = shell.map_or(String::new(), |shell| format!(" shell {};", quote(shell)));
-        let text = format!("runtime \"nix\" {{ flake {};{shell} }}", quote(flake));
-        above.push(Overlay::new("--runtime nix", Layer::Flag, text));
-    }
+    above.extend(by_flake.then(|| flake(options, environment)));
     above.extend(said.into_iter().map(|knob| knob.overlay(Layer::Environment)));
-    let mut add = |layer, name: String, text: String| above.push(Overlay::new(name, layer, text));
-    let mut extra = options.args.clone();
-    if options.start == Start::Default {
-        let manager = environment.get("PI_ENV_ROLE_MANAGER_PACKAGE");
-        let manager = manager.filter(|path| Utf8Path::new(path).exists());
-        let manager = manager.filter(|_| environment.get("PI_ENV_ROLE_MANAGER_AUTO") != Some("0"));
-        let own = std::iter::once("--continue").chain(manager.into_iter().flat_map(|path| ["-e", path]));
-        extra.splice(0..0, own.map(str::to_owned));
-    }
+    let mut extra = arguments(options, environment);
     if options.start != Start::Shell {
         let outside = [&environment.state, &environment.state.with_file_name(STATE)];
         let written = Written::new(outside.into_iter().cloned().chain([root.clone()]));
         for (number, path) in (1..).zip(move_inside(&mut extra, cwd, &root, &written)?) {
             let text = format!("mounts {{ ro {} at=\"{RESOURCE}-{number}\"; }}", quote(path.as_str()));
-            add(Layer::Flag, format!("-e {path}"), text);
+            above.push(Overlay::new(format!("-e {path}"), Layer::Flag, text));
         }
     }
     Ok(Call { meant: Meant { beneath, above, root: forced.then_some(root) }, extra })
+}
+
+/// Says whether a path leads below a directory; the end of it need not be there yet.
+fn is_below(path: &Utf8Path, directory: &Utf8Path) -> bool {
+    let there = path.ancestors().find_map(|above| Some((above, canonical(above).ok()?)));
+    there.is_some_and(|(above, real)| {
+        let rest = path.strip_prefix(above).unwrap_or(Utf8Path::new(""));
+        clean(&real.join(rest)).starts_with(directory)
+    })
+}
+
+/// Returns what `--runtime nix` chooses.
+fn flake(options: &Options, environment: &Environment) -> Overlay {
+    let flake = options.flake.as_deref().or_else(|| environment.get("PI_ENV_FLAKE")).unwrap_or(".");
+    let shell = options.devshell.as_deref().or_else(|| environment.get("PI_ENV_NIX_DEVSHELL"));
+    let shell = shell.map_or(String::new(), |shell| format!(" shell {};", quote(shell)));
+    let text = format!("runtime \"nix\" {{ flake {};{shell} }}", quote(flake));
+    Overlay::new("--runtime nix", Layer::Flag, text)
+}
+
+/// Returns the arguments, with those in front that the older tool gave by itself.
+fn arguments(options: &Options, environment: &Environment) -> Vec<String> {
+    let mut all = options.args.clone();
+    if options.start == Start::Default {
+        let manager = environment.get("PI_ENV_ROLE_MANAGER_PACKAGE");
+        let manager = manager.filter(|path| Utf8Path::new(path).exists());
+        let manager = manager.filter(|_| environment.get("PI_ENV_ROLE_MANAGER_AUTO") != Some("0"));
+        let own = std::iter::once("--continue").chain(manager.into_iter().flat_map(|path| ["-e", path]));
+        all.splice(0..0, own.map(str::to_owned));
+    }
+    all
 }
 
 fn runtime(options: &Options, environment: &Environment) -> Result<Runtime, Failure> {
