@@ -364,6 +364,22 @@ fn what_an_older_tool_took_and_pier_does_not_is_told() {
 }
 
 #[test]
+fn a_runtime_of_nix_is_written_with_its_flake() {
+    let place = Place::new();
+    let set = [
+        ("PI_ENV_RUNTIME", "nix"),
+        ("PI_ENV_FLAKE", "."),
+        ("PI_ENV_NIX_DEVSHELL", "ci"),
+        ("PI_BWRAP_HOST_EXTRA_PATH", "/opt"),
+        ("PI_BWRAP_BWRAP", "/usr/bin/bwrap"),
+    ];
+    let (file, said) = place.starter(&["--stdout", "--from-env"], &set);
+    assert!(file.contains("runtime nix {\n    flake .\n    shell ci\n}\n"), "{file}");
+    assert!(file.contains("//   PI_ENV_RUNTIME=nix PI_ENV_FLAKE=. PI_ENV_NIX_DEVSHELL=ci\n"), "{file}");
+    assert!(said.contains("HOST_EXTRA_PATH=/opt` is left out") && said.contains("`PIER_BWRAP`"), "{said}");
+}
+
+#[test]
 fn without_a_variable_the_settings_of_an_older_tool_are_its_own() {
     let place = Place::new();
     let version = "    version \"0.74.2\"\n";

@@ -7,7 +7,7 @@ use kdl::{KdlDocument, KdlEntryFormat, KdlNode};
 use super::checked;
 use crate::agent;
 use crate::backend::launcher;
-use crate::config::knobs::{self, Knobs, Own};
+use crate::config::knobs::{self, Knob, Knobs, Own};
 use crate::config::path::quote;
 use crate::env::Environment;
 use crate::ui;
@@ -15,25 +15,28 @@ use crate::util::text::{escape, is_unsafe_char};
 
 /// Returns the file: what the older tool did by itself, and what the variables say.
 pub fn render(environment: &Environment) -> String {
-    let Knobs { settings, notes } = knobs::read(&|name| environment.get(name), Own::Taken);
+    let Knobs { mut settings, notes } = knobs::read(&|name| environment.get(name), Own::Taken);
     for note in notes.into_iter().chain(knobs::unknown(environment.names())) {
         ui::warn(&escape(&note));
+    }
+    if let Some(nix) = runtime(environment) {
+        settings.retain(|knob| {
+            let is_other = knob.text.contains("runtime ");
+            if is_other {
+                ui::warn(&escape(&format!(
+                    "`{}` is left out: the tools are not those of this host",
+                    knob.name
+                )));
+            }
+            !is_other
+        });
+        settings.push(nix);
     }
     let mut document = KdlDocument::new();
     for knob in &settings {
         match knob.text.parse::<KdlDocument>() {
             Ok(piece) => piece.nodes().iter().for_each(|node| merge(&mut document, node)),
             Err(error) => ui::warn(&escape(&format!("`{}` is left out: {error}", knob.name))),
-        }
-    }
-    if environment.get("PI_ENV_RUNTIME") == Some("nix") {
-        let told = |name: &str, node: &str| {
-            environment.get(name).map_or(String::new(), |value| format!("{node} {}; ", quote(value)))
-        };
-        let (flake, shell) = (told("PI_ENV_FLAKE", "flake"), told("PI_ENV_NIX_DEVSHELL", "shell"));
-        if let Ok(piece) = format!("runtime \"nix\" {{ {flake}{shell}}}").parse::<KdlDocument>() {
-            document.nodes_mut().retain(|node| node.name().value() != "runtime");
-            document.nodes_mut().extend(piece.nodes().iter().cloned());
         }
     }
     if environment.bubblewrap().is_some() {
@@ -87,6 +90,20 @@ pub fn render(environment: &Environment) -> String {
     }
     let _infallible = write!(out, "\n{document}");
     out
+}
+
+/// Returns what `PI_ENV_RUNTIME=nix` and the variables beside it say.
+fn runtime(environment: &Environment) -> Option<Knob> {
+    environment.get("PI_ENV_RUNTIME").filter(|runtime| *runtime == "nix")?;
+    let (mut name, mut text) = (String::from("PI_ENV_RUNTIME=nix"), String::from("runtime \"nix\" { "));
+    for (variable, node) in [("PI_ENV_FLAKE", "flake"), ("PI_ENV_NIX_DEVSHELL", "shell")] {
+        if let Some(value) = environment.get(variable) {
+            name.push_str(&format!(" {variable}={value}"));
+            text.push_str(&format!("{node} {}; ", quote(value)));
+        }
+    }
+    text.push('}');
+    Some(Knob { name, key: "RUNTIME", is_set: true, text })
 }
 
 /// Says whether `pi` is on this host's `PATH`.
