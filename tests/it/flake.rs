@@ -49,6 +49,7 @@ cases! {
     the_bundles_hold_what_they_say
     an_old_nixpkgs_is_refused_with_the_reason
     old_names_are_told_to_the_binary_and_the_caller_wins
+    an_agent_runs_by_an_older_name_of_the_bundle
     mk_pi_shell_sets_what_the_older_one_did
     mk_pier_shell_brings_pier_and_its_file
     the_table_of_the_language_is_that_of_pier

@@ -107,6 +107,48 @@ old_names_are_told_to_the_binary_and_the_caller_wins() {
   is "$(given_by "(lib.mkInstallNonNixCommands pkgs).piEnvUninstall")" "pi-env-uninstall PATH=/usr/bin:/bin"
 }
 
+# A session by an older name as it is installed: the wrapper, the tools that it brings, bubblewrap and the agent.
+an_agent_runs_by_an_older_name_of_the_bundle() {
+  local core name args said code wired
+  core=$(build "(import $world/flake/nix/packages.nix { inherit pkgs lib; }).pi-core")
+  mkdir -p "$world/tools" "$world/project"
+  cat > "$world/tools/pi" <<'PI'
+#!/bin/bash
+# The pinned tools first: the host has a `which` of its own.
+printf '%s\n' "$PIER_SANDBOX $HOME $PWD" "$(which)" "$(jq)" "$(git rev-parse --show-toplevel)" "$*" "$PATH"
+read -r line && echo "given: $line"
+echo done > made.txt
+exit 7
+PI
+  chmod 755 "$world" "$world/tools/pi"
+  cd "$world/project"
+  call git init -q .
+  # As root, pier acts for the owner of the project.
+  if [ "$(id -u)" = 0 ]; then chown -R 1000:1000 "$world/home" "$world/project"; fi
+  for name in pi-env pi-bwrap pienv; do
+    code=0 args="--tools read,bash,edit,write,grep,find,ls --continue fix it"
+    # The sandbox itself adds nothing to what it is given.
+    [ $name != pi-bwrap ] || args="fix it"
+    # The stand-in for bubblewrap is none.
+    said=$(echo word | env -i HOME="$world/home" PATH="$world/tools:/usr/bin:/bin" PI_ENV_BWRAP_BWRAP=/usr/bin/bwrap \
+      "$core/bin/$name" "fix it" 2> "$world/said") || code=$?
+    [ $code = 7 ] || fail "$name ends with $code: $(cat "$world/said")"
+    is "$(head -n 5 <<< "$said")" "1 /home/pi /workspace
+the pinned which
+the pinned jq
+/workspace
+$args"
+    has "$said" $'\ngiven: word'
+    wired=$(tail -n +6 <<< "$said" | head -n 1)
+    # One package has no commands, and its directory cannot be inside.
+    has "$(cat "$core/bin/$name")" -cacert/bin
+    has_not "$wired" -cacert/bin
+    has "$wired" -ripgrep/bin
+    is "$(cat made.txt)" "done"
+    rm made.txt
+  done
+}
+
 # A project with a flake of its own, which gives pier its inputs.
 consumer() {
   mkdir -p "$world/consumer"
