@@ -1,4 +1,5 @@
-# The cases, each a function. `tests/nix/run` has the world they need.
+# The cases, each a function. `tests/nix/run` has the world they need, with its variables and `set -e`.
+# shellcheck shell=bash disable=SC2154,SC2164
 
 # A value of the package's own in `Cargo.toml`.
 of_manifest() {
@@ -48,7 +49,7 @@ the_bundles_hold_what_they_say() {
   # Sixteen packages; certificates have no command. Coreutils is four of its commands here.
   local tools="awk bash bubblewrap cat env fd find git grep gzip" more="jq ls mkdir node"
   local names="pi-bwrap pi-env pi-env-bwrap pi-env-install-non-nix pi-env-shell pi-env-uninstall pi-start pienv pier"
-  is "$(ls "$core/bin" | tr '\n' ' ')" "$tools install-non-nix $more $names rg sed tar which "
+  is "$(cd "$core/bin" && echo *)" "$tools install-non-nix $more $names rg sed tar which"
   [ -e "$core/etc/ssl/certs/ca-bundle.crt" ] || fail "no certificates"
   for file in man/man1/pier.1 bash-completion/completions/pier fish/vendor_completions.d/pier.fish \
     zsh/site-functions/_pier; do
@@ -255,13 +256,13 @@ mk_pier_shell_brings_pier_and_its_file() {
             roles.reviewer.tools = [ "read" "grep" ];
             extraPackages = [ pkgs.gnumake ];
           };'
-  local develop=("$nix" develop "path:$world/consumer") text
+  local flake="path:$world/consumer" text
   cd "$world/consumer"
   text=$(in_shell plain)
   is "$(packages_of "$(variable "$text" PATH)")" \
     "bash bubblewrap coreutils fd findutils gawk git gnugrep gnused gnutar gzip jq nodejs ripgrep which pier-0.1.0 "
   # Nothing is said, and nothing is set.
-  is "$(call "${develop[@]}#plain" -c pier --version 2> "$world/said")" "pier 0.1.0"
+  is "$(call "$nix" develop "$flake#plain" -c pier --version 2> "$world/said")" "pier 0.1.0"
   has_not "$(cat "$world/said")" hint
   has_not "$text" PI_
   has "$(in_shell default)" "PATH="
@@ -273,8 +274,8 @@ role "reviewer" {
     tools "read" "grep"
 }
 runtime "nix"'
-  is "$(call "${develop[@]}" -c pier-config 2> /dev/null)" "$text"
-  call "${develop[@]}" -c pier-config --write 2> /dev/null
+  is "$(call "$nix" develop "$flake" -c pier-config 2> /dev/null)" "$text"
+  call "$nix" develop "$flake" -c pier-config --write 2> /dev/null
   is "$(cat pier.kdl)" "$text"
   [ ! -L pier.kdl ] || fail "a link, which pier does not follow"
   in_shell default > /dev/null

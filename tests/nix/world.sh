@@ -1,5 +1,7 @@
 # A store of its own, the flake as it would be published, and a nixpkgs that needs no network. To be sourced, with
 # `pier` set to the program that packages are made of.
+# What is set here and not used is for the cases.
+# shellcheck shell=bash disable=SC2154,SC2034
 set -euo pipefail
 nix=$(command -v nix)
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -58,7 +60,8 @@ build() {
   local made
   made=$(call "$nix" build --impure --no-link --json --expr "$(expression "$1")" 2> "$world/said") \
     || fail "$(cat "$world/said")"
-  sed 's/.*"out":"\([^"]*\)".*/\1/' <<< "$made"
+  made=${made##*'"out":"'}
+  echo "${made%%'"'*}"
 }
 is() {
   [ "$1" = "$2" ] || fail "expected: $2"$'\n'"found: $1"

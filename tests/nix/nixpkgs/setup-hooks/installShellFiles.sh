@@ -1,3 +1,5 @@
+# Nix sets `out`.
+# shellcheck shell=bash disable=SC2154
 installManPage() {
   local page
   for page; do mkdir -p "$out/share/man/man${page##*.}"; cp "$page" "$out/share/man/man${page##*.}"; done

@@ -1,5 +1,6 @@
 # As scripts. The real wrapper is a program: `wrapProgram` keeps the name that it is called by, which a script cannot,
 # so here the program stays as it is and only the arguments are read.
+# shellcheck shell=bash
 wrapProgram() {
   local program=$1
   shift
