@@ -15,7 +15,7 @@ mod tree;
 pub use decide::{Edited, Refusal, Step};
 use decide::{Found, Listed, decide};
 use manifest::{Entry, Manifest, Sha256};
-pub use manifest::{FILE, Place};
+pub use manifest::{FILE, MOST_FILE_BYTES, Place};
 use tree::Tree;
 
 /// What the older tool `pi-env` left below its prefix: absolute paths, one a line.
@@ -53,7 +53,9 @@ pub enum Content {
 impl Content {
     fn entry(&self) -> Entry {
         match self {
-            Content::File { bytes, .. } => Entry::File { sha256: Sha256::of(bytes), before: None },
+            Content::File { bytes, .. } => {
+                Entry::File { sha256: Sha256::of(bytes), before: None, size: bytes.len() as u64 }
+            }
             Content::Link { target } => Entry::Link { target: target.clone() },
         }
     }
@@ -110,9 +112,8 @@ pub fn install(
         None if older.contains(place) => Listed::Older,
         None => Listed::No,
     };
-    let steps = look(&tree, prefix, &places, |place, found| {
-        decide(entries.get(place), listed(place), found, edited)
-    })?;
+    let known = places.into_iter().map(|place| (place, entries.get(place), listed(place)));
+    let steps = look(&tree, prefix, known, edited)?;
     let changes = steps.iter().filter(|(_, step)| changes(**step)).map(|(place, _)| place);
     check_writable(&tree, prefix, changes)?;
     if run == Run::Dry {
@@ -161,8 +162,11 @@ fn during(before: &Manifest, after: &Manifest) -> Manifest {
             (None, _) => {
                 during.entries.insert(place.clone(), entry.clone());
             }
-            (Some(Entry::File { sha256, before }), Entry::File { sha256: was, .. }) if sha256 != was => {
+            (Some(Entry::File { sha256, before, size }), Entry::File { sha256: was, size: old, .. })
+                if sha256 != was =>
+            {
                 *before = Some(was.clone());
+                *size = (*size).max(*old);
             }
             // A link that becomes a file or leads elsewhere is made in one step; killed before it, it is refused.
             (Some(_), _) => {}
@@ -178,11 +182,8 @@ pub fn uninstall(prefix: &Utf8Path, edited: Edited, run: Run) -> Result<Steps, E
     let Some((tree, _)) = open(prefix, Run::Dry)? else { return Err(none()) };
     let _lock = lock(&tree, prefix, run)?;
     let manifest = read_manifest(&tree, prefix)?.ok_or_else(none)?;
-    let places: BTreeSet<&Place> = manifest.entries.keys().collect();
-    let steps = look(&tree, prefix, &places, |place, found| {
-        let listed = manifest.entries.get(place).map_or(Listed::No, Listed::Own);
-        decide(None, listed, found, edited)
-    })?;
+    let known = manifest.entries.iter().map(|(place, entry)| (place, None, Listed::Own(entry)));
+    let steps = look(&tree, prefix, known, edited)?;
     let own = place(FILE, prefix)?;
     let changes = steps.iter().filter(|(_, step)| changes(**step)).map(|(place, _)| place);
     check_writable(&tree, prefix, changes.chain([&own]))?;
@@ -271,19 +272,21 @@ fn changes(step: Step) -> bool {
 }
 
 /// Looks at every place and decides; all refusals are one error.
-fn look(
+fn look<'a>(
     tree: &Tree,
     prefix: &Utf8Path,
-    places: &BTreeSet<&Place>,
-    decide: impl Fn(&Place, &Found) -> Result<Step, Refusal>,
+    places: impl Iterator<Item = (&'a Place, Option<&'a Entry>, Listed<'a>)>,
+    edited: Edited,
 ) -> Result<Steps, Error> {
     let mut steps = Steps::new();
     let mut refused: Vec<(Utf8PathBuf, Refusal)> = Vec::new();
-    for place in places {
-        let found = tree.look(place).map_err(failed("look at", prefix, place))?;
-        match decide(place, &found) {
+    for (place, wanted, listed) in places {
+        let listed_size = if let Listed::Own(entry) = listed { entry.size() } else { 0 };
+        let most = wanted.map_or(0, Entry::size).max(listed_size);
+        let found = tree.look(place, most).map_err(failed("look at", prefix, place))?;
+        match decide(wanted, listed, &found, edited) {
             Ok(step) => {
-                steps.insert((*place).clone(), step);
+                steps.insert(place.clone(), step);
             }
             // One link above forty files is one finding.
             Err(Refusal::Link(path)) => refused.push((prefix.join(&path), Refusal::Link(path))),
@@ -318,7 +321,7 @@ fn read_manifest(tree: &Tree, prefix: &Utf8Path) -> Result<Option<Manifest>, Err
         refused: vec![(prefix.join(path), refusal)],
     };
     let own = place(FILE, prefix)?;
-    match tree.look(&own).map_err(failed("look at", prefix, &own))? {
+    match tree.look(&own, 0).map_err(failed("look at", prefix, &own))? {
         Found::Nothing => return Ok(None),
         Found::BehindLink(path) => return Err(refused(path.clone(), Refusal::Link(path))),
         Found::BehindFile(path) => return Err(refused(path.clone(), Refusal::NotDirectory(path))),

@@ -21,9 +21,6 @@ pub mod non_nix;
 /// The program that runs, even where its file was replaced meanwhile.
 const OWN: &str = "/proc/self/exe";
 
-/// More than any build of pier has, in bytes.
-const MOST_PROGRAM: u64 = 1 << 30;
-
 /// Where the shells look for completions below a prefix.
 const COMPLETIONS: [(Shell, &str); 3] = [
     (Shell::Bash, "share/bash-completion/completions/pier"),
@@ -145,7 +142,7 @@ fn install(prefix: &Utf8Path, old_names: OldNames, edited: Edited, run: Run) -> 
 
 /// Returns the files of an installation.
 fn contents() -> Result<BTreeMap<Place, Content>, Failure> {
-    let program = read_bounded(Utf8Path::new(OWN), MOST_PROGRAM).map_err(|error| {
+    let program = read_bounded(Utf8Path::new(OWN), prefix::MOST_FILE_BYTES).map_err(|error| {
         Failure::new(Exit::Failed, "prefix::write", format!("cannot read the program that runs: {error}"))
     })?;
     let mut contents = BTreeMap::new();

@@ -8,7 +8,8 @@ use super::manifest::{Entry, Sha256};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     Nothing,
-    File(Sha256),
+    /// A file, with its digest where it is small enough to be one that is wanted or listed.
+    File(Option<Sha256>),
     /// A link, with its target where that is UTF-8.
     Link(Option<Utf8PathBuf>),
     /// A directory, a socket, a device.
@@ -92,7 +93,7 @@ pub fn decide(
 /// Says whether what is found is what an entry stands for.
 fn matches(entry: &Entry, found: &Found) -> bool {
     match (entry, found) {
-        (Entry::File { sha256, before }, Found::File(digest)) => {
+        (Entry::File { sha256, before, .. }, Found::File(Some(digest))) => {
             sha256 == digest || before.as_ref() == Some(digest)
         }
         (Entry::Link { target }, Found::Link(to)) => to.as_ref() == Some(target),
@@ -105,11 +106,11 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Entry {
-        Entry::File { sha256: Sha256::of(text.as_bytes()), before: None }
+        Entry::File { sha256: Sha256::of(text.as_bytes()), before: None, size: 9 }
     }
 
     fn found(text: &str) -> Found {
-        Found::File(Sha256::of(text.as_bytes()))
+        Found::File(Some(Sha256::of(text.as_bytes())))
     }
 
     #[test]
@@ -118,7 +119,7 @@ mod tests {
         let (old, new) = (file("old"), file("new"));
         let link = Entry::Link { target: "pier".into() };
         let linked = |to: &str| Found::Link(Some(to.into()));
-        let pending = Entry::File { sha256: Sha256::of(b"new"), before: Some(Sha256::of(b"old")) };
+        let pending = Entry::File { sha256: Sha256::of(b"new"), before: Some(Sha256::of(b"old")), size: 3 };
         let behind = || Found::BehindLink("bin".into());
         let linked_above = || Err(Refusal::Link("bin".into()));
         let cases = [
@@ -128,6 +129,10 @@ mod tests {
             (Some(&new), Own(&pending), found("old"), Ok(Step::Replace)),
             (Some(&new), Own(&old), found("new"), Ok(Step::Keep)),
             (Some(&new), Own(&old), found("edited"), Err(Refusal::Edited)),
+            (Some(&new), Own(&old), Found::File(None), Err(Refusal::Edited)),
+            (Some(&new), No, Found::File(None), Err(Refusal::Foreign)),
+            (Some(&link), Older, Found::File(None), Ok(Step::Replace)),
+            (None, Own(&old), Found::File(None), Err(Refusal::Edited)),
             (Some(&new), Own(&old), linked("pier"), Err(Refusal::Edited)),
             (Some(&new), Own(&old), Found::Other, Err(Refusal::Foreign)),
             (Some(&new), No, found("new"), Ok(Step::Leave)),

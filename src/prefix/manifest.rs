@@ -19,6 +19,9 @@ pub const FORMAT: u32 = 1;
 /// More than any manifest needs, in bytes.
 pub const MOST_BYTES: u64 = 1 << 20;
 
+/// More than any file that pier writes has, in bytes.
+pub const MOST_FILE_BYTES: u64 = 1 << 30;
+
 /// A path below the prefix: names alone, at least one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "Utf8PathBuf", into = "Utf8PathBuf")]
@@ -100,10 +103,27 @@ pub enum Entry {
         /// either.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         before: Option<Sha256>,
+        /// In bytes; of the larger one where there are two. A larger file is another one, whatever is in it.
+        #[serde(default = "most_file_bytes")]
+        size: u64,
     },
     Link {
         target: Utf8PathBuf,
     },
+}
+
+fn most_file_bytes() -> u64 {
+    MOST_FILE_BYTES
+}
+
+impl Entry {
+    /// Returns how much of a file has to be read to know whether it is this one, in bytes.
+    pub fn size(&self) -> u64 {
+        match self {
+            Entry::File { size, .. } => MOST_FILE_BYTES.min(*size),
+            Entry::Link { .. } => 0,
+        }
+    }
 }
 
 /// A whole manifest.
@@ -168,7 +188,7 @@ mod tests {
     #[test]
     fn a_manifest_is_read_as_it_was_written() {
         let mut manifest = Manifest::default();
-        let entry = Entry::File { sha256: Sha256::of(b"x"), before: Some(Sha256::of(b"y")) };
+        let entry = Entry::File { sha256: Sha256::of(b"x"), before: Some(Sha256::of(b"y")), size: 1 };
         manifest.entries.insert(Place::parse("bin/pier").unwrap(), entry);
         manifest.entries.insert(Place::parse("bin/pi-env").unwrap(), Entry::Link { target: "pier".into() });
         manifest.directories.insert(Place::parse("bin").unwrap());

@@ -51,6 +51,48 @@ fn an_edited_file_is_kept_unless_forced() {
 }
 
 #[test]
+fn a_file_that_is_larger_than_what_was_written_is_not_read() {
+    let project = Project::bare();
+    install(&project, &[]);
+    let page = "share/man/man1/pier.1";
+    let endless = || fs_err::File::create(prefix(&project).join(page)).unwrap().set_len(1 << 40).unwrap();
+    endless();
+    for words in [&["install"], &["uninstall"]] {
+        let said = own(&project, words).refused(1, "prefix::in-the-way").flat();
+        assert!(said.contains("man1/pier.1` was edited"), "{said}");
+    }
+    // Whatever a manifest says, and where an older one says nothing.
+    let manifest = prefix(&project).join("share/pier/manifest.json");
+    let listed: Value = serde_json::from_slice(&fs_err::read(&manifest).unwrap()).unwrap();
+    for size in [Some(u64::MAX), None] {
+        let mut listed = listed.clone();
+        let entry = listed["entries"][page].as_object_mut().unwrap();
+        entry.remove("size").unwrap();
+        entry.extend(size.map(|size| ("size".to_owned(), size.into())));
+        fs_err::write(&manifest, listed.to_string()).unwrap();
+        own(&project, &["uninstall"]).refused(1, "prefix::in-the-way");
+    }
+    install(&project, &["--force"]);
+    endless();
+    own(&project, &["uninstall", "--force"]).expect(0);
+    assert!(!prefix(&project).exists());
+    // One that is not pier's.
+    write(&project, page, "");
+    endless();
+    own(&project, &["install"]).refused(1, "prefix::in-the-way");
+}
+
+#[test]
+fn a_failure_leaves_the_answer_empty_for_a_program_as_well() {
+    let project = Project::bare();
+    write(&project, "bin/pier", "foreign");
+    let output = own(&project, &["install", "--json"]).refused(1, "prefix::in-the-way");
+    assert_eq!(output.text(), "");
+    let output = own(&project, &["uninstall", "--json"]).refused(1, "prefix::none");
+    assert_eq!(output.text(), "");
+}
+
+#[test]
 fn what_is_gone_already_is_fine() {
     let project = Project::bare();
     install(&project, &["--old-names"]);
