@@ -21,6 +21,9 @@ use tree::Tree;
 /// What the older tool `pi-env` left below its prefix: absolute paths, one a line.
 const OLDER_MANIFEST: &str = "share/pi-env/install-manifest";
 
+/// Where pier has files of the names that the older tool had.
+const OLDER_PLACES: [&str; 2] = ["bin", "share/bash-completion/completions"];
+
 /// Why a prefix is as it was, or where a change of it ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -68,7 +71,7 @@ pub enum Run {
     Dry,
 }
 
-/// Whether wrappers of the older tool `pi-env` are replaced, which its own manifest lists.
+/// Whether files of the older tool `pi-env` are replaced, which its own manifest lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Older {
     Refuse,
@@ -82,6 +85,8 @@ pub type Steps = BTreeMap<Place, Step>;
 #[derive(Debug)]
 pub struct Wanted {
     pub contents: BTreeMap<Place, Content>,
+    /// Wanted where it is listed already.
+    pub updated: BTreeMap<Place, Content>,
     /// Listed files that are not wanted any more go, but for these.
     pub kept: BTreeSet<Place>,
 }
@@ -103,8 +108,10 @@ pub fn install(
         Older::Refuse => BTreeSet::new(),
         Older::Replace => read_older(&tree, prefix)?,
     };
+    let updated = wanted.updated.iter().filter(|(place, _)| before.entries.contains_key(*place));
+    let contents: BTreeMap<&Place, &Content> = wanted.contents.iter().chain(updated).collect();
     let entries: BTreeMap<&Place, Entry> =
-        wanted.contents.iter().map(|(place, content)| (place, content.entry())).collect();
+        contents.iter().map(|(place, content)| (*place, content.entry())).collect();
     let obsolete = before.entries.keys().filter(|place| !wanted.kept.contains(place));
     let places: BTreeSet<&Place> = entries.keys().copied().chain(obsolete).collect();
     let listed = |place: &Place| match before.entries.get(place) {
@@ -125,7 +132,7 @@ pub fn install(
     after.made_prefix = made_prefix || before.made_prefix;
     after.directories.clone_from(&before.directories);
     let manifest = place(FILE, prefix)?;
-    let needed = wanted.contents.keys().filter(|place| own(place)).chain([&manifest]);
+    let needed = contents.keys().copied().filter(|place| own(place)).chain([&manifest]);
     for place in needed {
         let made =
             tree.make_directories(place).map_err(failed("make the directories above", prefix, place))?;
@@ -137,7 +144,7 @@ pub fn install(
     after.entries.extend(new.map(|(place, entry)| ((*place).clone(), entry.clone())));
 
     write_manifest(&tree, prefix, &during(&before, &after))?;
-    for (place, content) in &wanted.contents {
+    for (place, content) in contents {
         if !matches!(steps.get(place), Some(Step::Write | Step::Replace)) {
             continue;
         }
@@ -337,7 +344,7 @@ fn write_manifest(tree: &Tree, prefix: &Utf8Path, manifest: &Manifest) -> Result
     tree.write(&own, manifest.render().as_bytes(), 0o644).map_err(failed("write", prefix, &own))
 }
 
-/// Returns what the older tool says that it wrote into `bin` of this prefix.
+/// Returns what the older tool says that it wrote into this prefix, of what pier has in its place.
 fn read_older(tree: &Tree, prefix: &Utf8Path) -> Result<BTreeSet<Place>, Error> {
     let broken = |reason| Error::Manifest { path: prefix.join(OLDER_MANIFEST), reason };
     let bytes = tree
@@ -346,7 +353,9 @@ fn read_older(tree: &Tree, prefix: &Utf8Path) -> Result<BTreeSet<Place>, Error> 
         .unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let below = text.lines().filter_map(|line| Place::parse(Utf8Path::new(line).strip_prefix(prefix).ok()?));
-    Ok(below.filter(|place| place.path().parent() == Some(Utf8Path::new("bin"))).collect())
+    Ok(below
+        .filter(|place| place.path().parent().is_some_and(|parent| OLDER_PLACES.contains(&parent.as_str())))
+        .collect())
 }
 
 #[cfg(test)]
@@ -357,7 +366,7 @@ mod tests {
         let content = |text: &str| Content::File { bytes: text.into(), mode: 0o644 };
         let contents =
             files.iter().map(|(path, text)| (Place::parse(path).unwrap(), content(text))).collect();
-        Wanted { contents, kept: BTreeSet::new() }
+        Wanted { contents, updated: BTreeMap::new(), kept: BTreeSet::new() }
     }
 
     #[test]

@@ -53,7 +53,8 @@ fn pages(command: &clap::Command) -> Vec<(String, String)> {
     std::iter::once(page(command)).chain(below.flat_map(pages)).collect()
 }
 
-fn page(command: &clap::Command) -> (String, String) {
+/// Returns the page of one command, with its file name.
+pub fn page(command: &clap::Command) -> (String, String) {
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
     // Writing to memory cannot fail.

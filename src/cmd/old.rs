@@ -19,9 +19,10 @@ use crate::env::Environment;
 use crate::ui;
 
 mod help;
+pub mod man;
 mod meant;
 mod options;
-mod umbrella;
+pub mod umbrella;
 
 /// Names that are designed and not there.
 const LATER: &[&str] = &[

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use clap_complete::Shell;
 
 use super::old_names::NAMES;
-use super::{Outcome, completions, man};
+use super::{Outcome, completions, man, old};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::prefix::{self, Content, Edited, Older, Place, Run, Step, Steps, Wanted};
@@ -27,6 +27,9 @@ const COMPLETIONS: [(Shell, &str); 3] = [
     (Shell::Zsh, "share/zsh/site-functions/_pier"),
     (Shell::Fish, "share/fish/vendor_completions.d/pier.fish"),
 ];
+
+/// The same of the one older name that has them.
+const OLD_COMPLETION: &str = "share/bash-completion/completions/pienv";
 
 #[derive(Debug, Args)]
 #[command(
@@ -54,7 +57,7 @@ enum What {
 
 #[derive(Debug, Args)]
 struct Install {
-    /// Also make links by the names of older tools: `pi-env`, `pi-bwrap`, …
+    /// Also make links by the names of older tools, `pi-env`, `pi-bwrap`, …, with their manual pages and completions.
     #[arg(long)]
     old_names: bool,
     #[command(flatten)]
@@ -129,15 +132,21 @@ fn default_prefix(environment: &Environment) -> Utf8PathBuf {
 fn install(prefix: &Utf8Path, old_names: OldNames, edited: Edited, run: Run) -> Result<Steps, Failure> {
     let links: BTreeSet<Place> =
         NAMES.iter().map(|name| place(format!("bin/{name}"))).collect::<Result<_, _>>()?;
-    let mut contents = contents()?;
-    let (older, kept) = match old_names {
+    let mut wanted =
+        Wanted { contents: contents()?, updated: contents_of_old_names()?, kept: BTreeSet::new() };
+    let older = match old_names {
         OldNames::Link => {
-            contents.extend(links.into_iter().map(|link| (link, Content::Link { target: "pier".into() })));
-            (Older::Replace, BTreeSet::new())
+            wanted.contents.append(&mut wanted.updated);
+            let link = |place| (place, Content::Link { target: "pier".into() });
+            wanted.contents.extend(links.into_iter().map(link));
+            Older::Replace
         }
-        OldNames::AsBefore => (Older::Refuse, links),
+        OldNames::AsBefore => {
+            wanted.kept = links;
+            Older::Refuse
+        }
     };
-    Ok(prefix::install(prefix, &Wanted { contents, kept }, edited, older, run)?)
+    Ok(prefix::install(prefix, &wanted, edited, older, run)?)
 }
 
 /// Returns the files of an installation.
@@ -147,14 +156,27 @@ fn contents() -> Result<BTreeMap<Place, Content>, Failure> {
     })?;
     let mut contents = BTreeMap::new();
     contents.insert(place("bin/pier")?, Content::File { bytes: program, mode: 0o755 });
-    for (name, text) in man::all() {
-        let page = place(format!("share/man/man1/{name}"))?;
-        contents.insert(page, Content::File { bytes: text.into_bytes(), mode: 0o644 });
-    }
+    contents.extend(pages(man::all())?);
     for (shell, path) in COMPLETIONS {
         contents.insert(place(path)?, Content::File { bytes: completions::script(shell), mode: 0o644 });
     }
     Ok(contents)
+}
+
+/// Returns the files that belong to links by the names of older tools.
+fn contents_of_old_names() -> Result<BTreeMap<Place, Content>, Failure> {
+    let mut contents = pages(old::man::pages())?;
+    let completion = old::umbrella::COMPLETION.into();
+    contents.insert(place(OLD_COMPLETION)?, Content::File { bytes: completion, mode: 0o644 });
+    Ok(contents)
+}
+
+fn pages(pages: Vec<(String, String)>) -> Result<BTreeMap<Place, Content>, Failure> {
+    let one = |(name, text): (String, String)| {
+        let page = place(format!("share/man/man1/{name}"))?;
+        Ok((page, Content::File { bytes: text.into_bytes(), mode: 0o644 }))
+    };
+    pages.into_iter().map(one).collect()
 }
 
 fn place(path: impl AsRef<Utf8Path>) -> Result<Place, Failure> {

@@ -97,6 +97,15 @@ fn an_installation_is_whole_and_goes_without_a_trace() {
     for name in ["pi-env", "pi-bwrap", "pienv", "install-non-nix", "pi-env-uninstall"] {
         assert_eq!(found[&format!("bin/{name}")], Is::Link("pier".into()));
     }
+    for name in ["share/man/man1/pi-env.1", "share/man/man1/pi-env-uninstall.1"] {
+        assert!(matches!(&found[name], Is::File(0o644, text) if text.starts_with(b".ie")), "{name}");
+    }
+    let said = Command::new(PIER).args(["completions", "bash"]).output().unwrap().stdout;
+    assert!(found["share/bash-completion/completions/pier"] == Is::File(0o644, said));
+    let source = "source \"$0\"; COMP_WORDS=(pienv re) COMP_CWORD=1; _pienv; echo \"${COMPREPLY[@]}\"; complete -p pienv";
+    let mut shell = Command::new("bash");
+    shell.args(["-c", source]).arg(prefix(&project).join("share/bash-completion/completions/pienv"));
+    assert_eq!(project.surround(shell).run().expect(0).text(), "recipe\ncomplete -F _pienv pienv");
     let Is::File(0o644, manifest) = &found["share/pier/manifest.json"] else { panic!("the manifest") };
     let manifest: Value = serde_json::from_slice(manifest).unwrap();
     let sum = Command::new("sha256sum").arg(prefix(&project).join("bin/pier")).output().unwrap();
@@ -120,7 +129,7 @@ fn without_a_prefix_it_is_the_local_one_of_the_home() {
     let project = Project::bare();
     let output = project.pier(&["self", "install"]).expect(0);
     assert!(project.home().join(".local/bin/pier").is_file(), "{}", output.text());
-    assert!(!project.home().join(".local/bin/pi-env").exists());
+    assert!(all(&project.home()).keys().all(|path| !path.contains("pi-env") && !path.contains("pienv")));
     project.pier(&["self", "uninstall"]).expect(0);
     assert!(all(&project.home()).is_empty());
 }
@@ -147,7 +156,7 @@ fn a_second_installation_replaces_what_is_older_and_keeps_the_old_names() {
     // As an older pier would have left it: another page, listed with its digest, and one that there is no more.
     let manifest = prefix(&project).join("share/pier/manifest.json");
     let mut listed: Value = serde_json::from_slice(&fs_err::read(&manifest).unwrap()).unwrap();
-    for name in ["share/man/man1/pier.1", "share/man/man1/pier-gone.1"] {
+    for name in ["share/man/man1/pier.1", "share/man/man1/pi-env.1", "share/man/man1/pier-gone.1"] {
         write(&project, name, "old");
         let entry = serde_json::json!({ "kind": "file", "sha256": old_digest() });
         listed["entries"][name] = entry;
@@ -163,6 +172,8 @@ fn a_second_installation_replaces_what_is_older_and_keeps_the_old_names() {
     assert_eq!(step("share/man/man1/pier.1").as_deref(), Some("replace"));
     assert_eq!(step("share/man/man1/pier-gone.1").as_deref(), Some("remove"));
     assert_eq!(step("bin/pier").as_deref(), Some("keep"));
+    // The pages of names that are not asked for again are of the new one as well.
+    assert_eq!(step("share/man/man1/pi-env.1").as_deref(), Some("replace"));
     assert!(all(&prefix(&project)) == current, "the links stay");
 }
 

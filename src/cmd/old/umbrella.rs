@@ -85,7 +85,8 @@ A flake offers a shell to agents as `devShells.<system>.agent`:
     runtime nix { flake \".\"; shell \"agent\" }
 ";
 
-const COMPLETION: &str = "\
+/// For bash, of `pienv`.
+pub const COMPLETION: &str = "\
 _pienv() {
     local words='completion coord help install raw recipe roles run sandbox shell uninstall'
     local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} given

@@ -26,6 +26,9 @@ use crate::util::text::escape;
 /// What has to be there for `pi-env` to run.
 const NEEDED: [&str; 4] = ["bwrap", "git", "node", "pi"];
 
+/// The names that these words belong to.
+pub const NAMES: [&str; 3] = ["install-non-nix", "pi-env-install-non-nix", "pi-env-uninstall"];
+
 /// Installs pier with the names of older tools, or removes it.
 #[derive(Debug, Parser)]
 #[command(disable_version_flag = true)]
@@ -66,11 +69,15 @@ pub fn pi_env_uninstall(words: &[OsString]) -> Result<Exit, Failure> {
     }
 }
 
+/// Returns the command by one of its names.
+pub fn command(name: &'static str) -> clap::Command {
+    Words::command().name(name)
+}
+
 /// Parses the words; help and bad usage are printed here and become the exit code.
 fn parse(words: &[OsString]) -> Result<Words, Exit> {
     let name = words.first().and_then(|word| camino::Utf8Path::new(word.to_str()?).file_name());
-    let command =
-        Words::command().name("install-non-nix").bin_name(name.unwrap_or("install-non-nix").to_owned());
+    let command = command("install-non-nix").bin_name(name.unwrap_or("install-non-nix").to_owned());
     command.try_get_matches_from(words).and_then(|matches| Words::from_arg_matches(&matches)).map_err(
         |error| {
             // Nobody reads the help any more: nothing is left to do.

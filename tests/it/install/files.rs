@@ -266,12 +266,15 @@ fn wrappers_of_the_older_tool_are_replaced_where_its_manifest_lists_them() {
     for name in ["pi-env", "pi-start", "agent-coord-list"] {
         write(&project, &format!("bin/{name}"), "#!/usr/bin/env bash\n");
     }
+    let completion = "share/bash-completion/completions/pienv";
+    write(&project, completion, "complete -F _pienv pienv\n");
     let prefix = prefix(&project);
     let line = |name: &str| format!("{}/bin/{name}\n", prefix.display());
-    write(&project, "share/pi-env/install-manifest", &line("pi-env"));
+    let listed = format!("{}{}/{completion}\n", line("pi-env"), prefix.display());
+    write(&project, "share/pi-env/install-manifest", &listed);
     let said = refused(&project, &["install", "--old-names"], "prefix::in-the-way");
     assert!(said.contains("bin/pi-start") && !said.contains("bin/pi-env`"), "{said}");
-    let list = line("pi-env") + &line("pi-start") + &line("agent-coord-list");
+    let list = listed + &line("pi-start") + &line("agent-coord-list");
     write(&project, "share/pi-env/install-manifest", &list);
     // Nothing of it is touched without the names.
     install(&project, &[]);
@@ -279,4 +282,5 @@ fn wrappers_of_the_older_tool_are_replaced_where_its_manifest_lists_them() {
     install(&project, &["--old-names"]);
     assert_eq!(all(&prefix)["bin/pi-start"], Is::Link("pier".into()));
     assert!(!prefix.join("bin/agent-coord-list").is_symlink());
+    assert!(fs_err::read_to_string(prefix.join(completion)).unwrap().contains("compgen"));
 }
