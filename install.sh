@@ -22,18 +22,34 @@ Usage: install.sh [--prefix DIR] [--version VERSION] [-- ARGS]
   -- ARGS            for `pier self install`, such as --old-names or --force
 
 Variables:
-  PIER_BASE_URL      where the releases are; those of a version are below it in v0.1.0/
+  PIER_BASE_URL      where the releases are, with https; those of a version are below it in v0.1.0/
+  PIER_ALLOW_HTTP    1: PIER_BASE_URL may be http, which anybody on the way can change
 END
 }
 
+# What was asked for with https comes with https, wherever it leads.
 fetch() { # URL FILE
+  case $1 in
+    https://*) protocols='=https' redirects='=https' ;;
+    *) protocols='=http,https,file' redirects='=http,https' ;;
+  esac
   if command -v curl >/dev/null 2>&1; then
-    curl -fsSL --retry 2 -o "$2" "$1" || fail "cannot fetch $1"
+    curl -fsSL --proto "$protocols" --proto-redir "$redirects" --retry 2 -o "$2" "$1" || fail "cannot fetch $1"
   elif command -v wget >/dev/null 2>&1; then
-    wget -q -O "$2" "$1" || fail "cannot fetch $1"
+    # `--https-only` is for recursive calls: wget follows a redirect to anything. Other protocols are given a proxy that
+    # is not there.
+    if [ "$protocols" = '=https' ]; then
+      http_proxy=http://127.0.0.1:9 ftp_proxy=http://127.0.0.1:9 wget -q -O "$2" "$1" || fail "cannot fetch $1"
+    else
+      wget -q -O "$2" "$1" || fail "cannot fetch $1"
+    fi
   else
     fail 'curl or wget is needed'
   fi
+}
+
+is_loopback() { # URL
+  printf '%s\n' "$1" | grep -Eq '^http://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]+)?(/|$)'
 }
 
 sum() { # FILE
@@ -76,6 +92,14 @@ main() {
   esac
   base=${PIER_BASE_URL:-}
   [ -n "$base" ] || fail 'PIER_BASE_URL is not set: it says where the releases are' 2
+  case $base in
+    https://* | file://*) ;;
+    http://*)
+      is_loopback "$base" || [ "${PIER_ALLOW_HTTP:-}" = 1 ] ||
+        fail "PIER_BASE_URL is not https: $base (PIER_ALLOW_HTTP=1 takes it all the same)" 2
+      ;;
+    *) fail "PIER_BASE_URL is not https: $base" 2 ;;
+  esac
   base=${base%/}${version:+/v$version}
 
   [ "$(uname -s)" = Linux ] || fail 'pier runs on Linux only'

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::thread;
 
 use super::*;
@@ -52,13 +53,18 @@ const STAND_IN: &[u8] = b"#!/bin/sh\nprintf '%s\\n' \"$@\" >\"$HOME/words\"\n";
 
 /// Runs the script as `curl … | sh -s -- WORDS` does.
 fn piped(project: &Project, url: &str, words: &[&str]) -> Output {
+    piped_with(project, url, words, &[])
+}
+
+/// The same with more variables.
+fn piped_with(project: &Project, url: &str, words: &[&str], set: &[(&str, &str)]) -> Output {
     let script = fs_err::read(concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh")).unwrap();
     let mut shell = Command::new("sh");
     shell.args(["-s", "--"]).args(words);
     let temporary = project.base().join("tmp");
     fs_err::create_dir_all(&temporary).unwrap();
-    let output =
-        project.surround(shell).env("PIER_BASE_URL", url).env("TMPDIR", &temporary).stdin(script).run();
+    let call = project.surround(shell).env("PIER_BASE_URL", url).env("TMPDIR", &temporary).stdin(script);
+    let output = set.iter().fold(call, |call, (name, value)| call.env(name, value)).run();
     assert_eq!(
         fs_err::read_dir(&temporary).unwrap().count(),
         0,
@@ -165,5 +171,115 @@ fn a_script_that_was_cut_off_does_nothing() {
         shell.args(["-s"]);
         project.surround(shell).env("PIER_BASE_URL", &url).stdin(&script[..length]).run();
         assert!(all(&project.home()).is_empty(), "cut at {length}");
+    }
+}
+
+#[test]
+fn http_is_for_this_machine_alone_unless_it_is_asked_for() {
+    let project = Project::bare();
+    let directory = release(&project, "", STAND_IN);
+    for url in [
+        "http://example.com/pier",
+        "http://127.0.0.1.example.com",
+        "http://localhost@example.com/",
+        "http://localhost:80@example.com/",
+        "ftp://127.0.0.1/",
+        "HTTP://127.0.0.1/",
+        "127.0.0.1/",
+    ] {
+        let said = fails(&project, url, &[], 2);
+        assert!(said.contains("PIER_BASE_URL is not https"), "{said}");
+    }
+    let words = project.home().join("words");
+    piped(&project, &format!("file://{}", directory.display()), &[]).expect(0);
+    fs_err::remove_file(&words).unwrap();
+    let url = serve(directory);
+    piped(&project, &url.replace("127.0.0.1", "localhost"), &[]).expect(0);
+    fs_err::remove_file(&words).unwrap();
+    // Another name of the same address.
+    let url = url.replace("127.0.0.1", "127.1");
+    fails(&project, &url, &[], 2);
+    piped_with(&project, &url, &[], &[("PIER_ALLOW_HTTP", "1")]).expect(0);
+    assert!(words.exists());
+}
+
+/// A server with TLS that answers with the files of a directory as they are, head and body; ends with its value.
+struct Tls {
+    server: std::process::Child,
+    url: String,
+}
+
+impl Tls {
+    fn serve(directory: &Path) -> Self {
+        let status = Command::new("openssl")
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "cert.pem"])
+            .args(["-subj", "/CN=pier", "-addext", "subjectAltName=IP:127.0.0.1"])
+            .current_dir(directory)
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success());
+        let mut server = Command::new("openssl")
+            .args(["s_server", "-HTTP", "-accept", "127.0.0.1:0", "-cert", "cert.pem", "-key", "key.pem"])
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.find(|line| line.starts_with("ACCEPT ")).unwrap();
+        // What it says is read to its end: a full pipe would hold it up.
+        thread::spawn(move || lines.for_each(drop));
+        let url = format!("https://{}", line.trim_start_matches("ACCEPT "));
+        Tls { server, url }
+    }
+}
+
+impl Drop for Tls {
+    fn drop(&mut self) {
+        let _ended = self.server.kill();
+        let _ended = self.server.wait();
+    }
+}
+
+#[test]
+fn https_stays_https_wherever_it_leads() {
+    let project = Project::bare();
+    let released = release(&project, "", STAND_IN);
+    let plain = serve(released.clone());
+    let directory = project.base().join("tls");
+    fs_err::create_dir_all(&directory).unwrap();
+    let tls = Tls::serve(&directory);
+    let certificate = directory.join("cert.pem").display().to_string();
+    let settings = directory.join("wgetrc").display().to_string();
+    fs_err::write(&settings, format!("ca_certificate = {certificate}\n")).unwrap();
+    // A machine without curl.
+    let without = project.base().join("without-curl");
+    fs_err::create_dir_all(&without).unwrap();
+    for name in
+        ["sh", "wget", "grep", "uname", "mktemp", "rm", "awk", "sha256sum", "cut", "tar", "gzip", "cat"]
+    {
+        let found = Command::new("sh").args(["-c", "command -v \"$0\"", name]).output().unwrap();
+        symlink(String::from_utf8(found.stdout).unwrap().trim(), without.join(name)).unwrap();
+    }
+    let without = without.display().to_string();
+    let with_curl = [("CURL_CA_BUNDLE", certificate.as_str())];
+    let with_wget = [("WGETRC", settings.as_str()), ("PATH", without.as_str())];
+    for set in [&with_curl[..], &with_wget] {
+        for name in ["SHA256SUMS".to_owned(), archive()] {
+            let head = format!("HTTP/1.0 302 Found\r\nLocation: {plain}/{name}\r\n\r\n");
+            fs_err::write(directory.join(name), head).unwrap();
+        }
+        let said = piped_with(&project, &tls.url, &[], set).expect(1).said();
+        assert!(said.contains("cannot fetch https://"), "{said}");
+        assert!(!project.home().join("words").exists());
+        // The same without the redirect: it was nothing else.
+        for name in ["SHA256SUMS".to_owned(), archive()] {
+            let body = fs_err::read(released.join(&name)).unwrap();
+            let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            fs_err::write(directory.join(name), [head.as_bytes(), &body].concat()).unwrap();
+        }
+        piped_with(&project, &tls.url, &[], set).expect(0);
+        fs_err::remove_file(project.home().join("words")).unwrap();
     }
 }
