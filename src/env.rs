@@ -25,6 +25,10 @@ pub const VARIABLES: &[(&str, &str)] = &[
     ("XDG_STATE_HOME", "sandbox homes, approvals and sessions, by default `~/.local/state`"),
 ];
 
+/// Names that would undo the sandbox's own values, and are neither passed nor set.
+pub const RESERVED: &[&str] =
+    &["HOME", "PATH", "PWD", "SHELL", "USER", "LOGNAME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"];
+
 /// How the knobs of an older tool begin, which pier understands; where both spellings are set, the first one is taken.
 pub const KNOBS: [&str; 2] = ["PI_ENV_BWRAP_", "PI_BWRAP_"];
 

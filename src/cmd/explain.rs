@@ -15,9 +15,8 @@ use crate::backend::probe;
 use crate::config::values::is_variable;
 use crate::config::{Access as Wanted, Mount as Line, Origin, Sourced};
 use crate::diag::{Exit, Problem, codes};
-use crate::plan::{
-    self, Access, Mount, MountKind, Plan, RootFilesystem, Secret, Target, environment, session,
-};
+use crate::env::RESERVED;
+use crate::plan::{self, Access, Mount, MountKind, Plan, RootFilesystem, Secret, Target, session};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -161,7 +160,7 @@ fn variable(what: &str, project: &Project, plan: &Plan) -> Answer {
         answer.origin = asked.origin.span.as_ref().map(|span| project.loaded.sources.place(span));
         return answer;
     }
-    if environment::RESERVED.contains(&what) {
+    if RESERVED.contains(&what) {
         answer.reason =
             "it would undo the sandbox's own settings, so it can be neither passed nor set".into();
         return answer;

@@ -8,9 +8,10 @@ use std::fmt;
 
 use super::overlay::{Only, Overlay};
 use super::path::quote;
-use super::values::is_variable;
 use super::{Layer, nearest};
 use crate::env::KNOBS as PREFIXES;
+
+mod pass;
 
 /// One setting, and the variables that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -220,11 +221,8 @@ pub fn read<'a>(get: &dyn Fn(&str) -> Option<&'a str>, own: Own) -> Knobs {
                 around(before, parts(value, between), after).into_iter().collect()
             }
             Meaning::Names(between, before, after) => {
-                let (names, others): (Vec<&str>, Vec<&str>) =
-                    parts(value, between).partition(|part| is_variable(part));
-                knobs.notes.extend(others.into_iter().map(|other| {
-                    format!("`{other}` in `{}` is no name of a variable, and is left out", set.name)
-                }));
+                let (names, notes) = pass::names(parts(value, between), &set.name);
+                knobs.notes.extend(notes);
                 around(before, names.into_iter(), after).into_iter().collect()
             }
             Meaning::Lines(between, before, after) => {

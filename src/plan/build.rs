@@ -14,6 +14,7 @@ use super::{
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
 use crate::diag::{Problem, Sources};
+use crate::env::RESERVED;
 
 /// What the session is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,7 +96,7 @@ pub fn build(
     let fixed = started.as_ref().map_or(&[][..], |started| started.environment);
     let environment = environment::variables(config, facts, &user, &path.join(":"), cwd.as_str(), fixed, &at);
     for Sourced { value, origin } in &config.env.pass {
-        if environment::RESERVED.contains(&value.as_str()) {
+        if RESERVED.contains(&value.as_str()) {
             let message = format!("`{value}` cannot be passed: the sandbox has its own");
             problems.push(problem("env::reserved", origin, "reserved", message));
         } else if started.as_ref().is_some_and(|started| started.refuses.contains(&value.as_str())) {
@@ -109,13 +110,13 @@ pub fn build(
     for Sourced { value, origin } in &config.env.files {
         let path = super::expand(value, &facts.home, &facts.project.root).ok();
         let names = path.and_then(|path| facts.file_variables.get(&path)).into_iter().flatten();
-        for name in names.filter(|name| environment::RESERVED.contains(&name.as_str())) {
+        for name in names.filter(|name| RESERVED.contains(&name.as_str())) {
             let message = format!("`{name}` cannot be set by a file: the sandbox has its own");
             problems.push(problem("env::reserved", origin, "in this file", message));
         }
     }
     for (name, Sourced { origin, .. }) in &config.env.set {
-        if environment::RESERVED.contains(&name.as_str()) {
+        if RESERVED.contains(&name.as_str()) {
             let message = format!("`{name}` cannot be set: the sandbox has its own");
             problems.push(problem("env::reserved", origin, "reserved", message));
         }

@@ -14,10 +14,6 @@ pub const SYSTEM_PATH: &[&str] = &["/usr/local/bin", "/usr/bin", "/bin"];
 /// Harmless variables that pass without a grant: they describe the terminal.
 pub const TERMINAL: &[&str] = &["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"];
 
-/// Names that would undo the sandbox's own values.
-pub const RESERVED: &[&str] =
-    &["HOME", "PATH", "PWD", "SHELL", "USER", "LOGNAME", "TMPDIR", "LD_PRELOAD", "LD_LIBRARY_PATH"];
-
 /// Returns the variables, each name once, in the order base, agent, files, passed, set.
 pub fn variables(
     config: &Config,

@@ -5,9 +5,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::build::problem;
 use super::facts::{Facts, NixShell};
 use super::system::BUILT_IN;
-use super::{Access, Identity, Mount, MountKind, RootFilesystem, Variable, environment};
+use super::{Access, Identity, Mount, MountKind, RootFilesystem, Variable};
 use crate::config::{Config, Runtime};
 use crate::diag::Problem;
+use crate::env::RESERVED;
 
 /// Where every store is inside.
 pub const STORE: &str = "/nix/store";
@@ -148,7 +149,7 @@ pub fn problems(config: &Config, home: &Utf8Path, root: &Utf8Path) -> Vec<Proble
     if let Runtime::Nix { pass, .. } = &config.runtime.value {
         let taken = |name: &&String| {
             let name = name.as_str();
-            environment::RESERVED.contains(&name) || REFUSED.contains(&name)
+            RESERVED.contains(&name) || REFUSED.contains(&name)
         };
         for name in pass.iter().filter(taken) {
             let message =
@@ -275,7 +276,7 @@ mod tests {
 
     #[test]
     fn nothing_that_is_kept_is_refused() {
-        let clash = |name: &&&str| environment::RESERVED.contains(*name) || REFUSED.contains(*name);
+        let clash = |name: &&&str| RESERVED.contains(*name) || REFUSED.contains(*name);
         assert_eq!(KEPT.iter().find(|name| clash(name)), None);
         assert!(KEPT.iter().all(|name| !name.starts_with("LD_")));
     }

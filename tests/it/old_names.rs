@@ -110,6 +110,13 @@ fn variables_of_both_spellings_mean_what_they_meant() {
     let environment = project.read("env.txt");
     assert!(environment.contains("OPENAI_API_KEY=key") && environment.contains("MINE=y"), "{environment}");
     assert!(!environment.contains("OTHER="), "{environment}");
+    // What the sandbox has of its own is left out.
+    let said =
+        call(&project, "pi-env", &[]).env("MINE", "y").env("PI_BWRAP_PASS_ENV", "PATH,MINE,HOME").run();
+    let said = said.expect(0);
+    assert!(said.flat().contains("left out of `PI_BWRAP_PASS_ENV`: `PATH`, `HOME`"), "{}", said.said());
+    let environment = project.read("env.txt");
+    assert!(environment.contains("MINE=y") && environment.contains("HOME=/home/pi"), "{environment}");
     let ephemeral = project.home().join(".local/state/pi-env");
     fs_err::remove_dir_all(&ephemeral).unwrap();
     run("PI_BWRAP_EPHEMERAL_HOME", "1").expect(0);
