@@ -108,3 +108,32 @@ fn the_calls_of_the_ci_jobs_work_and_refuse_what_was_not_approved() {
         }
     }
 }
+
+/// Says whether an action is named by a commit, with the version in a comment.
+fn is_by_commit(action: &str) -> bool {
+    let pinned = action.split_once('@').and_then(|(_, rest)| rest.split_once(" # v"));
+    pinned.is_some_and(|(commit, version)| {
+        commit.len() == 40
+            && commit.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && version.split('.').count() == 3
+    })
+}
+
+#[test]
+fn what_the_jobs_take_of_others_is_pinned() {
+    for (name, actions) in [(".github/workflows/release.yml", 7), ("examples/ci/github-actions.yml", 2)] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let text = fs_err::read_to_string(path).unwrap();
+        let used: Vec<&str> =
+            text.lines().filter_map(|line| line.split_once("uses: ")).map(|(_, action)| action).collect();
+        assert_eq!(used.len(), actions, "{name}: {used:?}");
+        assert!(used.iter().all(|action| is_by_commit(action)), "{name}: {used:?}");
+        // Of packages, the version.
+        for (_, words) in text.lines().filter_map(|line| line.split_once("pip\" install -q ")) {
+            assert!(words.contains("==") || words.starts_with("--no-index"), "{name}: {words}");
+        }
+        for (_, words) in text.lines().filter_map(|line| line.split_once("cargo install ")) {
+            assert!(words.contains("--locked") && words.contains('@'), "{name}: {words}");
+        }
+    }
+}
