@@ -26,14 +26,17 @@ pierLib: {
             type = lib.types.attrsOf lib.types.anything;
             default = { };
             example = lib.literalExpression ''{ agent.claude-code.model = "anthropic/claude-opus-4-7"; }'';
-            description = "Your settings for every project: `~/.config/pier/config.kdl` as an attribute set.";
+            description = ''
+              Your settings for every project: `~/.config/pier/config.kdl` as an attribute set. What is `null` in it is
+              left out.
+            '';
           };
         };
 
         config = lib.mkIf cfg.enable (
           lib.mkMerge [
             { home.packages = [ cfg.package ]; }
-            (lib.mkIf (cfg.settings != { }) {
+            (lib.mkIf (pierLib.toKDL cfg.settings != "") {
               xdg.configFile."pier/config.kdl".source = pierLib.mkPierConfig {
                 inherit pkgs;
                 config = cfg.settings;

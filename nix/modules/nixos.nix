@@ -31,7 +31,10 @@ pierLib: {
             type = lib.types.attrsOf lib.types.anything;
             default = { };
             example = lib.literalExpression ''{ network.allowlist.allow = [ "api.anthropic.com" ]; }'';
-            description = "What no project and no user may exceed: `/etc/pier/policy.kdl` as an attribute set.";
+            description = ''
+              What no project and no user may exceed: `/etc/pier/policy.kdl` as an attribute set. What is `null` in it is
+              left out, and something has to be left.
+            '';
           };
           userNamespaces = lib.mkOption {
             type = lib.types.bool;
@@ -54,6 +57,13 @@ pierLib: {
               );
             }
             (lib.mkIf (cfg.policy != { }) {
+              # A policy that allows everything is hardly what somebody wanted to write.
+              assertions = [
+                {
+                  assertion = pierLib.toKDL cfg.policy != "";
+                  message = "`programs.pier.policy` forbids nothing: all of it is `null` or empty";
+                }
+              ];
               environment.etc."pier/policy.kdl".source = pierLib.mkPierConfig {
                 inherit pkgs;
                 config = cfg.policy;

@@ -387,6 +387,12 @@ the_module_of_nixos_defines_what_it_says() {
     rest = $none;
   }).environment.etc.\"pier/policy.kdl\".source")
   is "$(cat "$text")" 'network "none"'
+  local empty
+  for empty in '{ network = null; }' '{ network = null; mounts = [ ]; }'; do
+    has "$(defined_by nixos "{ enable = true; policy = $empty; }" "$none" 2>&1)" '`programs.pier.policy` forbids nothing'
+  done
+  text=$(defined_by nixos '{ enable = true; policy = { network = "none"; mounts = null; }; }' "$none")
+  has "$text" -policy.kdl
   has "$(defined_by nixos '{ enabled = true; }' "$none" 2>&1)" "no such option"
   has "$(defined_by nixos '{ enable = true; policy = 1; }' "$none" 2>&1)" '`policy` has another type'
 }
@@ -394,6 +400,8 @@ the_module_of_nixos_defines_what_it_says() {
 the_module_of_home_manager_defines_what_it_says() {
   is "$(defined_by home '{ }')" "{}"
   is "$(defined_by home '{ enable = true; package = pkgs.jq; }' | sed 's|"[^"]*-jq"|JQ|')" '{"home":{"packages":[JQ]}}'
+  is "$(defined_by home '{ enable = true; package = pkgs.jq; settings.network = null; }' | sed 's|"[^"]*-jq"|JQ|')" \
+    '{"home":{"packages":[JQ]}}'
   local text
   text=$(build "(import $repository/tests/nix/module.nix {
     inherit pkgs;

@@ -1,5 +1,5 @@
 # What a module of pier defines, given the settings below `programs.pier` and the rest of a configuration. As the real
-# module system, it refuses settings that are no option or of another type.
+# module system, it refuses settings that are no option or of another type, and what an assertion forbids.
 {
   pkgs,
   module,
@@ -33,4 +33,8 @@ let
     else
       [ definition ];
 in
-foldl' lib.recursiveUpdate { } (definitions opened.config)
+let
+  defined = foldl' lib.recursiveUpdate { } (definitions opened.config);
+in
+assert builtins.all (one: lib.assertMsg one.assertion one.message) (defined.assertions or [ ]);
+removeAttrs defined [ "assertions" ]
