@@ -1,6 +1,7 @@
 //! The only code that starts processes: a [`crate::plan::Plan`] in, a running sandbox out.
 
 pub mod bwrap;
+pub mod docker;
 pub mod doctor;
 pub mod git;
 pub mod init;
@@ -12,3 +13,5 @@ pub mod manifest;
 pub mod nix;
 pub mod probe;
 pub mod protocol;
+pub mod sandbox;
+pub mod sources;

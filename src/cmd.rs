@@ -19,6 +19,7 @@ mod errors;
 mod explain;
 mod fmt;
 mod gate;
+mod image;
 mod init;
 mod later;
 mod lock;

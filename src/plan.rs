@@ -19,6 +19,7 @@ pub mod facts;
 mod git;
 mod grants;
 mod guard;
+pub mod image;
 mod mounts;
 mod network;
 pub mod nix;
@@ -413,6 +414,15 @@ pub struct Variable {
 }
 
 impl Plan {
+    /// Returns the variables with their values, those out of `given` where the plan has only a name.
+    pub fn variables(&self, given: &BTreeMap<String, String>) -> Vec<(String, String)> {
+        let value = |variable: &Variable| {
+            let value = variable.value.as_ref().or_else(|| given.get(&variable.name))?;
+            Some((variable.name.clone(), value.clone()))
+        };
+        self.environment.iter().filter_map(value).collect()
+    }
+
     /// Returns what the sandbox can write of the host: everything there may be an agent's work.
     pub fn written(&self) -> Vec<Utf8PathBuf> {
         let mounted = self.mounts.iter().filter_map(|mount| match &mount.kind {

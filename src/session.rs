@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use thiserror::Error;
 
 use crate::audit::{self, Event};
-use crate::backend::bwrap::launch::{self, PATIENCE, Sandbox, Waiting};
-use crate::backend::bwrap::{Bubblewrap, Given};
-use crate::backend::join;
 use crate::backend::protocol::Refusal;
+use crate::backend::sandbox::{self, Given, Network, PATIENCE, Program, Sandbox, Waiting};
 use crate::gateway::authority::{Authority, Bundle};
 use crate::gateway::publish::{self, Publisher};
 use crate::gateway::secrets::Secret;
@@ -92,7 +90,7 @@ pub enum Error {
     #[error(transparent)]
     Shadow(#[from] shadow::Error),
     #[error(transparent)]
-    Launch(#[from] launch::Error),
+    Launch(#[from] sandbox::Error),
     #[error(transparent)]
     Audit(#[from] audit::Error),
     #[error("cannot {what}")]
@@ -123,7 +121,7 @@ pub enum Notice {
 /// What a session is started with.
 pub struct Start<'a> {
     pub plan: &'a Plan,
-    pub program: &'a Bubblewrap,
+    pub program: &'a Program,
     /// Values of the variables that the plan only names.
     pub values: &'a BTreeMap<String, String>,
     /// pier's own state directory, where the session gets one of its own.
@@ -153,7 +151,7 @@ pub struct Early {
 }
 
 impl Early {
-    pub fn start(program: &Bubblewrap) -> Result<Self, Error> {
+    pub fn start(program: &Program) -> Result<Self, Error> {
         let set_up = |source| Error::SetUp { what: "set up the streams", source };
         let (front, streams) = Front::person().map_err(set_up)?;
         Ok(Early { front, waiting: Waiting::start(program, streams)? })
@@ -224,13 +222,12 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let starting = if plan.network.gateway.is_none() && ports.is_empty() {
             starting
         } else {
-            let (starting, namespace) = starting.network()?;
+            let (starting, network) = starting.network(plan, &place.path)?;
             if let (Some(gateway), Some(trust)) = (&plan.network.gateway, trust) {
-                opened.0 = Some(open_gateway(gateway, &namespace, trust, secrets, login)?);
+                opened.0 = Some(open_gateway(gateway, &network, trust, secrets, login)?);
             }
             if !ports.is_empty() {
-                let door = join::door("/proc/self/exe", namespace.as_fd());
-                let publisher = door.and_then(|door| Publisher::start(ports, door));
+                let publisher = network.door().and_then(|door| Publisher::start(ports, door));
                 opened.1 = Some(publisher.map_err(set_up("publish a port"))?);
             }
             starting
@@ -382,13 +379,13 @@ impl Trust {
 /// Opens the sandbox's only way out.
 fn open_gateway(
     gateway: &plan::Gateway,
-    namespace: &OwnedFd,
+    network: &Network,
     trust: Trust,
     secrets: Vec<Secret>,
     login: Option<Login>,
 ) -> Result<Gateway, Error> {
     let failed = |source| Error::SetUp { what: "open the gateway", source };
-    let sockets = join::sockets("/proc/self/exe", namespace.as_fd(), &gateway.ports).map_err(failed)?;
+    let sockets = network.sockets(&gateway.ports).map_err(failed)?;
     let Trust { authority, roots, .. } = trust;
     Gateway::start(
         sockets,

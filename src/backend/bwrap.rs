@@ -5,14 +5,11 @@ use std::ffi::CString;
 use std::fmt::Write as _;
 use std::io;
 
-use camino::Utf8Path;
-
-use crate::gateway::authority::Bundle;
-use crate::plan::{Access, CertificateForm, INIT, Mount, MountKind, NetworkMode, Plan};
+use super::sandbox::Given;
+use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan};
 
 pub mod launch;
 pub mod program;
-pub mod sources;
 
 pub use program::{Bubblewrap, Feature};
 
@@ -30,17 +27,6 @@ pub struct Arguments {
 
 /// Descriptor number of the first generated file.
 pub const FIRST_FILE: i32 = 16;
-
-/// What a session adds to its plan.
-#[derive(Clone, Copy)]
-pub struct Given<'a> {
-    /// Values of variables that the plan only names.
-    pub values: &'a BTreeMap<String, String>,
-    /// What is believed inside, where there is a gateway.
-    pub bundle: Option<&'a Bundle>,
-    /// Its own directory on the host.
-    pub directory: &'a Utf8Path,
-}
 
 /// Returns the arguments for a plan.
 pub fn arguments(plan: &Plan, bubblewrap: &Bubblewrap, given: Given<'_>) -> Arguments {
@@ -140,12 +126,7 @@ impl Arguments {
                 self.push(&["--perms", "0444", "--file", &number, at]);
             }
             MountKind::Certificates { form } => {
-                let content = given.bundle.and_then(|bundle| match form {
-                    CertificateForm::Pem => Some(bundle.pem.as_slice()),
-                    CertificateForm::Java => bundle.java.as_deref(),
-                });
-                let number =
-                    self.file(content.unwrap_or(b"(the certificates of the host and of the session)"));
+                let number = self.file(given.certificates(*form));
                 self.push(&["--perms", "0444", "--file", &number, at]);
             }
             MountKind::Seal => self.push(&["--remount-ro", at]),
@@ -153,11 +134,8 @@ impl Arguments {
     }
 
     fn environment(&mut self, plan: &Plan, passed: &BTreeMap<String, String>) {
-        for variable in &plan.environment {
-            let value = variable.value.as_ref().or_else(|| passed.get(&variable.name));
-            if let Some(value) = value {
-                self.push(&["--setenv", &variable.name, value]);
-            }
+        for (name, value) in plan.variables(passed) {
+            self.push(&["--setenv", &name, &value]);
         }
     }
 

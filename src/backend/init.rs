@@ -1,6 +1,7 @@
 //! pier as PID 1 inside a sandbox: proves containment, starts commands, reaps, forwards signals.
 //!
-//! Called as `/.pier/init __init --control SUPERVISOR`, it obeys a supervisor on descriptor 3, proves what the manifest on
+//! Called as `/.pier/init __init --connect SOCKET`, as the first process of a container, it gets the same descriptors over
+//! that socket. Called as `/.pier/init __init --control SUPERVISOR`, it obeys a supervisor on descriptor 3, proves what the manifest on
 //! descriptor 7 says before the command that is named there runs, and ends all of the sandbox when the supervisor
 //! goes away. Called as `/.pier/init __init -- COMMAND …`, it runs the one command behind the filters alone, so that
 //! the printed command line of a plan can be tried by hand.
@@ -22,9 +23,9 @@ use nix::unistd::Pid;
 use super::manifest::{self, MANIFEST, Manifest};
 use super::protocol::{self, Order, Refusal, Report, Walls};
 use crate::sys::process::{self, Ended, Program, StartError};
-use crate::sys::{failpoint, fd, terminal};
+use crate::sys::{failpoint, fd, socket, terminal};
 
-mod filter;
+pub mod filter;
 mod landlock;
 mod verify;
 
@@ -39,6 +40,7 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let mut words = words.peekable();
     // The number of the supervisor behind it is for those who read a list of processes.
     let control = words.next_if(|word| word == "--control").is_some_and(|_| words.next().is_some());
+    let connect = words.next_if(|word| word == "--connect").and_then(|_| words.next());
     #[cfg(debug_assertions)]
     if words.next_if(|word| word == "--failpoint").is_some()
         && let Some(step) = words.next()
@@ -46,30 +48,72 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         failpoint::arm(step.to_string_lossy().into_owned());
     }
     let given = words.next();
-    if control != given.is_none() || given.is_some_and(|word| word != "--") {
+    if (control || connect.is_some()) != given.is_none() || given.is_some_and(|word| word != "--") {
         return ExitCode::from(NOT_SET_UP);
     }
-    match run(words.collect(), control) {
+    let from = match connect {
+        Some(socket) => From::Socket(socket),
+        None if control => From::Parent,
+        None => From::Nobody,
+    };
+    match run(words.collect(), &from) {
         Ok(code) => ExitCode::from(code),
         // Without a supervisor nobody can be told more than by the code.
         Err(_) => ExitCode::from(NOT_SET_UP),
     }
 }
 
-fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
+/// Where the init has its descriptors from.
+enum From {
+    Nobody,
+    /// Placed at their numbers.
+    Parent,
+    /// Sent by the supervisor of a container.
+    Socket(OsString),
+}
+
+/// Returns the control socket, the manifest and the streams.
+fn adopt(from: &From) -> io::Result<(Option<OwnedFd>, Option<OwnedFd>, [OwnedFd; 3])> {
+    match from {
+        From::Nobody => Ok((None, None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])),
+        From::Parent => {
+            let [input, output, error] = protocol::STREAMS;
+            let streams = [fd::adopt(input)?, fd::adopt(output)?, fd::adopt(error)?];
+            Ok((Some(fd::adopt(protocol::CONTROL)?), Some(fd::adopt(MANIFEST)?), streams))
+        }
+        From::Socket(path) => {
+            let socket = socket::connect_at(path)?;
+            let Some((Order::Adopt, descriptors)) = protocol::receive::<Order>(&socket)? else {
+                return Err(io::Error::other("there is nothing to adopt"));
+            };
+            let [manifest, input, output, error]: [OwnedFd; 4] =
+                descriptors.try_into().map_err(|_| io::Error::other("four descriptors are needed"))?;
+            Ok((Some(socket), Some(manifest), [input, output, error]))
+        }
+    }
+}
+
+fn run(mut argv: Vec<OsString>, from: &From) -> io::Result<u8> {
     process::forbid_dumps()?;
-    process::die_with_parent()?;
-    let (socket, streams) = if control {
-        let [input, output, error] = protocol::STREAMS;
-        (Some(fd::adopt(protocol::CONTROL)?), [fd::adopt(input)?, fd::adopt(output)?, fd::adopt(error)?])
-    } else {
-        (None, [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?])
-    };
+    if !matches!(from, From::Socket(_)) {
+        // A container's init has no parent that would mean anything.
+        process::die_with_parent()?;
+    }
+    let (socket, manifest, streams) = adopt(from)?;
     failpoint::reach("init.adopted")?;
-    let mut manifest = socket.as_ref().map(read_manifest).transpose()?;
+    let manifest = socket.as_ref().zip(manifest).map(|(socket, manifest)| read_manifest(socket, manifest));
+    let mut manifest = manifest.transpose()?;
     if let Some(manifest) = &mut manifest {
         argv = std::mem::take(&mut manifest.command).into_iter().map(OsString::from).collect();
     }
+    let (environment, cwd) = match manifest.as_mut().and_then(|manifest| manifest.container.as_mut()) {
+        Some(given) => {
+            let pairs = std::mem::take(&mut given.environment).into_iter();
+            let pairs = pairs.map(|(name, value)| (name.into(), value.into())).collect();
+            (pairs, Some(OsString::from(given.cwd.as_str())))
+        }
+        None => (environment(), None),
+    };
     if let (Some(socket), Some(Manifest { gateway: true, .. })) = (&socket, &manifest) {
         // First of all: the gateway is opened while containment is proven.
         let network = std::fs::File::open("/proc/self/ns/net")?;
@@ -95,7 +139,7 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
     failpoint::reach("init.silent")?;
     let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
         failpoint::reach("init.begun")?;
-        Ok((streams, Program::new(&argv, &environment(), None)?))
+        Ok((streams, Program::new(&argv, &environment, cwd)?))
     });
     let (streams, first) = match prepared {
         Ok(prepared) => prepared,
@@ -120,13 +164,12 @@ fn run(mut argv: Vec<OsString>, control: bool) -> io::Result<u8> {
 }
 
 /// Reads the manifest once it is said to be whole.
-fn read_manifest(socket: &OwnedFd) -> io::Result<Manifest> {
+fn read_manifest(socket: &OwnedFd, file: OwnedFd) -> io::Result<Manifest> {
     if !matches!(protocol::receive::<Order>(socket)?, Some((Order::Verify, _))) {
         return Err(io::Error::other("there is nothing to verify"));
     }
-    let file = std::fs::File::from(fd::adopt(MANIFEST)?);
     let mut bytes = Vec::new();
-    file.take(manifest::MOST).read_to_end(&mut bytes)?;
+    std::fs::File::from(file).take(manifest::MOST).read_to_end(&mut bytes)?;
     serde_json::from_slice(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
@@ -303,7 +346,7 @@ impl Init {
         let Some(socket) = &self.socket else { return Ok(true) };
         let Some((order, descriptors)) = protocol::receive::<Order>(socket)? else { return Ok(false) };
         match order {
-            Order::Verify | Order::Begin { .. } | Order::Attached => {
+            Order::Adopt | Order::Verify | Order::Begin { .. } | Order::Attached => {
                 return Err(io::Error::other("begun twice"));
             }
             Order::Ping { count } => self.report(&Report::Alive { count })?,

@@ -2,7 +2,8 @@
 //!
 //! Called as `pier __join PORT …`: descriptor 3 is a socket to its parent, descriptor 4 the namespace. It enters the
 //! user namespace that owns the other one, where it may do what a sandbox may not, makes every address lead to the
-//! loopback interface, binds, sends the sockets away, and ends.
+//! loopback interface, binds, sends the sockets away, and ends. Called as `pier __join --connect SOCKET PORT …`, in a
+//! container beside the sandbox's, it is where it should be, and has its socket there.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -18,7 +19,7 @@ use nix::sys::socket::{Backlog, listen};
 
 use crate::gateway::Sockets;
 use crate::gateway::publish::Door;
-use crate::sys::{fd, network, process, spawn};
+use crate::sys::{fd, network, process, socket, spawn};
 
 const SOCKET: i32 = 3;
 const NAMESPACE: i32 = 4;
@@ -34,17 +35,27 @@ const V4: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 const V6: Ipv6Addr = Ipv6Addr::new(0xfd70, 0x6965, 0x7200, 0, 0, 1, 0, 1);
 
 /// What asks for a process that stays, and makes sockets one by one.
-const DOOR: &str = "door";
+pub(super) const DOOR: &str = "door";
+
+/// What goes before the path of the socket to the supervisor.
+pub(super) const CONNECT: &str = "--connect";
 
 /// Runs the helper; `words` are those after `__join`.
 pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     let mut words = words.by_ref().peekable();
-    if words.next_if(|word| word == DOOR).is_some() {
-        return if serve().is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-    }
+    let beside = words.next_if(|word| word == CONNECT).and_then(|_| words.next());
+    let door = words.next_if(|word| word == DOOR).is_some();
     let ports =
         words.map(|word| word.to_str().and_then(|word| word.parse().ok())).collect::<Option<Vec<u16>>>();
-    match ports.ok_or_else(|| io::Error::other("not a port")).and_then(|ports| bind_all(&ports)) {
+    let made = ports.ok_or_else(|| io::Error::other("not a port")).and_then(|ports| {
+        process::forbid_dumps()?;
+        let socket = match beside {
+            Some(path) => socket::connect_at(&path)?,
+            None => enter(door)?,
+        };
+        if door { serve(&socket) } else { bind_all(&socket, &ports) }
+    });
+    match made {
         Ok(()) => ExitCode::SUCCESS,
         // The parent hears that there are no sockets; this is for whoever looks for the reason.
         Err(error) => {
@@ -54,19 +65,26 @@ pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Makes a socket for each word of the parent, until it leaves.
-fn serve() -> io::Result<()> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket as make};
-    process::forbid_dumps()?;
-    process::die_with_parent()?;
+/// Enters the namespace on its descriptor, and returns the socket to the parent.
+fn enter(stays: bool) -> io::Result<OwnedFd> {
+    if stays {
+        process::die_with_parent()?;
+    }
     let socket = fd::adopt(SOCKET)?;
     let namespace = fd::adopt(NAMESPACE)?;
     let owner = network::owner(namespace.as_fd())?;
     setns(&owner, CloneFlags::CLONE_NEWUSER)?;
     setns(&namespace, CloneFlags::CLONE_NEWNET)?;
-    drop((owner, namespace));
-    // Again: other rights undo it.
-    process::die_with_parent()?;
+    if stays {
+        // Again: other rights undo it.
+        process::die_with_parent()?;
+    }
+    Ok(socket)
+}
+
+/// Makes a socket for each word of the supervisor, until it leaves.
+fn serve(socket: &OwnedFd) -> io::Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket as make};
     loop {
         let (word, _) = fd::receive(socket.as_fd())?;
         let family = match word.as_slice() {
@@ -92,11 +110,16 @@ pub fn door(program: &str, namespace: BorrowedFd<'_>) -> io::Result<Door> {
         placed: &[(theirs.as_fd(), SOCKET), (namespace, NAMESPACE)],
     })?;
     drop(theirs);
-    // Asked one at a time; it ends when the socket is closed.
-    let state = Mutex::new(Helper { socket: Some(socket), child });
-    Ok(Box::new(move |six| {
+    Ok(door_on(socket, Helper { child }))
+}
+
+/// Returns the door behind a socket; `keeper` is what has to be kept as long, and is dropped after the socket.
+pub(super) fn door_on(socket: OwnedFd, keeper: impl Send + 'static) -> Door {
+    // Asked one at a time; the other side ends when the socket is closed.
+    let state = Mutex::new((socket, keeper));
+    Box::new(move |six| {
         let state = state.lock().unwrap_or_else(PoisonError::into_inner);
-        let socket = state.socket.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let socket = &state.0;
         let word = [if six { 6 } else { 4 }];
         fd::send(socket.as_fd(), &word, &[])?;
         let (said, mut descriptors) = fd::receive(socket.as_fd())?;
@@ -104,29 +127,21 @@ pub fn door(program: &str, namespace: BorrowedFd<'_>) -> io::Result<Door> {
             (Some(descriptor), true) if said == word => Ok(descriptor),
             _ => Err(io::Error::other("no socket could be made inside")),
         }
-    }))
+    })
 }
 
 struct Helper {
-    socket: Option<OwnedFd>,
     child: spawn::Child,
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        drop(self.socket.take());
         // It has nothing to do but to end.
         let _ended = self.child.wait();
     }
 }
 
-fn bind_all(ports: &[u16]) -> io::Result<()> {
-    process::forbid_dumps()?;
-    let socket = fd::adopt(SOCKET)?;
-    let namespace = fd::adopt(NAMESPACE)?;
-    let owner = network::owner(namespace.as_fd())?;
-    setns(&owner, CloneFlags::CLONE_NEWUSER)?;
-    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+fn bind_all(socket: &OwnedFd, ports: &[u16]) -> io::Result<()> {
     network::add_address(V4.into())?;
     network::all_is_local(false)?;
     let six = network::add_address(V6.into()).and_then(|()| network::all_is_local(true));
@@ -156,9 +171,7 @@ fn bind_all(ports: &[u16]) -> io::Result<()> {
 /// Whatever is missing is an error: a network in parts is none. So is a namespace that is this process's own.
 pub fn sockets(program: &str, namespace: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
     require_other(namespace)?;
-    if ports.len() > MOST {
-        return Err(io::Error::other(format!("more than {MOST} ports are allowed")));
-    }
+    require_few(ports)?;
     let (socket, theirs) = fd::message_sockets()?;
     let (_said, complain) = io::pipe()?;
     let mut words = vec![program.to_owned(), "__join".to_owned()];
@@ -177,6 +190,14 @@ pub fn sockets(program: &str, namespace: BorrowedFd<'_>, ports: &[u16]) -> io::R
     Ok(sockets)
 }
 
+/// Refuses more ports than there are descriptors for.
+pub(super) fn require_few(ports: &[u16]) -> io::Result<()> {
+    if ports.len() > MOST {
+        return Err(io::Error::other(format!("more than {MOST} ports are allowed")));
+    }
+    Ok(())
+}
+
 /// Refuses a namespace that is this process's own.
 fn require_other(namespace: BorrowedFd<'_>) -> io::Result<()> {
     let other = File::from(namespace.try_clone_to_owned()?).metadata()?;
@@ -187,7 +208,8 @@ fn require_other(namespace: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-fn receive(socket: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
+/// Takes the sockets that the helper sends.
+pub(super) fn receive(socket: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
     let next = |wanted: u16| -> io::Result<OwnedFd> {
         let (message, mut descriptors) = fd::receive(socket)?;
         match (descriptors.pop(), descriptors.is_empty()) {

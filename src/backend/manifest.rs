@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Access, Identity, MountKind, NetworkMode, Plan, RootFilesystem, nix};
+use crate::plan::{Access, Backend, Identity, MountKind, NetworkMode, Plan, RootFilesystem, nix};
 
 /// Where the init finds it.
 pub const MANIFEST: i32 = 7;
@@ -32,6 +32,18 @@ pub struct Manifest {
     pub gateway: bool,
     /// What the init runs once it is told to begin.
     pub command: Vec<String>,
+    /// Of a container: its engine makes more than bubblewrap does, and passes nothing on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<InContainer>,
+}
+
+/// What the init of a container learns here, for an engine would show it to everybody who may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InContainer {
+    /// All of the command's environment.
+    pub environment: Vec<(String, String)>,
+    pub cwd: Utf8PathBuf,
 }
 
 /// One mount as it must be.
@@ -50,6 +62,8 @@ pub enum What {
     Tmpfs,
     Proc,
     Dev,
+    /// The file system of an image.
+    Image,
 }
 
 /// A tree and what may be done in it.
@@ -71,13 +85,20 @@ pub enum Right {
     Write,
 }
 
-/// Where bubblewrap's own root is; plans do not name it.
+/// Where the root is; plans do not name it.
 const ROOT: &str = "/";
 
 impl Manifest {
     /// `sources` has the identity of each mount that has a source, in the order of the plan's mounts.
-    pub fn of(plan: &Plan, sources: &[Option<Identity>], namespaces: BTreeMap<String, u64>) -> Self {
-        let mut mounts = BTreeMap::from([(ROOT.into(), Expected { what: What::Tmpfs, read_only: false })]);
+    pub fn of(
+        plan: &Plan,
+        sources: &[Option<Identity>],
+        namespaces: BTreeMap<String, u64>,
+        values: &BTreeMap<String, String>,
+    ) -> Self {
+        let in_container = plan.backend == Backend::Docker;
+        let root = if in_container { What::Image } else { What::Tmpfs };
+        let mut mounts = BTreeMap::from([(ROOT.into(), Expected { what: root, read_only: false })]);
         for (mount, source) in plan.mounts.iter().zip(sources) {
             // Where the mount table has it: `/var/tmp` is a link that pier makes.
             let at = plan.resolve(&mount.at).unwrap_or_else(|| mount.at.clone());
@@ -85,6 +106,13 @@ impl Manifest {
                 (MountKind::Bind { access, .. } | MountKind::Session { access, .. }, Some(identity)) => {
                     (What::Bind(*identity), *access == Access::ReadOnly)
                 }
+                // A file of the session's directory, where the engine takes nothing else.
+                (
+                    MountKind::File { .. }
+                    | MountKind::Certificates { .. }
+                    | MountKind::Hidden { directory: false },
+                    Some(identity),
+                ) => (What::Bind(*identity), true),
                 (MountKind::Tmpfs { .. }, _) => (What::Tmpfs, false),
                 (MountKind::Hidden { .. }, _) => (What::Tmpfs, true),
                 (MountKind::Proc, _) => (What::Proc, false),
@@ -100,16 +128,21 @@ impl Manifest {
             mounts.insert(at, Expected { what, read_only });
         }
         let loopback_only = plan.network.mode != NetworkMode::Host;
-        let processes = plan.limits.pids.map(|cap| cap.at_most);
+        // In the host's user namespace the kernel would count processes of the host, too; the engine counts, there.
+        let processes = plan.limits.pids.filter(|_| !in_container).map(|cap| cap.at_most);
         let (allowed, command) = (allowed(plan, &mounts), plan.command.argv.clone());
         let gateway = plan.network.mode == NetworkMode::Allowlist || !plan.ports.is_empty();
-        Manifest { mounts, namespaces, loopback_only, processes, allowed, gateway, command }
+        let container = in_container
+            .then(|| InContainer { environment: plan.variables(values), cwd: plan.command.cwd.clone() });
+        Manifest { mounts, namespaces, loopback_only, processes, allowed, gateway, command, container }
     }
 }
 
 /// Returns the trees that Landlock allows: a mount inside another one with the same rights adds none.
 fn allowed(plan: &Plan, mounts: &BTreeMap<Utf8PathBuf, Expected>) -> Vec<Allowed> {
-    let mut allowed = vec![Allowed { path: ROOT.into(), right: Right::List }];
+    // An image is there as a whole: what is not to be seen of it is mounted over.
+    let in_root = if plan.backend == Backend::Docker { Right::ReadExecute } else { Right::List };
+    let mut allowed = vec![Allowed { path: ROOT.into(), right: in_root }];
     let mut add = |path: &Utf8Path, right: Right| {
         let within =
             |held: &Allowed| held.path != ROOT && path.starts_with(&held.path) && held.right >= right;

@@ -137,6 +137,7 @@ pub fn gather(
         file_variables,
         addresses: addresses(config, environment, &home, root),
         nix: None,
+        image: None,
         home,
     };
     Ok(Probed { facts, values, launchers: refused })

@@ -88,6 +88,8 @@ pub enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "type", deny_unknown_fields)]
 pub enum Order {
+    /// To the init of a container, first of all: the manifest and the three streams travel with this.
+    Adopt,
     /// The manifest is written: compare it with what is there.
     Verify,
     /// Start the command of the manifest, as id 0. Those of its streams that are `true`

@@ -11,6 +11,7 @@ use super::{Global, Outcome, project};
 use crate::backend::bwrap::program::{self, Bubblewrap, Feature};
 use crate::backend::doctor::{self, Cgroup, Docker, Host};
 use crate::backend::probe;
+use crate::backend::sandbox::Program;
 use crate::config::Root;
 use crate::config::built_in::built_in;
 use crate::diag::{Exit, Failure, Sources};
@@ -104,16 +105,17 @@ fn trial(environment: &Environment, program: &Bubblewrap) -> Result<(), Failure>
         let messages: Vec<String> = problems.into_iter().map(|problem| problem.message).collect();
         failed(messages.join("; "))
     })?;
+    let program = Program::Bubblewrap(program.clone());
     let start = session::Start {
         plan: &plan,
-        program,
+        program: &program,
         secrets: Vec::new(),
         login: None,
         values: &probed.values,
         state: &environment.state,
         notice: &|_| {},
         home: &environment.home,
-        side: session::Side::Person(session::Early::start(program)?),
+        side: session::Side::Person(session::Early::start(&program)?),
     };
     match session::run(start)?.outcome? {
         Ended::Ended(process::Ended::Code(0)) => Ok(()),

@@ -2,9 +2,9 @@
 
 use camino::Utf8Path;
 
-use crate::backend::bwrap::{launch, program, sources};
+use crate::backend::bwrap::program;
 use crate::backend::protocol::Refusal;
-use crate::backend::{git, install, nix, probe};
+use crate::backend::{docker, git, install, nix, probe, sandbox, sources};
 use crate::diag::{Exit, Failure, Problem, Report};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
@@ -153,6 +153,38 @@ impl From<program::Error> for Failure {
     }
 }
 
+/// Returns the code and the fix of what an engine said.
+fn of_engine(error: &docker::Error) -> Failure {
+    let (code, help) = match error {
+        docker::Error::Unreachable { .. } => (
+            "docker::engine",
+            "start it, or name its socket, as in `DOCKER_HOST=unix:///run/user/1000/docker.sock`; `runtime host` needs none",
+        ),
+        docker::Error::NotLocal { .. } => (
+            "docker::engine",
+            "not available yet: engines of other machines; name a socket, as in `DOCKER_HOST=unix:///var/run/docker.sock`",
+        ),
+        docker::Error::Context { .. } => (
+            "docker::engine",
+            "`docker context ls` shows the contexts; `DOCKER_HOST` goes before all of them",
+        ),
+        docker::Error::NoImage { .. } => ("image::missing", "`pier up` fetches it; `docker pull` does, too"),
+        docker::Error::Image { .. } => {
+            ("image::missing", "check the reference, the registry and your login (`docker login`)")
+        }
+        docker::Error::Failed { .. } | docker::Error::Ended => {
+            ("docker::failed", "nothing ran; `docker info` and the log of the engine say more")
+        }
+    };
+    failure(Exit::NotSetUp, code, error).help(help)
+}
+
+impl From<docker::Error> for Failure {
+    fn from(error: docker::Error) -> Self {
+        of_engine(&error)
+    }
+}
+
 impl From<git::Error> for Failure {
     fn from(error: git::Error) -> Self {
         let failure = failure(Exit::Failed, "git::failed", &error);
@@ -245,26 +277,27 @@ impl From<session::Error> for Failure {
             }
             session::Error::Shadow(error) => failure(Exit::NotSetUp, "git::shadow", error)
                 .help("`--set workspace.git=readonly` runs without a private git directory"),
-            session::Error::Launch(launch::Error::Refused { .. }) => {
+            session::Error::Launch(sandbox::Error::Docker(error)) => of_engine(error),
+            session::Error::Launch(sandbox::Error::Refused { .. }) => {
                 failure(Exit::NotSetUp, "bwrap::refused", &error)
                     .help("`pier doctor` says what this host lacks")
             }
             session::Error::Audit(_) => failure(Exit::NotSetUp, "audit::file", &error).help(
                 "check the space and the permissions of that directory; no session runs without its record",
             ),
-            session::Error::Launch(launch::Error::Source(
+            session::Error::Launch(sandbox::Error::Source(
                 sources::Error::Swapped { .. } | sources::Error::Linked { .. },
             )) => {
                 failure(Exit::NotSetUp, "mount::swapped", &error)
                     .help("something changes the project's mounts while pier starts; look at it, then start again")
             }
-            session::Error::Launch(launch::Error::NotContained { .. }) => {
+            session::Error::Launch(sandbox::Error::NotContained { .. }) => {
                 failure(Exit::NotSetUp, "session::not-contained", &error)
                     .help("nothing ran; `pier doctor` says what this host lacks")
             }
-            session::Error::Launch(launch::Error::Limit(_)) => failure(Exit::NotSetUp, "limits::not-held", &error)
+            session::Error::Launch(sandbox::Error::Limit(_)) => failure(Exit::NotSetUp, "limits::not-held", &error)
                 .help("`pier doctor` says how to let this host hold limits; without `required` the session starts anyway"),
-            session::Error::Launch(launch::Error::Tier { .. }) => {
+            session::Error::Launch(sandbox::Error::Tier { .. }) => {
                 failure(Exit::NotSetUp, "session::tier", &error)
                     .help("`pier doctor` says which walls this host has; `limits { minimum-tier … }` says how many are enough")
             }

@@ -6,6 +6,7 @@ use super::owner::RootOwned;
 use super::project::{self, Fetch};
 use super::{Global, Outcome};
 use crate::backend::bwrap::{self, program};
+use crate::backend::sandbox::Given;
 use crate::diag::Exit;
 use crate::plan::Target;
 use crate::session::place;
@@ -55,7 +56,7 @@ pub fn run(global: &Global, args: &Plan) -> Outcome {
         for warning in &planned.plan.warnings {
             ui::warn(&escape(warning));
         }
-        let given = bwrap::Given { values: &none, bundle: None, directory: &session };
+        let given = Given { values: &none, bundle: None, directory: &session };
         let arguments = bwrap::arguments(&planned.plan, &program, given);
         ui::answer(&arguments.as_shell(program.path.as_str()));
     } else if args.diff {

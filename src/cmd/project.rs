@@ -245,6 +245,7 @@ fn learn(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>
     let sent = Sent { addresses: &probed.facts.addresses, home: &probed.facts.home };
     ceiling::check(loaded, environment, root, &sent)?;
     let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
+    super::image::add(project, fetch, trusted, &mut probed)?;
     let agents = install_agents(project, target, fetch, trusted, &mut probed)?;
     Ok(Known { probed, shell, agents })
 }

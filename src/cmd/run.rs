@@ -5,9 +5,10 @@ use clap::Args;
 use super::owner::RootOwned;
 use super::project::{self, Fetch, Planned, Project};
 use super::{Global, Outcome};
-use crate::backend::bwrap::{Bubblewrap, program};
+use crate::backend::bwrap::program;
+use crate::backend::sandbox::Program;
 use crate::diag::{Exit, Failure};
-use crate::plan::Target;
+use crate::plan::{Backend, Target};
 use crate::session::detach::{self, Began, Detached};
 use crate::session::{self, Notice, Outcome as Ended, Side};
 use crate::sys::process;
@@ -131,7 +132,7 @@ pub fn exec(global: &Global, args: Exec) -> Outcome {
 
 /// What runs the sandbox, looked for before the project is read.
 struct Host {
-    program: Result<Bubblewrap, program::Error>,
+    program: Result<Program, program::Error>,
     early: Option<session::Early>,
 }
 
@@ -140,6 +141,7 @@ fn begin(global: &Global, away: Away) -> Result<(Project, Host), Failure> {
     let found = project::find(global, RootOwned::Refuse)?;
     let wanted = found.environment.bubblewrap();
     let program = program::find(wanted, Some(&found.environment.cache.join("bwrap.json")));
+    let program = program.map(Program::Bubblewrap);
     // What goes wrong here goes wrong again once the plan is made, and is said then.
     let early = match &program {
         Ok(program) if matches!(away, Away::No) => session::Early::start(program).ok(),
@@ -205,14 +207,18 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     for warning in &planned.plan.warnings {
         ui::warn(&crate::util::text::escape(warning));
     }
-    let program = host.program?;
+    let (program, early) = match planned.plan.backend {
+        Backend::Bubblewrap => (host.program?, host.early),
+        // The bubblewrap that waits was started before anything was known.
+        Backend::Docker => (Program::Docker(super::image::engine(&project.environment)?), None),
+    };
     let secrets = super::secrets::fetch(project, &planned.plan, &mut planned.values)?;
     let login = super::secrets::login(project, &planned.plan)?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values, shell: _held } = &planned;
     let side = match leave(away)? {
         Ok(Some(detached)) => Side::Nobody(detached),
-        Ok(None) => Side::Person(host.early.map_or_else(|| session::Early::start(&program), Ok)?),
+        Ok(None) => Side::Person(early.map_or_else(|| session::Early::start(&program), Ok)?),
         Err(exit) => return Ok(exit),
     };
     let begun = session::Start {

@@ -1,6 +1,6 @@
 //! What the language knows and no backend does yet: each use is one clear problem.
 
-use crate::config::{Config, Origin, Runtime};
+use crate::config::{Config, Origin};
 use crate::diag::Problem;
 
 const CODE: &str = "plan::not-available";
@@ -9,10 +9,6 @@ const CODE: &str = "plan::not-available";
 pub fn problems(config: &Config) -> Vec<Problem> {
     let mut found = Vec::new();
     let mut not_yet = |origin: &Origin, what: &str| found.push(problem(origin, what));
-    match &config.runtime.value {
-        Runtime::Auto | Runtime::Host { .. } | Runtime::Nix { .. } => {}
-        Runtime::Container(_) => not_yet(&config.runtime.origin, "`runtime container`"),
-    }
     let asked = [
         (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
         (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),

@@ -9,7 +9,7 @@ use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Cap, Command, Directory, GateMode, Import, ImportKind, ImportRule, Limits, Mount,
     MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment, git, grants,
-    network, nix, system,
+    image, network, nix, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -42,14 +42,17 @@ pub fn build(
     let mut problems = available::problems(config);
     problems.extend(network::problems(config));
     problems.extend(nix::problems(config, &facts.home, &facts.project.root));
+    problems.extend(image::problems(config));
     let in_nix = nix::asked(config).is_some();
+    let in_image = image::asked(config).is_some();
     let at = |origin: &Origin| place(origin, sources);
-    let user = user(facts, in_nix);
+    let user = user(config, facts);
     let project = project(config, facts, &at, &mut problems);
     let cwd = inside(&facts.cwd, facts, &config.workspace.at.value);
     let mode = network_mode(config);
 
-    let mut mounts = system::mounts(facts, &user, mode, in_nix);
+    let mut mounts =
+        if in_image { image::mounts(facts, &user, mode) } else { system::mounts(facts, &user, mode, in_nix) };
     if in_nix {
         mounts.extend(nix::mounts(facts));
     }
@@ -90,9 +93,11 @@ pub fn build(
 
     match nix::shell(facts) {
         Some(shell) if in_nix => path.extend(shell.path.iter().map(ToString::to_string)),
+        _ if in_image => path.extend(image::path(facts)),
         _ => path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned())),
     }
     warnings.extend(nix::warnings(config, facts));
+    warnings.extend(image::warnings(config, facts));
     let fixed = started.as_ref().map_or(&[][..], |started| started.environment);
     let environment = environment::variables(config, facts, &user, &path.join(":"), cwd.as_str(), fixed, &at);
     for Sourced { value, origin } in &config.env.pass {
@@ -151,8 +156,8 @@ pub fn build(
     let grants = grants::grants(config, facts, chosen, mounted, &at);
     Ok(Plan {
         schema: SCHEMA,
-        backend: Backend::Bubblewrap,
-        root: nix::root(config, facts),
+        backend: if in_image { Backend::Docker } else { Backend::Bubblewrap },
+        root: image::root(config, facts).unwrap_or_else(|| nix::root(config, facts)),
         project,
         git,
         gate: gate_mode(config),
@@ -237,10 +242,15 @@ fn older_directories(
     &[("agent", ".pi/agent"), ("cache", ".cache")]
 }
 
-fn user(facts: &Facts, in_nix: bool) -> User {
+fn user(config: &Config, facts: &Facts) -> User {
     let Facts { uid, gid, .. } = *facts;
-    let in_shell = nix::shell(facts).and_then(|shell| shell.sh.clone());
-    let shell = if in_nix { in_shell.unwrap_or_else(|| "/bin/sh".into()) } else { "/bin/bash".into() };
+    let shell = match &config.runtime.value {
+        Runtime::Nix { .. } => {
+            nix::shell(facts).and_then(|shell| shell.sh.clone()).unwrap_or_else(|| "/bin/sh".into())
+        }
+        Runtime::Container(_) => image::shell(facts),
+        Runtime::Auto | Runtime::Host { .. } => "/bin/bash".into(),
+    };
     let name = if facts.older.is_some() { "pi" } else { "pier" };
     User { uid, gid, name: name.into(), home: Utf8Path::new("/home").join(name), shell }
 }

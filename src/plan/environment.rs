@@ -41,7 +41,10 @@ pub fn variables(
         made.set(name, Some(value), BUILT_IN.to_owned());
     }
     let gateway = config.network.mode.value == NetworkMode::Allowlist;
-    if gateway || facts.system.directories.iter().any(|(directory, _)| directory == "/etc/ssl/certs") {
+    let of_host = super::image::asked(config).is_none();
+    if gateway
+        || of_host && facts.system.directories.iter().any(|(directory, _)| directory == "/etc/ssl/certs")
+    {
         // Programs with certificates of their own have to be told.
         let told = if gateway { BELIEVERS } else { &BELIEVERS[..2] };
         for name in told {
@@ -55,7 +58,7 @@ pub fn variables(
             made.set(name, Some("xterm-256color"), BUILT_IN.to_owned());
         }
     }
-    for variable in super::nix::variables(config, facts) {
+    for variable in super::image::variables(facts).into_iter().chain(super::nix::variables(config, facts)) {
         made.set(&variable.name, variable.value.as_deref(), variable.origin);
     }
     for (name, value) in agent {

@@ -42,6 +42,21 @@ pub struct Facts {
     pub addresses: Addresses,
     /// The flake of `runtime nix`, and its shell where it is known.
     pub nix: Option<Nix>,
+    /// The image of `runtime container`, where this host has it.
+    pub image: Option<Image>,
+}
+
+/// An image, as far as a sandbox depends on what is in it. All of it is the image's word.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Image {
+    /// The engine's own name of exactly this image: `sha256:` and 64 hex digits.
+    pub digest: String,
+    pub environment: Vec<(String, String)>,
+    /// Places where an engine would keep what is written there.
+    pub volumes: Vec<Utf8PathBuf>,
+    pub passwd: String,
+    pub group: String,
+    pub shell: Option<Utf8PathBuf>,
 }
 
 /// Where base URLs lead: neither the URLs, which can hold a password, nor the files, which can hold keys.

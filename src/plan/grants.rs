@@ -56,6 +56,9 @@ pub fn grants(
             grant(&path.origin, format!("run commands of {}", shown(&path.value)));
         }
     }
+    if let Runtime::Container(config::Container { image: Some(image), .. }) = &config.runtime.value {
+        grant(&config.runtime.origin, format!("run in the image {}", quoted(image)));
+    }
     for name in &config.env.pass {
         grant(&name.origin, format!("pass the variable `{}`", name.value));
     }

@@ -98,10 +98,10 @@ fn certificates(facts: &Facts, add: &mut impl FnMut(&str, MountKind)) {
 
 const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n";
 /// The gateway answers there, and at every other address.
-const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n";
-const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 pier\n";
+pub const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n";
+pub const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 pier\n";
 
-fn passwd(user: &User) -> String {
+pub fn passwd(user: &User) -> String {
     let User { uid, gid, name, home, shell } = user;
     let mut text = String::new();
     if *uid != 0 {
@@ -114,7 +114,7 @@ fn passwd(user: &User) -> String {
     text
 }
 
-fn group(user: &User) -> String {
+pub fn group(user: &User) -> String {
     let mut text = String::new();
     if user.gid != 0 {
         text.push_str("root:x:0:\n");

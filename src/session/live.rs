@@ -20,9 +20,9 @@ use super::space::Space;
 use super::spare::Later;
 use super::{Error, Outcome};
 use crate::audit::Event;
-use crate::backend::bwrap::launch::{PATIENCE, Sandbox};
 use crate::backend::init::FIRST;
 use crate::backend::protocol::{self, Order, Report};
+use crate::backend::sandbox::{PATIENCE, Sandbox};
 use crate::gateway::Gateway;
 use crate::sys::{failpoint, process};
 

@@ -32,6 +32,16 @@ pub fn connect_in(directory: &Utf8Path, name: &str) -> io::Result<OwnedFd> {
     Ok(made)
 }
 
+/// Connects to the socket at a path that the caller of this program named.
+pub fn connect_at(path: &std::ffi::OsStr) -> io::Result<OwnedFd> {
+    let path = Utf8Path::new(path.to_str().ok_or(io::ErrorKind::InvalidInput)?);
+    let (directory, name) = (path.parent(), path.file_name());
+    let (Some(directory), Some(name)) = (directory, name) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    connect_in(directory, name)
+}
+
 /// An address holds 107 bytes; a directory may have any path.
 fn place(directory: &Utf8Path, name: &str) -> io::Result<(OwnedFd, UnixAddr)> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -67,6 +77,13 @@ pub fn byte_sockets() -> io::Result<(OwnedFd, OwnedFd)> {
 pub fn never_block(fd: &impl AsFd) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL)?);
     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Makes reads and writes wait.
+pub fn block(fd: &impl AsFd) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_GETFL)?);
+    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
     Ok(())
 }
 

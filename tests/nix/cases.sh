@@ -438,12 +438,10 @@ pier.kdl"
     is "$(call "$nix" develop "path:$PWD" -c pier --version 2> "$world/said" || cat "$world/said")" "pier 0.1.0"
   done
   is "$(grep -c '^runtime nix' "$world/nix/pier.kdl")" 1
-  # What is commented is what will be valid.
-  sed -i '/^\/\/ runtime container/,/^\/\/ }/s|^// ||; /^runtime host/d' "$world/container/pier.kdl"
   cd "$world/container"
-  call "$pier" --as-root validate > /dev/null 2>&1 || fail "not valid: $(cat pier.kdl)"
-  said=$(call "$pier" --as-root plan 2>&1) && fail "$said"
-  has "$said" "not available yet: \`runtime container\`"
+  # Without an engine the plan is that of an image that nobody has looked at.
+  said=$(DOCKER_HOST=unix:///nonexistent/engine.sock call "$pier" --as-root plan 2>&1) || fail "$said"
+  has "$said" "the image \`debian:12\` is not known on this host yet"
 }
 
 the_readme_names_what_there_is() {

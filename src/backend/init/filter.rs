@@ -14,79 +14,79 @@ use seccompiler::{
     TargetArch, sock_filter,
 };
 
-/// Denied whatever the arguments are.
-const DENIED: &[i64] = &[
+/// Denied whatever the arguments are; by name, for engines that have filters of their own.
+const DENIED: &[(&str, i64)] = &[
     // Keys of the host's session keyring.
-    libc::SYS_keyctl,
-    libc::SYS_add_key,
-    libc::SYS_request_key,
+    ("keyctl", libc::SYS_keyctl),
+    ("add_key", libc::SYS_add_key),
+    ("request_key", libc::SYS_request_key),
     // Kernel programs, counters, faults handled elsewhere, rings that no filter sees into.
-    libc::SYS_bpf,
-    libc::SYS_perf_event_open,
-    libc::SYS_userfaultfd,
-    libc::SYS_io_uring_setup,
-    libc::SYS_io_uring_enter,
-    libc::SYS_io_uring_register,
-    libc::SYS_fanotify_init,
+    ("bpf", libc::SYS_bpf),
+    ("perf_event_open", libc::SYS_perf_event_open),
+    ("userfaultfd", libc::SYS_userfaultfd),
+    ("io_uring_setup", libc::SYS_io_uring_setup),
+    ("io_uring_enter", libc::SYS_io_uring_enter),
+    ("io_uring_register", libc::SYS_io_uring_register),
+    ("fanotify_init", libc::SYS_fanotify_init),
     // Other processes.
-    libc::SYS_ptrace,
-    libc::SYS_process_vm_readv,
-    libc::SYS_process_vm_writev,
-    libc::SYS_pidfd_getfd,
-    libc::SYS_kcmp,
+    ("ptrace", libc::SYS_ptrace),
+    ("process_vm_readv", libc::SYS_process_vm_readv),
+    ("process_vm_writev", libc::SYS_process_vm_writev),
+    ("pidfd_getfd", libc::SYS_pidfd_getfd),
+    ("kcmp", libc::SYS_kcmp),
     // Mounts and roots.
-    libc::SYS_mount,
-    libc::SYS_umount2,
-    libc::SYS_pivot_root,
-    libc::SYS_chroot,
-    libc::SYS_move_mount,
-    libc::SYS_open_tree,
-    libc::SYS_fsopen,
-    libc::SYS_fsconfig,
-    libc::SYS_fsmount,
-    libc::SYS_fspick,
-    libc::SYS_mount_setattr,
-    SYS_OPEN_TREE_ATTR,
-    libc::SYS_setns,
+    ("mount", libc::SYS_mount),
+    ("umount2", libc::SYS_umount2),
+    ("pivot_root", libc::SYS_pivot_root),
+    ("chroot", libc::SYS_chroot),
+    ("move_mount", libc::SYS_move_mount),
+    ("open_tree", libc::SYS_open_tree),
+    ("fsopen", libc::SYS_fsopen),
+    ("fsconfig", libc::SYS_fsconfig),
+    ("fsmount", libc::SYS_fsmount),
+    ("fspick", libc::SYS_fspick),
+    ("mount_setattr", libc::SYS_mount_setattr),
+    ("open_tree_attr", SYS_OPEN_TREE_ATTR),
+    ("setns", libc::SYS_setns),
     // Files by handle, past every directory.
-    libc::SYS_name_to_handle_at,
-    libc::SYS_open_by_handle_at,
+    ("name_to_handle_at", libc::SYS_name_to_handle_at),
+    ("open_by_handle_at", libc::SYS_open_by_handle_at),
     // The machine.
-    libc::SYS_init_module,
-    libc::SYS_finit_module,
-    libc::SYS_delete_module,
-    libc::SYS_kexec_load,
-    libc::SYS_reboot,
-    libc::SYS_swapon,
-    libc::SYS_swapoff,
-    libc::SYS_acct,
-    libc::SYS_syslog,
-    libc::SYS_quotactl,
-    libc::SYS_quotactl_fd,
-    libc::SYS_settimeofday,
-    libc::SYS_clock_settime,
-    libc::SYS_clock_adjtime,
-    libc::SYS_adjtimex,
-    libc::SYS_sethostname,
-    libc::SYS_setdomainname,
-    libc::SYS_lookup_dcookie,
-    libc::SYS_nfsservctl,
-    libc::SYS_vhangup,
+    ("init_module", libc::SYS_init_module),
+    ("finit_module", libc::SYS_finit_module),
+    ("delete_module", libc::SYS_delete_module),
+    ("kexec_load", libc::SYS_kexec_load),
+    ("reboot", libc::SYS_reboot),
+    ("swapon", libc::SYS_swapon),
+    ("swapoff", libc::SYS_swapoff),
+    ("acct", libc::SYS_acct),
+    ("syslog", libc::SYS_syslog),
+    ("quotactl", libc::SYS_quotactl),
+    ("quotactl_fd", libc::SYS_quotactl_fd),
+    ("settimeofday", libc::SYS_settimeofday),
+    ("clock_settime", libc::SYS_clock_settime),
+    ("clock_adjtime", libc::SYS_clock_adjtime),
+    ("adjtimex", libc::SYS_adjtimex),
+    ("sethostname", libc::SYS_sethostname),
+    ("setdomainname", libc::SYS_setdomainname),
+    ("lookup_dcookie", libc::SYS_lookup_dcookie),
+    ("nfsservctl", libc::SYS_nfsservctl),
+    ("vhangup", libc::SYS_vhangup),
 ];
 
 #[cfg(target_arch = "x86_64")]
-const DENIED_HERE: &[i64] = &[
-    libc::SYS_kexec_file_load,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
-    libc::SYS_modify_ldt,
-    libc::SYS_uselib,
-    libc::SYS_ustat,
-    libc::SYS_sysfs,
-    libc::SYS__sysctl,
+const DENIED_HERE: &[(&str, i64)] = &[
+    ("kexec_file_load", libc::SYS_kexec_file_load),
+    ("iopl", libc::SYS_iopl),
+    ("ioperm", libc::SYS_ioperm),
+    ("modify_ldt", libc::SYS_modify_ldt),
+    ("uselib", libc::SYS_uselib),
+    ("ustat", libc::SYS_ustat),
+    ("sysfs", libc::SYS_sysfs),
+    ("_sysctl", libc::SYS__sysctl),
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const DENIED_HERE: &[i64] = &[libc::SYS_kexec_file_load];
+const DENIED_HERE: &[(&str, i64)] = &[("kexec_file_load", libc::SYS_kexec_file_load)];
 
 /// Their flags are in memory: no filter can look at them.
 const UNREADABLE: &[i64] = &[libc::SYS_clone3, libc::SYS_openat2];
@@ -127,6 +127,11 @@ const X32: u32 = 0x4000_0000;
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 type Result<T> = std::result::Result<T, seccompiler::BackendError>;
+
+/// Returns the names of what is denied whatever the arguments are.
+pub fn denied() -> impl Iterator<Item = &'static str> {
+    DENIED.iter().chain(DENIED_HERE).map(|(name, _)| *name)
+}
 
 /// Installs the filter for this thread and all that come from it. It cannot be taken off again.
 ///
@@ -230,7 +235,7 @@ fn has(argument: u8, bit: u64) -> Result<SeccompCondition> {
 }
 
 fn not_permitted() -> Result<Rules> {
-    let mut rules: Rules = DENIED.iter().chain(DENIED_HERE).map(|call| (*call, Vec::new())).collect();
+    let mut rules: Rules = DENIED.iter().chain(DENIED_HERE).map(|(_, call)| (*call, Vec::new())).collect();
     let one = |condition: SeccompCondition| SeccompRule::new(vec![condition]);
     let bits = |argument: u8, bits: &[i32]| -> Result<Vec<SeccompRule>> {
         bits.iter().map(|bit| one(has(argument, u64::from(bit.cast_unsigned()))?)).collect()

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::backend::manifest::{Expected, Manifest, What};
-use crate::plan::Identity;
+use crate::plan::{Identity, image};
 use crate::util::fs::read_bounded;
 
 /// The most that is read of a file below `/proc`, in bytes.
@@ -118,7 +118,7 @@ fn unescape(text: &str) -> Option<String> {
 fn mounts(manifest: &Manifest, found: &BTreeMap<Utf8PathBuf, Mounted>) -> Result<(), Finding> {
     for (at, expected) in &manifest.mounts {
         let mounted = found.get(at).ok_or_else(|| format!("nothing is mounted at `{at}`"))?;
-        as_expected(at, *expected, mounted)?;
+        as_expected(at, *expected, mounted, manifest.container.is_some())?;
     }
     for (at, mounted) in found.iter().filter(|(at, _)| !manifest.mounts.contains_key(*at)) {
         came_along(manifest, at, mounted)?;
@@ -126,12 +126,18 @@ fn mounts(manifest: &Manifest, found: &BTreeMap<Utf8PathBuf, Mounted>) -> Result
     Ok(())
 }
 
-fn as_expected(at: &Utf8Path, expected: Expected, mounted: &Mounted) -> Result<(), Finding> {
+fn as_expected(
+    at: &Utf8Path,
+    expected: Expected,
+    mounted: &Mounted,
+    in_container: bool,
+) -> Result<(), Finding> {
     let wrong = |what: &str| Err(format!("`{at}` {what}"));
     if mounted.read_only != expected.read_only {
         return wrong(if expected.read_only { "can be written" } else { "is read-only" });
     }
-    if !mounted.no_suid {
+    // An engine binds without it; `no_new_privs`, which is proven as well, takes the bits their effect.
+    if !mounted.no_suid && !in_container {
         return wrong("honours set-user-id bits");
     }
     match expected.what {
@@ -145,7 +151,7 @@ fn as_expected(at: &Utf8Path, expected: Expected, mounted: &Mounted) -> Result<(
             return wrong("is not an empty place of its own");
         }
         What::Proc if mounted.kind != "proc" => return wrong("is not the sandbox's own"),
-        What::Tmpfs | What::Dev | What::Proc => {}
+        What::Tmpfs | What::Dev | What::Proc | What::Image => {}
     }
     Ok(())
 }
@@ -155,7 +161,11 @@ fn as_expected(at: &Utf8Path, expected: Expected, mounted: &Mounted) -> Result<(
 fn came_along(manifest: &Manifest, at: &Utf8Path, mounted: &Mounted) -> Result<(), Finding> {
     let around = manifest.mounts.iter().rev().find(|(path, _)| at.starts_with(path));
     match around.map(|(path, expected)| (path, expected.what, expected.read_only)) {
+        Some((_, What::Dev, _)) if manifest.container.is_some() && is_queue(at, mounted) => Ok(()),
         Some((_, What::Dev, _)) => device(at, mounted),
+        // A container's engine covers files with its empty device, and what it does not show stays below the cover.
+        Some((_, What::Proc, _)) if manifest.container.is_some() && is_null(at) => Ok(()),
+        Some((path, What::Tmpfs, true)) if manifest.container.is_some() && path == image::SYSTEM => Ok(()),
         // Covers over writable parts of the kernel's interface.
         Some((_, What::Proc, _)) if mounted.read_only => Ok(()),
         Some((path, What::Bind(_), read_only)) if path != "/" => {
@@ -164,6 +174,19 @@ fn came_along(manifest: &Manifest, at: &Utf8Path, mounted: &Mounted) -> Result<(
         }
         _ => Err(format!("`{at}` is mounted and should not be")),
     }
+}
+
+/// The message queues of the container's own namespace.
+fn is_queue(at: &Utf8Path, mounted: &Mounted) -> bool {
+    at == "/dev/mqueue" && mounted.kind == "mqueue"
+}
+
+fn is_null(at: &Utf8Path) -> bool {
+    let null = |meta: std::fs::Metadata| {
+        let number = (nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev()));
+        meta.file_type().is_char_device() && number == (1, 3)
+    };
+    at.metadata().is_ok_and(null)
 }
 
 fn device(at: &Utf8Path, mounted: &Mounted) -> Result<(), Finding> {
@@ -248,6 +271,7 @@ mod tests {
             allowed: Vec::new(),
             gateway: false,
             command: Vec::new(),
+            container: None,
         }
     }
 

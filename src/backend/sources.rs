@@ -1,4 +1,4 @@
-//! Mount sources, opened before bubblewrap resolves their names: what is mounted is compared with these inside.
+//! Mount sources, opened before an engine resolves their names: what is mounted is compared with these inside.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,7 +9,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::fstat;
 use thiserror::Error;
 
-use crate::plan::{Identity, MountKind, Plan};
+use crate::plan::{Identity, Mount, MountKind, Plan};
 
 #[derive(Debug, Error)]
 pub enum Error {
@@ -37,16 +37,25 @@ pub struct Sources {
 impl Sources {
     /// Opens every source; no part of a path may be a link, and what is there must be what the plan saw.
     pub fn open(plan: &Plan, session: &Utf8Path) -> Result<Self, Error> {
+        Self::open_with(plan, |_, mount| match &mount.kind {
+            MountKind::Bind { source, .. } => Some(source.clone()),
+            MountKind::Session { name, .. } => Some(session.join(name)),
+            _ => None,
+        })
+    }
+
+    /// Opens what `source_of` names for each mount and its number.
+    pub fn open_with(
+        plan: &Plan,
+        source_of: impl Fn(usize, &Mount) -> Option<Utf8PathBuf>,
+    ) -> Result<Self, Error> {
         let mut sources = Sources { identities: Vec::new(), held: Vec::new() };
-        for mount in &plan.mounts {
-            let (path, expect) = match &mount.kind {
-                MountKind::Bind { source, expect, .. } => (source.clone(), *expect),
-                MountKind::Session { name, .. } => (session.join(name), None),
-                _ => {
-                    sources.identities.push(None);
-                    continue;
-                }
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            let Some(path) = source_of(index, mount) else {
+                sources.identities.push(None);
+                continue;
             };
+            let expect = if let MountKind::Bind { expect, .. } = &mount.kind { *expect } else { None };
             let origin = mount.origin.clone();
             let (held, identity) = match open(&path) {
                 Ok(opened) => opened,

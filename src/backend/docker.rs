@@ -1,0 +1,206 @@
+//! A plan as a container: the request (pure), then the launch.
+//!
+//! The walls are those of every sandbox: pier's own init is the first process, proves what the engine made, and puts up
+//! its filters before anything runs. Streams, environment and manifest reach it over a socket: they are nowhere in
+//! what the engine knows of the container.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as Bound, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountType,
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use thiserror::Error;
+
+use super::init::filter;
+use crate::plan::{Access, INIT, Mount, MountKind, Plan, RootFilesystem, image};
+
+pub mod beside;
+pub mod engine;
+pub mod images;
+pub mod launch;
+
+pub use engine::{Engine, find};
+
+/// Why an engine does not do what it should.
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("no container engine answers at `{address}`: {said}")]
+    Unreachable { address: String, said: String },
+    #[error("`{address}` is no engine of this machine: only a Unix socket is")]
+    NotLocal { address: String },
+    #[error("the Docker context `{name}` cannot be used: {said}")]
+    Context { name: String, said: String },
+    #[error("the container engine cannot {what}: {said}")]
+    Failed { what: &'static str, said: String },
+    #[error("there is no image `{reference}` on this host")]
+    NoImage { reference: String },
+    #[error("the image `{reference}` cannot be used: {said}")]
+    Image { reference: String, said: String },
+    #[error("the container ended without a reason")]
+    Ended,
+}
+
+/// Labels that say which session, and which directory on the host, a container belongs to.
+const LABEL: &str = "pier.session";
+const PROJECT: &str = "pier.project";
+
+/// Returns the labels of a container.
+fn labels(session: &Utf8Path, project: &Utf8Path) -> HashMap<String, String> {
+    let name = session.file_name().unwrap_or_default().to_owned();
+    HashMap::from([(LABEL.to_owned(), name), (PROJECT.to_owned(), project.to_string())])
+}
+
+/// What the kernel tells about the machine, beside `/sys`.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kmsg",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+];
+
+/// What changes the machine for a process that is the host's user 0, whatever its capabilities.
+const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Returns where on the host the source of a mount is; `None` for what the engine makes itself. Generated files are
+/// in the session's directory, by the number of their mount.
+pub fn source_of(index: usize, mount: &Mount, session: &Utf8Path) -> Option<Utf8PathBuf> {
+    match &mount.kind {
+        MountKind::Bind { source, .. } => Some(source.clone()),
+        MountKind::Session { name, .. } => Some(session.join(name)),
+        MountKind::File { .. } | MountKind::Certificates { .. } | MountKind::Hidden { directory: false } => {
+            Some(session.join(GENERATED).join(index.to_string()))
+        }
+        _ => None,
+    }
+}
+
+/// The directory of generated files below the session's own.
+pub const GENERATED: &str = "generated";
+
+/// Returns the request that makes the container of a plan.
+pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
+    let image = match &plan.root {
+        RootFilesystem::Image { digest, .. } => digest.clone(),
+        _ => String::new(),
+    };
+    let strings = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+    let mut tmpfs = HashMap::new();
+    let (mut bound, mut masked) = (Vec::new(), Vec::from(MASKED));
+    let mut sealed = false;
+    let mut shared_memory = None;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        match &mount.kind {
+            MountKind::Tmpfs { size, .. } if mount.at == image::SHARED_MEMORY => shared_memory = *size,
+            MountKind::Tmpfs { size, mode } => {
+                tmpfs.insert(mount.at.to_string(), options(*size, *mode, plan));
+            }
+            MountKind::Hidden { directory: true } if mount.at == image::SYSTEM => masked.push(image::SYSTEM),
+            MountKind::Hidden { directory: true } => {
+                tmpfs.insert(mount.at.to_string(), "ro,size=4k,mode=0555".to_owned());
+            }
+            MountKind::Seal if mount.at == "/" => sealed = true,
+            MountKind::Seal
+            | MountKind::Proc
+            | MountKind::Dev
+            | MountKind::Directory { .. }
+            | MountKind::Symlink { .. } => {}
+            MountKind::Bind { .. }
+            | MountKind::Session { .. }
+            | MountKind::File { .. }
+            | MountKind::Certificates { .. }
+            | MountKind::Hidden { directory: false } => {
+                bound.extend(
+                    source_of(index, mount, session)
+                        .map(|source| bind(&source, &mount.at, access(&mount.kind))),
+                );
+            }
+        }
+    }
+    let limits = &plan.limits;
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let memory = limits.memory.map(|cap| number(cap.at_most));
+    let host = HostConfig {
+        mounts: Some(bound),
+        tmpfs: Some(tmpfs),
+        shm_size: shared_memory.map(number),
+        readonly_rootfs: Some(sealed),
+        network_mode: Some("none".into()),
+        ipc_mode: Some("private".into()),
+        privileged: Some(false),
+        cap_drop: strings(&["ALL"]),
+        security_opt: Some(vec!["no-new-privileges".into(), format!("seccomp={}", profile())]),
+        masked_paths: strings(&masked),
+        readonly_paths: strings(READ_ONLY),
+        memory,
+        // No more than the memory itself: what is swapped out would not count.
+        memory_swap: memory,
+        #[expect(clippy::cast_possible_truncation, reason = "processors of a machine")]
+        nano_cpus: limits.cpus.map(|cap| (cap.at_most * 1e9) as i64),
+        pids_limit: limits.pids.map(|cap| number(cap.at_most)),
+        init: Some(false),
+        auto_remove: Some(true),
+        log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(image),
+        hostname: Some("pier".into()),
+        user: Some(format!("{}:{}", plan.user.uid, plan.user.gid)),
+        entrypoint: strings(&[INIT]),
+        cmd: strings(&["__init", "--connect", image::SOCKET]),
+        working_dir: Some("/".into()),
+        healthcheck: Some(HealthConfig { test: strings(&["NONE"]), ..HealthConfig::default() }),
+        labels: Some(labels(session, &plan.project.root)),
+        stop_signal: Some("SIGKILL".into()),
+        network_disabled: Some(true),
+        host_config: Some(host),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn access(kind: &MountKind) -> Access {
+    match kind {
+        MountKind::Bind { access, .. } | MountKind::Session { access, .. } => *access,
+        _ => Access::ReadOnly,
+    }
+}
+
+fn bind(source: &Utf8Path, at: &Utf8Path, access: Access) -> Bound {
+    Bound {
+        target: Some(at.to_string()),
+        source: Some(source.to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(access == Access::ReadOnly),
+        bind_options: Some(MountBindOptions {
+            propagation: Some(MountBindOptionsPropagationEnum::RPRIVATE),
+            ..MountBindOptions::default()
+        }),
+        ..Bound::default()
+    }
+}
+
+/// Returns the options of a memory file system, which belongs to the user of the sandbox.
+fn options(size: Option<u64>, mode: u32, plan: &Plan) -> String {
+    let size = size.map_or(String::new(), |size| format!(",size={size}"));
+    format!("rw,exec,nosuid,nodev,mode={mode:04o},uid={},gid={}{size}", plan.user.uid, plan.user.gid)
+}
+
+/// Returns the engine's own filter: a second one, for the init has a stricter one that looks at arguments.
+fn profile() -> String {
+    let names: Vec<&str> = filter::denied().collect();
+    serde_json::json!({
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": names, "action": "SCMP_ACT_ERRNO" }],
+    })
+    .to_string()
+}

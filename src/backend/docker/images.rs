@@ -1,0 +1,218 @@
+//! Images: whether they are there, how they come, and the few files of them that a plan depends on.
+
+use std::io::Read as _;
+
+use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
+use bollard::query_parameters::{
+    CreateContainerOptions, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder,
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::StreamExt as _;
+use serde::{Deserialize, Serialize};
+
+use super::engine::{Connected, reason};
+use super::{Error, LABEL};
+use crate::plan::facts::Image;
+use crate::util::fs::{read_bounded, write_atomic};
+use crate::util::text::escape;
+
+/// Bumped when a field changes its meaning; what has another number is looked at anew.
+const SCHEMA: u32 = 1;
+
+/// The most that is read of one file of an image, in bytes.
+const MOST_FILE: u64 = 256 * 1024;
+
+/// The most that is read of a remembered image, in bytes.
+const MOST: u64 = 1 << 20;
+
+/// The most variables, volumes, and bytes of a variable that are taken from an image.
+const MOST_ENTRIES: usize = 256;
+const MOST_VALUE: usize = 32 * 1024;
+
+/// The shells of images, the better one first.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+
+/// What is going on while an image comes.
+pub enum Progress {
+    Pulling {
+        reference: String,
+    },
+    /// Bytes that have come, of those that are announced so far.
+    Fetched {
+        bytes: u64,
+        of: u64,
+    },
+}
+
+/// What was read out of an image, kept by its digest: an image never changes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Known {
+    schema: u32,
+    passwd: String,
+    group: String,
+    shell: Option<Utf8PathBuf>,
+}
+
+/// Returns the image that `reference` means now; `None` where this host has none.
+pub fn find(engine: &Connected, reference: &str, cache: &Utf8Path) -> Result<Option<Image>, Error> {
+    let found = match engine.wait(engine.docker.inspect_image(reference)) {
+        Ok(found) => found,
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
+        Err(error) => return Err(Error::Failed { what: "look at an image", said: reason(&error) }),
+    };
+    let unusable = |said: &str| Error::Image { reference: reference.to_owned(), said: said.to_owned() };
+    let digest = found.id.clone().unwrap_or_default();
+    if !is_digest(&digest) {
+        return Err(unusable("the engine does not say which one it is"));
+    }
+    match found.os.as_deref() {
+        None | Some("" | "linux") => {}
+        Some(other) => return Err(unusable(&format!("it is for {}", escape(other)))),
+    }
+    let known = known(engine, &digest, cache)?;
+    let Known { passwd, group, shell, .. } = known;
+    let (environment, volumes) = settings(found).ok_or_else(|| unusable("its settings are out of bounds"))?;
+    Ok(Some(Image { digest, environment, volumes, passwd, group, shell }))
+}
+
+fn is_digest(text: &str) -> bool {
+    text.strip_prefix("sha256:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// Variables with their values.
+type Variables = Vec<(String, String)>;
+
+/// Returns the variables and volumes of an image; `None` where there are too many.
+fn settings(found: ImageInspect) -> Option<(Variables, Vec<Utf8PathBuf>)> {
+    let config = found.config.unwrap_or_default();
+    let (set, volumes) = (config.env.unwrap_or_default(), config.volumes.unwrap_or_default());
+    if set.len() > MOST_ENTRIES || volumes.len() > MOST_ENTRIES {
+        return None;
+    }
+    let is_name = |name: &str| {
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        !name.is_empty() && !name.starts_with(|c: char| c.is_ascii_digit()) && name.chars().all(letters)
+    };
+    let mut environment = Vec::new();
+    for line in &set {
+        let (name, value) = line.split_once('=')?;
+        if is_name(name) && !value.contains('\0') && value.len() <= MOST_VALUE {
+            environment.push((name.to_owned(), value.to_owned()));
+        }
+    }
+    let mut volumes: Vec<Utf8PathBuf> = volumes.into_iter().map(Utf8PathBuf::from).collect();
+    volumes.sort();
+    Some((environment, volumes))
+}
+
+fn known(engine: &Connected, digest: &str, cache: &Utf8Path) -> Result<Known, Error> {
+    let path = cache.join("images").join(format!("{}.json", digest.trim_start_matches("sha256:")));
+    let kept = read_bounded(&path, MOST).ok();
+    let kept = kept.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
+    if let Some(known) = kept.filter(|known| known.schema == SCHEMA) {
+        return Ok(known);
+    }
+    let known = read(engine, digest)?;
+    let text = serde_json::to_vec(&known).map_err(std::io::Error::other);
+    if let Err(error) = text.and_then(|text| write_atomic(&path, &text, 0o600)) {
+        tracing::debug!(%error, "the image is looked at anew the next time");
+    }
+    Ok(known)
+}
+
+/// Reads out of a container that is made of the image, never started, and removed.
+fn read(engine: &Connected, digest: &str) -> Result<Known, Error> {
+    let failed = |what| move |error: bollard::errors::Error| Error::Failed { what, said: reason(&error) };
+    let body = ContainerCreateBody {
+        image: Some(digest.to_owned()),
+        entrypoint: Some(vec!["/".to_owned()]),
+        network_disabled: Some(true),
+        labels: Some([(LABEL.to_owned(), String::new())].into()),
+        host_config: Some(HostConfig { network_mode: Some("none".into()), ..HostConfig::default() }),
+        ..ContainerCreateBody::default()
+    };
+    let made = engine.wait(engine.docker.create_container(None::<CreateContainerOptions>, body));
+    let id = made.map_err(failed("look into an image"))?.id;
+    let text = |path: &str| file(engine, &id, path);
+    let known = Known {
+        schema: SCHEMA,
+        passwd: text("/etc/passwd"),
+        group: text("/etc/group"),
+        shell: SHELLS.iter().find(|shell| is_there(engine, &id, shell)).map(Utf8PathBuf::from),
+    };
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    engine.wait(engine.docker.remove_container(&id, Some(options))).map_err(failed("remove a container"))?;
+    Ok(known)
+}
+
+/// Returns a text file of a container; nothing where it is none, or too large.
+fn file(engine: &Connected, id: &str, path: &str) -> String {
+    let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
+    let mut packed = Vec::new();
+    let whole = engine.wait(async {
+        let mut stream = engine.docker.download_from_container(id, Some(options));
+        while let Some(part) = stream.next().await {
+            packed.extend_from_slice(&part.ok()?);
+            if packed.len() as u64 > MOST_FILE {
+                return None;
+            }
+        }
+        Some(())
+    });
+    let read = || {
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let mut entry =
+            archive.entries().ok()?.next()?.ok().filter(|entry| entry.header().entry_type().is_file())?;
+        let mut text = String::new();
+        entry.read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    whole.and_then(|()| read()).unwrap_or_default()
+}
+
+fn is_there(engine: &Connected, id: &str, path: &str) -> bool {
+    let options = bollard::query_parameters::ContainerArchiveInfoOptionsBuilder::default().path(path).build();
+    engine.wait(engine.docker.get_container_archive_info(id, Some(options))).is_ok()
+}
+
+/// Fetches an image from its registry.
+pub fn pull(engine: &Connected, reference: &str, show: &mut dyn FnMut(Progress)) -> Result<(), Error> {
+    show(Progress::Pulling { reference: reference.to_owned() });
+    let options = CreateImageOptionsBuilder::default().from_image(reference).build();
+    let mut layers = std::collections::BTreeMap::new();
+    engine.wait(async {
+        let mut stream = engine.docker.create_image(Some(options), None, None);
+        while let Some(said) = stream.next().await {
+            let said =
+                said.map_err(|error| Error::Image { reference: reference.to_owned(), said: reason(&error) })?;
+            if let Some(error) = said.error_detail.and_then(|error| error.message) {
+                return Err(Error::Image { reference: reference.to_owned(), said: escape(&error) });
+            }
+            let number = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
+            if let (Some(id), Some(detail), Some("Downloading")) =
+                (said.id, said.progress_detail, said.status.as_deref())
+            {
+                layers.insert(id, (number(detail.current), number(detail.total)));
+                let sum = |part: fn(&(u64, u64)) -> u64| layers.values().map(part).sum();
+                show(Progress::Fetched { bytes: sum(|layer| layer.0), of: sum(|layer| layer.1) });
+            }
+        }
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_digest_is_told_from_a_path() {
+        assert!(is_digest(&format!("sha256:{}", "0f".repeat(32))));
+        for other in ["", "sha256:", "sha256:../../x", &"0".repeat(64)] {
+            assert!(!is_digest(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Makes the container of a plan, and meets its init.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use bollard::models::ContainerCreateBody;
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions,
+};
+use camino::Utf8Path;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::beside::Beside;
+use super::engine::{Connected, reason};
+use super::{Engine, Error, GENERATED, create_body, source_of};
+use crate::backend::protocol::Order;
+use crate::backend::sandbox::{self, Body, Given, READY_WITHIN, Sandbox, Starting};
+use crate::backend::sources::Sources;
+use crate::plan::{MountKind, Plan, image};
+use crate::sys::{failpoint, fd, process, socket};
+use crate::util::fs::{create_private, write_atomic};
+
+/// A running container.
+pub struct Container {
+    address: Engine,
+    engine: Connected,
+    id: String,
+    init: u32,
+    /// Its init, as the host has it.
+    process: OwnedFd,
+}
+
+impl Container {
+    pub fn process(&self) -> &OwnedFd {
+        &self.process
+    }
+
+    pub fn id(&self) -> u32 {
+        self.init
+    }
+
+    /// Returns what can make a helper in the network of this one.
+    pub fn beside(&self, plan: &Plan, session: &Utf8Path) -> Beside {
+        Beside::new(self.address.clone(), self.id.clone(), plan, session)
+    }
+
+    pub fn ends_within(&self, time: Duration) -> bool {
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        poll(&mut [PollFd::new(self.process.as_fd(), PollFlags::POLLIN)], timeout)
+            .is_ok_and(|count| count > 0)
+    }
+
+    /// Ends it from outside.
+    pub fn kill(&self) {
+        let options = KillContainerOptionsBuilder::default().signal("SIGKILL").build();
+        if let Err(error) = self.engine.wait(self.engine.docker.kill_container(&self.id, Some(options))) {
+            tracing::debug!(%error, container = self.id, "not killed");
+        }
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if !self.ends_within(Duration::ZERO) {
+            self.kill();
+        }
+        // The engine does so by itself where it can.
+        remove(&self.engine, &self.id);
+    }
+}
+
+pub(super) fn remove(engine: &Connected, name: &str) {
+    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+    if let Err(error) = engine.wait(engine.docker.remove_container(name, Some(options))) {
+        tracing::debug!(%error, container = name, "not removed");
+    }
+}
+
+/// Makes the container, and tells its init what to verify.
+pub fn start(
+    plan: &Plan,
+    engine: &Engine,
+    given: Given<'_>,
+    streams: &[OwnedFd; 3],
+) -> Result<Starting, sandbox::Error> {
+    let set_up = |what| move |error| sandbox::Error::SetUp { what, error };
+    let session = given.directory;
+    generate(plan, given).map_err(set_up("write a generated file"))?;
+    let listener =
+        socket::listen_in(session, image::SOCKET_NAME).map_err(set_up("listen for the sandbox"))?;
+    let sources = Sources::open_with(plan, |index, mount| source_of(index, mount, session))?;
+    failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
+    let connected = engine.connect()?;
+    let name = format!("pier-{}", session.file_name().unwrap_or_default());
+    let container = run(engine.clone(), connected, &name, create_body(plan, session))?;
+    failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
+    let control = meet(&listener, &container)?.ok_or(Error::Ended)?;
+    drop(listener);
+    // Nothing inside has another one to connect to.
+    std::fs::remove_file(session.join(image::SOCKET_NAME)).map_err(set_up("remove a socket"))?;
+    let manifest = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
+    let sandbox = Sandbox::new(control, Body::Container(Box::new(container)));
+    let given_over = [manifest.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
+    sandbox.order(&Order::Adopt, &given_over).map_err(set_up("speak with the sandbox"))?;
+    Starting::verify(sandbox, None, sources, plan, given, &manifest)
+}
+
+/// Writes the files that the engine is given by their place.
+fn generate(plan: &Plan, given: Given<'_>) -> io::Result<()> {
+    let directory = given.directory.join(GENERATED);
+    create_private(&directory)?;
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        let content = match &mount.kind {
+            MountKind::File { content } => content.as_bytes(),
+            MountKind::Certificates { form } => given.certificates(*form),
+            MountKind::Hidden { directory: false } => &[],
+            _ => continue,
+        };
+        write_atomic(&directory.join(index.to_string()), content, 0o444)?;
+    }
+    Ok(())
+}
+
+/// Makes and starts a container; nothing is left of one that does not start.
+fn run(
+    address: Engine,
+    engine: Connected,
+    name: &str,
+    body: ContainerCreateBody,
+) -> Result<Container, Error> {
+    let failed = |what| move |error: bollard::errors::Error| Error::Failed { what, said: reason(&error) };
+    let options = CreateContainerOptionsBuilder::default().name(name).build();
+    let id = engine
+        .wait(engine.docker.create_container(Some(options), body))
+        .map_err(failed("make the container"))?
+        .id;
+    let begun = (|| {
+        engine
+            .wait(engine.docker.start_container(&id, None::<StartContainerOptions>))
+            .map_err(failed("start the container"))?;
+        let found = engine
+            .wait(engine.docker.inspect_container(&id, None::<InspectContainerOptions>))
+            .map_err(failed("look at the container"))?;
+        let init = found.state.and_then(|state| state.pid).and_then(|id| u32::try_from(id).ok());
+        let init = init.filter(|id| *id > 0).ok_or(Error::Ended)?;
+        let process = process::open_process(init).map_err(|error| Error::Failed {
+            what: "show the processes of the container to this machine",
+            said: error.to_string(),
+        })?;
+        Ok((init, process))
+    })();
+    match begun {
+        Ok((init, process)) => Ok(Container { address, engine, id, init, process }),
+        Err(error) => {
+            remove(&engine, &id);
+            Err(error)
+        }
+    }
+}
+
+/// Waits for the init to connect; `None` where it has ended instead.
+fn meet(listener: &OwnedFd, container: &Container) -> Result<Option<OwnedFd>, sandbox::Error> {
+    let set_up = |error: io::Error| sandbox::Error::SetUp { what: "meet the sandbox", error };
+    let end = Instant::now() + Duration::from_millis(READY_WITHIN.into());
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let flags = PollFlags::POLLIN;
+        let mut polled =
+            [PollFd::new(listener.as_fd(), flags), PollFd::new(container.process.as_fd(), flags)];
+        match poll(&mut polled, timeout) {
+            Ok(0) => return Err(sandbox::Error::TooSlow),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(set_up(error.into())),
+        }
+        if let Some((control, _)) = socket::accept(listener).map_err(set_up)? {
+            socket::block(&control).map_err(set_up)?;
+            return Ok(Some(control));
+        }
+        if polled[1].any() == Some(true) {
+            return Ok(None);
+        }
+    }
+}

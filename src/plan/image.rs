@@ -1,0 +1,222 @@
+//! `runtime container`: which image, and the root made of it.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::build::problem;
+use super::facts::{Facts, Image};
+use super::system::{self, BUILT_IN};
+use super::{Access, CertificateForm, Mount, MountKind, NetworkMode, RootFilesystem, User, Variable};
+use crate::config::{Config, Container, Runtime};
+use crate::diag::Problem;
+use crate::env::RESERVED;
+
+/// Where the kernel tells about the machine; nothing of it is shown.
+pub const SYSTEM: &str = "/sys";
+
+/// Shared memory, whose size an engine is told by another name.
+pub const SHARED_MEMORY: &str = "/dev/shm";
+
+/// Where the init of a container finds its supervisor; the name is that of the session's socket, too.
+pub const SOCKET: &str = "/.pier/supervisor";
+pub const SOCKET_NAME: &str = "supervisor";
+
+/// The block that the configuration asks for; `None` for another runtime.
+pub fn asked(config: &Config) -> Option<&Container> {
+    match &config.runtime.value {
+        Runtime::Container(container) => Some(container),
+        _ => None,
+    }
+}
+
+/// Returns what is wrong with the `runtime container` block, whatever the host has.
+pub fn problems(config: &Config) -> Vec<Problem> {
+    let Some(Container { image, build, user, engine }) = asked(config) else { return Vec::new() };
+    let origin = &config.runtime.origin;
+    let mut found = Vec::new();
+    let mut add = |code, message: String, help: &str| {
+        found.push(problem(code, origin, "this runtime", message).help(help.to_owned()));
+    };
+    match image {
+        Some(reference) if !is_reference(reference) => add(
+            "image::reference",
+            format!("`{reference}` is no image reference"),
+            "write one such as `debian:12` or `registry.example.com/team/tools@sha256:…`",
+        ),
+        Some(_) => {}
+        None if build.is_some() => {}
+        None => add("image::none", "`runtime container` names no image".into(), "add `image \"debian:12\"`"),
+    }
+    if build.is_some() {
+        add("plan::not-available", "not available yet: `build`".into(), "build it, and name it by `image`");
+    }
+    if let Some(user) = user.as_deref().filter(|user| *user != "host") {
+        let message = format!("not available yet: `user \"{user}\"`");
+        add("plan::not-available", message, "leave it out: the sandbox has the caller's own numbers");
+    }
+    if let Some(engine) = engine.as_deref().filter(|engine| *engine != "docker") {
+        let message = format!("not available yet: `engine \"{engine}\"`");
+        add("plan::not-available", message, "leave it out, and let DOCKER_HOST name that engine's socket");
+    }
+    found
+}
+
+/// Says whether the text can only be a reference: an engine takes it for nothing else.
+fn is_reference(text: &str) -> bool {
+    let is_start = |c: char| c.is_ascii_alphanumeric();
+    text.len() <= 512
+        && text.starts_with(is_start)
+        && text.chars().all(|c| is_start(c) || "._-/:@".contains(c))
+        && !text.contains("..")
+        && !text.contains("//")
+}
+
+/// Returns the image of the plan; one that is not known yet has no digest.
+pub fn root(config: &Config, facts: &Facts) -> Option<RootFilesystem> {
+    let reference = asked(config)?.image.clone().unwrap_or_default();
+    let digest = facts.image.as_ref().map(|image| image.digest.clone()).unwrap_or_default();
+    Some(RootFilesystem::Image { reference, digest })
+}
+
+/// Returns what people should know about the image.
+pub fn warnings(config: &Config, facts: &Facts) -> Option<String> {
+    let reference = asked(config)?.image.as_ref().filter(|_| facts.image.is_none())?;
+    Some(format!(
+        "the image `{reference}` is not known on this host yet, so that what it sets is not in this plan; `pier up` fetches it"
+    ))
+}
+
+/// Returns what every sandbox on an image shows besides it.
+pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
+    let mut mounts = Vec::new();
+    let mut add = |at: &str, kind| mounts.push(Mount { at: at.into(), kind, origin: BUILT_IN.into() });
+    let none = Image::default();
+    let image = facts.image.as_ref().unwrap_or(&none);
+    let online = network == NetworkMode::Host;
+    let file = |content: String| MountKind::File { content };
+    add("/etc/passwd", file(beside(system::passwd(user), &image.passwd)));
+    add("/etc/group", file(beside(system::group(user), &image.group)));
+    add("/etc/hostname", file("pier\n".into()));
+    add("/etc/hosts", file(if online { facts.system.hosts.clone() } else { system::HOSTS.into() }));
+    add(
+        "/etc/resolv.conf",
+        file(match network {
+            NetworkMode::Host => facts.system.resolv_conf.clone(),
+            NetworkMode::Allowlist => system::RESOLVER.into(),
+            NetworkMode::None => String::new(),
+        }),
+    );
+    if network == NetworkMode::Allowlist {
+        add(system::BUNDLE, MountKind::Certificates { form: CertificateForm::Pem });
+    }
+    add("/proc", MountKind::Proc);
+    add(SYSTEM, MountKind::Hidden { directory: true });
+    add("/dev", MountKind::Dev);
+    add(SHARED_MEMORY, MountKind::Tmpfs { size: Some(1 << 30), mode: 0o1777 });
+    add("/tmp", MountKind::Tmpfs { size: Some(4 << 30), mode: 0o1777 });
+    add("/var/tmp", MountKind::Tmpfs { size: Some(4 << 30), mode: 0o1777 });
+    add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
+    let access = Access::ReadOnly;
+    add(SOCKET, MountKind::Session { name: SOCKET_NAME.into(), access });
+    // The engine would keep a directory of its own there.
+    for volume in image.volumes.iter().filter(|volume| is_place(volume)) {
+        mounts.push(Mount {
+            at: volume.clone(),
+            kind: MountKind::Tmpfs { size: Some(1 << 30), mode: 0o755 },
+            origin: "the image".into(),
+        });
+    }
+    mounts
+}
+
+/// Says whether a volume of an image is a place that nothing of pier's has.
+fn is_place(volume: &Utf8Path) -> bool {
+    const TAKEN: [&str; 9] =
+        ["/.pier", "/dev", "/etc", "/home/pier", "/proc", "/run", "/sys", "/tmp", "/var/tmp"];
+    let clean = super::paths::clean(volume);
+    volume.is_absolute()
+        && clean == *volume
+        && clean != "/"
+        && !TAKEN.iter().any(|taken| clean.starts_with(taken) || Utf8Path::new(taken).starts_with(&clean))
+}
+
+/// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts.
+fn beside(own: String, of_image: &str) -> String {
+    let names: Vec<String> =
+        own.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect();
+    let mut text = own;
+    for line in of_image.lines() {
+        if line.split_once(':').is_some_and(|(name, _)| !names.iter().any(|own| own == name)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+/// Returns the shell of the image.
+pub fn shell(facts: &Facts) -> Utf8PathBuf {
+    facts.image.as_ref().and_then(|image| image.shell.clone()).unwrap_or_else(|| "/bin/sh".into())
+}
+
+/// Returns the directories that the image searches for commands.
+pub fn path(facts: &Facts) -> Vec<String> {
+    let said =
+        facts.image.as_ref().and_then(|image| image.environment.iter().find(|(name, _)| name == "PATH"));
+    let usable = |entry: &&str| entry.starts_with('/');
+    let said: Vec<String> =
+        said.iter().flat_map(|(_, path)| path.split(':').filter(usable).map(str::to_owned)).collect();
+    if !said.is_empty() {
+        return said;
+    }
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"].map(str::to_owned).into()
+}
+
+/// Returns the variables that the image sets, without those that are the sandbox's own.
+pub fn variables(facts: &Facts) -> Vec<Variable> {
+    let set = facts.image.iter().flat_map(|image| &image.environment);
+    let kept = set.filter(|(name, _)| {
+        !RESERVED.contains(&name.as_str()) && !name.starts_with("LD_") && !name.starts_with("PIER_")
+    });
+    let variable = |(name, value): &(String, String)| Variable {
+        name: name.clone(),
+        value: Some(value.clone()),
+        origin: "the image".into(),
+    };
+    kept.map(variable).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_told_from_everything_else() {
+        for reference in ["debian", "debian:12", "localhost:5000/a/b@sha256:00ff", "sha256:00ff"] {
+            assert!(is_reference(reference), "{reference}");
+        }
+        for other in ["", "--privileged", "a b", "../x", "a//b", "a\n", "a?x=1", "é"] {
+            assert!(!is_reference(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn an_image_cannot_take_the_users_name() {
+        let text = beside(
+            "pier:x:1000:1000::/home/pier:/bin/sh\n".into(),
+            "root:x:0:0::/:/bin/sh\npier:x:0:0::/:/x\nbad\n",
+        );
+        assert_eq!(text, "pier:x:1000:1000::/home/pier:/bin/sh\nroot:x:0:0::/:/bin/sh\n");
+    }
+
+    #[test]
+    fn volumes_of_an_image_cover_nothing_of_pier() {
+        for place in ["/data", "/var/lib/app", "/workspace"] {
+            assert!(is_place(Utf8Path::new(place)), "{place}");
+        }
+        for place in
+            ["/", "data", "/a/../proc", "/proc/sys", "/home", "/home/pier/.config", "/.pier/bin", "/tmp"]
+        {
+            assert!(!is_place(Utf8Path::new(place)), "{place}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! `runtime container` on a real engine, which `tests/docker/engine` starts.
+
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::sandbox::{Call, Output, Project, unique_sleep, within};
+
+/// Images of `tests/docker/engine`.
+pub const DEBIAN: &str = "pier-test/debian:1";
+pub const BUSYBOX: &str = "pier-test/busybox:1";
+
+/// The engine's address; the tests' own runner sets it.
+const VARIABLE: &str = "PIER_TEST_DOCKER";
+
+/// Why containers cannot be tested here, if they cannot.
+pub fn missing() -> Option<String> {
+    static FOUND: OnceLock<Option<String>> = OnceLock::new();
+    let look = || {
+        let Ok(address) = std::env::var(VARIABLE) else {
+            return Some(format!("no engine: {VARIABLE} is not set (`tests/docker/engine start`)"));
+        };
+        let mut docker = Command::new("docker");
+        let said = docker.args(["image", "inspect", DEBIAN, BUSYBOX]).env("DOCKER_HOST", &address).output();
+        (!said.is_ok_and(|said| said.status.success())).then(|| format!("no images at {address}"))
+    };
+    FOUND.get_or_init(look).clone()
+}
+
+/// Tells a call where the engine is.
+pub fn with_engine(call: Call) -> Call {
+    match std::env::var(VARIABLE) {
+        Ok(address) => call.env("DOCKER_HOST", address),
+        Err(_) => call,
+    }
+}
+
+/// Says whether the tests of this file can run, and why not.
+fn can_run() -> bool {
+    if let Some(why) = missing() {
+        println!("skipped: {why}");
+    }
+    missing().is_none()
+}
+
+/// Runs Docker's own client.
+fn docker(words: &[&str], input: &[u8]) -> String {
+    let address = std::env::var(VARIABLE).unwrap();
+    let mut docker = Command::new("docker");
+    docker.args(words).env("DOCKER_HOST", address).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = docker.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let said = child.wait_with_output().unwrap();
+    assert!(said.status.success(), "{words:?}");
+    String::from_utf8(said.stdout).unwrap().trim().to_owned()
+}
+
+/// An image with these files, and settings such as `ENTRYPOINT ["/evil"]`; removed at the end.
+struct Image(String);
+
+impl Image {
+    fn new(files: &[(&str, &str)], settings: &[&str]) -> Self {
+        Self::import(tar::Builder::new(Vec::new()), files, settings)
+    }
+
+    fn import(mut archive: tar::Builder<Vec<u8>>, files: &[(&str, &str)], settings: &[&str]) -> Self {
+        for (name, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(text.len() as u64);
+            header.set_mode(0o755);
+            header.set_cksum();
+            archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        }
+        let changes = settings.iter().flat_map(|setting| ["--change", setting]);
+        let words: Vec<&str> = ["import"].into_iter().chain(changes).chain(["-"]).collect();
+        Image(docker(&words, &archive.into_inner().unwrap()))
+    }
+
+    /// One that has busybox, too.
+    fn with_tools(files: &[(&str, &str)], settings: &[&str]) -> Self {
+        let container = docker(&["create", "--network", "none", BUSYBOX], b"");
+        let mut export = Command::new("docker");
+        export.args(["export", &container]).env("DOCKER_HOST", std::env::var(VARIABLE).unwrap());
+        let archive = export.output().unwrap().stdout;
+        docker(&["rm", &container], b"");
+        let mut whole = tar::Builder::new(Vec::new());
+        for entry in tar::Archive::new(archive.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let (mut header, path) = (entry.header().clone(), entry.path().unwrap().into_owned());
+            match entry.link_name().unwrap().map(std::borrow::Cow::into_owned) {
+                Some(link) => whole.append_link(&mut header, path, link).unwrap(),
+                None => whole.append_data(&mut header, path, &mut entry).unwrap(),
+            }
+        }
+        Self::import(whole, files, settings)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        docker(&["rmi", "--force", &self.0], b"");
+    }
+}
+
+/// A project on an image, approved.
+fn project(image: &str, config: &str) -> Project {
+    let project = Project::new(&format!("runtime container {{ image \"{image}\"; }}\n{config}\n"));
+    with_engine(project.call(["trust"])).run().expect(0);
+    project
+}
+
+fn exec(project: &Project, command: &[&str]) -> Output {
+    with_engine(project.call(["exec", "--"].iter().chain(command))).run()
+}
+
+/// Containers of a project's sessions.
+fn containers(project: &Project) -> String {
+    let label = format!("label=pier.project={}", project.root().display());
+    docker(&["ps", "--all", "--filter", &label, "--format", "{{.Names}}"], b"")
+}
+
+#[test]
+fn an_engine_that_is_not_there_is_one_error() {
+    let project = Project::new("runtime container { image \"debian:12\"; }\n");
+    project.trust();
+    for (variable, address, word) in [
+        ("DOCKER_HOST", "unix:///nonexistent/engine.sock", "no such socket"),
+        ("DOCKER_HOST", "tcp://127.0.0.1:2375", "only a Unix socket"),
+        ("DOCKER_HOST", "ssh://host", "only a Unix socket"),
+        ("DOCKER_CONTEXT", "absent", "cannot read"),
+    ] {
+        let said = project.call(["exec", "true"]).env(variable, address).run().refused(125, "docker::engine");
+        assert!(said.flat().contains(word), "{}", said.said());
+    }
+    // A file, and a socket on which nobody speaks the protocol.
+    project.write_beside("home/file", "");
+    let file = format!("unix://{}", project.home().join("file").display());
+    project.call(["exec", "true"]).env("DOCKER_HOST", file).run().refused(125, "docker::engine");
+}
+
+#[test]
+fn what_is_no_image_is_refused_by_name() {
+    for (text, code) in [
+        ("runtime container", "image::none"),
+        ("runtime container { image \"--privileged\"; }", "image::reference"),
+        ("runtime container { image \"../etc\"; }", "image::reference"),
+        ("runtime container { image \"a b\"; }", "image::reference"),
+        ("runtime container { image \"a\"; build \"Dockerfile\"; }", "plan::not-available"),
+        ("runtime container { image \"a\"; user \"root\"; }", "plan::not-available"),
+        ("runtime container { image \"a\"; engine \"podman\"; }", "plan::not-available"),
+    ] {
+        Project::new(&format!("{text}\n")).pier(&["exec", "true"]).refused(2, code);
+    }
+}
+
+#[test]
+fn an_image_that_cannot_be_had_is_one_error() {
+    if !can_run() {
+        return;
+    }
+    // Nobody listens there.
+    let project = project("127.0.0.1:9/none:1", "");
+    let said = exec(&project, &["true"]).refused(125, "image::missing");
+    assert!(said.flat().contains("127.0.0.1:9"), "{}", said.said());
+    assert_eq!(containers(&project), "");
+}
+
+#[test]
+fn an_image_says_nothing_about_the_sandbox() {
+    if !can_run() {
+        return;
+    }
+    let image = Image::with_tools(
+        &[
+            ("evil", "#!/bin/sh\necho evil\n"),
+            ("etc/passwd", "pier:x:0:0:evil:/evil:/evil\nwww:x:33:33::/:/bin/sh\nbroken\n"),
+        ],
+        &[
+            "ENTRYPOINT [\"/evil\"]",
+            "CMD [\"/evil\"]",
+            "USER root",
+            "WORKDIR /evil-directory",
+            "ENV LD_PRELOAD=/evil HOME=/evil PIER_SANDBOX=0 TOOL=kept PATH=relative:/opt/tool:/bin SHELL=/evil",
+            "VOLUME [\"/data\", \"/home/pier\", \"/proc/x\", \"/workspace\"]",
+            "ONBUILD RUN /evil",
+        ],
+    );
+    let project = project(&image.0, "");
+    let script = "id -u; pwd; echo $HOME $PIER_SANDBOX $TOOL $PATH $SHELL ${LD_PRELOAD-none}; grep -c evil /etc/passwd;
+        grep -c www /etc/passwd; touch /data/x && echo volume; ls /workspace";
+    let said = exec(&project, &["sh", "-c", script]).expect(0).text();
+    let owner = project.owner();
+    assert_eq!(
+        said,
+        format!("{owner}\n/workspace\n/home/pier 1 kept /opt/tool:/bin /bin/sh none\n0\n1\nvolume\npier.kdl")
+    );
+    assert_eq!(docker(&["volume", "ls", "--quiet"], b""), "", "nothing of the volumes stays");
+}
+
+#[test]
+fn an_image_without_anything_runs_what_is_mounted() {
+    if !can_run() {
+        return;
+    }
+    let image = Image::new(&[("file", "text")], &[]);
+    let project = project(&image.0, "");
+    // A static program that needs no file: pier itself.
+    fs_err::copy(crate::sandbox::PIER, project.root().join("tool")).unwrap();
+    project.give_away();
+    assert_eq!(exec(&project, &["./tool", "--version"]).expect(0).text(), "pier 0.1.0");
+    exec(&project, &["sh"]).refused(127, "exec::not-found");
+}
+
+#[test]
+fn what_the_engine_cannot_do_is_told_and_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let image = Image::new(&[("opt", "a file where a directory should be")], &[]);
+    let project = project(&image.0, "mounts { tmpfs \"/opt/x\"; }");
+    exec(&project, &["true"]).refused(125, "docker::failed");
+    assert_eq!(containers(&project), "");
+    let sessions = project.state().join("sessions");
+    let left = fs_err::read_dir(sessions).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "the directory of the session is gone");
+}
+
+#[test]
+fn the_engine_is_asked_for_every_wall_and_told_no_secret() {
+    if !can_run() {
+        return;
+    }
+    let project = project(DEBIAN, "env { pass \"TOKEN\"; }\nlimits { memory \"256MiB\"; cpus 1; pids 100; }");
+    let sleep = unique_sleep();
+    let call = with_engine(project.call(["exec", "--detach", "--", "sleep", &sleep]));
+    let session = call.env("TOKEN", "s3cret-value").run().expect(0).text();
+    assert_eq!(containers(&project), format!("pier-{session}"));
+    let text = docker(&["inspect", &format!("pier-{session}")], b"");
+    with_engine(project.call(["stop", &session])).run().expect(0);
+    assert!(
+        !text.contains("s3cret-value") && !text.contains(&sleep),
+        "the engine knows neither value nor command"
+    );
+    let all: Value = serde_json::from_str(&text).unwrap();
+    let host = &all[0]["HostConfig"];
+    let config = &all[0]["Config"];
+    assert_eq!(host["Privileged"], false);
+    assert_eq!(host["CapDrop"], serde_json::json!(["ALL"]));
+    assert_eq!(host["CapAdd"], Value::Null);
+    assert_eq!(host["ReadonlyRootfs"], true);
+    assert_eq!(host["NetworkMode"], "none");
+    assert_eq!(host["IpcMode"], "private");
+    assert_eq!(host["PidMode"], "");
+    assert_eq!(host["PidsLimit"], 100);
+    assert_eq!(host["Memory"], 256 << 20);
+    assert_eq!(host["MemorySwap"], 256 << 20);
+    assert_eq!(host["NanoCpus"], 1_000_000_000);
+    assert_eq!(host["Devices"].as_array().map_or(0, Vec::len), 0);
+    let options = host["SecurityOpt"].to_string();
+    assert!(options.contains("no-new-privileges"), "{options}");
+    for call in ["keyctl", "io_uring_setup", "bpf", "mount", "setns"] {
+        assert!(options.contains(&format!("\\\"{call}\\\"")), "{call}: {options}");
+    }
+    assert_eq!(config["User"], format!("{0}:{0}", project.owner()));
+    assert_eq!(config["Healthcheck"]["Test"], serde_json::json!(["NONE"]));
+    assert_eq!(config["Entrypoint"], serde_json::json!(["/.pier/init"]));
+    assert!(config["Image"].as_str().unwrap().starts_with("sha256:"), "by digest");
+    let sources = host["Mounts"].to_string();
+    assert!(!sources.contains("docker.sock"), "{sources}");
+    assert!(within(Duration::from_secs(5), || containers(&project).is_empty()), "{}", containers(&project));
+}
