@@ -8,17 +8,19 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as Bound, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType,
+    MountBindOptionsPropagationEnum, MountType, PortBinding,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::init::filter;
-use crate::plan::{Access, INIT, Mount, MountKind, Plan, RootFilesystem, image};
+use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan, RootFilesystem, image};
 
 pub mod beside;
+pub mod copy;
 pub mod engine;
 pub mod images;
+pub mod kept;
 pub mod launch;
 
 pub use engine::{Engine, find};
@@ -134,7 +136,8 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         tmpfs: Some(tmpfs),
         shm_size: shared_memory.map(number),
         readonly_rootfs: Some(sealed),
-        network_mode: Some("none".into()),
+        network_mode: Some(network(plan.network.mode).into()),
+        port_bindings: published(plan),
         ipc_mode: Some("private".into()),
         privileged: Some(false),
         cap_drop: strings(&["ALL"]),
@@ -162,10 +165,32 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         healthcheck: Some(HealthConfig { test: strings(&["NONE"]), ..HealthConfig::default() }),
         labels: Some(labels(session, &plan.project.root)),
         stop_signal: Some("SIGKILL".into()),
-        network_disabled: Some(true),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
+}
+
+/// Returns which network of the engine a sandbox is in; a gateway makes its own in none.
+fn network(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::None | NetworkMode::Allowlist => "none",
+        NetworkMode::Bridge => "bridge",
+        NetworkMode::Host => "host",
+    }
+}
+
+/// Returns the ports that the engine publishes, which it does in a network of its own only.
+fn published(plan: &Plan) -> Option<HashMap<String, Option<Vec<PortBinding>>>> {
+    if plan.network.mode != NetworkMode::Bridge || plan.ports.is_empty() {
+        return None;
+    }
+    let mut all: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in &plan.ports {
+        let (ip, host) = port.listen.rsplit_once(':').unwrap_or(("127.0.0.1", &port.listen));
+        let binding = PortBinding { host_ip: Some(ip.to_owned()), host_port: Some(host.to_owned()) };
+        all.entry(format!("{}/tcp", port.to)).or_default().get_or_insert_default().push(binding);
+    }
+    Some(all)
 }
 
 fn access(kind: &MountKind) -> Access {

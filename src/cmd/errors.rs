@@ -8,7 +8,7 @@ use crate::backend::{docker, git, install, nix, probe, sandbox, sources};
 use crate::diag::{Exit, Failure, Problem, Report};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
-use crate::{audit, env, lock, prefix};
+use crate::{audit, env, lock, prefix, workspace};
 
 /// Returns the message of an error with those of its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -182,6 +182,24 @@ fn of_engine(error: &docker::Error) -> Failure {
 impl From<docker::Error> for Failure {
     fn from(error: docker::Error) -> Self {
         of_engine(&error)
+    }
+}
+
+impl From<workspace::Error> for Failure {
+    fn from(error: workspace::Error) -> Self {
+        let (code, help) = match &error {
+            workspace::Error::None { .. } | workspace::Error::NoneActive => {
+                ("workspace::none", "`pier start -d DIR --image IMAGE` makes one")
+            }
+            workspace::Error::Several { .. } => ("workspace::none", "go into the one that is meant"),
+            workspace::Error::Damaged { .. } => {
+                ("workspace::damaged", "repair the file, or remove it and start the workspace anew")
+            }
+            workspace::Error::Io { .. } => {
+                ("workspace::files", "check the space and the permissions of that directory")
+            }
+        };
+        failure(Exit::Failed, code, &error).help(help)
     }
 }
 

@@ -108,6 +108,13 @@ pub const ALL: &[(&str, &str)] = &[
     ("workspace::clone", "There can be no private clone of the project."),
     ("workspace::hide", "What is hidden would be readable in the objects of git."),
     ("workspace::readonly", "A path cannot be made read-only in the workspace."),
+    ("workspace::damaged", "A file of a workspace is not what it should be."),
+    ("workspace::files", "Files of a workspace cannot be read or written."),
+    ("workspace::none", "There is no workspace that a command could be about."),
+    ("workspace::not-running", "The container of the workspace does not run."),
+    ("workspace::running", "The container of the workspace runs."),
+    ("workspace::usage", "A workspace is asked for in a way that makes no sense."),
+    ("workspace::variable", "A text is no variable of a workspace, or its value is not known."),
 ];
 
 /// Returns what a code means; `None` where it is none.

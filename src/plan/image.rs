@@ -1,5 +1,7 @@
 //! `runtime container`: which image, and the root made of it.
 
+use std::net::IpAddr;
+
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::build::problem;
@@ -101,6 +103,7 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
         "/etc/resolv.conf",
         file(match network {
             NetworkMode::Host => facts.system.resolv_conf.clone(),
+            NetworkMode::Bridge => reached(&facts.system.resolv_conf),
             NetworkMode::Allowlist => system::RESOLVER.into(),
             NetworkMode::None => String::new(),
         }),
@@ -126,6 +129,19 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
         });
     }
     mounts
+}
+
+/// Leaves out what only the host itself reaches: resolvers on its loopback interface.
+fn reached(resolv_conf: &str) -> String {
+    let is_own = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("nameserver")
+            && words
+                .next()
+                .and_then(|address| address.parse::<IpAddr>().ok())
+                .is_some_and(|ip| ip.is_loopback())
+    };
+    resolv_conf.lines().filter(|line| !is_own(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// Says whether a volume of an image is a place that nothing of pier's has.

@@ -39,7 +39,7 @@ pub fn with_engine(call: Call) -> Call {
 }
 
 /// Says whether the tests of this file can run, and why not.
-fn can_run() -> bool {
+pub fn can_run() -> bool {
     if let Some(why) = missing() {
         println!("skipped: {why}");
     }
@@ -47,7 +47,7 @@ fn can_run() -> bool {
 }
 
 /// Runs Docker's own client.
-fn docker(words: &[&str], input: &[u8]) -> String {
+pub fn docker(words: &[&str], input: &[u8]) -> String {
     let address = std::env::var(VARIABLE).unwrap();
     let mut docker = Command::new("docker");
     docker.args(words).env("DOCKER_HOST", address).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -59,7 +59,7 @@ fn docker(words: &[&str], input: &[u8]) -> String {
 }
 
 /// An image with these files, and settings such as `ENTRYPOINT ["/evil"]`; removed at the end.
-struct Image(String);
+pub struct Image(pub String);
 
 impl Image {
     fn new(files: &[(&str, &str)], settings: &[&str]) -> Self {
@@ -80,7 +80,7 @@ impl Image {
     }
 
     /// One that has busybox, too.
-    fn with_tools(files: &[(&str, &str)], settings: &[&str]) -> Self {
+    pub fn with_tools(files: &[(&str, &str)], settings: &[&str]) -> Self {
         let container = docker(&["create", "--network", "none", BUSYBOX], b"");
         let mut export = Command::new("docker");
         export.args(["export", &container]).env("DOCKER_HOST", std::env::var(VARIABLE).unwrap());
