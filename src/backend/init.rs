@@ -199,8 +199,11 @@ fn contain(
     verify::descriptors(known)?;
     verify::all(manifest)?;
     limit(manifest).map_err(|error| format!("limits cannot be set: {error}"))?;
-    let landlock = landlock::restrict(&manifest.allowed, streams)
-        .map_err(|error| format!("Landlock cannot be set up: {error}"))?;
+    let landlock = match manifest.allowed.as_slice() {
+        [] => None,
+        allowed => landlock::restrict(allowed, streams)
+            .map_err(|error| format!("Landlock cannot be set up: {error}"))?,
+    };
     filter()?;
     verify::filtered()?;
     Ok(Walls { landlock, seccomp: true })

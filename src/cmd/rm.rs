@@ -34,6 +34,7 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
     // Never the only one that there is somewhere: what is removed has to be named.
     let found = found?.ok_or(workspace::Error::None { path: cwd })?;
     let environment = owner::settle(Environment::of_process()?, global, &found.root, RootOwned::Stay)?;
+    let _held = workspaces::hold(&environment, &found.root)?;
     let engine = image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);
     match kept::state(&engine, &name)? {

@@ -5,15 +5,15 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::owner::{self, RootOwned};
-use super::workspaces::{self, Asked, Entry};
+use super::workspaces::{self, Asked, Entry, Mounted};
 use super::{Global, Outcome, project};
 use crate::backend::docker::kept::{self, How, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::ui;
-use crate::util::fs::{create_private, read_bounded};
+use crate::util::fs::{create_private, read_bounded, write_atomic};
 use crate::util::text::escape;
 use crate::workspace::{self, LOGS, Mode, RECORDS, Session, Workspace, files, index, seed};
+use crate::{plan, ui};
 
 /// The most that is read of a file of variables, in bytes.
 const MOST_ENTRIES: u64 = 1 << 20;
@@ -109,7 +109,6 @@ fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
         (args.task.is_some(), "a task"),
         (args.host, "`--host`"),
         (args.agent.is_some(), "`--agent`"),
-        (args.mounts_json.is_some(), "`--mounts-json`"),
         (args.no_mount, "`--no-mount`"),
         (!args.skill.is_empty(), "`--skill`"),
     ];
@@ -144,6 +143,7 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
         return Err(usage(&format!("`{dir}` is not empty"), "`--force` uses it as it is"));
     }
     let entries = entries(args)?;
+    let mounts = mounts(args, &environment)?;
     let made = !dir.exists();
     let own = dir.join(workspace::OWN).symlink_metadata();
     if own.as_ref().is_ok_and(|meta| !meta.is_dir()) {
@@ -163,7 +163,7 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
         host_session_id: None,
         agents: Vec::new(),
         ports: args.ports.iter().map(|port| port.host).collect(),
-        extra_mounts: Vec::new(),
+        extra_mounts: mounts,
         extra_env: entries.iter().map(Entry::stored).collect(),
         no_mount: false,
         started_at: Some(Timestamp::now()),
@@ -171,6 +171,11 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
         others: serde_json::Map::new(),
     };
     let workspace = Workspace { root: root.clone(), session };
+    let _held = workspaces::hold(&environment, &root)?;
+    // Another one may have been faster.
+    if files::read(&root).map_err(Failure::from)?.is_some() {
+        return Err(usage(&format!("`{root}` has just become a workspace"), "go into it: `pier exec bash`"));
+    }
     let began = begin(global, &environment, &workspace, &args.ports, &entries, made || args.force);
     if let Err(error) = began {
         // A failed start can be repeated as it was.
@@ -212,10 +217,12 @@ fn restart(global: &Global, args: &Start, environment: &Environment, workspace: 
             "not available yet: workspaces without a container",
         ));
     }
+    let _held = workspaces::hold(environment, root)?;
     let engine = super::image::engine(environment)?.connect()?;
     let name = workspaces::container(workspace);
     let changes = args.image.as_ref().is_some_and(|image| session.image.as_ref() != Some(image))
         || !args.ports.is_empty()
+        || args.mounts_json.is_some()
         || !args.e.is_empty()
         || args.env_file.is_some();
     if kept::state(&engine, &name)? == State::Running {
@@ -246,6 +253,9 @@ fn restart(global: &Global, args: &Start, environment: &Environment, workspace: 
         session.ports = args.ports.iter().map(|port| port.host).collect();
         args.ports.clone()
     };
+    if args.mounts_json.is_some() {
+        session.extra_mounts = mounts(args, environment)?;
+    }
     session.started_at = Some(Timestamp::now());
     let workspace = Workspace { root: root.clone(), session };
     begin(global, environment, &workspace, &ports, &entries, false)?;
@@ -268,7 +278,13 @@ fn begin(
     for (name, _) in LOGS {
         std::fs::create_dir_all(root.join(RECORDS).join(name)).map_err(failed)?;
     }
-    let asked = Asked { image: &image, workdir: WORKDIR, entries, ports };
+    // What is in there is nobody's to commit: logs, and logins of agents.
+    let ignore = root.join(workspace::OWN).join(".gitignore");
+    if !ignore.exists() {
+        write_atomic(&ignore, b"*\n", 0o644).map_err(failed)?;
+    }
+    let mounts = &workspace.session.extra_mounts;
+    let asked = Asked { image: &image, workdir: WORKDIR, entries, ports, mounts };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
     if seeds && let Some(archive) = workspaces::first_files(&prepared, WORKDIR)? {
         seed::unpack(archive, root).map_err(Failure::from)?;
@@ -298,6 +314,32 @@ fn ready(workspace: &Workspace) {
 fn cannot(path: &Utf8Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, "workspace::files", format!("cannot use `{path}`: {error}"))
         .help("check the space and the permissions of that directory")
+}
+
+/// Returns the mounts of the flag, each with an absolute path of the host: another start may be called elsewhere.
+fn mounts(args: &Start, environment: &Environment) -> Result<Vec<String>, Failure> {
+    let Some(text) = args.mounts_json.as_deref().filter(|text| !text.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    let wrong =
+        |message: &str| usage(message, "write a JSON array of strings, as in `[\"./data:/opt/data:ro\"]`");
+    let value: serde_json::Value = serde_json::from_str(text)
+        .map_err(|error| wrong(&format!("`--mounts-json` is not valid JSON: {error}")))?;
+    let list: Vec<String> =
+        serde_json::from_value(value).map_err(|_| wrong("`--mounts-json` is not a JSON array of strings"))?;
+    let cwd = project::current_directory()?;
+    let absolute = |text: &String| {
+        let mount = Mounted::parse(text).ok_or_else(|| {
+            wrong(&format!(
+                "`{}` of `--mounts-json` is not `host:container` or `host:container:ro`",
+                escape(text)
+            ))
+        })?;
+        let source = plan::expand(mount.source, &environment.home, &cwd)
+            .map_err(|why| wrong(&format!("the path `{}` {why}", escape(mount.source))))?;
+        Ok(format!("{source}:{}{}", mount.at, if mount.read_only { ":ro" } else { "" }))
+    };
+    list.iter().map(absolute).collect()
 }
 
 /// Returns the variables of the flags: those of the file first, so that `-e` goes before it.

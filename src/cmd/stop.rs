@@ -52,6 +52,7 @@ fn workspace(global: &Global, args: &Stop) -> Outcome {
             "nothing to stop: this workspace has no container",
         ));
     }
+    let _held = workspaces::hold(&environment, &found.root)?;
     let engine = super::image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);
     if kept::close(&engine, &name)? {

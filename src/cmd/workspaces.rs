@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::project::{self, Place};
@@ -24,7 +25,7 @@ use crate::env::{self, Environment};
 use crate::plan::{self, Plan, Target, workspace as kind};
 use crate::session::prepare;
 use crate::ui;
-use crate::util::fs::{read_bounded, write_atomic};
+use crate::util::fs::{create_private, read_bounded, write_atomic};
 use crate::util::redact::is_harmless;
 use crate::util::text::escape;
 use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
@@ -96,6 +97,29 @@ pub struct Asked<'a> {
     pub workdir: &'a str,
     pub entries: &'a [Entry],
     pub ports: &'a [Published],
+    /// As in `.pier/session.json`.
+    pub mounts: &'a [String],
+}
+
+/// A mount as an older tool writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mounted<'a> {
+    pub source: &'a str,
+    pub at: &'a str,
+    pub read_only: bool,
+}
+
+impl<'a> Mounted<'a> {
+    /// Reads `host:container`, or the same and `:ro` or `:rw`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, at, read_only) = match parts.as_slice() {
+            [source, at] | [source, at, "rw"] => (*source, *at, false),
+            [source, at, "ro"] => (*source, *at, true),
+            _ => return None,
+        };
+        (!source.is_empty() && at.starts_with('/')).then_some(Mounted { source, at, read_only })
+    }
 }
 
 /// The plan of a workspace, with what is beside it.
@@ -120,6 +144,19 @@ pub fn plan(
     );
     for port in asked.ports {
         text.push_str(&format!("port \"127.0.0.1:{}\" to={}\n", port.host, port.inside));
+    }
+    let mut lines = String::new();
+    for mount in asked.mounts {
+        let Some(Mounted { source, at, read_only }) = Mounted::parse(mount) else {
+            let message = format!("`{}` in `.pier/session.json` is no mount", escape(mount));
+            return Err(Failure::new(Exit::Usage, "workspace::usage", message)
+                .help("give all mounts anew: `pier start --mounts-json '[…]'`"));
+        };
+        let access = if read_only { "ro" } else { "rw" };
+        lines.push_str(&format!("{access} {} at={}; ", quote(source), quote(at)));
+    }
+    if !lines.is_empty() {
+        text.push_str(&format!("mounts {{ {lines}}}\n"));
     }
     if !asked.entries.is_empty() {
         let names: Vec<String> = asked.entries.iter().map(|entry| quote(&entry.name)).collect();
@@ -182,6 +219,26 @@ pub fn first_files(prepared: &Prepared, workdir: &str) -> Result<Option<File>, F
 /// Returns the name of the container of a workspace.
 pub fn container(workspace: &Workspace) -> String {
     workspace::container_name(&workspace::session_id(&workspace.root))
+}
+
+/// Keeps other calls of pier from starting, ending or removing the same workspace meanwhile.
+pub fn hold(environment: &Environment, root: &Utf8Path) -> Result<Flock<File>, Failure> {
+    let directory = workspace::private(&environment.state, root);
+    let failed = |error: io::Error| {
+        let message = format!("cannot lock the workspace `{root}`: {error}");
+        Failure::new(Exit::Failed, "workspace::files", message)
+    };
+    create_private(&directory).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(directory.join("lock"));
+    let file = file.map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(held),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+            ui::say("waiting for another pier that starts or ends this workspace");
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+        }
+        Err((_, errno)) => Err(failed(errno.into())),
+    }
 }
 
 /// Starts its container.

@@ -58,6 +58,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("image::missing", "The image is not on this host and cannot be fetched, or cannot be used."),
     ("image::none", "`runtime container` does not say which image."),
     ("image::reference", "A text cannot be the name of an image."),
+    ("image::volume", "The image keeps a volume inside of something that is mounted."),
     ("init::exists", "There is a `pier.kdl` already."),
     ("init::write", "The starter file cannot be written."),
     ("limits::not-held", "A limit is required, and this host cannot hold a session to it."),

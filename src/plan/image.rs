@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 
 use super::build::problem;
 use super::facts::{Facts, Image};
@@ -120,14 +120,6 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
     let access = Access::ReadOnly;
     add(SOCKET, MountKind::Session { name: SOCKET_NAME.into(), access });
-    // The engine would keep a directory of its own there.
-    for volume in image.volumes.iter().filter(|volume| is_place(volume)) {
-        mounts.push(Mount {
-            at: volume.clone(),
-            kind: MountKind::Tmpfs { size: Some(1 << 30), mode: 0o755 },
-            origin: "the image".into(),
-        });
-    }
     mounts
 }
 
@@ -144,15 +136,30 @@ fn reached(resolv_conf: &str) -> String {
     resolv_conf.lines().filter(|line| !is_own(line)).flat_map(|line| [line, "\n"]).collect()
 }
 
-/// Says whether a volume of an image is a place that nothing of pier's has.
-fn is_place(volume: &Utf8Path) -> bool {
-    const TAKEN: [&str; 9] =
-        ["/.pier", "/dev", "/etc", "/home/pier", "/proc", "/run", "/sys", "/tmp", "/var/tmp"];
-    let clean = super::paths::clean(volume);
-    volume.is_absolute()
-        && clean == *volume
-        && clean != "/"
-        && !TAKEN.iter().any(|taken| clean.starts_with(taken) || Utf8Path::new(taken).starts_with(&clean))
+/// Puts empty places where the image asks for volumes, which an engine would keep. Last of all: what is mounted at such a
+/// place takes it, and one inside of something else cannot be had without a trace on the host.
+pub fn volumes(config: &Config, facts: &Facts, mounts: &mut Vec<Mount>, problems: &mut Vec<Problem>) {
+    for volume in facts.image.iter().flat_map(|image| &image.volumes) {
+        let clean = super::paths::clean(volume);
+        let around = mounts.iter().find(|mount| clean.starts_with(&mount.at) && mount.at != "/");
+        match around {
+            Some(mount) if mount.at == clean => {}
+            Some(mount) => {
+                let (at, origin) = (&mount.at, &config.runtime.origin);
+                let message =
+                    format!("the image keeps a volume at `{clean}`, inside of what is mounted at `{at}`");
+                let help =
+                    "choose another image, or another place for the project, as in `workspace at=\"/src\"`";
+                problems.push(problem("image::volume", origin, "this image", message).help(help));
+            }
+            None if clean == "/" || !clean.is_absolute() => {}
+            None => mounts.push(Mount {
+                at: clean,
+                kind: MountKind::Tmpfs { size: Some(1 << 30), mode: 0o755 },
+                origin: "the image".into(),
+            }),
+        }
+    }
 }
 
 /// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts.
@@ -222,17 +229,5 @@ mod tests {
             "root:x:0:0::/:/bin/sh\npier:x:0:0::/:/x\nbad\n",
         );
         assert_eq!(text, "pier:x:1000:1000::/home/pier:/bin/sh\nroot:x:0:0::/:/bin/sh\n");
-    }
-
-    #[test]
-    fn volumes_of_an_image_cover_nothing_of_pier() {
-        for place in ["/data", "/var/lib/app", "/workspace"] {
-            assert!(is_place(Utf8Path::new(place)), "{place}");
-        }
-        for place in
-            ["/", "data", "/a/../proc", "/proc/sys", "/home", "/home/pier/.config", "/.pier/bin", "/tmp"]
-        {
-            assert!(!is_place(Utf8Path::new(place)), "{place}");
-        }
     }
 }

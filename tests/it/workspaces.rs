@@ -222,6 +222,77 @@ fn a_failed_start_leaves_nothing_and_is_repeated_as_it_was() {
 }
 
 #[test]
+fn mounts_are_what_is_asked_for() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.0.write("given/file", "given");
+    world.0.write("kept/file", "kept");
+    let mounts = r#"["./given:/opt/given:ro", "kept:/opt/kept"]"#;
+    world.start("ws", DEBIAN, &["--mounts-json", mounts]).run().expect(0);
+    let script = "cat /opt/given/file; (echo x > /opt/given/file) 2>/dev/null || echo read-only; echo more >> /opt/kept/file";
+    let said = world.within("ws", &["exec", "--", "sh", "-c", script]).run().expect(0).text();
+    assert_eq!(said, "givenread-only");
+    assert_eq!(world.0.read("kept/file"), "keptmore\n");
+    // They stay where they are, wherever the next start is called.
+    world.within("ws", &["stop"]).run().expect(0);
+    world.within("ws", &["start"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "cat", "/opt/given/file"]).run().expect(0).text(), "given");
+    for (mounts, word) in [
+        ("{", "not valid JSON"),
+        ("{}", "JSON array"),
+        ("[1]", "JSON array"),
+        (r#"["a"]"#, "host:container"),
+        (r#"["a:b"]"#, "host:container"),
+        (r#"["a:/b:x"]"#, "host:container"),
+    ] {
+        let said = world.start("x", DEBIAN, &["--mounts-json", mounts]).run().refused(2, "workspace::usage");
+        assert!(said.flat().contains(word), "{mounts}: {}", said.said());
+    }
+    // What no sandbox may see, no workspace may: the same rules hold.
+    for source in ["/var/run/docker.sock", "/proc", "~", "/absent"] {
+        let mounts = format!(r#"["{source}:/opt/x"]"#);
+        let said = world.start("x", DEBIAN, &["--mounts-json", &mounts]).run().expect(2);
+        assert!(said.said().contains("mount::"), "{source}: {}", said.said());
+    }
+    assert!(!world.place("x").exists());
+}
+
+#[test]
+fn two_at_once_are_one_after_the_other() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    world.within("ws", &["stop"]).run().expect(0);
+    let all: Vec<_> = (0..4).map(|_| world.within("ws", &["start"]).start()).collect();
+    for one in all {
+        let said = one.wait_with_output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+    assert_eq!(world.within("ws", &["exec", "echo", "up"]).run().expect(0).text(), "up");
+}
+
+#[test]
+fn output_files_can_be_opened_again() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    let mut call =
+        world.within("ws", &["exec", "--", "sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr"]);
+    let (out, err) = (world.place("out"), world.place("err"));
+    call.command.stdout(fs_err::File::create(&out).unwrap().into_parts().0);
+    call.command.stderr(fs_err::File::create(&err).unwrap().into_parts().0);
+    world.0.give_away();
+    assert!(call.command.status().unwrap().success());
+    assert_eq!((world.0.read("out"), world.0.read("err")), ("out\n".to_owned(), "err\n".to_owned()));
+}
+
+#[test]
 fn commands_are_sessions() {
     if !can_run() {
         return;
