@@ -22,6 +22,8 @@ pub mod engine;
 pub mod images;
 pub mod kept;
 pub mod launch;
+pub mod login;
+pub mod pull;
 
 pub use engine::{Engine, find};
 
@@ -40,6 +42,12 @@ pub enum Error {
     NoImage { reference: String },
     #[error("the image `{reference}` cannot be used: {said}")]
     Image { reference: String, said: String },
+    #[error(
+        "`pier.lock` pins `{reference}` at {pin}; the tag has moved, and that image is not to be had: {said}"
+    )]
+    Moved { reference: String, pin: String, said: String },
+    #[error("the login for the registry `{registry}` cannot be used: {said}")]
+    Login { registry: String, said: String },
     #[error("the container ended without a reason")]
     Ended,
 }

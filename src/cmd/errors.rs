@@ -172,6 +172,14 @@ fn of_engine(error: &docker::Error) -> Failure {
         docker::Error::Image { .. } => {
             ("image::missing", "check the reference, the registry and your login (`docker login`)")
         }
+        docker::Error::Moved { .. } => (
+            "image::moved",
+            "`pier lock update` pins the image that the tag means now; read what changed before",
+        ),
+        docker::Error::Login { .. } => (
+            "image::login",
+            "`docker login` stores a login; `auths`, `credsStore` and `credHelpers` of Docker's `config.json` are read",
+        ),
         docker::Error::Failed { .. } | docker::Error::Ended => {
             ("docker::failed", "nothing ran; `docker info` and the log of the engine say more")
         }

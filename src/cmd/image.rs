@@ -5,9 +5,10 @@ use crate::backend::docker::{self, Engine, images};
 use crate::backend::probe;
 use crate::diag::Failure;
 use crate::env::Environment;
+use crate::lock;
 use crate::plan::image::{asked, problems};
-use crate::ui;
-use crate::util::text::escape;
+
+mod fetch;
 
 /// Returns the engine that Docker's own client would use.
 pub fn engine(environment: &Environment) -> Result<Engine, Failure> {
@@ -33,24 +34,30 @@ pub fn add(
         Err(docker::Error::Unreachable { .. }) if fetch == Fetch::Never => return Ok(()),
         engine => engine?,
     };
-    let find = || images::find(&engine, reference, &project.environment.cache);
-    probed.facts.image = match find()? {
+    let pins = fetch::pins(project)?;
+    let wanted = fetch::wanted(&pins, reference);
+    probed.facts.image = match images::find(&engine, wanted, &project.environment.cache)? {
         None if fetch == Fetch::Install => {
             project::approve(project, &project::preview(project, probed)?, trusted)?;
-            images::pull(&engine, reference, &mut show)?;
-            let image = find()?;
-            Some(image.ok_or_else(|| docker::Error::NoImage { reference: reference.to_owned() })?)
+            Some(fetch::fetch(project, &engine, wanted)?)
         }
         found => found,
     };
     Ok(())
 }
 
-fn show(progress: images::Progress) {
-    match progress {
-        images::Progress::Pulling { reference } => {
-            ui::say(&format!("fetching the image {}", escape(&reference)));
-        }
-        images::Progress::Fetched { bytes, of } => tracing::debug!(bytes, of, "fetching"),
+/// Returns the references that `pier.lock` pins.
+pub fn wanted(project: &Project) -> Vec<String> {
+    let config = &project.loaded.config;
+    let container = asked(config).filter(|_| problems(config).is_empty());
+    container.and_then(|container| container.image.clone()).into_iter().collect()
+}
+
+/// Returns what the lock is to say of these references.
+pub fn resolve(project: &Project, references: &[String]) -> Result<Vec<lock::Image>, Failure> {
+    if references.is_empty() {
+        return Ok(Vec::new());
     }
+    let engine = engine(&project.environment)?.connect()?;
+    references.iter().map(|reference| fetch::resolve(project, &engine, reference)).collect()
 }

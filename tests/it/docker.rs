@@ -1,6 +1,7 @@
 //! `runtime container` on a real engine, which `tests/docker/engine` starts.
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -8,6 +9,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::sandbox::{Call, Output, Project, unique_sleep, within};
+
+mod images;
+mod registry;
 
 /// Images of `tests/docker/engine`.
 pub const DEBIAN: &str = "pier-test/debian:1";
@@ -56,9 +60,15 @@ pub fn can_run() -> bool {
 
 /// Runs Docker's own client.
 pub fn docker(words: &[&str], input: &[u8]) -> String {
+    docker_with(words, input, Path::new("/nonexistent"))
+}
+
+/// The same with a directory of settings.
+fn docker_with(words: &[&str], input: &[u8], settings: &Path) -> String {
     let address = std::env::var(VARIABLE).unwrap();
     let mut docker = Command::new("docker");
-    docker.args(words).env("DOCKER_HOST", address).stdin(Stdio::piped()).stdout(Stdio::piped());
+    docker.env("DOCKER_CONFIG", settings).env("DOCKER_HOST", address);
+    docker.args(words).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = docker.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     let said = child.wait_with_output().unwrap();
