@@ -17,6 +17,7 @@ use super::init::filter;
 use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan, RootFilesystem, image};
 
 pub mod beside;
+pub mod build;
 pub mod copy;
 pub mod engine;
 pub mod images;
@@ -48,6 +49,8 @@ pub enum Error {
     Moved { reference: String, pin: String, said: String },
     #[error("the login for the registry `{registry}` cannot be used: {said}")]
     Login { registry: String, said: String },
+    #[error("the image cannot be built:\n  {said}")]
+    Build { said: String },
     #[error("the container ended without a reason")]
     Ended,
 }
@@ -55,6 +58,9 @@ pub enum Error {
 /// Labels that say which session, and which directory on the host, a container belongs to.
 const LABEL: &str = "pier.session";
 const PROJECT: &str = "pier.project";
+
+/// The label of an image that pier built: its tag.
+pub const BUILT: &str = "pier.build";
 
 /// Returns the labels of a container.
 fn labels(session: &Utf8Path, project: &Utf8Path) -> HashMap<String, String> {

@@ -180,11 +180,19 @@ fn of_engine(error: &docker::Error) -> Failure {
             "image::login",
             "`docker login` stores a login; `auths`, `credsStore` and `credHelpers` of Docker's `config.json` are read",
         ),
+        docker::Error::Build { .. } => (
+            "image::build",
+            "nothing ran in the sandbox; mend the Dockerfile or its context, or the space and the network of the engine",
+        ),
         docker::Error::Failed { .. } | docker::Error::Ended => {
             ("docker::failed", "nothing ran; `docker info` and the log of the engine say more")
         }
     };
-    failure(Exit::NotSetUp, code, error).help(help)
+    match error {
+        // The lines of the builder are escaped one by one.
+        docker::Error::Build { .. } => Failure::new(Exit::NotSetUp, code, error.to_string()).help(help),
+        error => failure(Exit::NotSetUp, code, error).help(help),
+    }
 }
 
 impl From<docker::Error> for Failure {

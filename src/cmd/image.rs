@@ -6,8 +6,9 @@ use crate::backend::probe;
 use crate::diag::Failure;
 use crate::env::Environment;
 use crate::lock;
-use crate::plan::image::{asked, problems};
+use crate::plan::image::{asked, place, problems};
 
+mod build;
 mod fetch;
 
 /// Returns the engine that Docker's own client would use.
@@ -26,14 +27,20 @@ pub fn add(
     let Some(container) = asked(config) else { return Ok(()) };
     // Programs of the host do not run where its libraries are not.
     probed.facts.launchers.clear();
-    let Some(reference) = container.image.as_deref().filter(|_| problems(config).is_empty()) else {
+    if !problems(config).is_empty() {
         return Ok(());
-    };
-    let engine = match engine(&project.environment)?.connect() {
+    }
+    let context = place(config).map(|place| build::look(project, &place, probed)).transpose()?;
+    let address = engine(&project.environment)?;
+    let engine = match address.connect() {
         // A plan can be read without an engine.
         Err(docker::Error::Unreachable { .. }) if fetch == Fetch::Never => return Ok(()),
         engine => engine?,
     };
+    if let Some(context) = context {
+        return build::add(project, (&address, &engine), &context, fetch, trusted, probed);
+    }
+    let Some(reference) = container.image.as_deref() else { return Ok(()) };
     let pins = fetch::pins(project)?;
     let wanted = fetch::wanted(&pins, reference);
     probed.facts.image = match images::find(&engine, wanted, &project.environment.cache)? {
@@ -47,10 +54,15 @@ pub fn add(
 }
 
 /// Returns the references that `pier.lock` pins.
-pub fn wanted(project: &Project) -> Vec<String> {
+pub fn wanted(project: &Project) -> Result<Vec<String>, Failure> {
     let config = &project.loaded.config;
-    let container = asked(config).filter(|_| problems(config).is_empty());
-    container.and_then(|container| container.image.clone()).into_iter().collect()
+    let Some(container) = asked(config).filter(|_| problems(config).is_empty()) else {
+        return Ok(Vec::new());
+    };
+    match place(config) {
+        Some(place) => build::references(project, &place),
+        None => Ok(container.image.clone().into_iter().collect()),
+    }
 }
 
 /// Returns what the lock is to say of these references.

@@ -71,7 +71,7 @@ fn update(project: &Project, args: &Update) -> Outcome {
         }
         Ok(before) => before,
     };
-    let images = super::image::wanted(project);
+    let images = super::image::wanted(project)?;
     let (mut resolved, mut pinned) = (Vec::new(), Vec::new());
     if !wanted.is_empty() || !images.is_empty() {
         let planned = project::plan(project, &Target::Shell, Fetch::Never, args.trust.as_deref())?;
@@ -194,7 +194,7 @@ pub fn wanted(project: &Project) -> Result<Vec<Wanted>, Failure> {
 fn differences(project: &Project) -> Result<Vec<Difference>, Failure> {
     let lock = Pins::read(&path(project))?.unwrap_or_default();
     let mut differences = lock.verify(&wanted(project)?);
-    differences.extend(lock.verify_images(&super::image::wanted(project)));
+    differences.extend(lock.verify_images(&super::image::wanted(project)?));
     differences.extend(lock.verify_flake(super::nix::wanted(project)?.as_ref()));
     Ok(differences)
 }

@@ -55,6 +55,8 @@ pub const ALL: &[(&str, &str)] = &[
     ("git::shadow", "The private git directory of a session cannot be made."),
     ("home::state", "The state directory is inside the project, or is no path."),
     ("host::probe", "Something of this host that the plan depends on cannot be looked at."),
+    ("image::both", "`runtime container` names an image and builds one."),
+    ("image::build", "The image cannot be built from the project."),
     ("image::login", "A login that Docker's configuration has for a registry cannot be read."),
     ("image::missing", "The image is not on this host and cannot be fetched, or cannot be used."),
     ("image::moved", "`pier.lock` pins an image that is not to be had any more, and its tag is another one."),

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::build::problem;
 use super::facts::{Facts, Image};
 use super::system::{self, BUILT_IN};
 use super::{Access, CertificateForm, Mount, MountKind, NetworkMode, RootFilesystem, User, Variable};
-use crate::config::{Config, Container, Runtime};
+use crate::config::{Build, Config, Container, Runtime};
 use crate::diag::Problem;
 use crate::env::RESERVED;
 
@@ -30,6 +30,39 @@ pub fn asked(config: &Config) -> Option<&Container> {
     }
 }
 
+/// Where in the project a build reads: both are relative to its root, and below it by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub file: Utf8PathBuf,
+    pub context: Utf8PathBuf,
+}
+
+/// Returns where the configuration asks to build from; `None` where it does not, or outside of the project.
+pub fn place(config: &Config) -> Option<Place> {
+    let Build { file, context } = asked(config)?.build.as_ref()?;
+    let file = below(file).filter(|file| !file.as_str().is_empty())?;
+    Some(Place { file, context: below(context.as_deref().unwrap_or("."))? })
+}
+
+/// Returns a path relative to the project; `None` for one that is not below it.
+fn below(text: &str) -> Option<Utf8PathBuf> {
+    let mut out = Utf8PathBuf::new();
+    if text.is_empty() || text.starts_with('~') || text.contains('\0') {
+        return None;
+    }
+    for component in Utf8Path::new(text).components() {
+        match component {
+            Utf8Component::Normal(name) => out.push(name),
+            Utf8Component::CurDir => {}
+            Utf8Component::ParentDir => {
+                out.pop().then_some(())?;
+            }
+            Utf8Component::RootDir | Utf8Component::Prefix(_) => return None,
+        }
+    }
+    Some(out)
+}
+
 /// Returns what is wrong with the `runtime container` block, whatever the host has.
 pub fn problems(config: &Config) -> Vec<Problem> {
     let Some(Container { image, build, user, engine }) = asked(config) else { return Vec::new() };
@@ -48,8 +81,17 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         None if build.is_some() => {}
         None => add("image::none", "`runtime container` names no image".into(), "add `image \"debian:12\"`"),
     }
-    if build.is_some() {
-        add("plan::not-available", "not available yet: `build`".into(), "build it, and name it by `image`");
+    if image.is_some() && build.is_some() {
+        let message = "`runtime container` has both `image` and `build`".into();
+        add("image::both", message, "keep one of them: what is built has a name of its own");
+    }
+    if build.is_some() && place(config).is_none() {
+        let message = "what `build` names is not in the project".into();
+        add(
+            "image::build",
+            message,
+            "write paths relative to the project, as in `build \"Dockerfile\" context=\".\"`",
+        );
     }
     if let Some(user) = user.as_deref().filter(|user| *user != "host") {
         let message = format!("not available yet: `user \"{user}\"`");
@@ -63,7 +105,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
 }
 
 /// Says whether the text can only be a reference: an engine takes it for nothing else.
-fn is_reference(text: &str) -> bool {
+pub fn is_reference(text: &str) -> bool {
     let is_start = |c: char| c.is_ascii_alphanumeric();
     text.len() <= 512
         && text.starts_with(is_start)
@@ -74,14 +116,22 @@ fn is_reference(text: &str) -> bool {
 
 /// Returns the image of the plan; one that is not known yet has no digest.
 pub fn root(config: &Config, facts: &Facts) -> Option<RootFilesystem> {
-    let reference = asked(config)?.image.clone().unwrap_or_default();
+    let tag = || facts.build.as_ref().and_then(|build| build.tag.clone());
+    let reference = asked(config)?.image.clone().or_else(tag).unwrap_or_default();
     let digest = facts.image.as_ref().map(|image| image.digest.clone()).unwrap_or_default();
     Some(RootFilesystem::Image { reference, digest })
 }
 
 /// Returns what people should know about the image.
 pub fn warnings(config: &Config, facts: &Facts) -> Option<String> {
-    let reference = asked(config)?.image.as_ref().filter(|_| facts.image.is_none())?;
+    let container = asked(config).filter(|_| facts.image.is_none())?;
+    if let Some(build) = &container.build {
+        return Some(format!(
+            "the image of `{}` is not built on this host yet, so that what it sets is not in this plan; `pier up` builds it",
+            build.file
+        ));
+    }
+    let reference = container.image.as_ref()?;
     Some(format!(
         "the image `{reference}` is not known on this host yet, so that what it sets is not in this plan; `pier up` fetches it"
     ))
@@ -219,6 +269,16 @@ mod tests {
         }
         for other in ["", "--privileged", "a b", "../x", "a//b", "a\n", "a?x=1", "é"] {
             assert!(!is_reference(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_build_reads_below_the_project_alone() {
+        for (text, expected) in [("./Dockerfile", "Dockerfile"), ("a/../b//c", "b/c"), (".", "")] {
+            assert_eq!(below(text).unwrap(), expected);
+        }
+        for other in ["", "/etc", "..", "a/../../b", "~/x", "a\0"] {
+            assert_eq!(below(other), None, "{other}");
         }
     }
 

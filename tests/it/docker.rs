@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::sandbox::{Call, Output, Project, unique_sleep, within};
 
+mod build;
 mod images;
 mod registry;
 
@@ -169,7 +170,6 @@ fn what_is_no_image_is_refused_by_name() {
         ("runtime container { image \"--privileged\"; }", "image::reference"),
         ("runtime container { image \"../etc\"; }", "image::reference"),
         ("runtime container { image \"a b\"; }", "image::reference"),
-        ("runtime container { image \"a\"; build \"Dockerfile\"; }", "plan::not-available"),
         ("runtime container { image \"a\"; user \"root\"; }", "plan::not-available"),
         ("runtime container { image \"a\"; engine \"podman\"; }", "plan::not-available"),
     ] {

@@ -87,16 +87,27 @@ fn inspect(engine: &Connected, name: &str) -> Result<Option<ImageInspect>, Error
     }
 }
 
-/// Returns the image that is wanted; `None` where this host has none. A tag that has moved away from the pin is none.
-pub fn find(engine: &Connected, wanted: Wanted<'_>, cache: &Utf8Path) -> Result<Option<Image>, Error> {
-    let reference = wanted.reference;
-    let found = match (inspect(engine, &wanted.address())?, wanted.pin) {
+/// Looks for what is wanted. A tag that has moved away from the pin is nothing.
+fn locate(engine: &Connected, wanted: Wanted<'_>) -> Result<Option<ImageInspect>, Error> {
+    Ok(match (inspect(engine, &wanted.address())?, wanted.pin) {
         // An image that came from no registry has no digest but the engine's own. It is not looked for by that: it
         // would be any image of this host.
-        (None, Some(pin)) => inspect(engine, reference)?.filter(|found| found.id.as_deref() == Some(pin)),
+        (None, Some(pin)) => {
+            inspect(engine, wanted.reference)?.filter(|found| found.id.as_deref() == Some(pin))
+        }
         (found, _) => found,
-    };
-    let Some(found) = found else { return Ok(None) };
+    })
+}
+
+/// Returns the engine's digest of the image that is wanted; `None` where this host has none.
+pub fn id(engine: &Connected, wanted: Wanted<'_>) -> Result<Option<String>, Error> {
+    Ok(locate(engine, wanted)?.and_then(|found| found.id))
+}
+
+/// Returns the image that is wanted; `None` where this host has none.
+pub fn find(engine: &Connected, wanted: Wanted<'_>, cache: &Utf8Path) -> Result<Option<Image>, Error> {
+    let reference = wanted.reference;
+    let Some(found) = locate(engine, wanted)? else { return Ok(None) };
     let unusable = |said: &str| Error::Image { reference: reference.to_owned(), said: said.to_owned() };
     let digest = found.id.clone().unwrap_or_default();
     if !image::is_digest(&digest) {

@@ -73,7 +73,7 @@ fn tenths(bytes: u64) -> String {
 }
 
 /// Returns where logins are looked for: helpers are programs of the host, so none that a sandbox may have written.
-fn search(project: &Project) -> login::Search<'_> {
+pub fn search(project: &Project) -> login::Search<'_> {
     let environment = &project.environment;
     let settings = environment.get("DOCKER_CONFIG").map(Utf8PathBuf::from);
     let written = [&project.root, &environment.state];
