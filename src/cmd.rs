@@ -10,6 +10,7 @@ use crate::{env, ui};
 
 mod attach;
 mod audit;
+mod cache;
 mod completions;
 mod config;
 mod diff;
@@ -137,6 +138,8 @@ enum Command {
     Schema(schema::Schema),
     /// Pin what a run resolves in `pier.lock`.
     Lock(lock::Lock),
+    /// Show and remove what pier keeps of work that it did once.
+    Cache(cache::Cache),
     /// Show what happened in sessions, and prove that nothing of it was changed.
     Audit(audit::Audit),
     /// Show what sessions have tried to reach, and the lines that would allow it.
@@ -232,6 +235,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(global, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Lock(args) => lock::run(global, &args),
+        Command::Cache(args) => cache::run(global, &args),
         Command::Audit(args) => audit::run(global, &args),
         Command::Net(args) => net::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),

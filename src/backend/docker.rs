@@ -18,6 +18,7 @@ use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan, RootFilesys
 
 pub mod beside;
 pub mod build;
+pub mod built;
 pub mod copy;
 pub mod engine;
 pub mod images;
@@ -116,6 +117,8 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
     let mut shared_memory = None;
     for (index, mount) in plan.mounts.iter().enumerate() {
         match &mount.kind {
+            // A volume of the image where the plan has something of its own. Engines differ in which one is on top.
+            MountKind::Tmpfs { .. } if plan.mounts[index + 1..].iter().any(|later| later.at == mount.at) => {}
             MountKind::Tmpfs { size, .. } if mount.at == image::SHARED_MEMORY => shared_memory = *size,
             MountKind::Tmpfs { size, mode } => {
                 tmpfs.insert(mount.at.to_string(), options(*size, *mode, plan));

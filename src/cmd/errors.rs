@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use crate::backend::bwrap::program;
 use crate::backend::protocol::Refusal;
-use crate::backend::{docker, git, install, nix, probe, sandbox, sources};
+use crate::backend::{cache, docker, git, install, nix, probe, sandbox, sources};
 use crate::diag::{Exit, Failure, Problem, Report};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
@@ -216,6 +216,16 @@ impl From<workspace::Error> for Failure {
             }
         };
         failure(Exit::Failed, code, &error).help(help)
+    }
+}
+
+impl From<cache::Error> for Failure {
+    fn from(error: cache::Error) -> Self {
+        match &error {
+            cache::Error::Docker(error) => of_engine(error),
+            cache::Error::Remove { .. } => failure(Exit::Failed, "cache::remove", &error)
+                .help("check the permissions of that directory, then run this again"),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use crate::lock;
 use crate::plan::image::{asked, place, problems};
 
 mod build;
-mod fetch;
+pub mod fetch;
 
 /// Returns the engine that Docker's own client would use.
 pub fn engine(environment: &Environment) -> Result<Engine, Failure> {
@@ -46,7 +46,7 @@ pub fn add(
     probed.facts.image = match images::find(&engine, wanted, &project.environment.cache)? {
         None if fetch == Fetch::Install => {
             project::approve(project, &project::preview(project, probed)?, trusted)?;
-            Some(fetch::fetch(project, &engine, wanted)?)
+            Some(fetch::fetch(project.into(), &engine, wanted)?)
         }
         found => found,
     };
@@ -71,5 +71,5 @@ pub fn resolve(project: &Project, references: &[String]) -> Result<Vec<lock::Ima
         return Ok(Vec::new());
     }
     let engine = engine(&project.environment)?.connect()?;
-    references.iter().map(|reference| fetch::resolve(project, &engine, reference)).collect()
+    references.iter().map(|reference| fetch::resolve(project.into(), &engine, reference)).collect()
 }

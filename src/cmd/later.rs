@@ -12,7 +12,6 @@ use crate::util::text::escape;
 /// Commands that are designed and not there.
 const LATER: &[&str] = &[
     "analyze",
-    "cache",
     "capture",
     "check",
     "coord",

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::project::{self, Place};
 use super::start::Published;
 use super::{Global, image};
-use crate::backend::docker::images::{self, Progress};
+use crate::backend::docker::images::{self, Wanted};
 use crate::backend::docker::kept::{self, How, Named};
 use crate::backend::docker::{self, Engine};
 use crate::backend::probe;
@@ -182,16 +182,11 @@ pub fn plan(
     probed.facts.own_binary = None;
     let engine = image::engine(environment)?;
     let connected = engine.connect()?;
-    let find = || images::find(&connected, asked.image, &environment.cache);
-    let found = match find()? {
-        None => {
-            images::pull(&connected, asked.image, &mut show)?;
-            find()?
-        }
-        found => found,
-    };
-    let missing = || docker::Error::NoImage { reference: asked.image.to_owned() };
-    probed.facts.image = Some(found.ok_or_else(missing)?);
+    let wanted = Wanted { reference: asked.image, pin: None };
+    probed.facts.image = Some(match images::find(&connected, wanted, &environment.cache)? {
+        Some(found) => found,
+        None => image::fetch::fetch(image::fetch::For { environment, root }, &connected, wanted)?,
+    });
     let target = Target::Exec { argv: vec!["true".into()] };
     let made = plan::build(config, &probed.facts, &target, &loaded.sources);
     let mut plan = made.map_err(|problems| Failure {
@@ -202,12 +197,6 @@ pub fn plan(
         LOGS.iter().map(|(name, at)| (root.join(RECORDS).join(name), Utf8PathBuf::from(*at))).collect();
     kind::adapt(&mut plan, Utf8Path::new(OWN), &records, config.network.mode.origin.layer != Layer::BuiltIn);
     Ok(Prepared { plan, values: probed.values, engine })
-}
-
-fn show(progress: Progress) {
-    if let Progress::Pulling { reference } = progress {
-        ui::say(&format!("fetching the image {}", escape(&reference)));
-    }
 }
 
 /// Returns an archive of what the image has at its working directory; `None` where it has nothing there.

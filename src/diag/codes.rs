@@ -14,6 +14,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("audit::file", "An audit file cannot be written or read."),
     ("bwrap::program", "There is no bubblewrap that pier can run safely."),
     ("bwrap::refused", "Bubblewrap cannot make the sandbox on this host."),
+    ("cache::remove", "Something that pier keeps cannot be removed."),
     ("cli::no-terminal", "What was asked for is for a person at a terminal."),
     ("cli::not-yet", "The command is designed and not part of this version."),
     ("cli::unknown-command", "There is no such command."),

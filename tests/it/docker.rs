@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::sandbox::{Call, Output, Project, unique_sleep, within};
 
 mod build;
+mod cache;
 mod images;
 mod registry;
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Connected, reason};
 use super::{Error, LABEL};
+use crate::backend::cache::touch;
 use crate::lock::image;
 use crate::plan::facts::Image;
 use crate::util::fs::{read_bounded, write_atomic};
@@ -154,6 +155,7 @@ fn known(engine: &Connected, digest: &str, cache: &Utf8Path) -> Result<Known, Er
     let kept = read_bounded(&path, MOST).ok();
     let kept = kept.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
     if let Some(known) = kept.filter(|known| known.schema == SCHEMA) {
+        touch(&path);
         return Ok(known);
     }
     let known = read(engine, digest)?;

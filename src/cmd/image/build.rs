@@ -68,7 +68,7 @@ pub fn add(
             None if fetch == Fetch::Never => return Ok(()),
             None => {
                 project::approve(project, &project::preview(project, probed)?, trusted)?;
-                fetch::fetch(project, engine, wanted)?.digest
+                fetch::fetch(project.into(), engine, wanted)?.digest
             }
             Some(found) => found,
         };
@@ -83,7 +83,7 @@ pub fn add(
     if found.is_none() && fetch == Fetch::Install {
         project::approve(project, &project::preview(project, probed)?, trusted)?;
         let dockerfile = pinned(engine, &pins, context, &bases)?;
-        let search = fetch::search(project);
+        let search = fetch::search(project.into());
         let client = Client::find(address, search.home, &search.settings, &search.path);
         ui::say("building the image");
         let request = Request { context, dockerfile: &dockerfile, tag: &tag };

@@ -7,10 +7,10 @@ use super::{BUSYBOX, Image, can_run, docker, exec, with_engine};
 use crate::sandbox::{Call, Output, Project, make_executable};
 
 /// A project with a Dockerfile, not approved; its images are removed at the end.
-struct Building(Project);
+pub struct Building(pub Project);
 
 impl Building {
-    fn new(dockerfile: &str, files: &[(&str, &str)]) -> Self {
+    pub fn new(dockerfile: &str, files: &[(&str, &str)]) -> Self {
         let project = Project::new("runtime container { build \"Dockerfile\" context=\"image\"; }\n");
         project.write("Dockerfile", dockerfile);
         // No other test has this context.
@@ -21,7 +21,7 @@ impl Building {
         Building(project)
     }
 
-    fn trust(&self) {
+    pub fn trust(&self) {
         with_engine(self.0.call(["trust"])).run().expect(0);
     }
 
@@ -37,7 +37,7 @@ impl Building {
     }
 
     /// The tags of images with this context.
-    fn tags(&self) -> Vec<String> {
+    pub fn tags(&self) -> Vec<String> {
         let tags =
             docker(&["images", "--filter", "label=pier.build", "--format", "{{.Repository}}:{{.Tag}}"], b"");
         let own = format!("pier-test.unique={}", self.0.base().display());
@@ -56,7 +56,7 @@ impl Drop for Building {
 }
 
 /// A Dockerfile that starts like every one here.
-fn dockerfile(project: &Building, base: &str, rest: &str) {
+pub fn dockerfile(project: &Building, base: &str, rest: &str) {
     let unique = project.0.base().display();
     project.0.write("Dockerfile", format!("FROM {base}\nLABEL pier-test.unique={unique}\n{rest}\n"));
 }

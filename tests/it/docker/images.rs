@@ -1,5 +1,10 @@
 //! Which image runs: pinned in `pier.lock`, fetched from a registry, with a login where it asks for one.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use super::registry::{Asks, ENCODED, LOGIN, Registry, login};
@@ -155,4 +160,56 @@ fn a_registry_that_asks_for_a_login_gets_that_of_dockers_configuration() {
     let path = format!("{}:/usr/bin:/bin", project.root().join("bin").display());
     call().env("PATH", path).run().refused(125, "image::login");
     assert!(!project.root().join("ran").exists());
+}
+
+/// Passes connections on to a registry, some bytes at a time.
+fn slowed(to: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let to = to.to_owned();
+    thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut server) = (client.unwrap(), TcpStream::connect(&to).unwrap());
+            let (mut asks, mut is_asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || std::io::copy(&mut asks, &mut is_asked));
+            thread::spawn(move || {
+                let mut buffer = [0; 64 * 1024];
+                while let Ok(count @ 1..) = server.read(&mut buffer) {
+                    if client.write_all(&buffer[..count]).is_err() {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_slow_registry_is_told_about_every_second() {
+    if !can_run() {
+        return;
+    }
+    let registry = Registry::start(Asks::Nobody);
+    let slow = slowed(&registry.address);
+    // What does not compress.
+    let mut noise = vec![0; 3 << 20];
+    fs_err::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
+    let noise: String = noise.iter().map(|byte| char::from(byte & 127)).collect();
+    let image = Image::with_tools(&[("noise", &noise)], &[]);
+    registry.push(&image.0, "x:1");
+    registry.forget();
+    let reference = format!("{slow}/x:1");
+    let project = project(&reference, "");
+    let started = Instant::now();
+    let said = exec(&project, &["true"]).expect(0);
+    let took = started.elapsed().as_secs();
+    docker(&["rmi", &reference], b"");
+    let start = format!("{reference}: ");
+    let lines: Vec<String> =
+        said.said().lines().filter(|line| line.starts_with(&start)).map(str::to_owned).collect();
+    let count = u64::try_from(lines.len()).unwrap();
+    assert!(took >= 4 && count + 3 >= took && count <= took + 2, "{count} lines in {took} s: {lines:?}");
+    assert!(lines.iter().any(|line| line.contains(" MiB, 0 of 1 layers")), "{lines:?}");
 }

@@ -71,23 +71,32 @@ impl Registry {
         docker_with(&["push", "--quiet", &reference], b"", self.settings());
     }
 
-    /// Removes every image of the registry from this host.
+    /// Removes every image of the registry from this host. The container of a session that has just ended may still be
+    /// on its way out.
     pub fn forget(&self) {
-        let filter = format!("reference={}/*", self.address);
-        let words =
-            ["images", "--digests", "--filter", &filter, "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"];
-        for line in docker_with(&words, b"", self.settings()).lines() {
-            let [name, tag, digest] = line.split(' ').collect::<Vec<_>>()[..] else { panic!("{line}") };
-            for name in [format!("{name}:{tag}"), format!("{name}@{digest}")] {
-                if !name.ends_with("<none>") {
-                    let address = std::env::var(super::VARIABLE).unwrap();
-                    let mut docker = Command::new("docker");
-                    docker.args(["rmi", &name]).env("DOCKER_HOST", address);
-                    // The digest goes with the last tag.
-                    docker.output().unwrap();
-                }
+        let gone = within(Duration::from_secs(20), || {
+            let names = self.names();
+            for name in &names {
+                let address = std::env::var(super::VARIABLE).unwrap();
+                let mut docker = Command::new("docker");
+                // The digest goes with the last tag.
+                docker.args(["rmi", name]).env("DOCKER_HOST", address).output().unwrap();
             }
-        }
+            names.is_empty()
+        });
+        assert!(gone, "{:?}", self.names());
+    }
+
+    fn names(&self) -> Vec<String> {
+        let filter = format!("reference={}/*", self.address);
+        let format = "{{.Repository}}:{{.Tag}} {{.Repository}}@{{.Digest}}";
+        let said = docker_with(
+            &["images", "--digests", "--filter", &filter, "--format", format],
+            b"",
+            self.settings(),
+        );
+        let names = said.split_whitespace().filter(|name| !name.ends_with("<none>"));
+        names.map(str::to_owned).collect()
     }
 }
 
