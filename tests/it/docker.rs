@@ -13,6 +13,7 @@ use crate::sandbox::{Call, Output, Project, unique_sleep, within};
 mod build;
 mod cache;
 mod images;
+mod lifetime;
 mod registry;
 
 /// Images of `tests/docker/engine`.
