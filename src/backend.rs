@@ -4,6 +4,7 @@ pub mod bwrap;
 pub mod cache;
 pub mod docker;
 pub mod doctor;
+pub mod elf;
 pub mod git;
 pub mod init;
 pub mod install;

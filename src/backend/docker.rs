@@ -22,12 +22,14 @@ pub mod built;
 pub mod copy;
 pub mod engine;
 pub mod images;
+pub mod inside;
 pub mod kept;
 pub mod launch;
+pub mod layers;
 pub mod login;
 pub mod pull;
 
-pub use engine::{Engine, find};
+pub use engine::{About, Engine, find};
 
 /// Why an engine does not do what it should.
 #[derive(Debug, Error)]
