@@ -159,7 +159,7 @@ const TABLE: &[(&str, Check)] = &[
         let project = backend.project(&format!("port \"127.0.0.1:{port}\" to=7000"));
         // Debian's smallest programs that listen: perl alone.
         let script = "perl -MIO::Socket::INET -e '$l = IO::Socket::INET->new(LocalAddr => \"127.0.0.1:7000\", Listen => 1);
-            $c = $l->accept; print $c \"inside\"'";
+            while ($c = $l->accept) { print $c \"inside\"; close $c }'";
         let mut child = call(&project, &["exec", "--", "bash", "-c", script]).start();
         let mut said = String::new();
         within(Duration::from_secs(20), || {

@@ -104,7 +104,7 @@ fn an_image_of_this_host_alone_is_pinned_by_the_engines_digest() {
     assert_eq!(locked(&project).run().expect(0).text(), "1");
     docker(&["tag", &two.0, &reference], b"");
     let said = locked(&project).run();
-    docker(&["rmi", &reference], b"");
+    docker(&["rmi", "--force", &reference], b"");
     let said = said.refused(125, "image::moved");
     assert!(said.flat().contains("the tag has moved"), "{}", said.said());
 }
@@ -205,7 +205,7 @@ fn a_slow_registry_is_told_about_every_second() {
     let started = Instant::now();
     let said = exec(&project, &["true"]).expect(0);
     let took = started.elapsed().as_secs();
-    docker(&["rmi", &reference], b"");
+    docker(&["rmi", "--force", &reference], b"");
     let start = format!("{reference}: ");
     let lines: Vec<String> =
         said.said().lines().filter(|line| line.starts_with(&start)).map(str::to_owned).collect();
