@@ -80,6 +80,13 @@ fn docker_with(words: &[&str], input: &[u8], settings: &Path) -> String {
     String::from_utf8(said.stdout).unwrap().trim().to_owned()
 }
 
+/// Removes a name of an image, where nothing needs it any more.
+fn remove_image(name: &str) {
+    let address = std::env::var(VARIABLE).unwrap();
+    let mut docker = Command::new("docker");
+    docker.args(["rmi", name]).env("DOCKER_HOST", address).output().unwrap();
+}
+
 /// An image with these files, and settings such as `ENTRYPOINT ["/evil"]`; removed at the end.
 pub struct Image(pub String);
 

@@ -1,10 +1,12 @@
 //! `runtime container { build … }`: what is built, what is asked before, and what is left of a build that fails.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::registry::{Asks, Registry};
-use super::{BUSYBOX, Image, can_run, docker, exec, with_engine};
-use crate::sandbox::{Call, Output, Project, make_executable};
+use super::{BUSYBOX, Image, can_run, docker, exec, remove_image, with_engine};
+use crate::sandbox::{Call, Output, Project, make_executable, within};
 
 /// A project with a Dockerfile, not approved; its images are removed at the end.
 pub struct Building(pub Project);
@@ -49,9 +51,14 @@ impl Building {
 
 impl Drop for Building {
     fn drop(&mut self) {
-        for tag in self.tags() {
-            docker(&["rmi", &tag], b"");
-        }
+        let mut tags = self.tags();
+        within(Duration::from_secs(20), || {
+            for tag in &tags {
+                remove_image(tag);
+            }
+            tags = self.tags();
+            tags.is_empty()
+        });
     }
 }
 
