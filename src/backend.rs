@@ -3,6 +3,7 @@
 pub mod bwrap;
 pub mod docker;
 pub mod doctor;
+pub mod elf;
 pub mod git;
 pub mod init;
 pub mod install;

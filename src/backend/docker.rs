@@ -19,9 +19,11 @@ use crate::plan::{Access, INIT, Mount, MountKind, Plan, RootFilesystem, image};
 pub mod beside;
 pub mod engine;
 pub mod images;
+pub mod inside;
 pub mod launch;
+pub mod layers;
 
-pub use engine::{Engine, find};
+pub use engine::{About, Engine, find};
 
 /// Why an engine does not do what it should.
 #[derive(Debug, Error)]

@@ -2,13 +2,12 @@
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::bwrap::program::{self, Bubblewrap};
-use super::probe;
+use super::{docker, probe};
 use crate::config::Root;
 use crate::env::Environment;
 use crate::sys::kernel::{self, UserNamespace};
@@ -40,7 +39,7 @@ pub struct Host {
     pub landlock: io::Result<u32>,
     pub seccomp: io::Result<()>,
     pub cgroup: Cgroup,
-    pub docker: Docker,
+    pub containers: Containers,
     pub programs: Vec<Program>,
     pub directories: Vec<Directory>,
     /// What says that this is a container: a file, or a variable.
@@ -62,22 +61,18 @@ pub enum Cgroup {
     None,
 }
 
+/// The engine of `runtime container`, by its socket.
 #[derive(Debug)]
-pub enum Docker {
-    NoSocket {
-        path: Utf8PathBuf,
+pub enum Containers {
+    /// Where Docker's own client would look, no socket is.
+    None {
+        socket: Utf8PathBuf,
     },
-    Refused {
-        path: Utf8PathBuf,
-        error: io::Error,
+    Engine {
+        socket: Utf8PathBuf,
+        about: docker::About,
     },
-    Connected {
-        path: Utf8PathBuf,
-    },
-    /// `DOCKER_HOST` names something that is no local socket.
-    Remote {
-        address: String,
-    },
+    Unusable(docker::Error),
 }
 
 pub struct Program {
@@ -116,7 +111,7 @@ pub fn look(environment: &Environment) -> Host {
         landlock: kernel::landlock_version(),
         seccomp: kernel::seccomp_filters(),
         cgroup: cgroup(),
-        docker: docker(environment),
+        containers: containers(environment),
         programs: PROGRAMS.iter().map(|name| program(name, environment)).collect(),
         directories: directories
             .map(|(what, path)| Directory { what, path: path.clone(), free: writable(path) })
@@ -151,20 +146,19 @@ fn cgroup() -> Cgroup {
     if root.join("memory").is_dir() || root.join("pids").is_dir() { Cgroup::One } else { Cgroup::None }
 }
 
-fn docker(environment: &Environment) -> Docker {
-    let path = match environment.get("DOCKER_HOST") {
-        None => Utf8PathBuf::from("/var/run/docker.sock"),
-        Some(address) => match address.strip_prefix("unix://") {
-            Some(path) => path.into(),
-            None => return Docker::Remote { address: address.to_owned() },
-        },
+fn containers(environment: &Environment) -> Containers {
+    let variable = |name: &str| environment.get(name).map(str::to_owned);
+    let engine = match docker::find(&variable, &environment.home) {
+        Ok(engine) => engine,
+        Err(error) => return Containers::Unusable(error),
     };
-    if !path.exists() {
-        return Docker::NoSocket { path };
+    let socket = engine.socket.clone();
+    if !socket.exists() {
+        return Containers::None { socket };
     }
-    match UnixStream::connect(&path) {
-        Ok(_) => Docker::Connected { path },
-        Err(error) => Docker::Refused { path, error },
+    match engine.connect().and_then(|engine| engine.about()) {
+        Ok(about) => Containers::Engine { socket, about },
+        Err(error) => Containers::Unusable(error),
     }
 }
 

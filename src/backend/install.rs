@@ -17,7 +17,10 @@ use crate::lock::{self, Integrity, Version};
 use crate::plan::facts::{InstallKind, Launcher};
 use crate::util::fs::sha256;
 
+pub mod node;
 mod npm;
+
+pub use npm::is_older;
 
 /// Written last into a finished installation.
 const MANIFEST: &str = "pier-install.json";

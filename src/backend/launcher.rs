@@ -172,7 +172,7 @@ fn finish(
     }
     let version = layout::version(&program);
     let kind = if system { InstallKind::System } else { InstallKind::Host };
-    Ok(Launcher { program, interpreter, directories, version, kind })
+    Ok(Launcher { program, interpreter, directories, libraries: Vec::new(), version, kind })
 }
 
 /// Returns the first executable file of that name, not resolved. A name with a slash is a path.

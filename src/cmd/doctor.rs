@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::owner::{self, RootOwned};
 use super::{Global, Outcome, project};
 use crate::backend::bwrap::program::{self, Bubblewrap, Feature};
-use crate::backend::doctor::{self, Cgroup, Docker, Host};
+use crate::backend::docker::About;
+use crate::backend::doctor::{self, Cgroup, Containers, Host};
 use crate::backend::probe;
 use crate::backend::sandbox::Program;
 use crate::config::Root;
@@ -181,7 +182,7 @@ fn checks(host: &Host, trial: Option<&Result<(), Failure>>) -> Vec<Check> {
     made.push(cgroup(&host.cgroup));
     made.extend(directories(host));
     made.extend(programs(host));
-    made.push(docker(&host.docker));
+    made.push(containers(&host.containers));
     made.push(surroundings(host));
     made
 }
@@ -412,17 +413,27 @@ fn dead_sessions(dead: &[Dead]) -> Check {
     if fix.is_empty() { ok(WHAT, detail) } else { warn(WHAT, detail, fix.join("\n")) }
 }
 
-fn docker(found: &Docker) -> Check {
-    const WHAT: &str = "docker engine";
-    ok(
-        WHAT,
-        match found {
-            Docker::Connected { path } => format!("`{path}` answers; not used yet"),
-            Docker::NoSocket { path } => format!("no socket at `{path}`; not used yet"),
-            Docker::Refused { path, error } => format!("`{path}` refuses: {error}; not used yet"),
-            Docker::Remote { address } => format!("`DOCKER_HOST` is {address}; not used yet"),
-        },
-    )
+/// Says what `runtime container` would use. No other runtime needs it, so that its absence is no failure.
+fn containers(found: &Containers) -> Check {
+    const WHAT: &str = "containers";
+    match found {
+        Containers::None { socket } => {
+            ok(WHAT, format!("no engine: no socket is at `{socket}`; only `runtime container` needs one"))
+        }
+        Containers::Engine { socket, about } => {
+            let About { version, interface, storage, rootless } = about;
+            let rights = if *rootless { "rootless" } else { "with root's rights" };
+            ok(
+                WHAT,
+                format!("`{socket}`: engine {version}, interface {interface}, storage {storage}, {rights}"),
+            )
+        }
+        Containers::Unusable(error) => warn(
+            WHAT,
+            format!("{error}; only `runtime container` needs an engine"),
+            "start it, join the group of its socket, or let `DOCKER_HOST` name the socket of another",
+        ),
+    }
 }
 
 fn surroundings(host: &Host) -> Check {
@@ -441,6 +452,7 @@ fn surroundings(host: &Host) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backend::docker::Error as DockerError;
 
     fn host() -> Host {
         let version = program::Version { major: 0, minor: 11, patch: 0 };
@@ -458,7 +470,7 @@ mod tests {
                 delegated: true,
                 controllers: "pids".into(),
             },
-            docker: Docker::NoSocket { path: "/var/run/docker.sock".into() },
+            containers: Containers::None { socket: "/var/run/docker.sock".into() },
             programs: Vec::new(),
             directories: Vec::new(),
             container: None,
@@ -519,6 +531,30 @@ mod tests {
         );
         let failed = Fate::Failed(std::io::ErrorKind::PermissionDenied.into());
         assert_eq!(dead_sessions(&[dead("a", failed)]).fix.as_deref(), Some("sudo rm -rf /state/x"));
+    }
+
+    #[test]
+    fn an_engine_is_told_by_what_it_says_and_nothing_needs_one() {
+        let mut host = host();
+        let about = |rootless| About {
+            version: "29.1.0".into(),
+            interface: "1.52".into(),
+            storage: "overlay2".into(),
+            rootless,
+        };
+        let socket = Utf8PathBuf::from("/run/docker.sock");
+        for (rootless, word) in [(true, "overlay2, rootless"), (false, "overlay2, with root's rights")] {
+            host.containers = Containers::Engine { socket: socket.clone(), about: about(rootless) };
+            let check = containers(&host.containers);
+            assert!(
+                check.detail.ends_with(word) && check.detail.contains("interface 1.52"),
+                "{}",
+                check.detail
+            );
+        }
+        let error = DockerError::Unreachable { address: "/x".into(), said: "refused".into() };
+        host.containers = Containers::Unusable(error);
+        assert_eq!(worst(&host, Some(&Ok(()))).0, Status::Warn);
     }
 
     #[test]

@@ -92,6 +92,7 @@ pub fn add(
                 program,
                 interpreter: None,
                 directories: Vec::new(),
+                libraries: Vec::new(),
                 version: None,
                 kind: InstallKind::System,
             };

@@ -5,11 +5,11 @@ use std::io;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use self::agents::Agents;
 use self::ceiling::Sent;
 use super::Global;
 use super::owner::{self, RootOwned};
-use crate::agent::{self, Install};
-use crate::backend::{install, launcher, probe};
+use crate::backend::probe;
 use crate::config::knobs::{self, Own};
 use crate::config::layers::{self, Loaded};
 use crate::config::overlay::{self, Overlay};
@@ -20,9 +20,12 @@ use crate::plan::{Plan, Target};
 use crate::session::trust;
 use crate::util::fs::{read_bounded, read_without_links};
 use crate::util::text::escape;
-use crate::{lock, plan, policy, ui};
+use crate::{plan, policy, ui};
 
+mod agents;
 mod ceiling;
+
+pub use agents::show;
 
 /// The file in a project.
 pub const FILE: &str = "pier.kdl";
@@ -208,7 +211,7 @@ pub fn plan(
     let Known { mut probed, shell, agents } = known;
     let missing = match agents {
         Agents::There | Agents::Installed => None,
-        Agents::Missing(wanted) => Some(wanted),
+        Agents::Missing(why) => Some(why),
     };
     super::nix::fit(shell.as_ref(), target, &mut probed)?;
     let target = if missing.is_some() { &Target::Shell } else { target };
@@ -217,9 +220,7 @@ pub fn plan(
         add_reasons(&mut problems, &mut probed);
         no_plan(project, problems)
     })?;
-    plan.warnings.extend(missing.map(|agent| {
-        format!("{agent} is not installed yet, and this is the plan of a shell; `pier up` installs the agent and adds it")
-    }));
+    plan.warnings.extend(missing);
     Ok(Planned { plan, values: probed.values, shell })
 }
 
@@ -230,15 +231,6 @@ struct Known {
     agents: Agents,
 }
 
-/// What became of the agents with a pinned version.
-enum Agents {
-    There,
-    /// The wanted one was installed just now.
-    Installed,
-    /// The wanted one is missing and may not be fetched.
-    Missing(String),
-}
-
 fn learn(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>) -> Result<Known, Failure> {
     let Project { environment, cwd, root, loaded } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
@@ -246,7 +238,7 @@ fn learn(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>
     ceiling::check(loaded, environment, root, &sent)?;
     let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
     super::image::add(project, fetch, trusted, &mut probed)?;
-    let agents = install_agents(project, target, fetch, trusted, &mut probed)?;
+    let agents = agents::add(project, target, fetch, trusted, &mut probed)?;
     Ok(Known { probed, shell, agents })
 }
 
@@ -260,68 +252,6 @@ fn add_reasons(problems: &mut [crate::diag::Problem], probed: &mut probe::Probed
             }
         }
     }
-}
-
-/// Puts pinned agents in place of found ones, installing the wanted one where it is missing.
-fn install_agents(
-    project: &Project,
-    target: &Target,
-    fetch: Fetch,
-    trusted: Option<&str>,
-    probed: &mut probe::Probed,
-) -> Result<Agents, Failure> {
-    let Project { environment, loaded, root, .. } = project;
-    let mut agents = Agents::There;
-    let locked = lock::Lock::read(&root.join("pier.lock"))?;
-    let variables: Vec<(String, String)> = environment
-        .names()
-        .filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned())))
-        .collect();
-    for declared in &loaded.config.agents {
-        let name = &declared.name.value;
-        let wanted = matches!(target, Target::Agent { name: chosen, .. } if chosen == name);
-        let Ok(adapter) = agent::of(declared) else { continue };
-        let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else { continue };
-        let version = lock::Version::parse(&version.value)?;
-        let entry =
-            locked.as_ref().and_then(|lock| lock.agent(name)).filter(|entry| entry.version == version);
-        let path = environment.get("PATH").unwrap_or_default();
-        let search = launcher::Search { path, home: &probed.facts.home, uid: probed.facts.uid };
-        let request = install::Request {
-            agent: name,
-            npm: &npm,
-            version: &version,
-            integrity: entry.map(|entry| &entry.integrity),
-            cache: &environment.cache,
-            environment: &variables,
-            search,
-        };
-        let installed = match install::find(&request)? {
-            Some(found) => found,
-            None if fetch == Fetch::Install && wanted => {
-                // Installing runs the package's own code on this host, so the approval comes first.
-                approve(project, &preview(project, probed)?, trusted)?;
-                agents = Agents::Installed;
-                install::install(&request, &mut show)?
-            }
-            None => {
-                probed.facts.launchers.remove(name);
-                if wanted {
-                    agents = Agents::Missing(format!("`{name}` {version}"));
-                }
-                continue;
-            }
-        };
-        probed.facts.launchers.insert(name.clone(), installed.launcher);
-    }
-    // What the launchers need was not known when the paths were looked at.
-    for launcher in probed.facts.launchers.values() {
-        for directory in &launcher.directories {
-            let fact = plan::facts::PathFact { found: probe::stat(directory) };
-            probed.facts.paths.insert(directory.clone(), fact);
-        }
-    }
-    Ok(agents)
 }
 
 /// Returns a plan for a shell, whose grants are those of the file, before an agent is there.
@@ -343,20 +273,6 @@ pub fn require_project(environment: &Environment, root: &Utf8Path) -> Result<(),
     match plan::refused_project(root, &resolve(&environment.home), &own) {
         Some(problem) => Err(Failure::of(Exit::NotSetUp, problem)),
         None => Ok(()),
-    }
-}
-
-/// Says what takes time while an agent is installed.
-pub fn show(progress: install::Progress) {
-    match progress {
-        install::Progress::Waiting => ui::say("waiting for another pier that installs this agent"),
-        install::Progress::Resolving { package, version } => {
-            ui::say(&format!("looking up {package} {version}"));
-        }
-        install::Progress::Fetching { package, version } => {
-            ui::say(&format!("installing {package} {version}"));
-        }
-        install::Progress::Done { directory } => tracing::debug!(%directory, "installed"),
     }
 }
 

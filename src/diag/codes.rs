@@ -2,9 +2,10 @@
 
 /// `(code, what it means)`, sorted by code. Every one has a snapshot or a named test in `tests/it`.
 pub const ALL: &[(&str, &str)] = &[
+    ("agent::image", "An agent that is pinned does not run in the image."),
     ("agent::install", "The version of the agent that is pinned cannot be installed."),
     ("agent::mcp", "MCP servers are given to an agent that has no MCP client."),
-    ("agent::missing", "The agent is not on this host, and no version of it is pinned."),
+    ("agent::missing", "The agent is not on this host, or not in the image, and no version of it is pinned."),
     ("agent::none", "It is not clear which agent to start."),
     ("agent::skills", "Skills are given to an agent whose place for them is not known."),
     ("agent::tools", "Tools are chosen for an agent that cannot be told which it has."),

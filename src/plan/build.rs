@@ -420,9 +420,7 @@ fn start_agent(
     };
     let Some(launcher) = facts.launchers.get(&name.value) else {
         if matches!(target, Target::Agent { .. }) {
-            let message = format!("the agent `{}` is not on this host", name.value);
-            let help = "add `version \"X.Y.Z\"` to its block and pier installs it, or install it yourself";
-            problems.push(problem("agent::missing", &name.origin, "declared here", message).help(help));
+            problems.push(image::no_agent(name, facts));
         }
         return None;
     };
@@ -453,16 +451,18 @@ fn start_agent(
             problems.push(problem("agent::mcp", &declared.mcp[0].origin, "asked for here", message));
         }
     }
-    let Launcher { program, interpreter, directories, version, kind } = launcher;
+    let Launcher { program, interpreter, directories, libraries, version, kind } = launcher;
     let mut argv: Vec<String> = interpreter.iter().chain([program]).map(ToString::to_string).collect();
     argv.extend(adapter.command(&request));
     let mut mounts: Vec<Mount> = Vec::new();
-    for directory in directories.iter().filter(|_| *kind != InstallKind::System) {
-        let expect =
-            facts.paths.get(directory).and_then(|fact| fact.found.as_ref()).map(|found| found.identity);
-        let bind = MountKind::Bind { source: directory.clone(), access: Access::ReadOnly, expect };
-        mounts.push(Mount { at: directory.clone(), kind: bind, origin: at(&name.origin) });
+    let directories = directories.iter().filter(|_| *kind != InstallKind::System);
+    let libraries = libraries.iter().map(|library| (&library.at, &library.source));
+    for (inside, source) in directories.map(|directory| (directory, directory)).chain(libraries) {
+        let expect = facts.paths.get(source).and_then(|fact| fact.found.as_ref()).map(|found| found.identity);
+        let bind = MountKind::Bind { source: source.clone(), access: Access::ReadOnly, expect };
+        mounts.push(Mount { at: inside.clone(), kind: bind, origin: at(&name.origin) });
     }
+    mounts.extend(image::links(facts));
     // By name in a shell of the sandbox too.
     // `run` may be a path of the repository's making: only its last part is a name, the rest could climb out.
     let named = adapter.launchers().first().and_then(|name| Utf8Path::new(*name).file_name());

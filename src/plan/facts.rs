@@ -224,14 +224,25 @@ pub struct Launcher {
     /// What must be visible for it to run: directories, or the program alone where the directory around it is
     /// shared with others. Canonical, none of them below another.
     pub directories: Vec<Utf8PathBuf>,
+    /// What an image lacks for it to run there.
+    pub libraries: Vec<Library>,
     pub version: Option<String>,
     pub kind: InstallKind,
+}
+
+/// A file of the host's system that is shown in an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Library {
+    /// Inside, where no link leads elsewhere.
+    pub at: Utf8PathBuf,
+    /// On the host, canonical.
+    pub source: Utf8PathBuf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InstallKind {
-    /// Below `/usr`: visible anyway.
+    /// Below `/usr`, or in the image: visible anyway.
     System,
     /// An npm prefix, nvm, volta, mise or a native install of the user's.
     Host,

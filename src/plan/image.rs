@@ -6,7 +6,7 @@ use super::build::problem;
 use super::facts::{Facts, Image};
 use super::system::{self, BUILT_IN};
 use super::{Access, CertificateForm, Mount, MountKind, NetworkMode, RootFilesystem, User, Variable};
-use crate::config::{Config, Container, Runtime};
+use crate::config::{Config, Container, Runtime, Sourced};
 use crate::diag::Problem;
 use crate::env::RESERVED;
 
@@ -19,6 +19,10 @@ pub const SHARED_MEMORY: &str = "/dev/shm";
 /// Where the init of a container finds its supervisor; the name is that of the session's socket, too.
 pub const SOCKET: &str = "/.pier/supervisor";
 pub const SOCKET_NAME: &str = "supervisor";
+
+/// Where agents are found by name, and the directory of the session that is mounted there.
+pub const LINKS: &str = "/.pier/bin";
+pub const LINKS_NAME: &str = "links";
 
 /// The block that the configuration asks for; `None` for another runtime.
 pub fn asked(config: &Config) -> Option<&Container> {
@@ -151,6 +155,27 @@ fn beside(own: String, of_image: &str) -> String {
         }
     }
     text
+}
+
+/// Says that an agent is neither on the host nor in the image.
+pub fn no_agent(name: &Sourced<String>, facts: &Facts) -> Problem {
+    let (place, help) = if facts.image.is_some() {
+        (
+            "in the image",
+            "add `version \"X.Y.Z\"` to its block and pier installs it, or choose an image that has it",
+        )
+    } else {
+        ("on this host", "add `version \"X.Y.Z\"` to its block and pier installs it, or install it yourself")
+    };
+    let message = format!("the agent `{}` is not {place}", name.value);
+    problem("agent::missing", &name.origin, "declared here", message).help(help)
+}
+
+/// Returns the directory of the links by which agents are found: an image is not pier's to write into.
+pub fn links(facts: &Facts) -> Option<Mount> {
+    facts.image.as_ref()?;
+    let kind = MountKind::Session { name: LINKS_NAME.into(), access: Access::ReadOnly };
+    Some(Mount { at: LINKS.into(), kind, origin: BUILT_IN.into() })
 }
 
 /// Returns the shell of the image.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::docker::with_engine;
 use crate::model_server::{ModelServer, Script};
 use crate::sandbox::{Call, PIER, Project};
 
@@ -50,7 +51,7 @@ fn project(config: &str) -> (Project, ModelServer) {
     (project, ModelServer::start(Script::Commands(turns)))
 }
 
-/// Adds where the registry is, as the machine has it.
+/// Adds where the registry is, as the machine has it, and the engine of containers.
 pub fn with_registry(project: &Project, mut call: Call) -> Call {
     let names = [
         "HTTP_PROXY",
@@ -69,12 +70,12 @@ pub fn with_registry(project: &Project, mut call: Call) -> Call {
     for (name, value) in names.iter().filter_map(|name| Some((name, variable(name)?))) {
         call = call.env(name, value);
     }
-    call.env("XDG_CACHE_HOME", cache(project)).env("GITHUB_TOKEN", SECRET).deadline(INSTALLED)
+    with_engine(call).env("XDG_CACHE_HOME", cache(project)).env("GITHUB_TOKEN", SECRET).deadline(INSTALLED)
 }
 
 /// Installs the agent by asking it for its version; false where the machine cannot.
 pub fn is_installed(project: &Project, agent: &str, version: &str) -> bool {
-    project.trust();
+    with_engine(project.call(["trust"])).run().expect(0);
     let call = project.call(["up", agent, "--", "--version"]);
     let output = with_registry(project, call).run();
     let missing = ["cannot reach the registry", "is not on `PATH`", "needs Node"];

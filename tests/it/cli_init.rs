@@ -254,7 +254,7 @@ fn doctor_lists_every_check_as_data() {
         "npm",
         "docker",
         "nix",
-        "docker engine",
+        "containers",
         "surroundings",
         "dead sessions",
     ];

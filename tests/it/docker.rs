@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::sandbox::{Call, Output, Project, unique_sleep, within};
 
+mod agents;
+
 /// Images of `tests/docker/engine`.
 pub const DEBIAN: &str = "pier-test/debian:1";
 pub const BUSYBOX: &str = "pier-test/busybox:1";

@@ -17,20 +17,24 @@ pub enum Backend {
 }
 
 impl Backend {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Backend::Bubblewrap => "bubblewrap",
             Backend::Container => "container",
         }
     }
 
-    /// A project on this backend, approved.
-    fn project(self, config: &str) -> Project {
-        let runtime = match self {
+    /// The line that asks for it.
+    pub fn runtime(self) -> String {
+        match self {
             Backend::Bubblewrap => "runtime host".to_owned(),
             Backend::Container => format!("runtime container {{ image \"{DEBIAN}\"; }}"),
-        };
-        let project = Project::new(&format!("{runtime}\n{config}\n"));
+        }
+    }
+
+    /// A project on this backend, approved.
+    fn project(self, config: &str) -> Project {
+        let project = Project::new(&format!("{}\n{config}\n", self.runtime()));
         docker::with_engine(project.call(["trust"])).run().expect(0);
         project
     }

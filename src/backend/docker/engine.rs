@@ -1,6 +1,7 @@
 //! Where the container engine is, and a connection to it.
 
 use std::io;
+use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -36,6 +37,43 @@ impl Connected {
     /// Waits for one request.
     pub fn wait<T>(&self, request: impl Future<Output = T>) -> T {
         self.runtime.block_on(request)
+    }
+}
+
+/// What an engine says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    pub version: String,
+    /// The version of its interface.
+    pub interface: String,
+    /// How it stores images.
+    pub storage: String,
+    pub rootless: bool,
+}
+
+/// How long an engine may take to say what it is.
+const SAYS_WITHIN: Duration = Duration::from_secs(10);
+
+impl Connected {
+    /// Asks the engine what it is.
+    pub fn about(&self) -> Result<About, Error> {
+        let failed = |said| Error::Failed { what: "say what it is", said };
+        let asked = async {
+            let version = self.docker.version().await.map_err(|error| failed(reason(&error)))?;
+            let info = self.docker.info().await.map_err(|error| failed(reason(&error)))?;
+            Ok((version, info))
+        };
+        let asked = async { tokio::time::timeout(SAYS_WITHIN, asked).await };
+        let (version, info) = self.wait(asked).map_err(|_| failed("it takes too long".to_owned()))??;
+        let word =
+            |said: Option<String>| said.filter(|word| !word.is_empty()).unwrap_or_else(|| "unknown".into());
+        let options = info.security_options.unwrap_or_default();
+        Ok(About {
+            version: word(version.version),
+            interface: word(version.api_version),
+            storage: word(info.driver),
+            rootless: options.iter().any(|option| option == "name=rootless"),
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use bollard::models::ContainerCreateBody;
@@ -107,8 +108,17 @@ pub fn start(
     Starting::verify(sandbox, None, sources, plan, given, &manifest)
 }
 
-/// Writes the files that the engine is given by their place.
+/// Writes the files that the engine is given by their place, and the links of a directory that it mounts.
 fn generate(plan: &Plan, given: Given<'_>) -> io::Result<()> {
+    let links = given.directory.join(image::LINKS_NAME);
+    create_private(&links)?;
+    for mount in &plan.mounts {
+        if let MountKind::Symlink { to } = &mount.kind
+            && let Ok(name) = mount.at.strip_prefix(image::LINKS)
+        {
+            symlink(to, links.join(name))?;
+        }
+    }
     let directory = given.directory.join(GENERATED);
     create_private(&directory)?;
     for (index, mount) in plan.mounts.iter().enumerate() {

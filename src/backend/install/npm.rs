@@ -279,7 +279,7 @@ fn is_passed(name: &str) -> bool {
 
 /// Says whether `found` (`v20.20.2`) is below a range of the form `>=20.6.0`. A range of another form is not
 /// judged: npm warns of it, and the agent says it better itself.
-fn is_older(found: &str, wanted: &str) -> bool {
+pub fn is_older(found: &str, wanted: &str) -> bool {
     let numbers = |text: &str| -> Option<[u32; 3]> {
         let mut parts = text.trim().trim_start_matches('v').split('.').map(str::parse);
         let first = parts.next()?.ok()?;

@@ -1,97 +1,117 @@
-//! The real command line agents behind the gateway: reached by name, their key outside.
+//! The real command line agents behind the gateway, on both backends: reached by name, their key outside.
 
 use std::process::Command;
 
 use super::servers::Servers;
 use super::surrounded;
 use crate::agents::{PROMPT, is_installed, with_registry};
+use crate::docker;
 use crate::model_server::Script;
+use crate::parity::Backend;
 use crate::sandbox::{PIER, Project};
 
 /// What an agent asks for by itself is here too: nothing is to be looked up elsewhere.
 const HOSTS: &str = "127.0.0.1 localhost\n\
     11.93.7.4 api.anthropic.com chatgpt.com generativelanguage.googleapis.com model.test\n";
 
+/// For a model of one's own.
+const MODEL_KEY: &str = "secret MODEL_KEY host=model.test from=\"file:~/key\"";
+
 const KEY: &str = "sk-ant-api03-RealKeyOfTheHost_0123456789-abcdefghijk";
 
-/// Runs an agent, which does as the model says: writes a file, and looks for the key.
-fn run(
-    config: &str,
-    agent: &str,
-    version: &str,
-    files: &[(&str, String)],
-    args: &[&str],
-) -> Option<(Servers, Project)> {
+/// One agent, and how it gets its key to the model.
+struct Case {
+    agent: &'static str,
+    version: &'static str,
+    /// What its block has besides the version.
+    block: &'static str,
+    secret: &'static str,
+    files: Vec<(&'static str, String)>,
+    args: &'static [&'static str],
+    /// What the model's server hears, in lower case: the key, put in outside.
+    told: String,
+}
+
+/// Runs an agent on both backends, which does as the model says: writes a file, and looks for the key.
+fn run(case: &Case) {
+    for backend in [Backend::Bubblewrap, Backend::Container] {
+        match docker::missing() {
+            Some(why) if backend == Backend::Container => println!("skipped: {why}"),
+            _ => run_on(backend, case),
+        }
+    }
+}
+
+fn run_on(backend: Backend, case: &Case) {
+    println!("{} in {}", case.agent, backend.name());
     let look = "(env; cat /proc/[0-9]*/environ; grep -rs 'RealKe[y]Of' ~ /tmp) > seen.txt 2>&1";
     let turns = ["printf 'Hello, world!\\n' > hello.txt", look];
-    let servers =
-        Servers::start_with(Script::Commands(turns.map(|command| vec![command.to_owned()]).to_vec()))?;
-    let project = Project::new(config);
+    let script = Script::Commands(turns.map(|command| vec![command.to_owned()]).to_vec());
+    let Some(servers) = Servers::start_with(script) else { return };
+    let Case { agent, version, block, secret, .. } = case;
+    let project = Project::new(&format!(
+        "{}\nenv {{ {secret}; }}\nnetwork allowlist\nagent {agent} default=#true {{\n    version \"{version}\"\n{block}\n}}\n",
+        backend.runtime()
+    ));
     project.write_beside("home/key", KEY);
     project.write_beside("bundle.pem", &servers.web.authority);
-    for (name, text) in files {
+    for (name, text) in &case.files {
         project.write_beside(name, text);
     }
     if !is_installed(&project, agent, version) {
-        return None;
+        return;
     }
-    project.trust();
     let mut command = Command::new(PIER);
-    command.arg("up").arg(agent).arg("--").args(args).arg(PROMPT);
+    command.arg("up").arg(agent).arg("--").args(case.args).arg(PROMPT);
     with_registry(&project, surrounded(&project, HOSTS, &command)).run().expect(0);
     assert_eq!(project.read("hello.txt"), "Hello, world!\n");
     let seen = project.read("seen.txt");
     assert!(seen.contains("PIER_SANDBOX=1") && !seen.contains("RealKeyOf"), "{seen}");
-    let log = project.pier(&["net", "log"]).expect(0).text();
-    println!("{log}");
-    Some((servers, project))
+    let told = servers.web.told().to_ascii_lowercase();
+    assert!(told.contains(&case.told.to_ascii_lowercase()), "{told}");
+    println!("{}", project.pier(&["net", "log"]).expect(0).text());
 }
 
 #[test]
 fn claude_code_works_behind_the_gateway_with_its_key_outside() {
-    let ran = run(
-        "env { secret ANTHROPIC_API_KEY host=api.anthropic.com from=\"file:~/key\" header=\"x-api-key\"; }\n\
-        network allowlist\nagent claude-code default=#true { version \"2.1.197\"; }\n",
-        "claude-code",
-        "2.1.197",
-        &[],
-        &["--permission-mode", "bypassPermissions", "-p"],
-    );
-    let Some((servers, _)) = ran else { return };
-    let told = servers.web.told().to_ascii_lowercase();
-    assert!(told.contains(&format!("x-api-key: {KEY}").to_ascii_lowercase()), "{told}");
+    run(&Case {
+        agent: "claude-code",
+        version: "2.1.197",
+        block: "",
+        secret: "secret ANTHROPIC_API_KEY host=api.anthropic.com from=\"file:~/key\" header=\"x-api-key\"",
+        files: vec![],
+        args: &["--permission-mode", "bypassPermissions", "-p"],
+        told: format!("x-api-key: {KEY}"),
+    });
 }
 
 #[test]
 fn codex_works_behind_the_gateway_with_its_key_outside() {
     let settings = "model = \"m\"\nmodel_provider = \"x\"\n[model_providers.x]\nname = \"x\"\nwire_api = \"responses\"\n\
         base_url = \"https://model.test/v1\"\nenv_key = \"MODEL_KEY\"\n";
-    let ran = run(
-        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist\n\
-        agent codex default=#true {\n    version \"0.169.0\"\n    import \"settings\"\n}\n",
-        "codex",
-        "0.169.0",
-        &[("home/.codex/config.toml", settings.to_owned())],
-        &["exec"],
-    );
-    let Some((servers, _)) = ran else { return };
-    assert!(servers.web.told().contains(&format!("Bearer {KEY}")), "{}", servers.web.told());
+    run(&Case {
+        agent: "codex",
+        version: "0.169.0",
+        block: "    import \"settings\"",
+        secret: MODEL_KEY,
+        files: vec![("home/.codex/config.toml", settings.to_owned())],
+        args: &["exec"],
+        told: format!("Bearer {KEY}"),
+    });
 }
 
 #[test]
 fn gemini_cli_works_behind_the_gateway_with_its_key_outside() {
-    let ran = run(
-        "env { secret GEMINI_API_KEY host=generativelanguage.googleapis.com from=\"file:~/key\" \
-        header=\"x-goog-api-key\"; }\n\
-        network allowlist\nagent gemini-cli default=#true { version \"0.61.0\"; }\n",
-        "gemini-cli",
-        "0.61.0",
-        &[],
-        &["-p"],
-    );
-    let Some((servers, _)) = ran else { return };
-    let told = servers.web.told().to_ascii_lowercase();
-    assert!(told.contains(&format!("x-goog-api-key: {KEY}").to_ascii_lowercase()), "{told}");
+    run(&Case {
+        agent: "gemini-cli",
+        version: "0.61.0",
+        block: "",
+        secret: "secret GEMINI_API_KEY host=generativelanguage.googleapis.com from=\"file:~/key\" \
+            header=\"x-goog-api-key\"",
+        files: vec![],
+        args: &["-p"],
+        told: format!("x-goog-api-key: {KEY}"),
+    });
 }
 
 #[test]
@@ -101,16 +121,15 @@ fn opencode_works_behind_the_gateway_with_its_key_outside() {
         "options": { "baseURL": "https://model.test/v1", "apiKey": "{env:MODEL_KEY}" },
         "models": { "m": {} },
     }}});
-    let ran = run(
-        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist\n\
-        agent opencode default=#true {\n    version \"1.18.33\"\n    import \"settings\"\n    model \"x/m\"\n}\n",
-        "opencode",
-        "1.18.33",
-        &[("home/.config/opencode/opencode.json", settings.to_string())],
-        &["run"],
-    );
-    let Some((servers, _)) = ran else { return };
-    assert!(servers.web.told().contains(&format!("Bearer {KEY}")), "{}", servers.web.told());
+    run(&Case {
+        agent: "opencode",
+        version: "1.18.33",
+        block: "    import \"settings\"\n    model \"x/m\"",
+        secret: MODEL_KEY,
+        files: vec![("home/.config/opencode/opencode.json", settings.to_string())],
+        args: &["run"],
+        told: format!("Bearer {KEY}"),
+    });
 }
 
 #[test]
@@ -121,14 +140,13 @@ fn pi_works_behind_the_gateway_with_its_key_outside() {
         "apiKey": "MODEL_KEY",
         "models": [{ "id": "m" }],
     }}});
-    let ran = run(
-        "env { secret MODEL_KEY host=model.test from=\"file:~/key\"; }\nnetwork allowlist\n\
-        agent pi default=#true {\n    version \"0.74.2\"\n    import \"auth\" \"settings\"\n}\n",
-        "pi",
-        "0.74.2",
-        &[("home/.pi/agent/models.json", models.to_string())],
-        &["--provider", "x", "--model", "m", "-p"],
-    );
-    let Some((servers, _)) = ran else { return };
-    assert!(servers.web.told().contains(&format!("Bearer {KEY}")), "{}", servers.web.told());
+    run(&Case {
+        agent: "pi",
+        version: "0.74.2",
+        block: "    import \"auth\" \"settings\"",
+        secret: MODEL_KEY,
+        files: vec![("home/.pi/agent/models.json", models.to_string())],
+        args: &["--provider", "x", "--model", "m", "-p"],
+        told: format!("Bearer {KEY}"),
+    });
 }
