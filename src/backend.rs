@@ -1,6 +1,7 @@
 //! The only code that starts processes: a [`crate::plan::Plan`] in, a running sandbox out.
 
 pub mod bwrap;
+pub mod cache;
 pub mod docker;
 pub mod doctor;
 pub mod elf;

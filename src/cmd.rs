@@ -10,6 +10,7 @@ use crate::{env, ui};
 
 mod attach;
 mod audit;
+mod cache;
 mod completions;
 mod config;
 mod diff;
@@ -22,6 +23,7 @@ mod gate;
 mod image;
 mod init;
 mod later;
+mod list;
 mod lock;
 mod logs;
 mod man;
@@ -34,6 +36,7 @@ mod owner;
 mod plan;
 mod project;
 mod ps;
+mod rm;
 mod run;
 mod schema;
 mod secrets;
@@ -41,10 +44,12 @@ mod self_install;
 mod sessions;
 mod settle;
 mod show;
+mod start;
 mod stop;
 mod trace;
 mod trust;
 mod validate;
+mod workspaces;
 
 const EXAMPLES: &str = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
     pier trust              approve what the file grants\n  pier                    start the default agent\n  \
@@ -101,6 +106,12 @@ enum Command {
     Merge(merge::Merge),
     /// Forget what a session committed.
     Drop(drop::Drop),
+    /// Make a workspace on an image, or start one again.
+    Start(start::Start),
+    /// List the workspaces.
+    List(list::List),
+    /// Remove the container of a workspace; its files stay.
+    Rm(rm::Rm),
     /// List the sessions that are running.
     Ps(ps::Ps),
     /// End sessions.
@@ -127,6 +138,8 @@ enum Command {
     Schema(schema::Schema),
     /// Pin what a run resolves in `pier.lock`.
     Lock(lock::Lock),
+    /// Show and remove what pier keeps of work that it did once.
+    Cache(cache::Cache),
     /// Show what happened in sessions, and prove that nothing of it was changed.
     Audit(audit::Audit),
     /// Show what sessions have tried to reach, and the lines that would allow it.
@@ -206,6 +219,9 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(global, &args),
         Command::Merge(args) => merge::run(global, &args),
         Command::Drop(args) => drop::run(global, &args),
+        Command::Start(args) => start::run(global, &args),
+        Command::List(args) => list::run(global, &args),
+        Command::Rm(args) => rm::run(global, &args),
         Command::Ps(args) => ps::run(global, &args),
         Command::Stop(args) => stop::run(global, &args),
         Command::Logs(args) => logs::run(global, &args),
@@ -219,6 +235,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(global, &args),
         Command::Schema(args) => Ok(schema::run(&args)),
         Command::Lock(args) => lock::run(global, &args),
+        Command::Cache(args) => cache::run(global, &args),
         Command::Audit(args) => audit::run(global, &args),
         Command::Net(args) => net::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),

@@ -141,6 +141,11 @@ impl Environment {
     }
 
     /// Returns a variable that is set and not empty.
+    pub fn with(mut self, set: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.variables.extend(set);
+        self
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }

@@ -20,6 +20,7 @@ mod session;
 mod sys;
 mod ui;
 mod util;
+mod workspace;
 
 use std::process::ExitCode;
 

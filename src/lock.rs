@@ -9,6 +9,7 @@ use std::io::Read as _;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+pub mod image;
 mod pin;
 
 pub use pin::{Integrity, Version, is_name, is_npm_package};
@@ -122,6 +123,10 @@ pub enum Difference {
     Stale { name: String, locked: String, wanted: String },
     /// The lock has an agent that the configuration has no more.
     Extra { name: String },
+    /// The configuration runs on, or builds from, an image that the lock has not.
+    MissingImage { reference: String },
+    /// The lock has an image that the configuration has no more.
+    ExtraImage { reference: String },
     /// The same for the flake; `None` where one of the two has none.
     Flake { locked: Option<String>, wanted: Option<String> },
 }
@@ -134,6 +139,10 @@ impl std::fmt::Display for Difference {
                 write!(out, "`{name}` is locked at {locked} and asked for at {wanted}")
             }
             Difference::Extra { name } => write!(out, "`{name}` is locked and not asked for"),
+            Difference::MissingImage { reference } => write!(out, "the image `{reference}` is not locked"),
+            Difference::ExtraImage { reference } => {
+                write!(out, "the image `{reference}` is locked and not asked for")
+            }
             Difference::Flake { locked: None, .. } => write!(out, "the flake is not locked"),
             Difference::Flake { wanted: None, .. } => write!(out, "a flake is locked and not asked for"),
             Difference::Flake { locked: Some(locked), wanted: Some(wanted) } => {
@@ -189,6 +198,10 @@ impl Lock {
         self.agents.iter().find(|agent| agent.name == name)
     }
 
+    pub fn image(&self, reference: &str) -> Option<&Image> {
+        self.images.iter().find(|image| image.reference == reference)
+    }
+
     /// Returns the lock with `resolved` in place of the entries of the same names, and without those that
     /// nobody wants.
     #[must_use]
@@ -225,6 +238,16 @@ impl Lock {
             }
         }
         found
+    }
+
+    /// Compares the images with the references that the configuration means, by name.
+    pub fn verify_images(&self, wanted: &[String]) -> Vec<Difference> {
+        let missing = wanted.iter().filter(|wanted| self.image(wanted).is_none());
+        let extra = self.images.iter().filter(|image| !wanted.contains(&image.reference));
+        missing
+            .map(|reference| Difference::MissingImage { reference: reference.clone() })
+            .chain(extra.map(|image| Difference::ExtraImage { reference: image.reference.clone() }))
+            .collect()
     }
 
     /// Compares the flake with the one that the configuration names.
@@ -265,7 +288,7 @@ impl Lock {
         for image in &self.images {
             require("image reference", &image.reference, is_line)?;
             require("image digest", &image.digest, |text| {
-                text.strip_prefix("sha256:").is_some_and(|hex| is_hex(hex, 64))
+                image::is_digest(text) && image::own_digest(&image.reference).is_none_or(|own| own == text)
             })?;
             if !images.insert(&image.reference) {
                 return Err(Error::Twice { what: "image", name: image.reference.clone() });
@@ -339,6 +362,35 @@ mod tests {
         );
         assert_eq!(back.to_text(), text);
         assert!(text.starts_with("{\n  \"schema\": 1,\n  \"agents\": [\n"), "{text}");
+    }
+
+    #[test]
+    fn an_image_is_locked_by_its_reference_and_no_other_digest_than_its_own() {
+        let image = |reference: &str, letter: &str| Image {
+            reference: reference.to_owned(),
+            digest: format!("sha256:{}", letter.repeat(64)),
+        };
+        let own = format!("b@sha256:{}", "1".repeat(64));
+        let lock =
+            Lock { images: vec![image("b:1", "0"), image("a:1", "0"), image(&own, "1")], ..Lock::default() };
+        let lock = Lock::parse(&lock.to_text()).unwrap();
+        assert_eq!(lock.images[0].reference, "a:1", "sorted");
+        let wanted = ["b:1".to_owned(), own.clone(), "c".to_owned()];
+        assert_eq!(
+            lock.verify_images(&wanted),
+            [
+                Difference::MissingImage { reference: "c".to_owned() },
+                Difference::ExtraImage { reference: "a:1".to_owned() }
+            ]
+        );
+        for images in [
+            vec![image(&own, "2")],
+            vec![image("a", "0"), image("a", "1")],
+            vec![image("a", "g")],
+            vec![image("-a", "0")],
+        ] {
+            assert!(Lock::parse(&Lock { images, ..Lock::default() }.to_text()).is_err());
+        }
     }
 
     #[test]

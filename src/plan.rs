@@ -25,6 +25,7 @@ mod network;
 pub mod nix;
 pub mod paths;
 mod system;
+pub mod workspace;
 
 pub use addresses::{Imported, imported, needed as hosts_of};
 pub use build::{Target, build};
@@ -462,6 +463,8 @@ pub struct Network {
 pub enum NetworkMode {
     None,
     Allowlist,
+    /// The engine's own network: what a workspace has that asks for nothing else.
+    Bridge,
     Host,
 }
 

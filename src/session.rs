@@ -42,6 +42,7 @@ pub mod spare;
 pub mod stop;
 pub mod trust;
 pub mod visit;
+pub mod within;
 
 use control::Server;
 use detach::Detached;

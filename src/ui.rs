@@ -1,6 +1,7 @@
 //! Printing: the answer on standard output, the talk on standard error, colour only where it is seen.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 use crate::diag::{Failure, render};
 use crate::env;
@@ -35,6 +36,44 @@ pub fn say(line: &str) {
 pub fn warn(line: &str) {
     let style = anstyle::AnsiColor::Yellow.on_default();
     anstream::eprintln!("{style}warning:{style:#} {line}");
+}
+
+/// How often the line about something that goes on is written: at a terminal, and elsewhere.
+const AT_TERMINAL: Duration = Duration::from_millis(100);
+const ELSEWHERE: Duration = Duration::from_millis(900);
+
+/// One line about something that goes on: rewritten at a terminal, elsewhere a new one about every second.
+#[derive(Default)]
+pub struct Status {
+    written: Option<Instant>,
+    is_open: bool,
+}
+
+impl Status {
+    /// Writes the line, unless it was written just now. A line that is safe to print.
+    pub fn show(&mut self, line: &str) {
+        let terminal = std::io::stderr().is_terminal();
+        let pause = if terminal { AT_TERMINAL } else { ELSEWHERE };
+        if self.written.is_some_and(|written| written.elapsed() < pause) {
+            return;
+        }
+        self.written = Some(Instant::now());
+        if terminal {
+            let shown: String = line.chars().take(width() - 1).collect();
+            anstream::eprint!("\r{shown}\u{1b}[K");
+            self.is_open = true;
+        } else {
+            say(line);
+        }
+    }
+}
+
+impl Drop for Status {
+    fn drop(&mut self) {
+        if self.is_open {
+            anstream::eprintln!();
+        }
+    }
 }
 
 /// Says whether somebody is there to answer a question.

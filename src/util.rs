@@ -4,4 +4,5 @@ pub mod fs;
 pub mod git;
 pub mod pattern;
 pub mod planted;
+pub mod redact;
 pub mod text;

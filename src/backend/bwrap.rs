@@ -70,7 +70,7 @@ impl Arguments {
         ]);
         match plan.network.mode {
             NetworkMode::Host => {}
-            NetworkMode::None | NetworkMode::Allowlist => self.push(&["--unshare-net"]),
+            NetworkMode::None | NetworkMode::Allowlist | NetworkMode::Bridge => self.push(&["--unshare-net"]),
         }
         if bubblewrap.has(Feature::DisableUserns) {
             self.push(&["--disable-userns"]);

@@ -8,20 +8,26 @@ use std::collections::HashMap;
 
 use bollard::models::{
     ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig, Mount as Bound, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType,
+    MountBindOptionsPropagationEnum, MountType, PortBinding,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::init::filter;
-use crate::plan::{Access, INIT, Mount, MountKind, Plan, RootFilesystem, image};
+use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan, RootFilesystem, image};
 
 pub mod beside;
+pub mod build;
+pub mod built;
+pub mod copy;
 pub mod engine;
 pub mod images;
 pub mod inside;
+pub mod kept;
 pub mod launch;
 pub mod layers;
+pub mod login;
+pub mod pull;
 
 pub use engine::{About, Engine, find};
 
@@ -40,6 +46,14 @@ pub enum Error {
     NoImage { reference: String },
     #[error("the image `{reference}` cannot be used: {said}")]
     Image { reference: String, said: String },
+    #[error(
+        "`pier.lock` pins `{reference}` at {pin}; the tag has moved, and that image is not to be had: {said}"
+    )]
+    Moved { reference: String, pin: String, said: String },
+    #[error("the login for the registry `{registry}` cannot be used: {said}")]
+    Login { registry: String, said: String },
+    #[error("the image cannot be built:\n  {said}")]
+    Build { said: String },
     #[error("the container ended without a reason")]
     Ended,
 }
@@ -47,6 +61,9 @@ pub enum Error {
 /// Labels that say which session, and which directory on the host, a container belongs to.
 const LABEL: &str = "pier.session";
 const PROJECT: &str = "pier.project";
+
+/// The label of an image that pier built: its tag.
+pub const BUILT: &str = "pier.build";
 
 /// Returns the labels of a container.
 fn labels(session: &Utf8Path, project: &Utf8Path) -> HashMap<String, String> {
@@ -102,6 +119,8 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
     let mut shared_memory = None;
     for (index, mount) in plan.mounts.iter().enumerate() {
         match &mount.kind {
+            // A volume of the image where the plan has something of its own. Engines differ in which one is on top.
+            MountKind::Tmpfs { .. } if plan.mounts[index + 1..].iter().any(|later| later.at == mount.at) => {}
             MountKind::Tmpfs { size, .. } if mount.at == image::SHARED_MEMORY => shared_memory = *size,
             MountKind::Tmpfs { size, mode } => {
                 tmpfs.insert(mount.at.to_string(), options(*size, *mode, plan));
@@ -136,7 +155,8 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         tmpfs: Some(tmpfs),
         shm_size: shared_memory.map(number),
         readonly_rootfs: Some(sealed),
-        network_mode: Some("none".into()),
+        network_mode: Some(network(plan.network.mode).into()),
+        port_bindings: published(plan),
         ipc_mode: Some("private".into()),
         privileged: Some(false),
         cap_drop: strings(&["ALL"]),
@@ -164,10 +184,32 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         healthcheck: Some(HealthConfig { test: strings(&["NONE"]), ..HealthConfig::default() }),
         labels: Some(labels(session, &plan.project.root)),
         stop_signal: Some("SIGKILL".into()),
-        network_disabled: Some(true),
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }
+}
+
+/// Returns which network of the engine a sandbox is in; a gateway makes its own in none.
+fn network(mode: NetworkMode) -> &'static str {
+    match mode {
+        NetworkMode::None | NetworkMode::Allowlist => "none",
+        NetworkMode::Bridge => "bridge",
+        NetworkMode::Host => "host",
+    }
+}
+
+/// Returns the ports that the engine publishes, which it does in a network of its own only.
+fn published(plan: &Plan) -> Option<HashMap<String, Option<Vec<PortBinding>>>> {
+    if plan.network.mode != NetworkMode::Bridge || plan.ports.is_empty() {
+        return None;
+    }
+    let mut all: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for port in &plan.ports {
+        let (ip, host) = port.listen.rsplit_once(':').unwrap_or(("127.0.0.1", &port.listen));
+        let binding = PortBinding { host_ip: Some(ip.to_owned()), host_port: Some(host.to_owned()) };
+        all.entry(format!("{}/tcp", port.to)).or_default().get_or_insert_default().push(binding);
+    }
+    Some(all)
 }
 
 fn access(kind: &MountKind) -> Access {

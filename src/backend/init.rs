@@ -27,7 +27,10 @@ use crate::sys::{failpoint, fd, socket, terminal};
 
 pub mod filter;
 mod landlock;
+mod serve;
 mod verify;
+
+use serve::Server;
 
 /// The exit code of a sandbox that was not set up.
 const NOT_SET_UP: u8 = 125;
@@ -137,12 +140,24 @@ fn run(mut argv: Vec<OsString>, from: &From) -> io::Result<u8> {
         }
     };
     failpoint::reach("init.silent")?;
-    let prepared = init.wait_for_begin(walls, streams).and_then(|streams| {
+    let mut server = None;
+    let prepared = init.wait_for_begin(walls, streams).and_then(|begun| {
         failpoint::reach("init.begun")?;
-        Ok((streams, Program::new(&argv, &environment, cwd)?))
+        match begun {
+            Begun::Command(streams) => Ok(Some((streams, Program::new(&argv, &environment, cwd)?))),
+            Begun::Workspace(listener) => {
+                init.report(&Report::Alive { count: 0 })?;
+                server = Some(Server::new(listener, walls, environment));
+                Ok(None)
+            }
+        }
     });
     let (streams, first) = match prepared {
-        Ok(prepared) => prepared,
+        Ok(Some(prepared)) => prepared,
+        Ok(None) => {
+            drop(init);
+            return server.ok_or(io::ErrorKind::InvalidInput)?.serve(&signals);
+        }
         Err(error) => {
             // Said aloud, so that nobody takes it for the end of the command.
             let reason = Refusal::SetUp { error: error.to_string() };
@@ -151,11 +166,7 @@ fn run(mut argv: Vec<OsString>, from: &From) -> io::Result<u8> {
         }
     };
     if let Err(refusal) = init.start(FIRST, &first, streams) {
-        let code = match refusal {
-            Refusal::NotFound => 127,
-            Refusal::CannotRun { .. } => 126,
-            Refusal::SetUp { .. } => NOT_SET_UP,
-        };
+        let code = serve::refused(&refusal);
         init.report(&Report::Refused { id: FIRST, reason: refusal })?;
         return Ok(code);
     }
@@ -188,8 +199,11 @@ fn contain(
     verify::descriptors(known)?;
     verify::all(manifest)?;
     limit(manifest).map_err(|error| format!("limits cannot be set: {error}"))?;
-    let landlock = landlock::restrict(&manifest.allowed, streams)
-        .map_err(|error| format!("Landlock cannot be set up: {error}"))?;
+    let landlock = match manifest.allowed.as_slice() {
+        [] => None,
+        allowed => landlock::restrict(allowed, streams)
+            .map_err(|error| format!("Landlock cannot be set up: {error}"))?,
+    };
     filter()?;
     verify::filtered()?;
     Ok(Walls { landlock, seccomp: true })
@@ -212,6 +226,22 @@ fn environment() -> Vec<(OsString, OsString)> {
     std::env::vars_os().collect()
 }
 
+fn refusal_of(error: StartError) -> Refusal {
+    match error {
+        StartError::Exec(Errno::ENOENT) => Refusal::NotFound,
+        StartError::Exec(errno) => Refusal::CannotRun { error: errno.desc().to_owned() },
+        StartError::SetUp(step, error) => Refusal::SetUp { error: format!("cannot {step}: {error}") },
+    }
+}
+
+/// What a supervisor says once containment stands.
+enum Begun {
+    /// Start the command, with these streams.
+    Command([OwnedFd; 3]),
+    /// Stay, and start commands for those who connect to this.
+    Workspace(OwnedFd),
+}
+
 struct Init {
     socket: Option<OwnedFd>,
     /// Running commands by id; a command leads its own process group.
@@ -226,16 +256,19 @@ struct Running {
 
 impl Init {
     /// Says that containment stands, waits for the word to go, and returns the streams to go with.
-    fn wait_for_begin(&self, walls: Walls, streams: [OwnedFd; 3]) -> io::Result<[OwnedFd; 3]> {
-        let Some(socket) = &self.socket else { return Ok(streams) };
+    fn wait_for_begin(&self, walls: Walls, streams: [OwnedFd; 3]) -> io::Result<Begun> {
+        let Some(socket) = &self.socket else { return Ok(Begun::Command(streams)) };
         protocol::send(socket, &Report::Ready { version: protocol::VERSION, walls }, &[])?;
         failpoint::reach("init.ready")?;
         match protocol::receive::<Order>(socket)? {
             Some((Order::Begin { version: protocol::VERSION, terminals: [false, false, false] }, _)) => {
-                Ok(streams)
+                Ok(Begun::Command(streams))
             }
             Some((Order::Begin { version: protocol::VERSION, terminals }, _)) => {
-                Self::with_terminal(socket, streams, terminals)
+                Ok(Begun::Command(Self::with_terminal(socket, streams, terminals)?))
+            }
+            Some((Order::Serve { version: protocol::VERSION }, mut descriptors)) => {
+                Ok(Begun::Workspace(descriptors.pop().ok_or(io::ErrorKind::InvalidData)?))
             }
             _ => Err(io::Error::other("the supervisor did not begin")),
         }
@@ -269,11 +302,7 @@ impl Init {
         let terminal = streams.iter().position(|stream| terminal::size(stream).is_ok());
         let standard: [BorrowedFd<'_>; 3] = [streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
         let controlling = terminal.map(|index| standard[index]);
-        let leader = process::start(program, standard, controlling).map_err(|error| match error {
-            StartError::Exec(Errno::ENOENT) => Refusal::NotFound,
-            StartError::Exec(errno) => Refusal::CannotRun { error: errno.desc().to_owned() },
-            StartError::SetUp(step, error) => Refusal::SetUp { error: format!("cannot {step}: {error}") },
-        })?;
+        let leader = process::start(program, standard, controlling).map_err(refusal_of)?;
         let terminal = terminal.and_then(|index| streams.into_iter().nth(index));
         self.commands.insert(id, Running { leader, terminal });
         self.report(&Report::Started { id }).map_err(|error| Refusal::SetUp { error: error.to_string() })
@@ -346,7 +375,12 @@ impl Init {
         let Some(socket) = &self.socket else { return Ok(true) };
         let Some((order, descriptors)) = protocol::receive::<Order>(socket)? else { return Ok(false) };
         match order {
-            Order::Adopt | Order::Verify | Order::Begin { .. } | Order::Attached => {
+            Order::Adopt
+            | Order::Verify
+            | Order::Serve { .. }
+            | Order::Run
+            | Order::Begin { .. }
+            | Order::Attached => {
                 return Err(io::Error::other("begun twice"));
             }
             Order::Ping { count } => self.report(&Report::Alive { count })?,

@@ -26,7 +26,7 @@ pub struct Manifest {
     pub loopback_only: bool,
     /// The most processes and threads; the kernel counts them in the sandbox's own user namespace.
     pub processes: Option<u64>,
-    /// What Landlock allows; everything else of the file tree is denied.
+    /// What Landlock allows; everything else of the file tree is denied. Without any, Landlock is left out.
     pub allowed: Vec<Allowed>,
     /// The init hands its network namespace to the supervisor: for the gateway, or for published ports.
     pub gateway: bool,
@@ -130,7 +130,10 @@ impl Manifest {
         let loopback_only = plan.network.mode != NetworkMode::Host;
         // In the host's user namespace the kernel would count processes of the host, too; the engine counts, there.
         let processes = plan.limits.pids.filter(|_| !in_container).map(|cap| cap.at_most);
-        let (allowed, command) = (allowed(plan, &mounts), plan.command.argv.clone());
+        // Everything in a root that is written to is the sandbox's own. Streams that come later could not be allowed.
+        let is_open = in_container && mounts.get(Utf8Path::new(ROOT)).is_some_and(|root| !root.read_only);
+        let allowed = if is_open { Vec::new() } else { allowed(plan, &mounts) };
+        let command = plan.command.argv.clone();
         let gateway = plan.network.mode == NetworkMode::Allowlist || !plan.ports.is_empty();
         let container = in_container
             .then(|| InContainer { environment: plan.variables(values), cwd: plan.command.cwd.clone() });

@@ -100,6 +100,11 @@ pub fn shelf(state: &Utf8Path, hash: &str) -> Utf8PathBuf {
     state.join("nix").join(hash)
 }
 
+/// Returns the directory for the shells of all projects.
+pub fn shelves(state: &Utf8Path) -> Utf8PathBuf {
+    state.join("nix")
+}
+
 /// Reads what an evaluation of the flake would read, and says what it is.
 pub fn look(reference: &Reference, flake: &str, shell: &str) -> Result<(Nix, Option<Inputs>), Error> {
     let made = |files, digest, inputs| Nix {
@@ -258,11 +263,24 @@ fn forget_old(shelf: &Utf8Path, newest: &Utf8Path) {
     found.sort();
     let old = found.len().saturating_sub(KEPT - 1);
     for (_, path) in found.into_iter().take(old) {
-        let free = File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
-        if free && let Err(error) = fs_err::remove_dir_all(&path) {
+        if let Err(error) = forget(&path) {
             tracing::warn!(%path, %error, "an old shell was not forgotten");
         }
     }
+}
+
+/// Says whether a session uses a shell, or it is being made.
+pub fn is_held(path: &Utf8Path) -> bool {
+    !File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
+}
+
+/// Forgets a shell with its root; false where it is held.
+pub fn forget(path: &Utf8Path) -> io::Result<bool> {
+    if is_held(path) {
+        return Ok(false);
+    }
+    fs_err::remove_dir_all(path)?;
+    Ok(true)
 }
 
 /// Returns a command of the shell as the inside names it, where the shell has it.

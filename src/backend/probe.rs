@@ -138,6 +138,7 @@ pub fn gather(
         addresses: addresses(config, environment, &home, root),
         nix: None,
         image: None,
+        build: None,
         home,
     };
     Ok(Probed { facts, values, launchers: refused })

@@ -90,6 +90,13 @@ pub enum Refusal {
 pub enum Order {
     /// To the init of a container, first of all: the manifest and the three streams travel with this.
     Adopt,
+    /// Instead of [`Order::Begin`]: stay, and run commands for those who connect to the listening socket that travels
+    /// with this.
+    Serve {
+        version: u32,
+    },
+    /// From one who has connected: the command, in a file, and its three streams travel with this.
+    Run,
     /// The manifest is written: compare it with what is there.
     Verify,
     /// Start the command of the manifest, as id 0. Those of its streams that are `true`
@@ -121,6 +128,15 @@ pub enum Order {
     Ping {
         count: u64,
     },
+}
+
+/// What runs for one who has connected to a workspace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    pub argv: Vec<String>,
+    pub environment: Vec<(String, String)>,
+    pub cwd: String,
 }
 
 /// Sends one message.

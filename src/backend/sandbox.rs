@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::bwrap::{self, Bubblewrap};
 use super::docker::beside::Beside;
+use super::docker::kept::COMMANDS;
 use super::docker::launch::Container;
 use super::docker::{self, Engine};
 use super::join;
@@ -25,8 +26,8 @@ use crate::gateway::Sockets;
 use crate::gateway::authority::Bundle;
 use crate::gateway::publish::Door;
 use crate::plan::{CertificateForm, NetworkMode, Plan};
-use crate::sys::process;
 use crate::sys::spawn::Child;
+use crate::sys::{fd, process, socket};
 
 /// How long an engine and the init may take to get ready, in milliseconds.
 pub const READY_WITHIN: u16 = 20_000;
@@ -145,6 +146,8 @@ pub(super) enum Body {
         idle: bool,
     },
     Container(Box<Container>),
+    /// A command in a workspace, which goes on.
+    Guest,
 }
 
 /// A sandbox that is being set up.
@@ -199,6 +202,7 @@ impl Starting {
                 let network = match &self.sandbox.body {
                     Body::Bubblewrap { .. } => Network::Namespace(namespace),
                     Body::Container(container) => Network::Container(container.beside(plan, session)),
+                    Body::Guest => return Err(Error::Docker(docker::Error::Ended)),
                 };
                 Ok((self, network))
             }
@@ -263,6 +267,27 @@ fn namespaces(plan: &Plan, body: &Body) -> io::Result<BTreeMap<String, u64>> {
 }
 
 impl Sandbox {
+    /// Sends a command to the init of a workspace, and waits until it is ready to begin.
+    pub fn visit(
+        directory: &Utf8Path,
+        command: &protocol::Command,
+        streams: &[OwnedFd; 3],
+    ) -> Result<Self, Error> {
+        let set_up = |what| move |error| Error::SetUp { what, error };
+        let control = socket::connect_in(directory, COMMANDS).map_err(set_up("reach the workspace"))?;
+        let file = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
+        let text = serde_json::to_vec(command).map_err(|error| set_up("write the command")(error.into()))?;
+        file.write_all_at(&text, 0).map_err(set_up("write the command"))?;
+        let mut sandbox = Sandbox::new(control, Body::Guest);
+        let sent = [file.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
+        sandbox.order(&Order::Run, &sent).map_err(set_up("speak with the workspace"))?;
+        match sandbox.wait_for_ready() {
+            Ok(walls) => sandbox.walls = walls,
+            Err(error) => return Err(error.unwrap_or(Error::Docker(docker::Error::Ended))),
+        }
+        Ok(sandbox)
+    }
+
     /// Starts what the plan describes, from what was there before it.
     pub fn start(
         plan: &Plan,
@@ -315,9 +340,14 @@ impl Sandbox {
                 &opened
             }
             Body::Container(container) => container.process(),
+            // Its init closes the connection when it ends.
+            Body::Guest => &self.control,
         };
         let flags = PollFlags::POLLIN;
         let mut polled = [PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
+        if matches!(self.body, Body::Guest) {
+            polled[1].set_events(PollFlags::empty());
+        }
         let ready = poll(&mut polled, PollTimeout::from(READY_WITHIN)).map_err(io::Error::from);
         if ready.map_err(set_up("wait for the sandbox"))? == 0 {
             return Err(Some(Error::TooSlow));
@@ -405,6 +435,8 @@ impl Sandbox {
                 process::kill_group(child.id());
                 proven
             }
+            // The init of the workspace ends a command whose guest is gone.
+            Body::Guest => true,
             Body::Container(container) => {
                 self.emptied || container.ends_within(patience) || {
                     container.kill();
@@ -414,6 +446,11 @@ impl Sandbox {
         };
         self.ended = Some(proven);
         proven
+    }
+
+    /// Lets it go on without this process.
+    pub fn release(mut self) {
+        self.ended = Some(false);
     }
 
     /// Ends the sandbox at once.
@@ -426,6 +463,7 @@ impl Sandbox {
         match &self.body {
             Body::Bubblewrap { child, .. } => child.id(),
             Body::Container(container) => container.id(),
+            Body::Guest => std::process::id(),
         }
     }
 }

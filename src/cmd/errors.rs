@@ -4,11 +4,11 @@ use camino::Utf8Path;
 
 use crate::backend::bwrap::program;
 use crate::backend::protocol::Refusal;
-use crate::backend::{docker, git, install, nix, probe, sandbox, sources};
+use crate::backend::{cache, docker, git, install, nix, probe, sandbox, sources};
 use crate::diag::{Exit, Failure, Problem, Report};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
-use crate::{audit, env, lock, prefix};
+use crate::{audit, env, lock, prefix, workspace};
 
 /// Returns the message of an error with those of its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -172,16 +172,60 @@ fn of_engine(error: &docker::Error) -> Failure {
         docker::Error::Image { .. } => {
             ("image::missing", "check the reference, the registry and your login (`docker login`)")
         }
+        docker::Error::Moved { .. } => (
+            "image::moved",
+            "`pier lock update` pins the image that the tag means now; read what changed before",
+        ),
+        docker::Error::Login { .. } => (
+            "image::login",
+            "`docker login` stores a login; `auths`, `credsStore` and `credHelpers` of Docker's `config.json` are read",
+        ),
+        docker::Error::Build { .. } => (
+            "image::build",
+            "nothing ran in the sandbox; mend the Dockerfile or its context, or the space and the network of the engine",
+        ),
         docker::Error::Failed { .. } | docker::Error::Ended => {
             ("docker::failed", "nothing ran; `docker info` and the log of the engine say more")
         }
     };
-    failure(Exit::NotSetUp, code, error).help(help)
+    match error {
+        // The lines of the builder are escaped one by one.
+        docker::Error::Build { .. } => Failure::new(Exit::NotSetUp, code, error.to_string()).help(help),
+        error => failure(Exit::NotSetUp, code, error).help(help),
+    }
 }
 
 impl From<docker::Error> for Failure {
     fn from(error: docker::Error) -> Self {
         of_engine(&error)
+    }
+}
+
+impl From<workspace::Error> for Failure {
+    fn from(error: workspace::Error) -> Self {
+        let (code, help) = match &error {
+            workspace::Error::None { .. } | workspace::Error::NoneActive => {
+                ("workspace::none", "`pier start -d DIR --image IMAGE` makes one")
+            }
+            workspace::Error::Several { .. } => ("workspace::none", "go into the one that is meant"),
+            workspace::Error::Damaged { .. } => {
+                ("workspace::damaged", "repair the file, or remove it and start the workspace anew")
+            }
+            workspace::Error::Io { .. } => {
+                ("workspace::files", "check the space and the permissions of that directory")
+            }
+        };
+        failure(Exit::Failed, code, &error).help(help)
+    }
+}
+
+impl From<cache::Error> for Failure {
+    fn from(error: cache::Error) -> Self {
+        match &error {
+            cache::Error::Docker(error) => of_engine(error),
+            cache::Error::Remove { .. } => failure(Exit::Failed, "cache::remove", &error)
+                .help("check the permissions of that directory, then run this again"),
+        }
     }
 }
 

@@ -12,18 +12,15 @@ use crate::util::text::escape;
 /// Commands that are designed and not there.
 const LATER: &[&str] = &[
     "analyze",
-    "cache",
     "capture",
     "check",
     "coord",
     "critique",
     "gate",
     "job",
-    "list",
     "role",
     "run",
     "skills",
-    "start",
     "summarize",
     "task",
     "traces",

@@ -25,7 +25,7 @@ pub struct Lock {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Resolve every agent with a version, and write `pier.lock`.
+    /// Resolve every agent with a version, and the image, and write `pier.lock`.
     #[command(after_help = "Examples:\n  pier lock update\n  pier lock update --json")]
     Update(Update),
     /// Compare `pier.lock` with `pier.kdl`; exit 1 where they differ.
@@ -71,15 +71,18 @@ fn update(project: &Project, args: &Update) -> Outcome {
         }
         Ok(before) => before,
     };
-    let mut resolved = Vec::new();
-    if !wanted.is_empty() {
+    let images = super::image::wanted(project)?;
+    let (mut resolved, mut pinned) = (Vec::new(), Vec::new());
+    if !wanted.is_empty() || !images.is_empty() {
         let planned = project::plan(project, &Target::Shell, Fetch::Never, args.trust.as_deref())?;
         project::approve(project, &planned.plan, args.trust.as_deref())?;
         resolved = resolve(project, planned.plan.user.uid)?;
+        pinned = super::image::resolve(project, &images)?;
     }
     let mut after = before.clone().unwrap_or_default().update(&wanted, resolved);
+    after.images = pinned;
     after.flake = super::nix::wanted(project)?;
-    let nothing = wanted.is_empty() && after.flake.is_none();
+    let nothing = wanted.is_empty() && images.is_empty() && after.flake.is_none();
     if before.as_ref() != Some(&after) && (before.is_some() || !nothing) {
         fmt::rewrite(&path(project), &after.to_text())?;
         ui::say(&format!("wrote {}", path(project)));
@@ -90,6 +93,9 @@ fn update(project: &Project, args: &Update) -> Outcome {
     }
     for agent in &after.agents {
         ui::answer(&format!("{} {}@{} {}", agent.name, agent.package, agent.version, agent.integrity));
+    }
+    for image in &after.images {
+        ui::answer(&escape(&format!("image {} {}", image.reference, image.digest)));
     }
     if let Some(flake) = &after.flake {
         ui::answer(&escape(&format!("flake {} shell {} {}", flake.reference, flake.shell, flake.digest)));
@@ -143,10 +149,12 @@ fn verify(project: &Project, args: &Verify) -> Outcome {
     let differences = differences(project)?;
     if args.json {
         let one = |difference: &Difference| {
-            let (kind, name) = match difference {
-                Difference::Missing { name } => ("missing", name),
-                Difference::Stale { name, .. } => ("stale", name),
-                Difference::Extra { name } => ("extra", name),
+            let (kind, what, name) = match difference {
+                Difference::Missing { name } => ("missing", "agent", name),
+                Difference::Stale { name, .. } => ("stale", "agent", name),
+                Difference::Extra { name } => ("extra", "agent", name),
+                Difference::MissingImage { reference } => ("missing", "image", reference),
+                Difference::ExtraImage { reference } => ("extra", "image", reference),
                 Difference::Flake { locked, wanted } => {
                     let kind = match (locked, wanted) {
                         (None, _) => "missing",
@@ -156,7 +164,7 @@ fn verify(project: &Project, args: &Verify) -> Outcome {
                     return serde_json::json!({ "kind": kind, "flake": wanted, "message": difference.to_string() });
                 }
             };
-            serde_json::json!({ "kind": kind, "agent": name, "message": difference.to_string() })
+            serde_json::json!({ "kind": kind, what: name, "message": difference.to_string() })
         };
         ui::json(&serde_json::json!({ "differences": differences.iter().map(one).collect::<Vec<_>>() }));
     } else if differences.is_empty() {
@@ -186,6 +194,7 @@ pub fn wanted(project: &Project) -> Result<Vec<Wanted>, Failure> {
 fn differences(project: &Project) -> Result<Vec<Difference>, Failure> {
     let lock = Pins::read(&path(project))?.unwrap_or_default();
     let mut differences = lock.verify(&wanted(project)?);
+    differences.extend(lock.verify_images(&super::image::wanted(project)?));
     differences.extend(lock.verify_flake(super::nix::wanted(project)?.as_ref()));
     Ok(differences)
 }

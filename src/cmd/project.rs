@@ -146,7 +146,17 @@ pub fn load_layers(
         beneath,
         overlays,
     };
-    let loaded = layers::load(&inputs, &|path| read(path, directory))
+    load_inputs(environment, &inputs, directory, place)
+}
+
+/// Loads these layers, compared with the administrator's policy.
+pub fn load_inputs(
+    environment: &Environment,
+    inputs: &layers::Inputs,
+    directory: Option<&Utf8Path>,
+    place: &Place<'_>,
+) -> Result<(Loaded, Utf8PathBuf), Failure> {
+    let loaded = layers::load(inputs, &|path| read(path, directory))
         .map_err(|report| Failure { exit: Exit::Usage, report })?;
     for (name, why) in &loaded.left_out {
         ui::warn(&format!("`{}` is not taken: {why}", escape(name)));

@@ -22,6 +22,7 @@ pub fn plan(plan: &Plan) -> String {
     let mode = match plan.network.mode {
         NetworkMode::None => "none",
         NetworkMode::Allowlist => "allowlist",
+        NetworkMode::Bridge => "the engine's own",
         NetworkMode::Host => "host",
     };
     line(format!("network   {mode} ({})", plan.network.origin));

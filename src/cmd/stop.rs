@@ -2,22 +2,32 @@
 
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use clap::Args;
 
-use super::sessions;
+use super::owner::RootOwned;
 use super::{Global, Outcome, owner};
+use super::{project, sessions, workspaces};
+use crate::backend::docker::kept;
 use crate::diag::{Exit, Failure};
+use crate::env::Environment;
 use crate::session::registry::Session;
 use crate::session::stop::{self, Stopped};
 use crate::ui;
-use crate::util::text::parse_duration;
+use crate::util::text::{escape, parse_duration};
+use crate::workspace::{self, Mode};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  pier stop k3\n  pier stop --all --time 30s")]
+#[command(
+    after_help = "Examples:\n  pier stop                 the workspace around here\n  pier stop k3\n  pier stop --all --time 30s"
+)]
 pub struct Stop {
-    /// The sessions, by the beginning of their names.
-    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "SESSION")]
+    /// The sessions, by the beginning of their names; without any, the workspace around here.
+    #[arg(conflicts_with = "all", value_name = "SESSION")]
     sessions: Vec<String>,
+    /// The directory of a workspace.
+    #[arg(short, long, visible_alias = "workspace-dir", value_name = "DIR", conflicts_with_all = ["all", "sessions"])]
+    dir: Option<Utf8PathBuf>,
     /// Every session that is running.
     #[arg(long)]
     all: bool,
@@ -26,7 +36,37 @@ pub struct Stop {
     time: Duration,
 }
 
+/// Ends the container of a workspace, which stays for the next start.
+fn workspace(global: &Global, args: &Stop) -> Outcome {
+    let cwd = project::current_directory()?;
+    let environment = owner::of_sessions(global)?;
+    let found = match &args.dir {
+        Some(dir) => workspace::at(&cwd.join(dir))?,
+        None => workspaces::meant(&cwd, &environment.home)?,
+    };
+    let environment = owner::settle(Environment::of_process()?, global, &found.root, RootOwned::Stay)?;
+    if found.session.mode == Mode::Host {
+        return Err(Failure::new(
+            Exit::Failed,
+            "workspace::usage",
+            "nothing to stop: this workspace has no container",
+        ));
+    }
+    let _held = workspaces::hold(&environment, &found.root)?;
+    let engine = super::image::engine(&environment)?.connect()?;
+    let name = workspaces::container(&found);
+    if kept::close(&engine, &name)? {
+        ui::answer(&name);
+    } else {
+        ui::say(&format!("the workspace `{}` is not running", escape(found.root.as_str())));
+    }
+    Ok(Exit::Done)
+}
+
 pub fn run(global: &Global, args: &Stop) -> Outcome {
+    if args.sessions.is_empty() && !args.all {
+        return workspace(global, args);
+    }
     let state = owner::of_sessions(global)?.state;
     let live = sessions::live(&state)?;
     let chosen: Vec<&Session> = if args.all {

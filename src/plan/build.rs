@@ -89,6 +89,9 @@ pub fn build(
         warnings.extend(guard.hide_sockets());
         warnings.extend(guard::links(config, facts));
     }
+    if in_image {
+        image::volumes(config, facts, &mut mounts, &mut problems);
+    }
     mounts.push(Mount { at: "/".into(), kind: MountKind::Seal, origin: BUILT_IN.into() });
 
     match nix::shell(facts) {

@@ -44,6 +44,23 @@ pub struct Facts {
     pub nix: Option<Nix>,
     /// The image of `runtime container`, where this host has it.
     pub image: Option<Image>,
+    /// What the image of `build` is made of.
+    #[serde(default)]
+    pub build: Option<Build>,
+}
+
+/// What a build reads of the project now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Build {
+    /// Relative to the project.
+    pub file: Utf8PathBuf,
+    pub context: Utf8PathBuf,
+    /// How many files the context has.
+    pub files: usize,
+    /// SHA-256 over the Dockerfile and the context.
+    pub digest: String,
+    /// The tag of the built image; `None` before it is known which images it builds on.
+    pub tag: Option<String>,
 }
 
 /// An image, as far as a sandbox depends on what is in it. All of it is the image's word.

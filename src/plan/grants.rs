@@ -179,6 +179,7 @@ pub fn grants(
     }
     lent(config, &mut grant);
     made.extend(flake(config, facts, at));
+    made.extend(build(config, facts, at));
     made.sort();
     made.dedup_by(|one, other| one.text == other.text);
     made
@@ -212,6 +213,22 @@ fn flake(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Opti
     }
     text.push_str(&format!(", SHA-256 {}", nix.digest));
     Some(Grant { text, origin: at(origin) })
+}
+
+/// Returns the grant to build the image from the files as they are now.
+///
+/// They are the repository's word, whoever asked for `build`.
+fn build(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Option<Grant> {
+    let build = facts.build.as_ref()?;
+    let context = if build.context.as_str().is_empty() { "." } else { build.context.as_str() };
+    let text = format!(
+        "run the commands of {} outside of the sandbox, with the network, to build an image, with {} files of {}, SHA-256 {}",
+        quoted(build.file.as_str()),
+        build.files,
+        quoted(context),
+        build.digest
+    );
+    Some(Grant { text, origin: at(&config.runtime.origin) })
 }
 
 /// Quotes a path so that no other text gives the same sentence: a line break would be a second grant to whoever

@@ -1,12 +1,14 @@
 //! `runtime container`: which image, and the root made of it.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use std::net::IpAddr;
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::build::problem;
 use super::facts::{Facts, Image};
 use super::system::{self, BUILT_IN};
 use super::{Access, CertificateForm, Mount, MountKind, NetworkMode, RootFilesystem, User, Variable};
-use crate::config::{Config, Container, Runtime, Sourced};
+use crate::config::{Build, Config, Container, Runtime, Sourced};
 use crate::diag::Problem;
 use crate::env::RESERVED;
 
@@ -32,6 +34,39 @@ pub fn asked(config: &Config) -> Option<&Container> {
     }
 }
 
+/// Where in the project a build reads: both are relative to its root, and below it by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub file: Utf8PathBuf,
+    pub context: Utf8PathBuf,
+}
+
+/// Returns where the configuration asks to build from; `None` where it does not, or outside of the project.
+pub fn place(config: &Config) -> Option<Place> {
+    let Build { file, context } = asked(config)?.build.as_ref()?;
+    let file = below(file).filter(|file| !file.as_str().is_empty())?;
+    Some(Place { file, context: below(context.as_deref().unwrap_or("."))? })
+}
+
+/// Returns a path relative to the project; `None` for one that is not below it.
+fn below(text: &str) -> Option<Utf8PathBuf> {
+    let mut out = Utf8PathBuf::new();
+    if text.is_empty() || text.starts_with('~') || text.contains('\0') {
+        return None;
+    }
+    for component in Utf8Path::new(text).components() {
+        match component {
+            Utf8Component::Normal(name) => out.push(name),
+            Utf8Component::CurDir => {}
+            Utf8Component::ParentDir => {
+                out.pop().then_some(())?;
+            }
+            Utf8Component::RootDir | Utf8Component::Prefix(_) => return None,
+        }
+    }
+    Some(out)
+}
+
 /// Returns what is wrong with the `runtime container` block, whatever the host has.
 pub fn problems(config: &Config) -> Vec<Problem> {
     let Some(Container { image, build, user, engine }) = asked(config) else { return Vec::new() };
@@ -50,8 +85,17 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         None if build.is_some() => {}
         None => add("image::none", "`runtime container` names no image".into(), "add `image \"debian:12\"`"),
     }
-    if build.is_some() {
-        add("plan::not-available", "not available yet: `build`".into(), "build it, and name it by `image`");
+    if image.is_some() && build.is_some() {
+        let message = "`runtime container` has both `image` and `build`".into();
+        add("image::both", message, "keep one of them: what is built has a name of its own");
+    }
+    if build.is_some() && place(config).is_none() {
+        let message = "what `build` names is not in the project".into();
+        add(
+            "image::build",
+            message,
+            "write paths relative to the project, as in `build \"Dockerfile\" context=\".\"`",
+        );
     }
     if let Some(user) = user.as_deref().filter(|user| *user != "host") {
         let message = format!("not available yet: `user \"{user}\"`");
@@ -65,7 +109,7 @@ pub fn problems(config: &Config) -> Vec<Problem> {
 }
 
 /// Says whether the text can only be a reference: an engine takes it for nothing else.
-fn is_reference(text: &str) -> bool {
+pub fn is_reference(text: &str) -> bool {
     let is_start = |c: char| c.is_ascii_alphanumeric();
     text.len() <= 512
         && text.starts_with(is_start)
@@ -76,14 +120,22 @@ fn is_reference(text: &str) -> bool {
 
 /// Returns the image of the plan; one that is not known yet has no digest.
 pub fn root(config: &Config, facts: &Facts) -> Option<RootFilesystem> {
-    let reference = asked(config)?.image.clone().unwrap_or_default();
+    let tag = || facts.build.as_ref().and_then(|build| build.tag.clone());
+    let reference = asked(config)?.image.clone().or_else(tag).unwrap_or_default();
     let digest = facts.image.as_ref().map(|image| image.digest.clone()).unwrap_or_default();
     Some(RootFilesystem::Image { reference, digest })
 }
 
 /// Returns what people should know about the image.
 pub fn warnings(config: &Config, facts: &Facts) -> Option<String> {
-    let reference = asked(config)?.image.as_ref().filter(|_| facts.image.is_none())?;
+    let container = asked(config).filter(|_| facts.image.is_none())?;
+    if let Some(build) = &container.build {
+        return Some(format!(
+            "the image of `{}` is not built on this host yet, so that what it sets is not in this plan; `pier up` builds it",
+            build.file
+        ));
+    }
+    let reference = container.image.as_ref()?;
     Some(format!(
         "the image `{reference}` is not known on this host yet, so that what it sets is not in this plan; `pier up` fetches it"
     ))
@@ -105,6 +157,7 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
         "/etc/resolv.conf",
         file(match network {
             NetworkMode::Host => facts.system.resolv_conf.clone(),
+            NetworkMode::Bridge => reached(&facts.system.resolv_conf),
             NetworkMode::Allowlist => system::RESOLVER.into(),
             NetworkMode::None => String::new(),
         }),
@@ -121,26 +174,46 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     add("/run", MountKind::Tmpfs { size: Some(64 << 20), mode: 0o755 });
     let access = Access::ReadOnly;
     add(SOCKET, MountKind::Session { name: SOCKET_NAME.into(), access });
-    // The engine would keep a directory of its own there.
-    for volume in image.volumes.iter().filter(|volume| is_place(volume)) {
-        mounts.push(Mount {
-            at: volume.clone(),
-            kind: MountKind::Tmpfs { size: Some(1 << 30), mode: 0o755 },
-            origin: "the image".into(),
-        });
-    }
     mounts
 }
 
-/// Says whether a volume of an image is a place that nothing of pier's has.
-fn is_place(volume: &Utf8Path) -> bool {
-    const TAKEN: [&str; 9] =
-        ["/.pier", "/dev", "/etc", "/home/pier", "/proc", "/run", "/sys", "/tmp", "/var/tmp"];
-    let clean = super::paths::clean(volume);
-    volume.is_absolute()
-        && clean == *volume
-        && clean != "/"
-        && !TAKEN.iter().any(|taken| clean.starts_with(taken) || Utf8Path::new(taken).starts_with(&clean))
+/// Leaves out what only the host itself reaches: resolvers on its loopback interface.
+fn reached(resolv_conf: &str) -> String {
+    let is_own = |line: &&str| {
+        let mut words = line.split_whitespace();
+        words.next() == Some("nameserver")
+            && words
+                .next()
+                .and_then(|address| address.parse::<IpAddr>().ok())
+                .is_some_and(|ip| ip.is_loopback())
+    };
+    resolv_conf.lines().filter(|line| !is_own(line)).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Puts empty places where the image asks for volumes, which an engine would keep. Last of all: what is mounted at such a
+/// place takes it, and one inside of something else cannot be had without a trace on the host.
+pub fn volumes(config: &Config, facts: &Facts, mounts: &mut Vec<Mount>, problems: &mut Vec<Problem>) {
+    for volume in facts.image.iter().flat_map(|image| &image.volumes) {
+        let clean = super::paths::clean(volume);
+        let around = mounts.iter().find(|mount| clean.starts_with(&mount.at) && mount.at != "/");
+        match around {
+            Some(mount) if mount.at == clean => {}
+            Some(mount) => {
+                let (at, origin) = (&mount.at, &config.runtime.origin);
+                let message =
+                    format!("the image keeps a volume at `{clean}`, inside of what is mounted at `{at}`");
+                let help =
+                    "choose another image, or another place for the project, as in `workspace at=\"/src\"`";
+                problems.push(problem("image::volume", origin, "this image", message).help(help));
+            }
+            None if clean == "/" || !clean.is_absolute() => {}
+            None => mounts.push(Mount {
+                at: clean,
+                kind: MountKind::Tmpfs { size: Some(1 << 30), mode: 0o755 },
+                origin: "the image".into(),
+            }),
+        }
+    }
 }
 
 /// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts.
@@ -225,23 +298,21 @@ mod tests {
     }
 
     #[test]
+    fn a_build_reads_below_the_project_alone() {
+        for (text, expected) in [("./Dockerfile", "Dockerfile"), ("a/../b//c", "b/c"), (".", "")] {
+            assert_eq!(below(text).unwrap(), expected);
+        }
+        for other in ["", "/etc", "..", "a/../../b", "~/x", "a\0"] {
+            assert_eq!(below(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn an_image_cannot_take_the_users_name() {
         let text = beside(
             "pier:x:1000:1000::/home/pier:/bin/sh\n".into(),
             "root:x:0:0::/:/bin/sh\npier:x:0:0::/:/x\nbad\n",
         );
         assert_eq!(text, "pier:x:1000:1000::/home/pier:/bin/sh\nroot:x:0:0::/:/bin/sh\n");
-    }
-
-    #[test]
-    fn volumes_of_an_image_cover_nothing_of_pier() {
-        for place in ["/data", "/var/lib/app", "/workspace"] {
-            assert!(is_place(Utf8Path::new(place)), "{place}");
-        }
-        for place in
-            ["/", "data", "/a/../proc", "/proc/sys", "/home", "/home/pier/.config", "/.pier/bin", "/tmp"]
-        {
-            assert!(!is_place(Utf8Path::new(place)), "{place}");
-        }
     }
 }

@@ -41,7 +41,7 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode, nix: bool) -> Ve
     match network {
         NetworkMode::Host => add("/etc/resolv.conf", MountKind::File { content: resolv_conf.clone() }),
         NetworkMode::Allowlist => add("/etc/resolv.conf", MountKind::File { content: RESOLVER.into() }),
-        NetworkMode::None => {}
+        NetworkMode::None | NetworkMode::Bridge => {}
     }
     if let Some(zone) = localtime.as_ref().filter(|_| !nix) {
         add("/etc/localtime", MountKind::Symlink { to: zone.clone() });

@@ -9,7 +9,7 @@ use super::{Error, Outcome, gate};
 use crate::audit::{self, Connection, Event, Finding, How, Log};
 use crate::backend::protocol::Walls;
 use crate::gateway::Gateway;
-use crate::plan::{NetworkMode, Plan};
+use crate::plan::{Backend, NetworkMode, Plan};
 use crate::policy;
 use crate::util::fs::sha256;
 
@@ -158,11 +158,13 @@ impl Record {
 
 /// Names the walls that stand, the tier first; the init has proven them.
 fn names(plan: &Plan, walls: Walls) -> Vec<String> {
-    let always = ["user-namespace", "mount-namespace", "pid-namespace", "ipc-namespace", "uts-namespace"];
+    // An engine that runs as root leaves processes in the host's own user namespace.
+    let users = (plan.backend == Backend::Bubblewrap).then_some("user-namespace");
+    let always = ["mount-namespace", "pid-namespace", "ipc-namespace", "uts-namespace"];
+    let always = users.into_iter().chain(always);
     let network = (plan.network.mode != NetworkMode::Host).then_some("network-namespace");
     let filters = walls.seccomp.then_some("seccomp");
-    let all =
-        always.into_iter().chain(network).chain(["no-capabilities", "no-new-privileges"]).chain(filters);
+    let all = always.chain(network).chain(["no-capabilities", "no-new-privileges"]).chain(filters);
     let landlock = walls.landlock.map(|version| format!("landlock-{version}"));
     [format!("tier-{}", walls.tier())].into_iter().chain(all.map(str::to_owned)).chain(landlock).collect()
 }

@@ -226,6 +226,12 @@ pub fn reap_all() {
     }
 }
 
+/// Waits until a process of [`open_process`] has ended; false when the time is over.
+pub fn has_ended_within(process: &OwnedFd, time: std::time::Duration) -> bool {
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+    poll(&mut [PollFd::new(process.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|count| count > 0)
+}
+
 /// Waits until a child of this process has ended, without reaping it; false when the time is over.
 pub fn ends_within(child: u32, time: std::time::Duration) -> io::Result<bool> {
     let process = open_process(child)?;
@@ -285,6 +291,17 @@ impl Ended {
 pub fn kill_all() {
     // Nothing left to kill is the wanted state.
     let _gone = nix::sys::signal::kill(Pid::from_raw(-1), Signal::SIGKILL);
+}
+
+/// Sends a signal to everything that this process may signal, but itself: as PID 1, to all of its namespace.
+pub fn signal_all(signal: Signal) {
+    let _gone = nix::sys::signal::kill(Pid::from_raw(-1), signal);
+}
+
+/// Says whether any child of this process is left.
+pub fn has_children() -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    nix::sys::wait::waitid(nix::sys::wait::Id::All, flags) != Err(Errno::ECHILD)
 }
 
 /// Kills the process group that `leader` leads.

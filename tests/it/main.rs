@@ -45,3 +45,4 @@ mod support;
 mod tidy;
 mod tty;
 mod walls;
+mod workspaces;

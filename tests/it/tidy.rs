@@ -13,6 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["gateway"],
     &["backend"],
     &["session"],
+    &["workspace"],
     &["ui"],
     &["cmd"],
 ];

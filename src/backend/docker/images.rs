@@ -1,11 +1,10 @@
-//! Images: whether they are there, how they come, and the few files of them that a plan depends on.
+//! Images: whether they are there, and the few files of them that a plan depends on.
 
 use std::io::Read as _;
 
 use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
 use bollard::query_parameters::{
-    CreateContainerOptions, CreateImageOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder,
+    CreateContainerOptions, DownloadFromContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
@@ -13,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::engine::{Connected, reason};
 use super::{Error, LABEL};
+use crate::backend::cache::touch;
+use crate::lock::image;
 use crate::plan::facts::Image;
 use crate::util::fs::{read_bounded, write_atomic};
 use crate::util::text::escape;
@@ -33,16 +34,18 @@ const MOST_VALUE: usize = 32 * 1024;
 /// The shells of images, the better one first.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
-/// What is going on while an image comes.
-pub enum Progress {
-    Pulling {
-        reference: String,
-    },
-    /// Bytes that have come, of those that are announced so far.
-    Fetched {
-        bytes: u64,
-        of: u64,
-    },
+/// The image that is meant: by a reference, and by the digest that it is pinned at.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub reference: &'a str,
+    pub pin: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    /// Returns what an engine and a registry know it by.
+    pub fn address(&self) -> String {
+        self.pin.map_or_else(|| self.reference.to_owned(), |pin| image::by_digest(self.reference, pin))
+    }
 }
 
 /// What was read out of an image, kept by its digest: an image never changes.
@@ -55,16 +58,60 @@ struct Known {
     shell: Option<Utf8PathBuf>,
 }
 
-/// Returns the image that `reference` means now; `None` where this host has none.
-pub fn find(engine: &Connected, reference: &str, cache: &Utf8Path) -> Result<Option<Image>, Error> {
-    let found = match engine.wait(engine.docker.inspect_image(reference)) {
-        Ok(found) => found,
-        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => return Ok(None),
-        Err(error) => return Err(Error::Failed { what: "look at an image", said: reason(&error) }),
-    };
+/// What a lock says of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The digest that its registry has it by.
+    Registry(String),
+    /// It came from no registry: the engine's own digest.
+    Engine(String),
+}
+
+/// Returns where the image that a reference means now came from; `None` where this host has none.
+pub fn origin(engine: &Connected, reference: &str) -> Result<Option<Origin>, Error> {
+    let Some(found) = inspect(engine, reference)? else { return Ok(None) };
+    let digests = found.repo_digests.unwrap_or_default();
+    let of_same = digests.iter().filter_map(|digest| digest.split_once('@')).find(|(repository, digest)| {
+        image::is_same(repository, image::repository(reference)) && image::is_digest(digest)
+    });
+    Ok(Some(match of_same {
+        Some((_, digest)) => Origin::Registry(digest.to_owned()),
+        None => Origin::Engine(found.id.unwrap_or_default()),
+    }))
+}
+
+fn inspect(engine: &Connected, name: &str) -> Result<Option<ImageInspect>, Error> {
+    match engine.wait(engine.docker.inspect_image(name)) {
+        Ok(found) => Ok(Some(found)),
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
+        Err(error) => Err(Error::Failed { what: "look at an image", said: reason(&error) }),
+    }
+}
+
+/// Looks for what is wanted. A tag that has moved away from the pin is nothing.
+fn locate(engine: &Connected, wanted: Wanted<'_>) -> Result<Option<ImageInspect>, Error> {
+    Ok(match (inspect(engine, &wanted.address())?, wanted.pin) {
+        // An image that came from no registry has no digest but the engine's own. It is not looked for by that: it
+        // would be any image of this host.
+        (None, Some(pin)) => {
+            inspect(engine, wanted.reference)?.filter(|found| found.id.as_deref() == Some(pin))
+        }
+        (found, _) => found,
+    })
+}
+
+/// Returns the engine's digest of the image that is wanted; `None` where this host has none.
+pub fn id(engine: &Connected, wanted: Wanted<'_>) -> Result<Option<String>, Error> {
+    Ok(locate(engine, wanted)?.and_then(|found| found.id))
+}
+
+/// Returns the image that is wanted; `None` where this host has none.
+pub fn find(engine: &Connected, wanted: Wanted<'_>, cache: &Utf8Path) -> Result<Option<Image>, Error> {
+    let reference = wanted.reference;
+    let Some(found) = locate(engine, wanted)? else { return Ok(None) };
     let unusable = |said: &str| Error::Image { reference: reference.to_owned(), said: said.to_owned() };
     let digest = found.id.clone().unwrap_or_default();
-    if !is_digest(&digest) {
+    if !image::is_digest(&digest) {
         return Err(unusable("the engine does not say which one it is"));
     }
     match found.os.as_deref() {
@@ -75,11 +122,6 @@ pub fn find(engine: &Connected, reference: &str, cache: &Utf8Path) -> Result<Opt
     let Known { passwd, group, shell, .. } = known;
     let (environment, volumes) = settings(found).ok_or_else(|| unusable("its settings are out of bounds"))?;
     Ok(Some(Image { digest, environment, volumes, passwd, group, shell }))
-}
-
-fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:")
-        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Variables with their values.
@@ -113,6 +155,7 @@ fn known(engine: &Connected, digest: &str, cache: &Utf8Path) -> Result<Known, Er
     let kept = read_bounded(&path, MOST).ok();
     let kept = kept.and_then(|text| serde_json::from_slice::<Known>(&text).ok());
     if let Some(known) = kept.filter(|known| known.schema == SCHEMA) {
+        touch(&path);
         return Ok(known);
     }
     let known = read(engine, digest)?;
@@ -176,43 +219,4 @@ fn file(engine: &Connected, id: &str, path: &str) -> String {
 fn is_there(engine: &Connected, id: &str, path: &str) -> bool {
     let options = bollard::query_parameters::ContainerArchiveInfoOptionsBuilder::default().path(path).build();
     engine.wait(engine.docker.get_container_archive_info(id, Some(options))).is_ok()
-}
-
-/// Fetches an image from its registry.
-pub fn pull(engine: &Connected, reference: &str, show: &mut dyn FnMut(Progress)) -> Result<(), Error> {
-    show(Progress::Pulling { reference: reference.to_owned() });
-    let options = CreateImageOptionsBuilder::default().from_image(reference).build();
-    let mut layers = std::collections::BTreeMap::new();
-    engine.wait(async {
-        let mut stream = engine.docker.create_image(Some(options), None, None);
-        while let Some(said) = stream.next().await {
-            let said =
-                said.map_err(|error| Error::Image { reference: reference.to_owned(), said: reason(&error) })?;
-            if let Some(error) = said.error_detail.and_then(|error| error.message) {
-                return Err(Error::Image { reference: reference.to_owned(), said: escape(&error) });
-            }
-            let number = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
-            if let (Some(id), Some(detail), Some("Downloading")) =
-                (said.id, said.progress_detail, said.status.as_deref())
-            {
-                layers.insert(id, (number(detail.current), number(detail.total)));
-                let sum = |part: fn(&(u64, u64)) -> u64| layers.values().map(part).sum();
-                show(Progress::Fetched { bytes: sum(|layer| layer.0), of: sum(|layer| layer.1) });
-            }
-        }
-        Ok(())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_digest_is_told_from_a_path() {
-        assert!(is_digest(&format!("sha256:{}", "0f".repeat(32))));
-        for other in ["", "sha256:", "sha256:../../x", &"0".repeat(64)] {
-            assert!(!is_digest(other), "{other}");
-        }
-    }
 }

@@ -5,17 +5,15 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions,
+    CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use camino::Utf8Path;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::beside::Beside;
 use super::engine::{Connected, reason};
-use super::{Engine, Error, GENERATED, create_body, source_of};
+use super::{Engine, Error, GENERATED, create_body, kept, source_of};
 use crate::backend::protocol::Order;
 use crate::backend::sandbox::{self, Body, Given, READY_WITHIN, Sandbox, Starting};
 use crate::backend::sources::Sources;
@@ -31,6 +29,8 @@ pub struct Container {
     init: u32,
     /// Its init, as the host has it.
     process: OwnedFd,
+    /// It is ended and removed when this is dropped.
+    pub(super) ends_here: bool,
 }
 
 impl Container {
@@ -64,6 +64,9 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
+        if !self.ends_here {
+            return;
+        }
         if !self.ends_within(Duration::ZERO) {
             self.kill();
         }
@@ -79,6 +82,30 @@ pub(super) fn remove(engine: &Connected, name: &str) {
     }
 }
 
+/// What is on the host before the container starts.
+pub(super) struct Prepared {
+    listener: OwnedFd,
+    sources: Sources,
+}
+
+/// Writes what is mounted, listens for the init, and opens the sources of all mounts.
+pub(super) fn prepare(plan: &Plan, given: Given<'_>) -> Result<Prepared, sandbox::Error> {
+    let set_up = |what| move |error| sandbox::Error::SetUp { what, error };
+    let session = given.directory;
+    generate(plan, given).map_err(set_up("write a generated file"))?;
+    // What a workspace has left.
+    match std::fs::remove_file(session.join(image::SOCKET_NAME)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(set_up("remove a socket")(error));
+        }
+        _ => {}
+    }
+    let listener =
+        socket::listen_in(session, image::SOCKET_NAME).map_err(set_up("listen for the sandbox"))?;
+    let sources = Sources::open_with(plan, |index, mount| source_of(index, mount, session))?;
+    Ok(Prepared { listener, sources })
+}
+
 /// Makes the container, and tells its init what to verify.
 pub fn start(
     plan: &Plan,
@@ -87,25 +114,68 @@ pub fn start(
     streams: &[OwnedFd; 3],
 ) -> Result<Starting, sandbox::Error> {
     let set_up = |what| move |error| sandbox::Error::SetUp { what, error };
-    let session = given.directory;
-    generate(plan, given).map_err(set_up("write a generated file"))?;
-    let listener =
-        socket::listen_in(session, image::SOCKET_NAME).map_err(set_up("listen for the sandbox"))?;
-    let sources = Sources::open_with(plan, |index, mount| source_of(index, mount, session))?;
+    let prepared = prepare(plan, given)?;
     failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
     let connected = engine.connect()?;
-    let name = format!("pier-{}", session.file_name().unwrap_or_default());
-    let container = run(engine.clone(), connected, &name, create_body(plan, session))?;
+    let name = format!("pier-{}", given.directory.file_name().unwrap_or_default());
+    let options = CreateContainerOptionsBuilder::default().name(&name).build();
+    let body = create_body(plan, given.directory);
+    let made = connected.wait(connected.docker.create_container(Some(options), body));
+    made.map_err(|error| Error::Failed { what: "make the container", said: reason(&error) })?;
+    let mut container = begin(engine.clone(), connected, name)?;
+    container.ends_here = true;
     failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
-    let control = meet(&listener, &container)?.ok_or(Error::Ended)?;
+    meet(plan, given, prepared, container, streams)
+}
+
+/// Starts a container that was made; it goes on when the returned value is dropped, unless it is told otherwise.
+pub(super) fn begin(address: Engine, engine: Connected, name: String) -> Result<Container, Error> {
+    let begun = kept::start(&engine, &name).and_then(|found| {
+        let init = found.state.and_then(|state| state.pid).and_then(|id| u32::try_from(id).ok());
+        let init = init.filter(|id| *id > 0).ok_or(Error::Ended)?;
+        let process = process::open_process(init).map_err(|error| Error::Failed {
+            what: "show the processes of the container to this machine",
+            said: error.to_string(),
+        })?;
+        Ok((init, process))
+    });
+    match begun {
+        Ok((init, process)) => Ok(Container { address, engine, id: name, init, process, ends_here: false }),
+        Err(error) => {
+            remove(&engine, &name);
+            Err(error)
+        }
+    }
+}
+
+/// Meets the init of a started container, and tells it what to verify.
+pub(super) fn meet(
+    plan: &Plan,
+    given: Given<'_>,
+    prepared: Prepared,
+    container: Container,
+    streams: &[OwnedFd; 3],
+) -> Result<Starting, sandbox::Error> {
+    let set_up = |what| move |error| sandbox::Error::SetUp { what, error };
+    let Prepared { listener, sources } = prepared;
+    let control = connected(&listener, &container)?.ok_or(Error::Ended)?;
     drop(listener);
     // Nothing inside has another one to connect to.
-    std::fs::remove_file(session.join(image::SOCKET_NAME)).map_err(set_up("remove a socket"))?;
+    std::fs::remove_file(given.directory.join(image::SOCKET_NAME)).map_err(set_up("remove a socket"))?;
     let manifest = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
     let sandbox = Sandbox::new(control, Body::Container(Box::new(container)));
     let given_over = [manifest.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
     sandbox.order(&Order::Adopt, &given_over).map_err(set_up("speak with the sandbox"))?;
     Starting::verify(sandbox, None, sources, plan, given, &manifest)
+}
+
+/// Returns streams that lead nowhere.
+pub(super) fn nothing() -> Result<[OwnedFd; 3], sandbox::Error> {
+    let null = || -> io::Result<OwnedFd> {
+        Ok(std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?.into())
+    };
+    let all = || Ok([null()?, null()?, null()?]);
+    all().map_err(|error| sandbox::Error::SetUp { what: "open /dev/null", error })
 }
 
 /// Writes the files that the engine is given by their place, and the links of a directory that it mounts.
@@ -133,45 +203,8 @@ fn generate(plan: &Plan, given: Given<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes and starts a container; nothing is left of one that does not start.
-fn run(
-    address: Engine,
-    engine: Connected,
-    name: &str,
-    body: ContainerCreateBody,
-) -> Result<Container, Error> {
-    let failed = |what| move |error: bollard::errors::Error| Error::Failed { what, said: reason(&error) };
-    let options = CreateContainerOptionsBuilder::default().name(name).build();
-    let id = engine
-        .wait(engine.docker.create_container(Some(options), body))
-        .map_err(failed("make the container"))?
-        .id;
-    let begun = (|| {
-        engine
-            .wait(engine.docker.start_container(&id, None::<StartContainerOptions>))
-            .map_err(failed("start the container"))?;
-        let found = engine
-            .wait(engine.docker.inspect_container(&id, None::<InspectContainerOptions>))
-            .map_err(failed("look at the container"))?;
-        let init = found.state.and_then(|state| state.pid).and_then(|id| u32::try_from(id).ok());
-        let init = init.filter(|id| *id > 0).ok_or(Error::Ended)?;
-        let process = process::open_process(init).map_err(|error| Error::Failed {
-            what: "show the processes of the container to this machine",
-            said: error.to_string(),
-        })?;
-        Ok((init, process))
-    })();
-    match begun {
-        Ok((init, process)) => Ok(Container { address, engine, id, init, process }),
-        Err(error) => {
-            remove(&engine, &id);
-            Err(error)
-        }
-    }
-}
-
 /// Waits for the init to connect; `None` where it has ended instead.
-fn meet(listener: &OwnedFd, container: &Container) -> Result<Option<OwnedFd>, sandbox::Error> {
+fn connected(listener: &OwnedFd, container: &Container) -> Result<Option<OwnedFd>, sandbox::Error> {
     let set_up = |error: io::Error| sandbox::Error::SetUp { what: "meet the sandbox", error };
     let end = Instant::now() + Duration::from_millis(READY_WITHIN.into());
     loop {

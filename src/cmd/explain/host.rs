@@ -94,13 +94,17 @@ pub fn explain(what: &str, plan: &Plan) -> Answer {
                 "`network host` reaches every host that this machine reaches".into()
             };
         }
-        (NetworkMode::None | NetworkMode::Allowlist, _) if local => {
+        (NetworkMode::Bridge, _) if !local => {
+            answer.visible = true;
+            answer.reason = "the engine's own network reaches every host that this machine reaches".into();
+        }
+        (NetworkMode::None | NetworkMode::Allowlist | NetworkMode::Bridge, _) if local => {
             answer.reason =
                 "the sandbox has a loopback of its own; services of this machine are not on it".into();
             answer.help = Some("`network host` would share it, and needs `pier trust`".into());
         }
         (NetworkMode::Allowlist, Some(gateway)) => by_rules(&parts, gateway, &mut answer),
-        (NetworkMode::None | NetworkMode::Allowlist, _) => {
+        (NetworkMode::None | NetworkMode::Allowlist | NetworkMode::Bridge, _) => {
             answer.reason = "the sandbox has no network but its own loopback".into();
             let line = allow_line(parts.host, parts.number().unwrap_or(443), "");
             answer.help = Some(format!(

@@ -1,0 +1,203 @@
+//! What pier keeps of work that it did once, and how it goes: agents, shells of Nix, what is known of images, and images
+//! that were built.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Serialize;
+
+use super::docker::built;
+use super::docker::engine::Connected;
+use super::{docker, nix};
+use crate::util::fs::{read_bounded, remove_tree};
+
+/// The most that is read of a plan, in bytes.
+const MOST_PLAN: u64 = 16 << 20;
+
+/// The lock of the agents of one name; whoever installs holds it.
+const LOCK: &str = ".lock";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Agent,
+    Image,
+    ImageFacts,
+    NixShell,
+}
+
+impl Kind {
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Agent => "agent",
+            Kind::Image => "image",
+            Kind::ImageFacts => "image facts",
+            Kind::NixShell => "nix shell",
+        }
+    }
+}
+
+/// One thing that is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    pub kind: Kind,
+    /// A path, or the tag of an image.
+    pub name: String,
+    /// An image's with the layers that it shares; a shell's without its part of the Nix store.
+    pub bytes: u64,
+    /// When it was made or, where that is known, used last.
+    pub used: jiff::Timestamp,
+    pub in_use: bool,
+}
+
+/// What is known about running sessions: the texts of their plans. `None` where a plan is not known any more, so that
+/// anything may be in use.
+pub struct Running(Option<Vec<String>>);
+
+impl Running {
+    /// Reads the plans of sessions: where each is, and when the session started. One that was written since is another
+    /// session's.
+    pub fn read(sessions: impl IntoIterator<Item = (Utf8PathBuf, jiff::Timestamp)>) -> Self {
+        let plan = |(path, started): (Utf8PathBuf, jiff::Timestamp)| {
+            let written = path.metadata().and_then(|meta| meta.modified()).ok()?;
+            let text = read_bounded(&path, MOST_PLAN).ok()?;
+            (stamp(written) <= started).then(|| String::from_utf8_lossy(&text).into_owned())
+        };
+        Running(sessions.into_iter().map(plan).collect())
+    }
+
+    fn uses(&self, word: &str) -> bool {
+        self.0.as_ref().is_none_or(|plans| plans.iter().any(|plan| plan.contains(word)))
+    }
+}
+
+fn stamp(time: SystemTime) -> jiff::Timestamp {
+    jiff::Timestamp::try_from(time).unwrap_or_default()
+}
+
+/// Returns everything that is kept, by kind and name. Without an engine there are no images.
+pub fn list(
+    cache: &Utf8Path,
+    state: &Utf8Path,
+    engine: Option<&Connected>,
+    running: &Running,
+) -> Result<Vec<Item>, docker::Error> {
+    let mut found = Vec::new();
+    for shelf in entries(&agents(cache)) {
+        for path in entries(&shelf).into_iter().filter(|path| path.is_dir()) {
+            found.push(item(Kind::Agent, &path, running.uses(path.as_str())));
+        }
+    }
+    for path in entries(&facts(cache)) {
+        let digest = path.file_stem().unwrap_or_default();
+        found.push(item(Kind::ImageFacts, &path, running.uses(digest)));
+    }
+    for path in entries(&nix::shelves(state)).iter().flat_map(|shelf| entries(shelf)) {
+        found.push(item(Kind::NixShell, &path, nix::is_held(&path)));
+    }
+    for image in engine.map(built::list).transpose()?.unwrap_or_default() {
+        let known = facts(cache).join(format!("{}.json", image.id.trim_start_matches("sha256:")));
+        let used = known.metadata().and_then(|meta| meta.modified()).map_or(image.made, stamp);
+        found.push(Item {
+            kind: Kind::Image,
+            in_use: image.in_use || running.uses(&image.id),
+            name: image.tag,
+            bytes: image.bytes,
+            used: used.max(image.made),
+        });
+    }
+    found.sort_by(|one, other| (one.kind.word(), &one.name).cmp(&(other.kind.word(), &other.name)));
+    Ok(found)
+}
+
+/// Removes one; false where it is in use after all.
+pub fn remove(item: &Item, engine: Option<&Connected>) -> Result<bool, Error> {
+    let path = Utf8Path::new(&item.name);
+    let io = |source| Error::Remove { path: path.to_owned(), source };
+    match item.kind {
+        Kind::Image => {
+            Ok(engine.map(|engine| built::remove(engine, &item.name)).transpose()?.unwrap_or(false))
+        }
+        Kind::ImageFacts => fs_err::remove_file(path).map(|()| true).map_err(io),
+        Kind::NixShell => nix::forget(path).map_err(io),
+        Kind::Agent => remove_agent(path).map_err(io),
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot remove `{path}`")]
+    Remove {
+        path: Utf8PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Docker(#[from] docker::Error),
+}
+
+/// Renames it first: a half of an agent is never found.
+fn remove_agent(path: &Utf8Path) -> io::Result<bool> {
+    let shelf = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    let lock = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(shelf.join(LOCK))?;
+    match lock.file().try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let aside = shelf.join(format!(".tmp-{}", path.file_name().unwrap_or_default()));
+    if aside != path {
+        fs_err::rename(path, &aside)?;
+    }
+    remove_tree(&aside)?;
+    Ok(true)
+}
+
+fn agents(cache: &Utf8Path) -> Utf8PathBuf {
+    cache.join("agents")
+}
+
+fn facts(cache: &Utf8Path) -> Utf8PathBuf {
+    cache.join("images")
+}
+
+/// Returns what is in a directory; nothing where there is none, or none that can be read.
+fn entries(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let Ok(entries) = directory.read_dir_utf8() else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.into_path())).collect()
+}
+
+fn item(kind: Kind, path: &Utf8Path, in_use: bool) -> Item {
+    let used = path.symlink_metadata().and_then(|meta| meta.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    Item { kind, name: path.to_string(), bytes: size(path), used: stamp(used), in_use }
+}
+
+/// Adds up the files of a tree; a link counts as what it is.
+fn size(top: &Utf8Path) -> u64 {
+    let (mut sum, mut pending) = (0, vec![top.to_owned()]);
+    while let Some(path) = pending.pop() {
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        if meta.is_dir() {
+            pending.extend(entries(&path));
+        } else {
+            sum += meta.len();
+        }
+    }
+    sum
+}
+
+/// How long the time of the last use may be behind.
+const BEHIND: Duration = Duration::from_hours(1);
+
+/// Writes down that something is used now.
+pub fn touch(path: &Utf8Path) {
+    let touched = File::open(path).and_then(|file| {
+        let age = file.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > BEHIND { file.set_modified(SystemTime::now()) } else { Ok(()) }
+    });
+    if let Err(error) = touched {
+        tracing::debug!(%path, %error, "the last use is not written down");
+    }
+}

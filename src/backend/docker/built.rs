@@ -1,0 +1,50 @@
+//! Images that pier built: which there are, and how they go. No other image is ever removed.
+
+use std::collections::HashMap;
+
+use bollard::query_parameters::{
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+};
+
+use super::engine::{Connected, reason};
+use super::{BUILT, Error};
+
+/// One image.
+pub struct Built {
+    pub id: String,
+    pub tag: String,
+    pub bytes: u64,
+    pub made: jiff::Timestamp,
+    /// There is a container of it.
+    pub in_use: bool,
+}
+
+/// Lists them: those with the label, and under the tag that the label says. An image that was built on one of them has
+/// its label, too, and another tag.
+pub fn list(engine: &Connected) -> Result<Vec<Built>, Error> {
+    let failed = |what| move |error: bollard::errors::Error| Error::Failed { what, said: reason(&error) };
+    let options = ListContainersOptionsBuilder::default().all(true).build();
+    let containers =
+        engine.wait(engine.docker.list_containers(Some(options))).map_err(failed("list containers"))?;
+    let filters = HashMap::from([("label".to_owned(), vec![BUILT.to_owned()])]);
+    let options = ListImagesOptionsBuilder::default().filters(&filters).build();
+    let images = engine.wait(engine.docker.list_images(Some(options))).map_err(failed("list images"))?;
+    let built = images.into_iter().filter_map(|image| {
+        let tag = image.labels.get(BUILT).filter(|tag| image.repo_tags.contains(tag))?.clone();
+        let in_use = containers.iter().any(|container| container.image_id.as_ref() == Some(&image.id));
+        let made = jiff::Timestamp::from_second(image.created).unwrap_or_default();
+        Some(Built { tag, bytes: u64::try_from(image.size).unwrap_or(0), made, in_use, id: image.id })
+    });
+    Ok(built.collect())
+}
+
+/// Removes one by its tag; false where a container still needs it.
+pub fn remove(engine: &Connected, tag: &str) -> Result<bool, Error> {
+    use bollard::errors::Error as Said;
+    let options = RemoveImageOptionsBuilder::default().force(false).build();
+    match engine.wait(engine.docker.remove_image(tag, Some(options), None)) {
+        Ok(_) | Err(Said::DockerResponseServerError { status_code: 404, .. }) => Ok(true),
+        Err(Said::DockerResponseServerError { status_code: 409, .. }) => Ok(false),
+        Err(error) => Err(Error::Failed { what: "remove an image", said: reason(&error) }),
+    }
+}

@@ -1,0 +1,54 @@
+//! Files out of an image.
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{CreateContainerOptions, DownloadFromContainerOptionsBuilder};
+use futures_util::StreamExt as _;
+
+use super::engine::{Connected, reason};
+use super::launch::remove;
+use super::{Error, LABEL};
+
+/// Returns an archive of a directory of an image, in a file without a name; `None` where there is no such directory.
+///
+/// It is read out of a container that is made, never started, and removed.
+pub fn archive(engine: &Connected, digest: &str, directory: &str) -> Result<Option<File>, Error> {
+    const WHAT: &str = "copy files out of an image";
+    let failed = |said: String| Error::Failed { what: WHAT, said };
+    let body = ContainerCreateBody {
+        image: Some(digest.to_owned()),
+        entrypoint: Some(vec!["/".to_owned()]),
+        labels: Some([(LABEL.to_owned(), String::new())].into()),
+        host_config: Some(HostConfig { network_mode: Some("none".into()), ..HostConfig::default() }),
+        ..ContainerCreateBody::default()
+    };
+    let made = engine.wait(engine.docker.create_container(None::<CreateContainerOptions>, body));
+    let id = made.map_err(|error| failed(reason(&error)))?.id;
+    let read = || {
+        let mut file = tempfile::tempfile().map_err(|error| failed(error.to_string()))?;
+        let options = DownloadFromContainerOptionsBuilder::default().path(directory).build();
+        engine
+            .wait(async {
+                let mut stream = engine.docker.download_from_container(&id, Some(options));
+                while let Some(part) = stream.next().await {
+                    match part {
+                        Ok(part) => file.write_all(&part).map_err(|error| failed(error.to_string()))?,
+                        Err(bollard::errors::Error::DockerResponseServerError {
+                            status_code: 404, ..
+                        }) => {
+                            return Ok(None);
+                        }
+                        Err(error) => return Err(failed(reason(&error))),
+                    }
+                }
+                file.seek(SeekFrom::Start(0)).map_err(|error| failed(error.to_string()))?;
+                Ok(Some(()))
+            })
+            .map(|found| found.map(|()| file))
+    };
+    let file = read();
+    remove(engine, &id);
+    file
+}

@@ -1,0 +1,88 @@
+//! `pier list`: the workspaces there are.
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Global, Outcome, image, owner};
+use crate::backend::docker::kept::{self, State};
+use crate::diag::Exit;
+use crate::ui;
+use crate::util::text::escape;
+use crate::workspace::{self, Mode, index};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pier list\n  pier list --json")]
+pub struct List {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    workspace: String,
+    mode: Option<Mode>,
+    container: Option<String>,
+    /// `running`, `stopped`, `not found`; `damaged` where the workspace's file cannot be read.
+    status: Option<&'static str>,
+    image: Option<String>,
+    agents: Vec<String>,
+}
+
+/// The label that every container of a workspace has.
+const LABEL: &str = "com.docker.compose.project";
+
+pub fn run(global: &Global, args: &List) -> Outcome {
+    let environment = owner::of_sessions(global)?;
+    let all = index::list(&environment.home)?;
+    // One question to the engine for all of them.
+    let states = match image::engine(&environment).and_then(|engine| Ok(engine.connect()?)) {
+        _ if all.is_empty() => None,
+        Ok(engine) => Some(kept::states(&engine, LABEL)?),
+        Err(_) => None,
+    };
+    let rows: Vec<Row> = all
+        .into_iter()
+        .map(|found| match found {
+            Err(error) => Row {
+                workspace: error.to_string(),
+                mode: None,
+                container: None,
+                status: Some("damaged"),
+                image: None,
+                agents: Vec::new(),
+            },
+            Ok(found) => {
+                let id = workspace::session_id(&found.root);
+                let in_container = found.session.mode == Mode::Container;
+                let state = states.as_ref().map(|states| match states.get(&workspace::project_name(&id)) {
+                    Some(State::Running) => "running",
+                    Some(_) => "stopped",
+                    None => "not found",
+                });
+                Row {
+                    workspace: found.root.to_string(),
+                    mode: Some(found.session.mode),
+                    container: in_container.then(|| workspace::container_name(&id)),
+                    status: if in_container { state.or(Some("no engine")) } else { None },
+                    image: found.session.image,
+                    agents: found.session.agents,
+                }
+            }
+        })
+        .collect();
+    if args.json {
+        ui::json(&rows);
+    } else if rows.is_empty() {
+        ui::answer("No active workspaces.");
+    } else {
+        ui::answer(&format!("  {:40} {:30} {:8}", "Workspace", "Container", "Status"));
+        ui::answer(&format!("  {} {} {}", "─".repeat(40), "─".repeat(30), "─".repeat(8)));
+        for row in &rows {
+            let container = row.container.as_deref().unwrap_or("—");
+            let status = row.status.unwrap_or("—");
+            ui::answer(&format!("  {:40} {:30} {status}", escape(&row.workspace), escape(container)));
+        }
+    }
+    Ok(Exit::Done)
+}

@@ -1,0 +1,317 @@
+//! What the commands of workspaces share: which one is meant, its plan, its container.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use super::project::{self, Place};
+use super::start::Published;
+use super::{Global, image};
+use crate::backend::docker::images::{self, Wanted};
+use crate::backend::docker::kept::{self, How, Named};
+use crate::backend::docker::{self, Engine};
+use crate::backend::probe;
+use crate::backend::sandbox::Given;
+use crate::config::Layer;
+use crate::config::layers::Inputs;
+use crate::config::overlay::Overlay;
+use crate::config::path::quote;
+use crate::diag::{Exit, Failure};
+use crate::env::{self, Environment};
+use crate::plan::{self, Plan, Target, workspace as kind};
+use crate::session::prepare;
+use crate::ui;
+use crate::util::fs::{create_private, read_bounded, write_atomic};
+use crate::util::redact::is_harmless;
+use crate::util::text::escape;
+use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
+
+/// A variable of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub value: String,
+}
+
+impl Entry {
+    /// Reads `KEY=VALUE`, with nothing around it and nothing in quotes.
+    pub fn parse(text: &str, place: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str, help: &str| {
+            Failure::new(Exit::Usage, "workspace::variable", format!("{place}: {why}")).help(help.to_owned())
+        };
+        if text.trim_start().starts_with("export ") {
+            return Err(wrong("`export` is for a shell", "leave it out: `KEY=VALUE`"));
+        }
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(wrong("this is not `KEY=VALUE`", "write, for example, `DEBUG=1`"));
+        };
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(letters) {
+            return Err(wrong(
+                &format!("`{}` is no name of a variable", escape(name)),
+                "use letters, digits and `_`",
+            ));
+        }
+        if value.contains('\0') {
+            return Err(wrong("a value holds a NUL byte", "no variable can"));
+        }
+        Ok(Entry { name: name.to_owned(), value: value.to_owned() })
+    }
+
+    /// Returns what is written of it: its name alone where the value may be a secret.
+    pub fn stored(&self) -> String {
+        let Entry { name, value } = self;
+        if is_harmless(name, value) { format!("{name}={value}") } else { format!("{name}=${{{name}}}") }
+    }
+}
+
+/// Returns the variables that a workspace was started with; those whose values are not written are the caller's.
+pub fn kept_entries(stored: &[String], environment: &Environment) -> Result<Vec<Entry>, Failure> {
+    let entry = |text: &String| {
+        let entry = Entry::parse(text, ".pier/session.json")?;
+        let Some(name) = entry.value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+            return Ok(entry);
+        };
+        let (name, default) =
+            name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
+        match environment.get(name).or(default) {
+            Some(value) => Ok(Entry { name: entry.name, value: value.to_owned() }),
+            None => Err(Failure::new(
+                Exit::Usage,
+                "workspace::variable",
+                format!("the value of `{name}` is not kept, and it is not set here"),
+            )
+            .help(format!("set it, as in `{name}=… pier start`, or give all variables anew by `-e`"))),
+        }
+    };
+    stored.iter().map(entry).collect()
+}
+
+/// What a workspace is to be.
+pub struct Asked<'a> {
+    pub image: &'a str,
+    pub workdir: &'a str,
+    pub entries: &'a [Entry],
+    pub ports: &'a [Published],
+    /// As in `.pier/session.json`.
+    pub mounts: &'a [String],
+}
+
+/// A mount as an older tool writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mounted<'a> {
+    pub source: &'a str,
+    pub at: &'a str,
+    pub read_only: bool,
+}
+
+impl<'a> Mounted<'a> {
+    /// Reads `host:container`, or the same and `:ro` or `:rw`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, at, read_only) = match parts.as_slice() {
+            [source, at] | [source, at, "rw"] => (*source, *at, false),
+            [source, at, "ro"] => (*source, *at, true),
+            _ => return None,
+        };
+        (!source.is_empty() && at.starts_with('/')).then_some(Mounted { source, at, read_only })
+    }
+}
+
+/// The plan of a workspace, with what is beside it.
+pub struct Prepared {
+    pub plan: Plan,
+    pub values: BTreeMap<String, String>,
+    pub engine: Engine,
+}
+
+/// Makes the plan: the words of the command line are one more layer over those of the user, beneath the policy.
+pub fn plan(
+    global: &Global,
+    environment: &Environment,
+    root: &Utf8Path,
+    asked: &Asked<'_>,
+) -> Result<Prepared, Failure> {
+    let beneath = Overlay::new("a workspace", Layer::BuiltIn, "workspace { git \"direct\"; }");
+    let mut text = format!(
+        "runtime \"container\" {{ image {}; }}\nworkspace at={} {{ root \"here\"; }}\n",
+        quote(asked.image),
+        quote(asked.workdir)
+    );
+    for port in asked.ports {
+        text.push_str(&format!("port \"127.0.0.1:{}\" to={}\n", port.host, port.inside));
+    }
+    let mut lines = String::new();
+    for mount in asked.mounts {
+        let Some(Mounted { source, at, read_only }) = Mounted::parse(mount) else {
+            let message = format!("`{}` in `.pier/session.json` is no mount", escape(mount));
+            return Err(Failure::new(Exit::Usage, "workspace::usage", message)
+                .help("give all mounts anew: `pier start --mounts-json '[…]'`"));
+        };
+        let access = if read_only { "ro" } else { "rw" };
+        lines.push_str(&format!("{access} {} at={}; ", quote(source), quote(at)));
+    }
+    if !lines.is_empty() {
+        text.push_str(&format!("mounts {{ {lines}}}\n"));
+    }
+    if !asked.entries.is_empty() {
+        let names: Vec<String> = asked.entries.iter().map(|entry| quote(&entry.name)).collect();
+        text.push_str(&format!("env {{ pass {}; }}\n", names.join(" ")));
+    }
+    let inputs = Inputs {
+        policy: Some(env::POLICY.into()),
+        user: Some(environment.config.join("config.kdl")),
+        profile: global.profile.clone(),
+        beneath: vec![beneath],
+        overlays: vec![Overlay::new("pier start", Layer::Flag, text)],
+        ..Inputs::default()
+    };
+    let place = Place { cwd: root, root: root.to_owned() };
+    let (loaded, _) = project::load_inputs(environment, &inputs, None, &place)?;
+    let config = &loaded.config;
+    // What is given counts as set, and never enters the plan.
+    let given = asked.entries.iter().map(|entry| (entry.name.clone(), entry.value.clone()));
+    let environment = &environment.clone().with(given);
+    let mut probed = probe::gather(config, environment, root, root)?;
+    probed.facts.launchers.clear();
+    // The container outlives this program's file.
+    probed.facts.own_binary = None;
+    let engine = image::engine(environment)?;
+    let connected = engine.connect()?;
+    let wanted = Wanted { reference: asked.image, pin: None };
+    probed.facts.image = Some(match images::find(&connected, wanted, &environment.cache)? {
+        Some(found) => found,
+        None => image::fetch::fetch(image::fetch::For { environment, root }, &connected, wanted)?,
+    });
+    let target = Target::Exec { argv: vec!["true".into()] };
+    let made = plan::build(config, &probed.facts, &target, &loaded.sources);
+    let mut plan = made.map_err(|problems| Failure {
+        exit: Exit::Usage,
+        report: crate::diag::Report { sources: loaded.sources.clone(), problems },
+    })?;
+    let records: Vec<kind::Record> =
+        LOGS.iter().map(|(name, at)| (root.join(RECORDS).join(name), Utf8PathBuf::from(*at))).collect();
+    kind::adapt(&mut plan, Utf8Path::new(OWN), &records, config.network.mode.origin.layer != Layer::BuiltIn);
+    Ok(Prepared { plan, values: probed.values, engine })
+}
+
+/// Returns an archive of what the image has at its working directory; `None` where it has nothing there.
+pub fn first_files(prepared: &Prepared, workdir: &str) -> Result<Option<File>, Failure> {
+    let plan::RootFilesystem::Image { digest, .. } = &prepared.plan.root else { return Ok(None) };
+    Ok(docker::copy::archive(&prepared.engine.connect()?, digest, workdir)?)
+}
+
+/// Returns the name of the container of a workspace.
+pub fn container(workspace: &Workspace) -> String {
+    workspace::container_name(&workspace::session_id(&workspace.root))
+}
+
+/// Keeps other calls of pier from starting, ending or removing the same workspace meanwhile.
+pub fn hold(environment: &Environment, root: &Utf8Path) -> Result<Flock<File>, Failure> {
+    let directory = workspace::private(&environment.state, root);
+    let failed = |error: io::Error| {
+        let message = format!("cannot lock the workspace `{root}`: {error}");
+        Failure::new(Exit::Failed, "workspace::files", message)
+    };
+    create_private(&directory).map_err(failed)?;
+    let file = File::options().create(true).truncate(false).write(true).open(directory.join("lock"));
+    let file = file.map_err(failed)?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Ok(held) => Ok(held),
+        Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
+            ui::say("waiting for another pier that starts or ends this workspace");
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
+        }
+        Err((_, errno)) => Err(failed(errno.into())),
+    }
+}
+
+/// Starts its container.
+pub fn open(prepared: &Prepared, workspace: &Workspace, directory: &Utf8Path) -> Result<How, Failure> {
+    let Prepared { plan, values, engine } = prepared;
+    let project = workspace::project_name(&workspace::session_id(&workspace.root));
+    // As Compose would have made it, for those who look for it so.
+    let labels = [
+        ("com.docker.compose.project", project.as_str()),
+        ("com.docker.compose.service", "main"),
+        ("com.docker.compose.container-number", "1"),
+        ("com.docker.compose.oneoff", "False"),
+    ];
+    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let named = Named { name: container(workspace), labels };
+    match std::fs::remove_file(directory.join(plan::INIT_COPY)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            let message = format!("cannot write in `{directory}`: {error}");
+            return Err(Failure::new(Exit::Failed, "workspace::files", message));
+        }
+        _ => {}
+    }
+    prepare::prepare(plan, directory).map_err(crate::session::Error::from)?;
+    let given = Given { values, bundle: None, directory };
+    Ok(kept::open(plan, engine, given, &named).map_err(crate::session::Error::from)?)
+}
+
+/// What pier keeps of a workspace for itself.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Remembered {
+    pub plan: Plan,
+    /// Port of this machine, and of the container.
+    ports: Vec<(u16, u16)>,
+}
+
+/// The most that the file of it may hold, in bytes.
+const MOST: u64 = 16 << 20;
+
+const FILE: &str = "workspace.json";
+
+pub fn remember(directory: &Utf8Path, prepared: &Prepared, ports: &[Published]) -> io::Result<()> {
+    let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
+    let text = serde_json::to_vec(&Remembered { plan: prepared.plan.clone(), ports })?;
+    write_atomic(&directory.join(FILE), &text, 0o600)
+}
+
+/// Returns what was kept; `None` of a workspace that this pier has not started.
+pub fn remembered(environment: &Environment, root: &Utf8Path) -> Option<Remembered> {
+    let path = workspace::private(&environment.state, root).join(FILE);
+    serde_json::from_slice(&read_bounded(&path, MOST).ok()?).ok()
+}
+
+/// Returns the ports that a workspace was started with.
+pub fn kept_ports(environment: &Environment, root: &Utf8Path, of_session: &[u16]) -> Vec<Published> {
+    let kept = remembered(environment, root).map(|kept| kept.ports).unwrap_or_default();
+    let same = kept.iter().map(|(host, _)| *host).eq(of_session.iter().copied());
+    let all = if same { kept } else { of_session.iter().map(|port| (*port, *port)).collect() };
+    all.into_iter().map(|(host, inside)| Published { host, inside }).collect()
+}
+
+/// What a command in a directory is about.
+pub enum Around {
+    Workspace(Box<Workspace>),
+    /// Or nothing.
+    Project,
+}
+
+/// Looks upward for a workspace, as far as the nearest `pier.kdl`; where one directory is both, it is a workspace.
+pub fn around(cwd: &Utf8Path) -> Result<Around, Failure> {
+    for path in cwd.ancestors() {
+        if path.join(workspace::files::SESSION).symlink_metadata().is_ok() {
+            return Ok(Around::Workspace(Box::new(workspace::at(path)?)));
+        }
+        if path.join(project::FILE).symlink_metadata().is_ok() {
+            break;
+        }
+    }
+    Ok(Around::Project)
+}
+
+/// Returns the workspace that a command is about: the one around here, or the only one.
+pub fn meant(cwd: &Utf8Path, home: &Utf8Path) -> Result<Workspace, Failure> {
+    match workspace::around(cwd)? {
+        Some(found) => Ok(found),
+        None => Ok(workspace::index::only(home)?),
+    }
+}

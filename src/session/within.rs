@@ -1,0 +1,93 @@
+//! A command in a workspace: a session without a sandbox of its own.
+
+use std::io;
+
+use camino::Utf8Path;
+
+use super::console::Console;
+use super::control::Server;
+use super::detach::Detached;
+use super::front::Front;
+use super::live::{Live, Outside};
+use super::place::Place;
+use super::record::Record;
+use super::registry::Session;
+use super::space::Space;
+use super::{Error, Finished, Outcome, code_of, gate};
+use crate::backend::protocol::Command;
+use crate::backend::sandbox::{PATIENCE, Sandbox};
+use crate::plan::Plan;
+
+/// What a command in a workspace is started with.
+pub struct Start<'a> {
+    /// That of the workspace, with this command.
+    pub plan: &'a Plan,
+    /// Where its init is reached.
+    pub directory: &'a Utf8Path,
+    pub command: Command,
+    /// pier's own state directory.
+    pub state: &'a Utf8Path,
+    /// `None`: a person, at this process's own streams.
+    pub detached: Option<Detached>,
+}
+
+/// Runs the command to its end.
+pub fn run(start: Start<'_>) -> Result<Finished, Error> {
+    let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
+    let Start { plan, directory, command, state, detached } = start;
+    let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
+    let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
+    let (mut front, streams, caller) = match detached {
+        None => {
+            let (front, streams) = Front::person().map_err(set_up("set up the streams"))?;
+            (front, streams, None)
+        }
+        Some(Detached { caller, terminal }) => {
+            let made = Console::new(state, place.id.as_str(), terminal);
+            let (console, streams) = made.map_err(set_up("set up the streams"))?;
+            (Front::Nobody(Box::new(console)), streams, Some(caller))
+        }
+    };
+    let terminals = front.terminals();
+    let sandbox = Sandbox::visit(directory, &command, &streams)?;
+    drop(streams);
+    let mut record = Record::start(plan, state, place.id.as_str())?;
+    let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
+    let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], Vec::new());
+    session.store(&place).map_err(set_up("list the session"))?;
+    let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
+        sandbox.begin(terminals, |master| front.attach(master)).map_err(set_up("start the command"))
+    });
+    if let Err(error) = begun {
+        record.refused();
+        return Err(error);
+    }
+    let mut live = Live {
+        id: place.id.clone(),
+        sandbox,
+        front,
+        outside,
+        server,
+        record,
+        caller,
+        gateway: None,
+        started: false,
+        deadline: None,
+        leaving: None,
+        space: Space::watch(&plan.project.root),
+        used_up: false,
+        later: None,
+        interrupted: None,
+        guest: None,
+    };
+    let outcome: Result<Outcome, Error> = live.watch();
+    let Live { started: ran, mut sandbox, mut front, server, record, .. } = live;
+    sandbox.end(PATIENCE);
+    front.finish();
+    let id = place.id.to_string();
+    let code = code_of(&outcome, ran);
+    record.end(&outcome, code);
+    server.farewell(code);
+    place.discard();
+    Ok(Finished { id, outcome, ran, commits: Ok(None), gate: gate::Report::nothing(plan.gate) })
+}

@@ -1,0 +1,327 @@
+//! `pier start`, `exec`, `stop`, `list`, `rm` on a real engine.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::docker::{BUSYBOX, DEBIAN, Image, can_run, docker, with_engine};
+use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
+
+/// A directory for workspaces, and a home; their containers are removed at the end.
+struct World(Project);
+
+impl World {
+    fn new() -> Self {
+        World(Project::bare())
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.0.root().join(name)
+    }
+
+    fn call(&self, words: &[&str]) -> Call {
+        with_engine(self.0.call(words))
+    }
+
+    fn start(&self, name: &str, image: &str, words: &[&str]) -> Call {
+        self.call(&[&["start", "-d", name, "--image", image], words].concat())
+    }
+
+    /// A call in a workspace.
+    fn within(&self, name: &str, words: &[&str]) -> Call {
+        self.call(words).cwd(self.place(name))
+    }
+
+    fn session(&self, name: &str) -> Value {
+        serde_json::from_str(&self.0.read(format!("{name}/.pier/session.json"))).unwrap()
+    }
+
+    fn containers(&self) -> String {
+        docker(&["ps", "--all", "--format", "{{.Names}} {{.State}}", "--filter", &self.label()], b"")
+    }
+
+    fn label(&self) -> String {
+        format!(
+            "label=pier.project={}",
+            self.place("ws").canonicalize().unwrap_or(self.place("ws")).display()
+        )
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for name in docker(&["ps", "--all", "--quiet", "--filter", &self.label()], b"").lines() {
+            docker(&["rm", "--force", name], b"");
+        }
+    }
+}
+
+#[test]
+fn a_workspace_starts_runs_stops_and_starts_again() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let said = world.start("ws", DEBIAN, &["-e", "DEBUG=1"]).run().expect(0).text();
+    assert!(said.contains("ready") && said.contains("pier exec bash"), "{said}");
+    let id = world.session("ws")["harbor_session_id"].as_str().unwrap().to_owned();
+    assert_eq!(world.containers(), format!("{id}-main-1 running"));
+    let script = "id -u; pwd; echo $DEBUG; ls -A .pier; echo made > file; touch /tmp/kept; exit 37";
+    let said = world.within("ws", &["exec", "--", "sh", "-c", script]).run().expect(37).text();
+    assert_eq!(said, format!("{}\n/app\n1", world.0.owner()));
+    let file = world.place("ws/file");
+    assert_eq!(fs_err::metadata(&file).unwrap().uid(), world.0.owner());
+    fs_err::create_dir(world.place("ws/below")).unwrap();
+    let below = world.call(&["exec", "pwd"]).cwd(world.place("ws/below")).run().expect(0).text();
+    assert_eq!(below, "/app/below");
+
+    let list = world.call(&["list", "--json"]).run().expect(0).text();
+    let list: Value = serde_json::from_str(&list).unwrap();
+    assert_eq!(list[0]["status"], "running");
+    assert_eq!(list[0]["container"], format!("{id}-main-1"));
+    // From anywhere, where there is one only.
+    let began = Instant::now();
+    world.call(&["stop"]).run().expect(0);
+    assert!(began.elapsed() < Duration::from_secs(5), "nothing waits for a time-out: {:?}", began.elapsed());
+    assert_eq!(world.containers(), format!("{id}-main-1 exited"));
+    world.within("ws", &["exec", "true"]).run().refused(125, "workspace::not-running");
+    let stopped = world.call(&["list"]).run().expect(0).text();
+    assert!(stopped.contains("stopped"), "{stopped}");
+    let again = world.within("ws", &["stop"]).run().expect(0);
+    assert!(again.said().contains("not running"), "{}", again.said());
+
+    world.within("ws", &["start"]).run().expect(0);
+    // The same container; only what is memory is new.
+    let said =
+        world.within("ws", &["exec", "--", "sh", "-c", "cat file; echo $DEBUG; ls /tmp"]).run().expect(0);
+    assert_eq!(said.text(), "made\n1");
+    let twice = world.within("ws", &["start"]).run().expect(0);
+    assert!(twice.said().contains("already running"), "{}", twice.said());
+    world.within("ws", &["rm"]).run().refused(1, "workspace::running");
+    world.within("ws", &["rm", "--force"]).run().expect(0);
+    assert_eq!(world.containers(), "");
+    assert_eq!(world.0.read("ws/file"), "made\n");
+    assert!(world.call(&["list"]).run().expect(0).text().contains("not found"));
+}
+
+#[test]
+fn what_was_installed_in_the_container_is_there_after_a_restart() {
+    if !can_run() {
+        return;
+    }
+    let image = Image::with_tools(&[("tool", "#!/bin/sh\n")], &[]);
+    let world = World::new();
+    world.start("ws", &image.0, &[]).run().expect(0);
+    // The caller may write where the image lets everybody.
+    world.within("ws", &["exec", "--", "sh", "-c", "echo x > ~/in-home"]).run().expect(0);
+    world.within("ws", &["stop"]).run().expect(0);
+    let started = world.within("ws", &["start"]).run().expect(0);
+    assert!(!started.said().contains("anew"), "{}", started.said());
+    assert_eq!(world.within("ws", &["exec", "cat", "/home/pier/in-home"]).run().expect(0).text(), "x");
+    // Another image is another container, and that is said.
+    world.within("ws", &["stop"]).run().expect(0);
+    let other = world.start("ws", BUSYBOX, &[]).run().expect(0);
+    assert!(other.said().contains("anew"), "{}", other.said());
+    world.within("ws", &["exec", "/tool"]).run().refused(127, "exec::not-found");
+}
+
+#[test]
+fn files_of_the_image_are_there_first() {
+    if !can_run() {
+        return;
+    }
+    let image =
+        Image::with_tools(&[("app/data/file", "of the image"), ("app/.pier/session.json", "evil")], &[]);
+    let world = World::new();
+    world.start("ws", &image.0, &[]).run().expect(0);
+    assert_eq!(world.0.read("ws/data/file"), "of the image");
+    assert_eq!(world.session("ws")["mode"], "container");
+}
+
+#[test]
+fn secrets_are_in_memory_alone() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let url = "postgres://user:hunter2@db.example.com/x";
+    world.0.write("vars", format!("# comment\nDATABASE_URL={url}\nPLAIN=value=1\n"));
+    let words = ["--env-file", "vars", "-e", "API_KEY=sesame-open", "-e", "PLAIN=other"];
+    world.start("ws", DEBIAN, &words).run().expect(0);
+    let script = "echo $DATABASE_URL $API_KEY $PLAIN";
+    let said = world.within("ws", &["exec", "--", "sh", "-c", script]).run().expect(0).text();
+    assert_eq!(said, format!("{url} sesame-open other"), "`-e` goes before the file");
+    let stored = world.session("ws")["extra_env"].to_string();
+    assert_eq!(
+        stored,
+        r#"["DATABASE_URL=${DATABASE_URL}","PLAIN=value=1","API_KEY=${API_KEY}","PLAIN=other"]"#
+    );
+    // Nowhere on the host, and not in what the engine knows.
+    let grep = std::process::Command::new("grep")
+        .args(["-rl", "-e", "hunter2", "-e", "sesame-open"])
+        .arg(world.0.base())
+        .output();
+    assert_eq!(
+        String::from_utf8(grep.unwrap().stdout).unwrap(),
+        format!("{}\n", world.place("vars").display())
+    );
+    let id = world.session("ws")["harbor_session_id"].as_str().unwrap().to_owned();
+    let known = docker(&["inspect", &format!("{id}-main-1")], b"");
+    assert!(!known.contains("hunter2") && !known.contains("sesame"), "{known}");
+    world.within("ws", &["stop"]).run().expect(0);
+    let missing = world.within("ws", &["start"]).run().refused(2, "workspace::variable");
+    assert!(missing.said().contains("DATABASE_URL"), "{}", missing.said());
+    world.within("ws", &["start"]).env("DATABASE_URL", "new").env("API_KEY", "new").run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "--", "sh", "-c", script]).run().text(), "new new other");
+}
+
+#[test]
+fn a_failed_start_leaves_nothing_and_is_repeated_as_it_was() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", "127.0.0.1:9/none:1", &[]).run().refused(125, "image::missing");
+    assert!(!world.place("ws").exists());
+    fs_err::create_dir(world.place("ws")).unwrap();
+    world.0.write("ws/mine", "mine");
+    world.start("ws", DEBIAN, &[]).run().refused(2, "workspace::usage");
+    world.start("ws", "127.0.0.1:9/none:1", &["--force"]).run().refused(125, "image::missing");
+    assert_eq!(
+        fs_err::read_dir(world.place("ws")).unwrap().count(),
+        1,
+        "the file that was there, and nothing else"
+    );
+    world.start("ws", DEBIAN, &["--force"]).run().expect(0);
+    assert_eq!(world.0.read("ws/mine"), "mine");
+    // What makes no sense, or is not there, is refused by name and before anything is made.
+    world.0.write("file", "");
+    for (words, code) in [
+        (&["start"][..], "workspace::usage"),
+        (&["start", "--image", DEBIAN], "workspace::usage"),
+        (&["start", "-d", "file", "--image", DEBIAN], "workspace::usage"),
+        (&["start", "-d", "x", "--image", DEBIAN, "-e", "NO"], "workspace::variable"),
+        (&["start", "-d", "x", "--image", DEBIAN, "-e", "export A=1"], "workspace::variable"),
+        (&["start", "-d", "x", "--image", DEBIAN, "-e", "1A=1"], "workspace::variable"),
+        (&["start", "-d", "x", "--image", DEBIAN, "--host"], "cli::not-yet"),
+        (&["start", "./task", "-d", "x"], "cli::not-yet"),
+    ] {
+        world.call(words).run().refused(2, code);
+    }
+    assert!(!world.place("x").exists());
+    fs_err::create_dir(world.place("locked")).unwrap();
+    fs_err::set_permissions(world.place("locked"), std::fs::Permissions::from_mode(0o555)).unwrap();
+    std::os::unix::fs::lchown(world.place("locked"), Some(world.0.owner()), None).unwrap();
+    world.start("locked/ws", DEBIAN, &[]).run().refused(1, "workspace::files");
+    world.call(&["start", "-d", "x", "--image", DEBIAN, "--ports", "70000"]).run().expect(2);
+    world.call(&["rm"]).run().refused(1, "workspace::none");
+    world.0.write("ws/.pier/session.json", "{ \"task_dir\": ");
+    world.within("ws", &["exec", "true"]).run().refused(1, "workspace::damaged");
+}
+
+#[test]
+fn mounts_are_what_is_asked_for() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.0.write("given/file", "given");
+    world.0.write("kept/file", "kept");
+    let mounts = r#"["./given:/opt/given:ro", "kept:/opt/kept"]"#;
+    world.start("ws", DEBIAN, &["--mounts-json", mounts]).run().expect(0);
+    let script = "cat /opt/given/file; (echo x > /opt/given/file) 2>/dev/null || echo read-only; echo more >> /opt/kept/file";
+    let said = world.within("ws", &["exec", "--", "sh", "-c", script]).run().expect(0).text();
+    assert_eq!(said, "givenread-only");
+    assert_eq!(world.0.read("kept/file"), "keptmore\n");
+    // They stay where they are, wherever the next start is called.
+    world.within("ws", &["stop"]).run().expect(0);
+    world.within("ws", &["start"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "cat", "/opt/given/file"]).run().expect(0).text(), "given");
+    for (mounts, word) in [
+        ("{", "not valid JSON"),
+        ("{}", "JSON array"),
+        ("[1]", "JSON array"),
+        (r#"["a"]"#, "host:container"),
+        (r#"["a:b"]"#, "host:container"),
+        (r#"["a:/b:x"]"#, "host:container"),
+    ] {
+        let said = world.start("x", DEBIAN, &["--mounts-json", mounts]).run().refused(2, "workspace::usage");
+        assert!(said.flat().contains(word), "{mounts}: {}", said.said());
+    }
+    // What no sandbox may see, no workspace may: the same rules hold.
+    for source in ["/var/run/docker.sock", "/proc", "~", "/absent"] {
+        let mounts = format!(r#"["{source}:/opt/x"]"#);
+        let said = world.start("x", DEBIAN, &["--mounts-json", &mounts]).run().expect(2);
+        assert!(said.said().contains("mount::"), "{source}: {}", said.said());
+    }
+    assert!(!world.place("x").exists());
+}
+
+#[test]
+fn two_at_once_are_one_after_the_other() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    world.within("ws", &["stop"]).run().expect(0);
+    let all: Vec<_> = (0..4).map(|_| world.within("ws", &["start"]).start()).collect();
+    for one in all {
+        let said = one.wait_with_output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    }
+    assert_eq!(world.within("ws", &["exec", "echo", "up"]).run().expect(0).text(), "up");
+}
+
+#[test]
+fn output_files_can_be_opened_again() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    let mut call =
+        world.within("ws", &["exec", "--", "sh", "-c", "echo out > /dev/stdout; echo err > /dev/stderr"]);
+    let (out, err) = (world.place("out"), world.place("err"));
+    call.command.stdout(fs_err::File::create(&out).unwrap().into_parts().0);
+    call.command.stderr(fs_err::File::create(&err).unwrap().into_parts().0);
+    world.0.give_away();
+    assert!(call.command.status().unwrap().success());
+    assert_eq!((world.0.read("out"), world.0.read("err")), ("out\n".to_owned(), "err\n".to_owned()));
+}
+
+#[test]
+fn commands_are_sessions() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    let sleep = unique_sleep();
+    let script = format!("echo began; sleep {sleep}");
+    let session = world.within("ws", &["exec", "--detach", "--", "sh", "-c", &script]).run().expect(0).text();
+    assert!(world.call(&["ps"]).run().text().contains(&session));
+    assert!(within(Duration::from_secs(5), || world.call(&["logs", &session]).run().text() == "began"));
+    world.call(&["stop", &session]).run().expect(0);
+    assert!(within(Duration::from_secs(3), || host_process(&sleep).is_none()));
+    // A guest that is killed takes its command along, and the workspace goes on.
+    let sleep = unique_sleep();
+    let script = format!("sleep {sleep}; true");
+    let mut guest = world.within("ws", &["exec", "--", "sh", "-c", &script]).start();
+    assert!(within(Duration::from_secs(5), || host_process(&sleep).is_some()));
+    guest.kill().unwrap();
+    guest.wait().unwrap();
+    assert!(within(Duration::from_secs(3), || host_process(&sleep).is_none()));
+    // What a command leaves running is the workspace's.
+    let sleep = unique_sleep();
+    let script = format!("setsid sleep {sleep} >/dev/null 2>&1 & echo left");
+    assert_eq!(world.within("ws", &["exec", "--", "sh", "-c", &script]).run().expect(0).text(), "left");
+    assert!(within(Duration::from_secs(3), || host_process(&sleep).is_some()));
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    assert_eq!(world.within("ws", &["exec", "--", "cat"]).stdin(bytes.clone()).run().expect(0).stdout, bytes);
+    world.within("ws", &["exec", "no-such-program"]).run().refused(127, "exec::not-found");
+    world.within("ws", &["stop"]).run().expect(0);
+    assert!(within(Duration::from_secs(1), || host_process(&sleep).is_none()), "nothing of it runs any more");
+}
