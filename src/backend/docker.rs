@@ -174,12 +174,18 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
         ..HostConfig::default()
     };
+    #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "a debug build adds to it"))]
+    let mut words = vec!["__init", "--connect", image::SOCKET];
+    #[cfg(debug_assertions)]
+    if let Some(step) = crate::sys::failpoint::armed() {
+        words.extend(["--failpoint", step]);
+    }
     ContainerCreateBody {
         image: Some(image),
         hostname: Some("pier".into()),
         user: Some(format!("{}:{}", plan.user.uid, plan.user.gid)),
         entrypoint: strings(&[INIT]),
-        cmd: strings(&["__init", "--connect", image::SOCKET]),
+        cmd: strings(&words),
         working_dir: Some("/".into()),
         healthcheck: Some(HealthConfig { test: strings(&["NONE"]), ..HealthConfig::default() }),
         labels: Some(labels(session, &plan.project.root)),

@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::place::{FILE, Id, KEPT, all, is_at, remove};
 use super::{registry, shadow};
+use crate::backend::docker::launch;
 use crate::util::fs::read_without_links;
 
 /// A directory without a lock belongs to a session that is being made, or was killed at that moment.
@@ -77,6 +78,7 @@ fn bury(path: &Utf8Path) -> Option<Fate> {
         }
         Err(error) => return Some(Fate::Kept(format!("its commits cannot be read: {error}"))),
     }
+    launch::sweep(path);
     for group in registry::load(path).map(|session| session.groups).unwrap_or_default() {
         // Empty once its processes are gone; the next start of the machine has none of them.
         let _gone = std::fs::remove_dir(group);

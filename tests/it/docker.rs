@@ -14,6 +14,7 @@ mod agents;
 mod build;
 mod cache;
 mod images;
+mod lifetime;
 mod registry;
 
 /// Images of `tests/docker/engine`.

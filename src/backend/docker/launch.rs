@@ -19,7 +19,7 @@ use crate::backend::sandbox::{self, Body, Given, READY_WITHIN, Sandbox, Starting
 use crate::backend::sources::Sources;
 use crate::plan::{MountKind, Plan, image};
 use crate::sys::{failpoint, fd, process, socket};
-use crate::util::fs::{create_private, write_atomic};
+use crate::util::fs::{create_private, read_without_links, write_atomic};
 
 /// A running container.
 pub struct Container {
@@ -106,6 +106,24 @@ pub(super) fn prepare(plan: &Plan, given: Given<'_>) -> Result<Prepared, sandbox
     Ok(Prepared { listener, sources })
 }
 
+/// Says in the directory of a session which engine has its containers.
+const ENGINE: &str = "engine";
+
+/// The most that such a file holds, in bytes.
+const MOST_PATH: u64 = 4096;
+
+/// Removes what a killed supervisor may have left between two words to its engine. What has started ends by itself.
+pub fn sweep(session: &Utf8Path) {
+    let Ok(text) = read_without_links(&session.join(ENGINE), MOST_PATH) else { return };
+    let Ok(socket) = String::from_utf8(text) else { return };
+    // An engine that is not there has nothing running, and removes nothing.
+    let Ok(engine) = (Engine { socket: socket.into() }).connect() else { return };
+    let name = session.file_name().unwrap_or_default();
+    for suffix in ["", "-gateway", "-door"] {
+        remove(&engine, &format!("pier-{name}{suffix}"));
+    }
+}
+
 /// Makes the container, and tells its init what to verify.
 pub fn start(
     plan: &Plan,
@@ -117,11 +135,17 @@ pub fn start(
     let prepared = prepare(plan, given)?;
     failpoint::reach("launch.prepared").map_err(set_up("go on"))?;
     let connected = engine.connect()?;
+    let written = write_atomic(&given.directory.join(ENGINE), engine.socket.as_str().as_bytes(), 0o600);
+    written.map_err(set_up("write which engine it is"))?;
     let name = format!("pier-{}", given.directory.file_name().unwrap_or_default());
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
     let body = create_body(plan, given.directory);
     let made = connected.wait(connected.docker.create_container(Some(options), body));
     made.map_err(|error| Error::Failed { what: "make the container", said: reason(&error) })?;
+    if let Err(error) = failpoint::reach("container.made") {
+        remove(&connected, &name);
+        return Err(set_up("go on")(error));
+    }
     let mut container = begin(engine.clone(), connected, name)?;
     container.ends_here = true;
     failpoint::reach("launch.spawned").map_err(set_up("go on"))?;

@@ -50,7 +50,9 @@ fn what_is_old_and_unused_goes() {
         format!("{shells}/held"),
         format!("{shells}/free"),
     ];
-    paths.iter().for_each(|path| age(&at(path)));
+    for path in &paths {
+        age(&at(path));
+    }
     let held = File::open(at(&format!("{shells}/held/lock"))).unwrap();
     held.lock_shared().unwrap();
 
@@ -143,7 +145,7 @@ fn only_images_that_pier_built_go() {
     assert_eq!(prune(&["--dry-run", "--keep", "1s"]), [""; 0], "a session uses it");
     with_engine(project.call(["stop", &session])).run().expect(0);
     assert_eq!(prune(&["--dry-run"]), [""; 0], "it is new");
-    assert_eq!(prune(&["--dry-run", "--keep", "1s"]), [tag.clone()]);
+    assert_eq!(prune(&["--dry-run", "--keep", "1s"]), std::slice::from_ref(&tag));
     docker(&["rmi", &other], b"");
     assert_eq!(building.tags(), [tag]);
 }

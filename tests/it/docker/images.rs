@@ -173,7 +173,7 @@ fn slowed(to: &str) -> String {
             let (mut asks, mut is_asked) = (client.try_clone().unwrap(), server.try_clone().unwrap());
             thread::spawn(move || std::io::copy(&mut asks, &mut is_asked));
             thread::spawn(move || {
-                let mut buffer = [0; 64 * 1024];
+                let mut buffer = vec![0; 64 * 1024];
                 while let Ok(count @ 1..) = server.read(&mut buffer) {
                     if client.write_all(&buffer[..count]).is_err() {
                         return;

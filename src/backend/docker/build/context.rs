@@ -181,29 +181,41 @@ impl Reader<'_> {
                 if !excluded || !self.ignore.is_final() {
                     self.walk(&path, depth + 1)?;
                 }
-            } else if excluded {
-                continue;
-            } else if meta.is_symlink() {
-                let to = entry.path().read_link_utf8().map_err(|error| said(&error))?;
-                if leads_out(directory, &to) {
-                    return Err(said(
-                        &"it is a link that leads out of the context; `.dockerignore` leaves it out",
-                    ));
-                }
-                self.add(path, Entry::Link(to))?;
-            } else if meta.is_file() {
-                let left = MOST_BYTES.saturating_sub(self.bytes);
-                let bytes = read_without_links(entry.path(), left).map_err(|error| match error.kind() {
-                    io::ErrorKind::FileTooLarge => too_much(),
-                    _ => said(&error),
-                })?;
-                self.bytes += bytes.len() as u64;
-                self.add(path, Entry::File { mode: meta.permissions().mode() & 0o777, bytes })?;
-            } else {
-                return Err(said(&"it is no file, directory or link; `.dockerignore` leaves it out"));
+            } else if !excluded {
+                self.add_file(directory, &path, &meta)?;
             }
         }
         Ok(())
+    }
+
+    fn add_file(
+        &mut self,
+        directory: &Utf8Path,
+        path: &Utf8Path,
+        meta: &std::fs::Metadata,
+    ) -> Result<(), String> {
+        let said = |error: &dyn std::fmt::Display| format!("`{path}`: {error}");
+        let place = self.top.join(path);
+        let entry = if meta.is_symlink() {
+            let to = place.read_link_utf8().map_err(|error| said(&error))?;
+            if leads_out(directory, &to) {
+                return Err(said(
+                    &"it is a link that leads out of the context; `.dockerignore` leaves it out",
+                ));
+            }
+            Entry::Link(to)
+        } else if meta.is_file() {
+            let left = MOST_BYTES.saturating_sub(self.bytes);
+            let bytes = read_without_links(&place, left).map_err(|error| match error.kind() {
+                io::ErrorKind::FileTooLarge => too_much(),
+                _ => said(&error),
+            })?;
+            self.bytes += bytes.len() as u64;
+            Entry::File { mode: meta.permissions().mode() & 0o777, bytes }
+        } else {
+            return Err(said(&"it is no file, directory or link; `.dockerignore` leaves it out"));
+        };
+        self.add(path.to_owned(), entry)
     }
 
     fn add(&mut self, path: Utf8PathBuf, entry: Entry) -> Result<(), String> {
@@ -295,8 +307,8 @@ mod tests {
             let before = tree.read("Dockerfile", "").unwrap().facts().digest;
             match change {
                 "mode" => {
-                    fs_err::set_permissions(tree.root().join("src/x"), PermissionsExt::from_mode(0o755))
-                        .unwrap()
+                    let mode = std::fs::Permissions::from_mode(0o755);
+                    fs_err::set_permissions(tree.root().join("src/x"), mode).unwrap();
                 }
                 "content" => tree.write("src/x", "2"),
                 _ => fs_err::rename(tree.root().join("src/x"), tree.root().join("src/y")).unwrap(),

@@ -155,17 +155,15 @@ fn expand(text: &str, arguments: &BTreeMap<&str, &str>) -> Result<String, String
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
         out.push_str(before);
-        let (name, otherwise) = match after.strip_prefix('{').and_then(|inner| inner.split_once('}')) {
-            Some((inner, behind)) => {
-                rest = behind;
-                inner.split_once(":-").map_or((inner, None), |(name, otherwise)| (name, Some(otherwise)))
-            }
-            None => {
-                let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                let end = after.find(|c| !letter(c)).unwrap_or(after.len());
-                rest = &after[end..];
-                (&after[..end], None)
-            }
+        let braced = after.strip_prefix('{').and_then(|inner| inner.split_once('}'));
+        let (name, otherwise) = if let Some((inner, behind)) = braced {
+            rest = behind;
+            inner.split_once(":-").map_or((inner, None), |(name, otherwise)| (name, Some(otherwise)))
+        } else {
+            let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let end = after.find(|c| !letter(c)).unwrap_or(after.len());
+            rest = &after[end..];
+            (&after[..end], None)
         };
         let value = arguments.get(name).copied().filter(|value| !value.is_empty()).or(otherwise);
         out.push_str(

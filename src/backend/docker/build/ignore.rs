@@ -44,10 +44,11 @@ impl Ignore {
 
     /// Says whether a path, relative to the context, is left out.
     pub fn excludes(&self, path: &Utf8Path) -> bool {
-        let matching = |pattern: &&Pattern| {
-            path.ancestors().any(|part| !part.as_str().is_empty() && pattern.matches(part.as_str()))
-        };
-        self.0.iter().rev().find(matching).is_some_and(|pattern| !pattern.again)
+        self.0
+            .iter()
+            .rev()
+            .find(|pattern| pattern.matches(path.as_str()))
+            .is_some_and(|pattern| !pattern.again)
     }
 }
 
@@ -69,7 +70,7 @@ impl Pattern {
         (!tokens.is_empty()).then_some(Pattern { tokens, again })
     }
 
-    /// Follows every way through the pattern at once.
+    /// Says whether a path, or a directory above it, matches: follows every way through the pattern at once.
     fn matches(&self, path: &str) -> bool {
         let mut states = vec![false; self.tokens.len() + 1];
         // Inside of the directories that a token stands for.
@@ -77,6 +78,9 @@ impl Pattern {
         states[0] = true;
         self.skip(&mut states);
         for c in path.chars() {
+            if c == '/' && states.last() == Some(&true) {
+                return true;
+            }
             let mut next = vec![false; states.len()];
             let mut inside = vec![false; within.len()];
             for (index, token) in self.tokens.iter().enumerate() {
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn no_pattern_takes_long() {
-        let ignore = Ignore::parse(&"**/*a".repeat(100));
+        let ignore = Ignore::parse(&format!("{}b", "**/*a".repeat(100)));
         assert!(!ignore.excludes(Utf8Path::new(&"a/".repeat(1000))));
     }
 }
