@@ -91,7 +91,7 @@ pub fn list(
         }
     }
     for path in entries(&facts(cache)) {
-        let digest = path.file_stem().unwrap_or_default();
+        let digest = path.file_name().and_then(|name| name.split('.').next()).unwrap_or_default();
         found.push(item(Kind::ImageFacts, &path, running.uses(digest)));
     }
     for path in entries(&nix::shelves(state)).iter().flat_map(|shelf| entries(shelf)) {

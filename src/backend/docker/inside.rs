@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::engine::{Connected, Engine, reason};
 use super::launch::remove;
 use super::{Error, LABEL};
+use crate::backend::cache::touch;
 use crate::backend::elf;
 use crate::util::fs::{read_bounded, write_atomic};
 
@@ -96,6 +97,9 @@ impl Inside {
         let known =
             read_bounded(&kept, MOST).ok().and_then(|text| serde_json::from_slice::<Known>(&text).ok());
         let known = known.filter(|known| known.schema == SCHEMA);
+        if known.is_some() {
+            touch(&kept);
+        }
         let known = known.unwrap_or_else(|| Known { schema: SCHEMA, ..Known::default() });
         Inside { engine, digest: digest.to_owned(), kept, known, container: None, changed: false }
     }

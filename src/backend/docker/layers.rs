@@ -35,6 +35,9 @@ pub enum Misfit {
 const PLACES: [&str; 7] =
     ["/lib/{}", "/usr/lib/{}", "/lib64", "/usr/lib64", "/lib", "/usr/lib", "/usr/local/lib"];
 
+/// The trees that nothing of the host but libraries is shown in.
+const TREES: [&str; 5] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib"];
+
 /// Libraries that a C library older than 2.34 opens by itself to look up names and users.
 const OPENED: [&str; 3] = ["libnss_dns.so.2", "libnss_files.so.2", "libresolv.so.2"];
 
@@ -100,7 +103,7 @@ fn from_host(
 ) -> Result<Vec<Library>, Misfit> {
     let nowhere = |name: &str| Misfit::Nowhere { name: name.to_owned() };
     let source = canonical(loader).map_err(|_| nowhere(loader.as_str()))?;
-    let mut shown = vec![Library { at: place, source }];
+    let mut shown = vec![Library { at: in_place(place)?, source }];
     let mut names: Vec<String> = needed.into_keys().collect();
     names.extend(OPENED.iter().filter(|name| on_host(name).is_some()).map(|name| (*name).to_owned()));
     let mut next = 0;
@@ -114,11 +117,17 @@ fn from_host(
         if entry != Entry::Missing {
             return Err(Misfit::Taken { path: at });
         }
+        let at = in_place(at)?;
         let more = needs(&source)?.libraries.into_keys();
         names.extend(more.filter(|more| !names.contains(more)).collect::<Vec<_>>());
         shown.push(Library { at, source });
     }
     Ok(shown)
+}
+
+/// Refuses a place that is none for libraries: links of an image could lead into the project.
+fn in_place(at: Utf8PathBuf) -> Result<Utf8PathBuf, Misfit> {
+    if TREES.iter().any(|tree| at.starts_with(tree)) { Ok(at) } else { Err(Misfit::Taken { path: at }) }
 }
 
 /// Returns a library of the host: where its loader finds it, and the file itself.

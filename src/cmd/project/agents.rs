@@ -3,7 +3,7 @@
 use super::{Fetch, Project, approve, preview};
 use crate::agent::{self, Install};
 use crate::backend::{install, launcher, probe};
-use crate::cmd::image;
+use crate::cmd::image::agents as image;
 use crate::diag::Failure;
 use crate::plan::Target;
 use crate::plan::facts::PathFact;

@@ -84,6 +84,18 @@ fn a_native_agent_is_refused_by_what_the_image_lacks() {
     let said = up(&project, &["claude-code"]).refused(125, "agent::image");
     assert!(said.flat().contains("of `libc.so.6`, and that of the image is older"), "{}", said.said());
     with_engine(project.call(["plan", "--agent", "claude-code"])).run().refused(125, "agent::image");
+    // Links of an image do not lead what the host shows into the project.
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut link = tar::Header::new_gnu();
+    link.set_entry_type(tar::EntryType::Symlink);
+    link.set_size(0);
+    archive.append_link(&mut link, loader.split_once('/').unwrap().0, "/workspace").unwrap();
+    let linked = Image::import(archive, &[("file", "")], &[]);
+    let project = with_echo(&linked.0);
+    let said = up(&project, &["claude-code"]).refused(125, "agent::image");
+    assert!(said.flat().contains("something else there"), "{}", said.said());
+    let mut made = fs_err::read_dir(project.root()).unwrap().map(|entry| entry.unwrap().file_name());
+    assert!(!made.any(|name| name.to_string_lossy().starts_with("ld-")), "made in the project");
     // What the host would show must be at a place that nobody has.
     let taken = Image::new(&[(&format!("{loader}/file"), "")], &[]);
     let said = up(&with_echo(&taken.0), &["claude-code"]).refused(125, "agent::image");
