@@ -28,6 +28,7 @@ pub mod launch;
 pub mod layers;
 pub mod login;
 pub mod pull;
+mod still;
 
 pub use engine::{About, Engine, find};
 

@@ -87,7 +87,7 @@ fn sessions_are_stopped_gently_and_then_not() {
     assert_eq!(wait(&mut child, SOON).unwrap().code(), Some(128 + 15));
     assert_eq!(project.pier(&["stop", "--all"]).expect(0).text(), "");
     project.pier(&["stop", &name]).refused(1, "session::none");
-    project.pier(&["stop"]).expect(2);
+    project.pier(&["stop"]).refused(1, "workspace::none");
 }
 
 #[test]

@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{CreateContainerOptions, DownloadFromContainerOptionsBuilder};
+use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use futures_util::StreamExt as _;
 
+use super::Error;
 use super::engine::{Connected, reason};
-use super::launch::remove;
-use super::{Error, LABEL};
+use super::still::Still;
 
 /// Returns an archive of a directory of an image, in a file without a name; `None` where there is no such directory.
 ///
@@ -17,21 +16,13 @@ use super::{Error, LABEL};
 pub fn archive(engine: &Connected, digest: &str, directory: &str) -> Result<Option<File>, Error> {
     const WHAT: &str = "copy files out of an image";
     let failed = |said: String| Error::Failed { what: WHAT, said };
-    let body = ContainerCreateBody {
-        image: Some(digest.to_owned()),
-        entrypoint: Some(vec!["/".to_owned()]),
-        labels: Some([(LABEL.to_owned(), String::new())].into()),
-        host_config: Some(HostConfig { network_mode: Some("none".into()), ..HostConfig::default() }),
-        ..ContainerCreateBody::default()
-    };
-    let made = engine.wait(engine.docker.create_container(None::<CreateContainerOptions>, body));
-    let id = made.map_err(|error| failed(reason(&error)))?.id;
+    let still = Still::make(engine, digest)?;
     let read = || {
         let mut file = tempfile::tempfile().map_err(|error| failed(error.to_string()))?;
         let options = DownloadFromContainerOptionsBuilder::default().path(directory).build();
         engine
             .wait(async {
-                let mut stream = engine.docker.download_from_container(&id, Some(options));
+                let mut stream = engine.docker.download_from_container(&still.id, Some(options));
                 while let Some(part) = stream.next().await {
                     match part {
                         Ok(part) => file.write_all(&part).map_err(|error| failed(error.to_string()))?,
@@ -48,7 +39,5 @@ pub fn archive(engine: &Connected, digest: &str, directory: &str) -> Result<Opti
             })
             .map(|found| found.map(|()| file))
     };
-    let file = read();
-    remove(engine, &id);
-    file
+    read()
 }

@@ -2,16 +2,15 @@
 
 use std::io::Read as _;
 
-use bollard::models::{ContainerCreateBody, HostConfig, ImageInspect};
-use bollard::query_parameters::{
-    CreateContainerOptions, DownloadFromContainerOptionsBuilder, RemoveContainerOptionsBuilder,
-};
+use bollard::models::ImageInspect;
+use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
+use super::Error;
 use super::engine::{Connected, reason};
-use super::{Error, LABEL};
+use super::still::Still;
 use crate::backend::cache::touch;
 use crate::lock::image;
 use crate::plan::facts::Image;
@@ -168,27 +167,15 @@ fn known(engine: &Connected, digest: &str, cache: &Utf8Path) -> Result<Known, Er
 
 /// Reads out of a container that is made of the image, never started, and removed.
 fn read(engine: &Connected, digest: &str) -> Result<Known, Error> {
-    let failed = |what| move |error: bollard::errors::Error| Error::Failed { what, said: reason(&error) };
-    let body = ContainerCreateBody {
-        image: Some(digest.to_owned()),
-        entrypoint: Some(vec!["/".to_owned()]),
-        network_disabled: Some(true),
-        labels: Some([(LABEL.to_owned(), String::new())].into()),
-        host_config: Some(HostConfig { network_mode: Some("none".into()), ..HostConfig::default() }),
-        ..ContainerCreateBody::default()
-    };
-    let made = engine.wait(engine.docker.create_container(None::<CreateContainerOptions>, body));
-    let id = made.map_err(failed("look into an image"))?.id;
-    let text = |path: &str| file(engine, &id, path);
-    let known = Known {
+    let still = Still::make(engine, digest)?;
+    let id = &still.id;
+    let text = |path: &str| file(engine, id, path);
+    Ok(Known {
         schema: SCHEMA,
         passwd: text("/etc/passwd"),
         group: text("/etc/group"),
-        shell: SHELLS.iter().find(|shell| is_there(engine, &id, shell)).map(Utf8PathBuf::from),
-    };
-    let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-    engine.wait(engine.docker.remove_container(&id, Some(options))).map_err(failed("remove a container"))?;
-    Ok(known)
+        shell: SHELLS.iter().find(|shell| is_there(engine, id, shell)).map(Utf8PathBuf::from),
+    })
 }
 
 /// Returns a text file of a container; nothing where it is none, or too large.

@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use bollard::models::{ContainerCreateBody, HostConfig};
-use bollard::query_parameters::{
-    ContainerArchiveInfoOptionsBuilder, CreateContainerOptions, DownloadFromContainerOptionsBuilder,
-};
+use bollard::query_parameters::{ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder};
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 
+use super::Error;
 use super::engine::{Connected, Engine, reason};
-use super::launch::remove;
-use super::{Error, LABEL};
+use super::still::Still;
 use crate::backend::cache::touch;
 use crate::backend::elf;
 use crate::util::fs::{read_bounded, write_atomic};
@@ -62,20 +59,8 @@ pub struct Inside {
     digest: String,
     kept: Utf8PathBuf,
     known: Known,
-    container: Option<Still>,
+    container: Option<Still<Connected>>,
     changed: bool,
-}
-
-/// A container that is made of the image and never started.
-struct Still {
-    engine: Connected,
-    id: String,
-}
-
-impl Drop for Still {
-    fn drop(&mut self) {
-        remove(&self.engine, &self.id);
-    }
 }
 
 impl Drop for Inside {
@@ -159,7 +144,8 @@ impl Inside {
         if let Some(known) = self.known.entries.get(path) {
             return Ok(known.clone());
         }
-        let Still { engine, id } = self.still()?;
+        let still = self.still()?;
+        let (engine, id) = (still.engine(), &still.id);
         let options = ContainerArchiveInfoOptionsBuilder::default().path(path.as_str()).build();
         let entry = match engine.wait(engine.docker.get_container_archive_info(id, Some(options))) {
             Ok(found) if found.file_mode & LINK != 0 => Entry::Link { to: found.link_target.into() },
@@ -179,7 +165,8 @@ impl Inside {
 
     /// Returns a file that no link leads to; nothing where it is too large for a library.
     fn content(&mut self, path: &Utf8Path) -> Result<Vec<u8>, Error> {
-        let Still { engine, id } = self.still()?;
+        let still = self.still()?;
+        let (engine, id) = (still.engine(), &still.id);
         let failed = |error| Error::Failed { what: "read a library of an image", said: reason(&error) };
         let options = DownloadFromContainerOptionsBuilder::default().path(path.as_str()).build();
         let mut packed = Vec::new();
@@ -204,27 +191,11 @@ impl Inside {
         Ok(content)
     }
 
-    fn still(&mut self) -> Result<&Still, Error> {
+    fn still(&mut self) -> Result<&Still<Connected>, Error> {
         let made = match self.container.take() {
             Some(made) => made,
-            None => still(self.engine.connect()?, &self.digest)?,
+            None => Still::make(self.engine.connect()?, &self.digest)?,
         };
         Ok(self.container.insert(made))
-    }
-}
-
-fn still(engine: Connected, digest: &str) -> Result<Still, Error> {
-    let body = ContainerCreateBody {
-        image: Some(digest.to_owned()),
-        entrypoint: Some(vec!["/".to_owned()]),
-        network_disabled: Some(true),
-        labels: Some([(LABEL.to_owned(), String::new())].into()),
-        host_config: Some(HostConfig { network_mode: Some("none".into()), ..HostConfig::default() }),
-        ..ContainerCreateBody::default()
-    };
-    let made = engine.wait(engine.docker.create_container(None::<CreateContainerOptions>, body));
-    match made {
-        Ok(made) => Ok(Still { engine, id: made.id }),
-        Err(error) => Err(Error::Failed { what: "look into an image", said: reason(&error) }),
     }
 }
