@@ -27,22 +27,23 @@ Variables:
 END
 }
 
-# What was asked for with https comes with https, wherever it leads.
+# A redirect leads to https alone, unless http was asked for by name: that loopback may be http says nothing of any
+# other host.
 fetch() { # URL FILE
+  redirects='=https'
   case $1 in
-    https://*) protocols='=https' redirects='=https' ;;
-    *) protocols='=http,https,file' redirects='=http,https' ;;
+    https://*) protocols='=https' ;;
+    *)
+      protocols='=http,https,file'
+      [ "${PIER_ALLOW_HTTP:-}" != 1 ] || redirects='=http,https'
+      ;;
   esac
   if command -v curl >/dev/null 2>&1; then
     curl -fsSL --proto "$protocols" --proto-redir "$redirects" --retry 2 -o "$2" "$1" || fail "cannot fetch $1"
   elif command -v wget >/dev/null 2>&1; then
-    # `--https-only` is for recursive calls: wget follows a redirect to anything. Other protocols are given a proxy that
-    # is not there.
-    if [ "$protocols" = '=https' ]; then
-      http_proxy=http://127.0.0.1:9 ftp_proxy=http://127.0.0.1:9 wget -q -O "$2" "$1" || fail "cannot fetch $1"
-    else
-      wget -q -O "$2" "$1" || fail "cannot fetch $1"
-    fi
+    # It cannot be told to follow a redirect to https alone: `--https-only` is for recursive calls.
+    wget -q --max-redirect=0 -O "$2" "$1" ||
+      fail "cannot fetch $1 with wget, which follows no redirect here: install curl, or name the last place itself"
   else
     fail 'curl or wget is needed'
   fi
@@ -67,15 +68,16 @@ sum() { # FILE
 # All of it is one function, called in a last line that needs its end: a script that was cut off does nothing.
 main() {
   prefix=${HOME:+$HOME/.local}
+  [ -n "$prefix" ] || no_prefix='HOME is not set: say --prefix DIR'
   version=
   while [ $# -gt 0 ]; do
     case $1 in
       --prefix | --version)
         [ $# -ge 2 ] || fail "$1 needs a value" 2
-        case $1 in --prefix) prefix=$2 ;; *) version=$2 ;; esac
+        case $1 in --prefix) prefix=$2 no_prefix='' ;; *) version=$2 ;; esac
         shift 2
         ;;
-      --prefix=*) prefix=${1#*=} && shift ;;
+      --prefix=*) prefix=${1#*=} no_prefix='' && shift ;;
       --version=*) version=${1#*=} && shift ;;
       -h | --help) usage && exit 0 ;;
       --) shift && break ;;
@@ -83,7 +85,7 @@ main() {
     esac
   done
   case $prefix in
-    '') fail 'HOME is not set: say --prefix DIR' 2 ;;
+    '') fail "${no_prefix:-the prefix is empty: say --prefix DIR}" 2 ;;
     /?*) ;;
     *) fail "the prefix is not an absolute path: $prefix" 2 ;;
   esac
@@ -110,23 +112,32 @@ main() {
   esac
   archive=pier-$machine-unknown-linux-musl.tar.gz
 
-  directory=$(mktemp -d)
+  directory=$(mktemp -d) || fail "cannot make a temporary directory below ${TMPDIR:-/tmp}: set TMPDIR to another place"
+  case $directory in
+    /?*) [ -d "$directory" ] || fail "mktemp did not make $directory" ;;
+    *) fail "mktemp made no temporary directory: $directory" ;;
+  esac
   trap 'rm -rf "$directory"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
   fetch "$base/SHA256SUMS" "$directory/SHA256SUMS"
   fetch "$base/$archive" "$directory/$archive"
-  expected=$(awk -v name="$archive" '$2 == name || $2 == "*" name { print $1 }' "$directory/SHA256SUMS")
+  expected=$(awk -v name="$archive" '$2 == name || $2 == "*" name { print $1 }' "$directory/SHA256SUMS") ||
+    fail "cannot read SHA256SUMS of $base"
   case $expected in
     '') fail "SHA256SUMS of $base does not name $archive" ;;
     *[!0-9a-f]*) fail "SHA256SUMS of $base names $archive twice, or with no SHA-256" ;;
   esac
-  found=$(sum "$directory/$archive")
+  found=$(sum "$directory/$archive") || fail "cannot compute the digest of $archive"
   [ "$found" = "$expected" ] || fail "$archive is not what SHA256SUMS says: $found, not $expected"
 
   # One file by its name: nothing else in the archive is unpacked.
   tar -xzf "$directory/$archive" -C "$directory" pier || fail "there is no pier in $archive"
-  "$directory/pier" self install --prefix "$prefix" "$@"
+  code=0
+  "$directory/pier" self install --prefix "$prefix" "$@" || code=$?
+  [ "$code" != 126 ] || fail "cannot run what is in $directory: where it is mounted noexec, set TMPDIR to another place"
+  return "$code"
 }
 
-{ main "$@" && exit; }
+# No `&&` behind it: that would switch `set -e` off for all of it.
+{ main "$@"; exit; }

@@ -10,19 +10,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 mod decide;
 mod manifest;
+mod older;
 mod tree;
 
 pub use decide::{Edited, Refusal, Step};
 use decide::{Found, Listed, decide};
-use manifest::{Entry, Manifest, Sha256};
+use manifest::{Entry, Manifest, Sha256, Temporary};
 pub use manifest::{FILE, MOST_FILE_BYTES, Place};
 use tree::Tree;
-
-/// What the older tool `pi-env` left below its prefix: absolute paths, one a line.
-const OLDER_MANIFEST: &str = "share/pi-env/install-manifest";
-
-/// Where pier has files of the names that the older tool had.
-const OLDER_PLACES: [&str; 2] = ["bin", "share/bash-completion/completions"];
 
 /// Why a prefix is as it was, or where a change of it ended.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +26,8 @@ pub enum Error {
     Relative { prefix: Utf8PathBuf },
     #[error("the prefix is not a directory: `{prefix}`")]
     NotDirectory { prefix: Utf8PathBuf },
+    #[error("the prefix `{prefix}` is a symbolic link to `{target}`, which is not there")]
+    Dangling { prefix: Utf8PathBuf, target: Utf8PathBuf },
     #[error("cannot write below `{path}`")]
     NotWritable { path: Utf8PathBuf, source: io::Error },
     #[error("another pier is changing `{prefix}`")]
@@ -57,7 +54,7 @@ impl Content {
     fn entry(&self) -> Entry {
         match self {
             Content::File { bytes, .. } => {
-                Entry::File { sha256: Sha256::of(bytes), before: None, size: bytes.len() as u64 }
+                Entry::File { sha256: Sha256::of(bytes), before: BTreeSet::new(), size: bytes.len() as u64 }
             }
             Content::Link { target } => Entry::Link { target: target.clone() },
         }
@@ -71,43 +68,30 @@ pub enum Run {
     Dry,
 }
 
-/// Whether files of the older tool `pi-env` are replaced, which its own manifest lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Older {
-    Refuse,
-    Replace,
-}
-
 /// What is done, or would be, in the order of the paths.
 pub type Steps = BTreeMap<Place, Step>;
 
 /// What an installation asks for.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Wanted {
     pub contents: BTreeMap<Place, Content>,
     /// Wanted where it is listed already.
     pub updated: BTreeMap<Place, Content>,
     /// Listed files that are not wanted any more go, but for these.
     pub kept: BTreeSet<Place>,
+    /// Where files of the older tool `pi-env` are replaced.
+    pub older: BTreeSet<Place>,
 }
 
 /// Installs below a prefix, which is made if it is not there.
-pub fn install(
-    prefix: &Utf8Path,
-    wanted: &Wanted,
-    edited: Edited,
-    older: Older,
-    run: Run,
-) -> Result<Steps, Error> {
+pub fn install(prefix: &Utf8Path, wanted: &Wanted, edited: Edited, run: Run) -> Result<Steps, Error> {
     let Some((tree, made_prefix)) = open(prefix, run)? else {
+        Tree::can_make(prefix).map_err(|(path, source)| Error::NotWritable { path, source })?;
         return Ok(wanted.contents.keys().map(|place| (place.clone(), Step::Write)).collect());
     };
     let _lock = lock(&tree, prefix, run)?;
     let before = read_manifest(&tree, prefix)?.unwrap_or_default();
-    let older = match older {
-        Older::Refuse => BTreeSet::new(),
-        Older::Replace => read_older(&tree, prefix)?,
-    };
+    let older = older::read(&tree, prefix, &wanted.older)?;
     let updated = wanted.updated.iter().filter(|(place, _)| before.entries.contains_key(*place));
     let contents: BTreeMap<&Place, &Content> = wanted.contents.iter().chain(updated).collect();
     let entries: BTreeMap<&Place, Entry> =
@@ -116,11 +100,18 @@ pub fn install(
     let places: BTreeSet<&Place> = entries.keys().copied().chain(obsolete).collect();
     let listed = |place: &Place| match before.entries.get(place) {
         Some(entry) => Listed::Own(entry),
-        None if older.contains(place) => Listed::Older,
-        None => Listed::No,
+        None => older.get(place).map_or(Listed::No, |claim| Listed::Older(*claim)),
     };
     let known = places.into_iter().map(|place| (place, entries.get(place), listed(place)));
-    let steps = look(&tree, prefix, known, edited)?;
+    let mut steps = look(&tree, prefix, known, edited)?;
+    for (place, content) in &contents {
+        // The right content with other permissions is not what was installed: anybody may be able to write it.
+        if let (Content::File { mode, .. }, Some(step @ Step::Keep)) = (content, steps.get_mut(*place))
+            && tree.mode(place).map_err(failed("look at", prefix, place))? != *mode
+        {
+            *step = Step::Replace;
+        }
+    }
     let changes = steps.iter().filter(|(_, step)| changes(**step)).map(|(place, _)| place);
     check_writable(&tree, prefix, changes)?;
     if run == Run::Dry {
@@ -131,6 +122,15 @@ pub fn install(
     let mut after = Manifest::default();
     after.made_prefix = made_prefix || before.made_prefix;
     after.directories.clone_from(&before.directories);
+    let temporary = match &before.temporary {
+        Some(temporary) => temporary.clone(),
+        None => Temporary::random().map_err(|source| Error::Io {
+            action: "make up a name for unfinished files of",
+            path: prefix.to_owned(),
+            source,
+        })?,
+    };
+    after.temporary = Some(temporary.clone());
     let manifest = place(FILE, prefix)?;
     let needed = contents.keys().copied().filter(|place| own(place)).chain([&manifest]);
     for place in needed {
@@ -143,21 +143,24 @@ pub fn install(
     let new = entries.iter().filter(|(place, _)| own(place));
     after.entries.extend(new.map(|(place, entry)| ((*place).clone(), entry.clone())));
 
-    write_manifest(&tree, prefix, &during(&before, &after))?;
+    write_manifest(&tree, prefix, &during(&before, &after), &temporary)?;
     for (place, content) in contents {
         if !matches!(steps.get(place), Some(Step::Write | Step::Replace)) {
             continue;
         }
         let written = match content {
-            Content::File { bytes, mode } => tree.write(place, bytes, *mode),
-            Content::Link { target } => tree.link(place, target),
+            Content::File { bytes, mode } => tree.write(place, bytes, *mode, &temporary),
+            Content::Link { target } => tree.link(place, target, &temporary),
         };
         written.map_err(failed("write", prefix, place))?;
     }
-    for (place, _) in steps.iter().filter(|(_, step)| **step == Step::Remove) {
-        tree.remove(place).map_err(failed("remove", prefix, place))?;
+    for (place, step) in &steps {
+        let removed = if *step == Step::Remove { tree.remove(place) } else { Ok(()) };
+        removed
+            .and_then(|()| tree.clear_beside(place, &temporary))
+            .map_err(failed("remove", prefix, place))?;
     }
-    write_manifest(&tree, prefix, &after)?;
+    write_manifest(&tree, prefix, &after, &temporary)?;
     Ok(steps)
 }
 
@@ -169,10 +172,13 @@ fn during(before: &Manifest, after: &Manifest) -> Manifest {
             (None, _) => {
                 during.entries.insert(place.clone(), entry.clone());
             }
-            (Some(Entry::File { sha256, before, size }), Entry::File { sha256: was, size: old, .. })
-                if sha256 != was =>
-            {
-                *before = Some(was.clone());
+            (
+                Some(Entry::File { before, size, .. }),
+                Entry::File { sha256: was, before: earlier, size: old },
+            ) => {
+                // What was there before an installation that ended half way may still be there.
+                before.insert(was.clone());
+                before.extend(earlier.iter().cloned());
                 *size = (*size).max(*old);
             }
             // A link that becomes a file or leads elsewhere is made in one step; killed before it, it is refused.
@@ -198,16 +204,19 @@ pub fn uninstall(prefix: &Utf8Path, edited: Edited, run: Run) -> Result<Steps, E
         return Ok(steps);
     }
 
+    let clear_beside = |place: &Place| match &manifest.temporary {
+        Some(temporary) => tree.clear_beside(place, temporary),
+        None => Ok(()),
+    };
     for (place, step) in &steps {
         let removed = if *step == Step::Remove { tree.remove(place) } else { Ok(()) };
-        removed.and_then(|()| tree.clear_beside(place)).map_err(failed("remove", prefix, place))?;
+        removed.and_then(|()| clear_beside(place)).map_err(failed("remove", prefix, place))?;
     }
     // The manifest goes when nothing is left to list but the directories that hold it.
     for last in [false, true] {
         if last {
-            tree.remove(&own)
-                .and_then(|()| tree.clear_beside(&own))
-                .map_err(failed("remove", prefix, &own))?;
+            // Before the manifest, which has the name.
+            clear_beside(&own).and_then(|()| tree.remove(&own)).map_err(failed("remove", prefix, &own))?;
         }
         // The innermost first: a path sorts behind those above it.
         for directory in manifest.directories.iter().rev() {
@@ -228,6 +237,11 @@ fn check_absolute(prefix: &Utf8Path) -> Result<(), Error> {
 /// Opens a prefix, made where it is missing; `None` in a dry run where it is. Says whether it was made.
 fn open(prefix: &Utf8Path, run: Run) -> Result<Option<(Tree, bool)>, Error> {
     check_absolute(prefix)?;
+    if !prefix.exists()
+        && let Ok(target) = prefix.read_link_utf8()
+    {
+        return Err(Error::Dangling { prefix: prefix.to_owned(), target });
+    }
     let opened = match run {
         Run::Real => Tree::open_or_make(prefix).map(Some),
         Run::Dry => match Tree::open(prefix) {
@@ -339,23 +353,14 @@ fn read_manifest(tree: &Tree, prefix: &Utf8Path) -> Result<Option<Manifest>, Err
     bytes.map(|bytes| Manifest::parse(&bytes).map_err(broken)).transpose()
 }
 
-fn write_manifest(tree: &Tree, prefix: &Utf8Path, manifest: &Manifest) -> Result<(), Error> {
+fn write_manifest(
+    tree: &Tree,
+    prefix: &Utf8Path,
+    manifest: &Manifest,
+    temporary: &Temporary,
+) -> Result<(), Error> {
     let own = place(FILE, prefix)?;
-    tree.write(&own, manifest.render().as_bytes(), 0o644).map_err(failed("write", prefix, &own))
-}
-
-/// Returns what the older tool says that it wrote into this prefix, of what pier has in its place.
-fn read_older(tree: &Tree, prefix: &Utf8Path) -> Result<BTreeSet<Place>, Error> {
-    let broken = |reason| Error::Manifest { path: prefix.join(OLDER_MANIFEST), reason };
-    let bytes = tree
-        .read(&place(OLDER_MANIFEST, prefix)?, manifest::MOST_BYTES)
-        .map_err(|error| broken(error.to_string()))?
-        .unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let below = text.lines().filter_map(|line| Place::parse(Utf8Path::new(line).strip_prefix(prefix).ok()?));
-    Ok(below
-        .filter(|place| place.path().parent().is_some_and(|parent| OLDER_PLACES.contains(&parent.as_str())))
-        .collect())
+    tree.write(&own, manifest.render().as_bytes(), 0o644, temporary).map_err(failed("write", prefix, &own))
 }
 
 #[cfg(test)]
@@ -366,38 +371,77 @@ mod tests {
         let content = |text: &str| Content::File { bytes: text.into(), mode: 0o644 };
         let contents =
             files.iter().map(|(path, text)| (Place::parse(path).unwrap(), content(text))).collect();
-        Wanted { contents, updated: BTreeMap::new(), kept: BTreeSet::new() }
+        Wanted { contents, updated: BTreeMap::new(), kept: BTreeSet::new(), older: BTreeSet::new() }
+    }
+
+    /// Where a test installs: a directory of its own.
+    fn base() -> (tempfile::TempDir, Utf8PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
+        (directory, base)
+    }
+
+    fn put(prefix: &Utf8Path, wanted: &Wanted) -> Result<Steps, Error> {
+        install(prefix, wanted, Edited::Refuse, Run::Real)
+    }
+
+    /// What unfinished files of an installation are called.
+    fn unfinished(prefix: &Utf8Path) -> String {
+        let manifest = Manifest::parse(&fs_err::read(prefix.join(FILE)).unwrap()).unwrap();
+        manifest.temporary.unwrap().name().to_owned()
     }
 
     #[test]
     fn an_installation_that_ends_half_way_can_be_repeated_and_removed() {
-        let directory = tempfile::tempdir().unwrap();
-        let base = Utf8PathBuf::from_path_buf(directory.path().canonicalize().unwrap()).unwrap();
-        let put = |prefix: &Utf8Path, wanted: &Wanted| {
-            install(prefix, wanted, Edited::Refuse, Older::Refuse, Run::Real)
-        };
+        let (_keep, base) = base();
         let first = wanted(&[("a/file", "1"), ("b/file", "1"), ("c/gone", "1")]);
         let second = wanted(&[("a/file", "2"), ("b/file", "2"), ("d/new", "2")]);
         for again in [true, false] {
             let prefix = base.join(if again { "again" } else { "removed" });
             put(&prefix, &first).unwrap();
             // A directory of the temporary name is in the way of the second file.
-            let obstacle = prefix.join(format!("b/{}", tree::UNFINISHED));
+            let obstacle = prefix.join(format!("b/{}", unfinished(&prefix)));
             fs_err::create_dir(&obstacle).unwrap();
             let error = put(&prefix, &second).unwrap_err();
             assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("b/file")), "{error}");
             assert_eq!(fs_err::read_to_string(prefix.join("a/file")).unwrap(), "2");
             assert_eq!(fs_err::read_to_string(prefix.join("b/file")).unwrap(), "1");
             fs_err::remove_dir(&obstacle).unwrap();
-            // A killed pier could not clear this away.
+            // A killed pier could not clear these away.
             fs_err::write(&obstacle, "half").unwrap();
+            fs_err::write(prefix.join(format!("c/{}", unfinished(&prefix))), "half").unwrap();
             if again {
                 put(&prefix, &second).unwrap();
                 assert_eq!(fs_err::read_to_string(prefix.join("b/file")).unwrap(), "2");
-                assert!(!prefix.join("c/gone").exists());
+                assert!(
+                    !prefix.join("c").exists() || fs_err::read_dir(prefix.join("c")).unwrap().count() == 0
+                );
             }
             uninstall(&prefix, Edited::Refuse, Run::Real).unwrap();
             assert!(!prefix.exists());
         }
+    }
+
+    #[test]
+    fn a_file_stays_pier_s_own_however_many_upgrades_end_half_way() {
+        let (_keep, prefix) = base();
+        let file = prefix.join("b/file");
+        put(&prefix, &wanted(&[("b/file", "1")])).unwrap();
+        // No file can be begun in there, as on a full disk.
+        let obstacle = prefix.join(format!("b/{}", unfinished(&prefix)));
+        fs_err::create_dir(&obstacle).unwrap();
+        for text in ["2", "3", "3"] {
+            let error = put(&prefix, &wanted(&[("b/file", text)])).unwrap_err();
+            assert!(matches!(error, Error::Io { .. }), "{error}");
+        }
+        fs_err::remove_dir(&obstacle).unwrap();
+        let steps = uninstall(&prefix, Edited::Refuse, Run::Dry).unwrap();
+        assert_eq!(steps.into_values().collect::<Vec<_>>(), [Step::Remove]);
+        put(&prefix, &wanted(&[("b/file", "4")])).unwrap();
+        assert_eq!(fs_err::read_to_string(&file).unwrap(), "4");
+        // Once it ended, what was there before is anybody's again.
+        fs_err::write(&file, "1").unwrap();
+        let error = put(&prefix, &wanted(&[("b/file", "4")])).unwrap_err();
+        assert!(matches!(error, Error::Refused { .. }), "{error}");
     }
 }

@@ -95,6 +95,8 @@ impl From<prefix::Error> for Failure {
                 .help("give the whole path, such as `--prefix \"$PWD/out\"`"),
             Error::NotDirectory { .. } => failure(Exit::Failed, "prefix::place", &error)
                 .help("`--prefix` names the directory that holds `bin` and `share`"),
+            Error::Dangling { .. } => failure(Exit::Failed, "prefix::place", &error)
+                .help("make that directory, or choose another `--prefix`"),
             Error::NotWritable { .. } => failure(Exit::Failed, "prefix::place", &error)
                 .help("choose a prefix of your own, such as `--prefix ~/.local`, or let root do it"),
             Error::Busy { .. } => {
@@ -126,6 +128,10 @@ fn in_the_way(path: &Utf8Path, refusal: &prefix::Refusal) -> Problem {
         Refusal::Foreign => {
             ("is in the way: pier did not write it", "move it away, or choose another `--prefix`")
         }
+        Refusal::NotOlder => (
+            "is in the way: the manifest of `pi-env` lists it, and it is not what that tool writes",
+            "move it away; or run this again with `--force`, which replaces it",
+        ),
         Refusal::Link(_) => (
             "is a symbolic link, which pier does not follow there",
             "put a directory in its place, or choose another `--prefix`",

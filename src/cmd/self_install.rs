@@ -11,7 +11,7 @@ use super::old_names::NAMES;
 use super::{Outcome, completions, man, old};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::prefix::{self, Content, Edited, Older, Place, Run, Step, Steps, Wanted};
+use crate::prefix::{self, Content, Edited, Place, Run, Step, Steps, Wanted};
 use crate::ui;
 use crate::util::fs::read_bounded;
 use crate::util::text::{escape, shell_word};
@@ -69,7 +69,7 @@ struct Change {
     /// The directory that holds `bin` and `share`; `~/.local` otherwise.
     #[arg(long, value_name = "DIR")]
     prefix: Option<Utf8PathBuf>,
-    /// Replace or remove files of pier that were edited, too.
+    /// Replace or remove files of pier that were edited, too; with `--old-names` also those of `pi-env`.
     #[arg(long)]
     force: bool,
     /// Print what is done as JSON.
@@ -132,21 +132,18 @@ fn default_prefix(environment: &Environment) -> Utf8PathBuf {
 fn install(prefix: &Utf8Path, old_names: OldNames, edited: Edited, run: Run) -> Result<Steps, Failure> {
     let links: BTreeSet<Place> =
         NAMES.iter().map(|name| place(format!("bin/{name}"))).collect::<Result<_, _>>()?;
-    let mut wanted =
-        Wanted { contents: contents()?, updated: contents_of_old_names()?, kept: BTreeSet::new() };
-    let older = match old_names {
+    let mut wanted = Wanted { contents: contents()?, updated: contents_of_old_names()?, ..Wanted::default() };
+    match old_names {
         OldNames::Link => {
+            wanted.older.clone_from(&links);
+            wanted.older.insert(place(OLD_COMPLETION)?);
             wanted.contents.append(&mut wanted.updated);
             let link = |place| (place, Content::Link { target: "pier".into() });
             wanted.contents.extend(links.into_iter().map(link));
-            Older::Replace
         }
-        OldNames::AsBefore => {
-            wanted.kept = links;
-            Older::Refuse
-        }
-    };
-    Ok(prefix::install(prefix, &wanted, edited, older, run)?)
+        OldNames::AsBefore => wanted.kept = links,
+    }
+    Ok(prefix::install(prefix, &wanted, edited, run)?)
 }
 
 /// Returns the files of an installation.

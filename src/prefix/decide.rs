@@ -3,6 +3,7 @@
 use camino::Utf8PathBuf;
 
 use super::manifest::{Entry, Sha256};
+use super::older::Claim;
 
 /// What is at a path; no link was followed to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub enum Refusal {
     Link(Utf8PathBuf),
     /// The path below the prefix of what is no directory.
     NotDirectory(Utf8PathBuf),
+    /// The older tool lists it, and it is not what that tool writes.
+    NotOlder,
 }
 
 /// Whether files that were edited are replaced and removed too.
@@ -62,8 +65,8 @@ pub enum Edited {
 pub enum Listed<'a> {
     No,
     Own(&'a Entry),
-    /// A wrapper of the tool whose names pier has taken over.
-    Older,
+    /// By the tool whose names pier has taken over.
+    Older(Claim),
 }
 
 /// Returns what is done about one path; `wanted` is `None` where nothing shall be there any more.
@@ -81,11 +84,15 @@ pub fn decide(
         (Found::Nothing, _) if wanted.is_some() => Ok(Step::Write),
         (Found::Nothing, _) => Ok(Step::Gone),
         (_, Listed::Own(_)) if wanted_found => Ok(Step::Keep),
-        (_, Listed::No | Listed::Older) if wanted_found => Ok(Step::Leave),
+        (_, Listed::No | Listed::Older(_)) if wanted_found => Ok(Step::Leave),
         (_, Listed::Own(entry)) if matches(entry, found) => Ok(change),
         (Found::File(_) | Found::Link(_), Listed::Own(_)) if edited == Edited::Override => Ok(change),
         (Found::File(_) | Found::Link(_), Listed::Own(_)) => Err(Refusal::Edited),
-        (Found::File(_), Listed::Older) => Ok(change),
+        (Found::File(_) | Found::Link(_), Listed::Older(Claim::Its)) => Ok(change),
+        (Found::File(_) | Found::Link(_), Listed::Older(Claim::Another)) if edited == Edited::Override => {
+            Ok(change)
+        }
+        (Found::File(_) | Found::Link(_), Listed::Older(Claim::Another)) => Err(Refusal::NotOlder),
         _ => Err(Refusal::Foreign),
     }
 }
@@ -94,7 +101,7 @@ pub fn decide(
 fn matches(entry: &Entry, found: &Found) -> bool {
     match (entry, found) {
         (Entry::File { sha256, before, .. }, Found::File(Some(digest))) => {
-            sha256 == digest || before.as_ref() == Some(digest)
+            sha256 == digest || before.contains(digest)
         }
         (Entry::Link { target }, Found::Link(to)) => to.as_ref() == Some(target),
         _ => false,
@@ -103,10 +110,12 @@ fn matches(entry: &Entry, found: &Found) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn file(text: &str) -> Entry {
-        Entry::File { sha256: Sha256::of(text.as_bytes()), before: None, size: 9 }
+        Entry::File { sha256: Sha256::of(text.as_bytes()), before: BTreeSet::new(), size: 9 }
     }
 
     fn found(text: &str) -> Found {
@@ -119,7 +128,8 @@ mod tests {
         let (old, new) = (file("old"), file("new"));
         let link = Entry::Link { target: "pier".into() };
         let linked = |to: &str| Found::Link(Some(to.into()));
-        let pending = Entry::File { sha256: Sha256::of(b"new"), before: Some(Sha256::of(b"old")), size: 3 };
+        let before = [b"old", b"mid"].map(|text| Sha256::of(text)).into();
+        let pending = Entry::File { sha256: Sha256::of(b"new"), before, size: 3 };
         let behind = || Found::BehindLink("bin".into());
         let linked_above = || Err(Refusal::Link("bin".into()));
         let cases = [
@@ -127,11 +137,12 @@ mod tests {
             (Some(&new), Own(&old), Found::Nothing, Ok(Step::Write)),
             (Some(&new), Own(&old), found("old"), Ok(Step::Replace)),
             (Some(&new), Own(&pending), found("old"), Ok(Step::Replace)),
+            (Some(&new), Own(&pending), found("mid"), Ok(Step::Replace)),
             (Some(&new), Own(&old), found("new"), Ok(Step::Keep)),
             (Some(&new), Own(&old), found("edited"), Err(Refusal::Edited)),
             (Some(&new), Own(&old), Found::File(None), Err(Refusal::Edited)),
             (Some(&new), No, Found::File(None), Err(Refusal::Foreign)),
-            (Some(&link), Older, Found::File(None), Ok(Step::Replace)),
+            (Some(&link), Older(Claim::Its), Found::File(None), Ok(Step::Replace)),
             (None, Own(&old), Found::File(None), Err(Refusal::Edited)),
             (Some(&new), Own(&old), linked("pier"), Err(Refusal::Edited)),
             (Some(&new), Own(&old), Found::Other, Err(Refusal::Foreign)),
@@ -142,8 +153,11 @@ mod tests {
             (Some(&link), Own(&link), linked("elsewhere"), Err(Refusal::Edited)),
             (Some(&link), Own(&link), Found::Link(None), Err(Refusal::Edited)),
             (Some(&link), No, found("wrapper"), Err(Refusal::Foreign)),
-            (Some(&link), Older, found("wrapper"), Ok(Step::Replace)),
-            (Some(&link), Older, linked("elsewhere"), Err(Refusal::Foreign)),
+            (Some(&link), Older(Claim::Its), found("wrapper"), Ok(Step::Replace)),
+            (Some(&link), Older(Claim::Its), linked("elsewhere"), Ok(Step::Replace)),
+            (Some(&link), Older(Claim::Another), found("mine"), Err(Refusal::NotOlder)),
+            (Some(&link), Older(Claim::Another), linked("elsewhere"), Err(Refusal::NotOlder)),
+            (Some(&link), Older(Claim::Another), Found::Other, Err(Refusal::Foreign)),
             (None, Own(&old), found("old"), Ok(Step::Remove)),
             (None, Own(&pending), found("new"), Ok(Step::Remove)),
             (None, Own(&old), Found::Nothing, Ok(Step::Gone)),
@@ -154,10 +168,11 @@ mod tests {
         for (wanted, listed, found, expected) in cases {
             let decided = decide(wanted, listed, &found, Edited::Refuse);
             assert_eq!(decided, expected, "{wanted:?} {listed:?} {found:?}");
-            // Force is for edited files alone.
+            // Force is for edited files alone, the older tool's included.
             let forced = decide(wanted, listed, &found, Edited::Override);
             let change = if wanted.is_some() { Step::Replace } else { Step::Remove };
-            let expected = if expected == Err(Refusal::Edited) { Ok(change) } else { expected };
+            let forcible = matches!(expected, Err(Refusal::Edited | Refusal::NotOlder));
+            let expected = if forcible { Ok(change) } else { expected };
             assert_eq!(forced, expected, "forced: {wanted:?} {listed:?} {found:?}");
         }
     }

@@ -4,6 +4,7 @@
 //! is checked: whoever can write the prefix can write it too.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
@@ -68,7 +69,7 @@ impl From<Place> for Utf8PathBuf {
 }
 
 /// The SHA-256 of a file: 64 lower-case hex digits.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256(String);
 
@@ -93,17 +94,52 @@ impl Sha256 {
     }
 }
 
+/// What a file is called until it is whole: `.pier-` and 16 lower-case hex digits. Chosen by chance, so that nobody else
+/// has a file of that name, and kept in the manifest, so that what a killed pier left is found again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Temporary(String);
+
+impl Temporary {
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; 8];
+        crate::sys::process::random(&mut bytes)?;
+        Ok(Temporary(format!(".pier-{}", crate::util::fs::hex(&bytes))))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Temporary {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, Self::Error> {
+        let digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let digits = name.strip_prefix(".pier-").unwrap_or_default();
+        let ours = digits.len() == 16 && digits.bytes().all(digit);
+        if ours { Ok(Temporary(name)) } else { Err(format!("`{name}` is no name of an unfinished file")) }
+    }
+}
+
+impl From<Temporary> for String {
+    fn from(temporary: Temporary) -> Self {
+        temporary.0
+    }
+}
+
 /// Something that pier wrote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "kind", deny_unknown_fields)]
 pub enum Entry {
     File {
         sha256: Sha256,
-        /// What it is until the installation that is going on has replaced it: an installation that was killed leaves
-        /// either.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        before: Option<Sha256>,
-        /// In bytes; of the larger one where there are two. A larger file is another one, whatever is in it.
+        /// What it may be until the installation that is going on has replaced it: one that ended half way leaves
+        /// either, and so does the next.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        before: BTreeSet<Sha256>,
+        /// In bytes; of the largest one where there are several. A larger file is another one, whatever is in it.
         #[serde(default = "most_file_bytes")]
         size: u64,
     },
@@ -138,6 +174,8 @@ pub struct Manifest {
     pub directories: BTreeSet<Place>,
     /// The prefix itself was not there before.
     pub made_prefix: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temporary: Option<Temporary>,
 }
 
 /// Read first, so that a newer manifest is told from a broken one.
@@ -150,7 +188,7 @@ impl Default for Manifest {
     fn default() -> Self {
         let pier = env!("CARGO_PKG_VERSION").to_owned();
         let (entries, directories) = (BTreeMap::new(), BTreeSet::new());
-        Manifest { format: FORMAT, pier, entries, directories, made_prefix: false }
+        Manifest { format: FORMAT, pier, entries, directories, made_prefix: false, temporary: None }
     }
 }
 
@@ -188,11 +226,29 @@ mod tests {
     #[test]
     fn a_manifest_is_read_as_it_was_written() {
         let mut manifest = Manifest::default();
-        let entry = Entry::File { sha256: Sha256::of(b"x"), before: Some(Sha256::of(b"y")), size: 1 };
+        let entry = Entry::File { sha256: Sha256::of(b"x"), before: [Sha256::of(b"y")].into(), size: 1 };
         manifest.entries.insert(Place::parse("bin/pier").unwrap(), entry);
         manifest.entries.insert(Place::parse("bin/pi-env").unwrap(), Entry::Link { target: "pier".into() });
         manifest.directories.insert(Place::parse("bin").unwrap());
+        manifest.temporary = Some(Temporary::random().unwrap());
         assert_eq!(Manifest::parse(manifest.render().as_bytes()), Ok(manifest));
+    }
+
+    #[test]
+    fn the_name_of_an_unfinished_file_is_one_that_pier_made_up() {
+        let name = Temporary::random().unwrap();
+        assert_ne!(name, Temporary::random().unwrap());
+        assert_eq!(Temporary::try_from(name.name().to_owned()), Ok(name));
+        for name in [
+            "",
+            ".pier-",
+            "bin",
+            ".pier-../../../../etc/x",
+            ".pier-0123456789abcdeF",
+            ".pier-0123456789abcde",
+        ] {
+            assert!(Temporary::try_from(name.to_owned()).is_err(), "{name}");
+        }
     }
 
     #[test]

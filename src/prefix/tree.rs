@@ -7,12 +7,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat, readlinkat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, openat, readlinkat, renameat};
 use nix::sys::stat::{Mode, SFlag, fchmod, fstatat, mkdirat};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, symlinkat, unlinkat};
 
 use super::decide::Found;
-use super::manifest::Place;
+use super::manifest::{Place, Temporary};
 use crate::util::fs::sha256_of;
 
 const DIRECTORY: OFlag =
@@ -20,10 +20,6 @@ const DIRECTORY: OFlag =
 
 /// Mode of the directories that are made; the caller's umask applies.
 const DIRECTORY_MODE: u32 = 0o755;
-
-/// What a file is called until it is whole. One name, because whoever writes holds the lock: what a killed pier left is
-/// found again.
-pub const UNFINISHED: &str = ".pier-unfinished";
 
 pub struct Tree {
     top: OwnedFd,
@@ -53,6 +49,18 @@ impl Tree {
             }
             opened => Ok((opened?, false)),
         }
+    }
+
+    /// Says whether a prefix that is not there could be made, by the nearest directory above that is; the error has it.
+    pub fn can_make(prefix: &Utf8Path) -> Result<(), (Utf8PathBuf, io::Error)> {
+        let flags = AccessFlags::W_OK | AccessFlags::X_OK;
+        for above in prefix.ancestors().skip(1) {
+            match faccessat(AT_FDCWD, above.as_std_path(), flags, AtFlags::AT_EACCESS) {
+                Err(Errno::ENOENT) => {}
+                found => return found.map_err(|error| (above.to_owned(), error.into())),
+            }
+        }
+        Ok(())
     }
 
     /// Keeps others from changing this prefix at the same time; `None` where one does.
@@ -118,6 +126,12 @@ impl Tree {
         }
     }
 
+    /// Returns the permissions of what is at a place.
+    pub fn mode(&self, place: &Place) -> io::Result<u32> {
+        let status = fstatat(&self.parent(place)?, place.name(), AtFlags::AT_SYMLINK_NOFOLLOW)?;
+        Ok(status.st_mode & 0o7777)
+    }
+
     /// Reads a plain file of at most `most` bytes; `None` where there is nothing.
     pub fn read(&self, place: &Place, most: u64) -> io::Result<Option<Vec<u8>>> {
         let parent = match self.way(parent_of(place))? {
@@ -168,8 +182,8 @@ impl Tree {
     }
 
     /// Writes a file whole or not at all: temporary name, sync, rename. What has the name is replaced, never followed.
-    pub fn write(&self, place: &Place, content: &[u8], mode: u32) -> io::Result<()> {
-        self.put(place, |parent, temporary| {
+    pub fn write(&self, place: &Place, content: &[u8], mode: u32, temporary: &Temporary) -> io::Result<()> {
+        self.put(place, temporary, |parent, temporary| {
             let flags =
                 OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
             let mut file = File::from(openat(parent, temporary, flags, Mode::from_bits_truncate(0o600))?);
@@ -180,18 +194,26 @@ impl Tree {
     }
 
     /// Makes a symbolic link in the place of what has the name.
-    pub fn link(&self, place: &Place, target: &Utf8Path) -> io::Result<()> {
-        self.put(place, |parent, temporary| Ok(symlinkat(target.as_std_path(), parent, temporary)?))
+    pub fn link(&self, place: &Place, target: &Utf8Path, temporary: &Temporary) -> io::Result<()> {
+        self.put(place, temporary, |parent, temporary| {
+            Ok(symlinkat(target.as_std_path(), parent, temporary)?)
+        })
     }
 
-    fn put(&self, place: &Place, make: impl FnOnce(&OwnedFd, &str) -> io::Result<()>) -> io::Result<()> {
+    fn put(
+        &self,
+        place: &Place,
+        temporary: &Temporary,
+        make: impl FnOnce(&OwnedFd, &str) -> io::Result<()>,
+    ) -> io::Result<()> {
         let parent = self.parent(place)?;
+        let unfinished = temporary.name();
         // There is one only after a pier was killed here.
-        let _absent = unlinkat(&parent, UNFINISHED, UnlinkatFlags::NoRemoveDir);
-        let put = make(&parent, UNFINISHED)
-            .and_then(|()| Ok(renameat(&parent, UNFINISHED, &parent, place.name())?));
+        let _absent = unlinkat(&parent, unfinished, UnlinkatFlags::NoRemoveDir);
+        let put = make(&parent, unfinished)
+            .and_then(|()| Ok(renameat(&parent, unfinished, &parent, place.name())?));
         if put.is_err() {
-            let _kept = unlinkat(&parent, UNFINISHED, UnlinkatFlags::NoRemoveDir);
+            let _kept = unlinkat(&parent, unfinished, UnlinkatFlags::NoRemoveDir);
         }
         put
     }
@@ -202,8 +224,8 @@ impl Tree {
     }
 
     /// Removes what a killed pier left beside a place.
-    pub fn clear_beside(&self, place: &Place) -> io::Result<()> {
-        self.unlink(place, UNFINISHED)
+    pub fn clear_beside(&self, place: &Place, temporary: &Temporary) -> io::Result<()> {
+        self.unlink(place, temporary.name())
     }
 
     fn unlink(&self, beside: &Place, name: &str) -> io::Result<()> {

@@ -51,6 +51,29 @@ fn the_example_without_an_agent_runs_its_tests_with_no_approval() {
 }
 
 #[test]
+fn the_first_steps_find_what_cargo_built_wherever_that_is() {
+    let project = Project::bare();
+    // Stands in for what takes minutes: cargo that builds a pier that says what it is asked for.
+    let write = |name: &str, text: &str| {
+        project.write_beside(format!("stubs/{name}"), format!("#!/bin/sh\n{text}\n"));
+        crate::sandbox::make_executable(&project.base().join("stubs").join(name));
+    };
+    write("pier", "echo \"pier $1\"; [ \"$1\" != up ] || echo hello >hello.txt");
+    let out = "\"$CARGO_TARGET_DIR\"/x86_64-unknown-linux-gnu/release";
+    write("cargo", &format!("mkdir -p {out} && cp -p \"$(dirname \"$0\")/pier\" {out}/"));
+    for name in ["gcc", "bwrap", "node", "npm", "sudo"] {
+        write(name, "exit 0");
+    }
+    let mut script = Command::new("bash");
+    script.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/start"));
+    let path = format!("{}:/usr/bin:/bin", project.base().join("stubs").display());
+    let call = project.surround(script).env("PATH", path).env("ANTHROPIC_API_KEY", "example");
+    let call = call.env("CARGO_TARGET_DIR", project.base().join("a target"));
+    let said = call.into_owner().run().expect(0).text();
+    assert!(said.contains("pier init\npier trust\npier up") && said.ends_with("\nhello"), "{said}");
+}
+
+#[test]
 fn the_files_of_the_readme_are_valid() {
     let readme = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     // Fenced, or indented and beginning with the name of a node.

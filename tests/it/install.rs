@@ -192,7 +192,7 @@ fn an_installation_that_was_killed_is_repeated_or_removed() {
     let manifest = prefix(&project).join("share/pier/manifest.json");
     let mut listed: Value = serde_json::from_slice(&fs_err::read(&manifest).unwrap()).unwrap();
     write(&project, "share/man/man1/pier.1", "old");
-    listed["entries"]["share/man/man1/pier.1"]["before"] = old_digest().into();
+    listed["entries"]["share/man/man1/pier.1"]["before"] = serde_json::json!([old_digest()]);
     fs_err::write(&manifest, listed.to_string()).unwrap();
     fs_err::remove_file(prefix(&project).join("bin/pier")).unwrap();
     own(&project, &["uninstall", "--dry-run"]).expect(0);

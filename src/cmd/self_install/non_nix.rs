@@ -7,8 +7,8 @@
 //!   and said to have no effect, and no `install-origin` is written.
 //! - The names are links to pier, not wrappers; `share/pi-env` and its scripts are not written, and the manifest is
 //!   pier's own, with digests. A file that was edited is refused, where the original replaced and removed it.
-//! - Wrappers that the original left are replaced where its manifest lists them; its other files stay, as do wrappers of
-//!   names that pier does not have. The original's own manifest is not changed.
+//! - Wrappers that the original left are replaced where its manifest lists them and they are still what it writes; its
+//!   other files stay, as do wrappers of names that pier does not have. The original's own manifest is not changed.
 //! - `--check-deps` looks for what pier needs to run `pi`, not for the tools of the original's scripts.
 
 use std::ffi::OsString;
@@ -33,7 +33,8 @@ pub const NAMES: [&str; 3] = ["install-non-nix", "pi-env-install-non-nix", "pi-e
 #[derive(Debug, Parser)]
 #[command(disable_version_flag = true)]
 struct Words {
-    /// The directory that holds `bin` and `share`; `$PREFIX` or `~/.local` otherwise.
+    /// The directory that holds `bin` and `share`; `$PREFIX` otherwise, or the prefix of this program to remove it, or
+    /// `~/.local`.
     #[arg(long, value_name = "DIR")]
     prefix: Option<Utf8PathBuf>,
     /// Say what is missing, and install nothing.
@@ -55,7 +56,7 @@ struct Words {
 
 /// Runs `install-non-nix`; `words` start with the name that it was called by.
 pub fn install_non_nix(words: &[OsString]) -> Result<Exit, Failure> {
-    match parse(words) {
+    match parse(words, "install-non-nix") {
         Ok(words) => act(&words, &Environment::of_process()?),
         Err(exit) => Ok(exit),
     }
@@ -63,7 +64,7 @@ pub fn install_non_nix(words: &[OsString]) -> Result<Exit, Failure> {
 
 /// Runs `pi-env-uninstall`, which is `install-non-nix --uninstall`.
 pub fn pi_env_uninstall(words: &[OsString]) -> Result<Exit, Failure> {
-    match parse(words) {
+    match parse(words, "pi-env-uninstall") {
         Ok(words) => act(&Words { uninstall: true, ..words }, &Environment::of_process()?),
         Err(exit) => Ok(exit),
     }
@@ -71,13 +72,17 @@ pub fn pi_env_uninstall(words: &[OsString]) -> Result<Exit, Failure> {
 
 /// Returns the command by one of its names.
 pub fn command(name: &'static str) -> clap::Command {
-    Words::command().name(name)
+    let command = Words::command().name(name);
+    if name == "pi-env-uninstall" {
+        return command.about("Removes pier and the names of older tools from where they were installed");
+    }
+    command
 }
 
 /// Parses the words; help and bad usage are printed here and become the exit code.
-fn parse(words: &[OsString]) -> Result<Words, Exit> {
+fn parse(words: &[OsString], known: &'static str) -> Result<Words, Exit> {
     let name = words.first().and_then(|word| camino::Utf8Path::new(word.to_str()?).file_name());
-    let command = command("install-non-nix").bin_name(name.unwrap_or("install-non-nix").to_owned());
+    let command = command(known).bin_name(name.unwrap_or(known).to_owned());
     command.try_get_matches_from(words).and_then(|matches| Words::from_arg_matches(&matches)).map_err(
         |error| {
             // Nobody reads the help any more: nothing is left to do.
@@ -158,7 +163,7 @@ mod tests {
             &["/usr/bin/install-non-nix", "--prefix", "/p", "--uninstall"],
             &["pi-env-install-non-nix", "--check-deps"],
         ] {
-            assert!(parse(&words(line)).is_ok(), "{line:?}");
+            assert!(parse(&words(line), "install-non-nix").is_ok(), "{line:?}");
         }
         assert_eq!(install_non_nix(&words(&["install-non-nix", "--no-such"])).unwrap(), Exit::Usage);
         assert_eq!(install_non_nix(&words(&["install-non-nix", "extra"])).unwrap(), Exit::Usage);
@@ -166,8 +171,15 @@ mod tests {
     }
 
     #[test]
+    fn the_help_of_each_name_says_what_that_name_does() {
+        let help = |name| command(name).render_help().to_string();
+        assert!(help("pi-env-uninstall").starts_with("Removes pier"), "{}", help("pi-env-uninstall"));
+        assert!(help("install-non-nix").starts_with("Installs pier"));
+    }
+
+    #[test]
     fn a_missing_dependency_is_127() {
-        let check = parse(&words(&["install-non-nix", "--check-deps"])).unwrap();
+        let check = parse(&words(&["install-non-nix", "--check-deps"]), "install-non-nix").unwrap();
         let without = environment(&[("HOME", "/h"), ("PATH", "/nowhere")]);
         assert_eq!(act(&check, &without).unwrap(), Exit::NotFound);
         let (_keep, bin) = prefix();
@@ -185,18 +197,18 @@ mod tests {
         let write = |path: &str, text: &str| {
             crate::util::fs::write_atomic(&prefix.join(path), text.as_bytes(), 0o755).unwrap();
         };
-        write("bin/pi-env", "#!/usr/bin/env bash\n");
+        write("bin/pi-env", "#!/usr/bin/env bash\npi_env_share_dir=/x/share/pi-env\n");
         write("bin/agent-coord-list", "#!/usr/bin/env bash\n");
         let list =
             format!("{prefix}/bin/pi-env\n{prefix}/bin/agent-coord-list\n/etc/passwd\n{prefix}/../x\n");
         write("share/pi-env/install-manifest", &list);
         let environment = environment(&[("HOME", "/nowhere"), ("PREFIX", prefix.as_str())]);
-        let install = parse(&words(&["install-non-nix", "--ref", "v1"])).unwrap();
+        let install = parse(&words(&["install-non-nix", "--ref", "v1"]), "install-non-nix").unwrap();
         assert_eq!(act(&install, &environment).unwrap(), Exit::Done);
         assert_eq!(prefix.join("bin/pi-env").read_link_utf8().unwrap(), "pier");
         assert!(prefix.join("bin/agent-coord-list").is_file());
         assert!(!prefix.join("share/pi-env/install-origin").exists());
-        let uninstall = parse(&words(&["pi-env-uninstall", "--uninstall"])).unwrap();
+        let uninstall = parse(&words(&["pi-env-uninstall", "--uninstall"]), "install-non-nix").unwrap();
         assert_eq!(act(&uninstall, &environment).unwrap(), Exit::Done);
         assert!(!prefix.join("bin/pi-env").is_symlink() && !prefix.join("bin/pier").exists());
         assert!(prefix.join("bin/agent-coord-list").is_file() && Utf8Path::new("/etc/passwd").exists());
@@ -209,7 +221,8 @@ mod tests {
         let (_keep, prefix) = prefix();
         crate::util::fs::write_atomic(&prefix.join("bin/pi-env"), b"mine", 0o755).unwrap();
         let environment = environment(&[("HOME", "/nowhere"), ("PREFIX", prefix.as_str())]);
-        let failure = act(&parse(&words(&["install-non-nix"])).unwrap(), &environment).unwrap_err();
+        let failure =
+            act(&parse(&words(&["install-non-nix"]), "install-non-nix").unwrap(), &environment).unwrap_err();
         assert_eq!(failure.report.problems[0].code, "prefix::in-the-way");
         assert_eq!(failure.exit, Exit::Failed);
         assert!(!prefix.join("bin/pier").exists());

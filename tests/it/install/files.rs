@@ -261,11 +261,95 @@ fn two_at_once_do_not_mix() {
 }
 
 #[test]
+fn permissions_that_were_changed_are_mended() {
+    let project = Project::bare();
+    install(&project, &[]);
+    let before = all(&prefix(&project));
+    for (name, mode) in [("bin/pier", 0o666), ("share/man/man1/pier.1", 0o755)] {
+        let path = prefix(&project).join(name);
+        fs_err::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let said = own(&project, &["install", "--dry-run"]).expect(0).text();
+        assert!(said.lines().any(|line| line.starts_with("replace") && line.ends_with(name)), "{said}");
+        install(&project, &[]);
+        assert!(all(&prefix(&project)) == before, "{name}");
+    }
+}
+
+#[test]
+fn a_file_with_a_name_like_that_of_an_unfinished_one_stays() {
+    let project = Project::bare();
+    let mine = [".pier-unfinished", ".pier-0123456789abcdef"];
+    for directory in ["bin", "share/pier", "share/man/man1"] {
+        for name in mine {
+            write(&project, &format!("{directory}/{name}"), "mine");
+        }
+    }
+    install(&project, &["--old-names"]);
+    install(&project, &[]);
+    own(&project, &["uninstall"]).expect(0);
+    let left = all(&prefix(&project)).into_values().filter(|is| *is != Is::Directory).count();
+    assert_eq!(left, 6);
+}
+
+#[test]
+fn a_prefix_that_leads_nowhere_or_cannot_be_made_is_told_in_a_dry_run_too() {
+    let project = Project::bare();
+    symlink("nowhere", prefix(&project)).unwrap();
+    for words in [&["install"][..], &["install", "--dry-run"], &["uninstall"]] {
+        let said = own(&project, words).refused(1, "prefix::place").flat();
+        assert!(said.contains("a symbolic link to `nowhere`, which is not there"), "{said}");
+    }
+    let locked = project.base().join("locked");
+    fs_err::create_dir(&locked).unwrap();
+    project.give_away();
+    fs_err::set_permissions(&locked, std::fs::Permissions::from_mode(0o555)).unwrap();
+    let below = locked.join("a/b");
+    let call = project.call(["self", "install", "--dry-run", "--prefix", below.to_str().unwrap()]);
+    let said = call.into_owner().run().refused(1, "prefix::place").flat();
+    assert!(said.contains("cannot write below") && said.contains("locked`"), "{said}");
+}
+
+#[test]
+fn what_the_older_tool_lists_and_did_not_write_stays_unless_forced() {
+    let project = Project::bare();
+    install(&project, &[]);
+    fs_err::remove_dir_all(prefix(&project)).unwrap();
+    let listed = ["bin/pier", "bin/pi-env", "bin/pienv", "share/bash-completion/completions/pienv"];
+    for name in listed {
+        write(&project, name, "#!/bin/sh\necho mine\n");
+    }
+    // A link, and a file that is no text.
+    symlink("/usr/share/pi-env/x", prefix(&project).join("bin/pi-start")).unwrap();
+    fs_err::write(prefix(&project).join("bin/pi-bwrap"), b"#!/usr/bin/env bash\n\xff share/pi-env").unwrap();
+    let listed = listed.into_iter().chain(["bin/pi-start", "bin/pi-bwrap"]);
+    let listed: Vec<String> =
+        listed.map(|name| prefix(&project).join(name).to_str().unwrap().to_owned()).collect();
+    write(&project, "share/pi-env/install-manifest", &listed.join("\n"));
+    let before = all(&prefix(&project));
+    let said = own(&project, &["install", "--old-names"]).expect(1).flat();
+    assert!(all(&prefix(&project)) == before, "a refusal changes nothing");
+    for name in ["bin/pi-env", "bin/pienv", "bin/pi-start", "bin/pi-bwrap", "completions/pienv"] {
+        assert!(
+            said.contains(&format!("{name}` is in the way: the manifest of `pi-env` lists it")),
+            "{said}"
+        );
+    }
+    assert!(said.contains("bin/pier` is in the way: pier did not write it"), "{said}");
+    // Never what is no name of that tool.
+    let said = refused(&project, &["install", "--old-names", "--force"], "prefix::in-the-way");
+    assert!(said.contains("bin/pier`") && !said.contains("bin/pi-env`"), "{said}");
+    fs_err::remove_file(prefix(&project).join("bin/pier")).unwrap();
+    install(&project, &["--old-names", "--force"]);
+    assert_eq!(all(&prefix(&project))["bin/pi-start"], Is::Link("pier".into()));
+}
+
+#[test]
 fn wrappers_of_the_older_tool_are_replaced_where_its_manifest_lists_them() {
     let project = Project::bare();
-    for name in ["pi-env", "pi-start", "agent-coord-list"] {
-        write(&project, &format!("bin/{name}"), "#!/usr/bin/env bash\n");
+    for name in ["pi-env", "agent-coord-list"] {
+        write(&project, &format!("bin/{name}"), "#!/usr/bin/env bash\nshare=/a\\ b/share/pi-env\n");
     }
+    symlink("../share/pi-env/scripts/pi-start", prefix(&project).join("bin/pi-start")).unwrap();
     let completion = "share/bash-completion/completions/pienv";
     write(&project, completion, "complete -F _pienv pienv\n");
     let prefix = prefix(&project);

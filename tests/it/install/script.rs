@@ -146,6 +146,7 @@ fn bad_words_are_told_before_anything_is_fetched() {
     for (words, expected) in [
         (&["--prefix", "out"][..], "not an absolute path: out"),
         (&["--prefix"], "--prefix needs a value"),
+        (&["--prefix="], "the prefix is empty"),
         (&["--version", "../x"], "this is no version"),
         (&["--frobnicate"], "no option --frobnicate"),
     ] {
@@ -159,11 +160,36 @@ fn bad_words_are_told_before_anything_is_fetched() {
 }
 
 #[test]
+fn a_step_that_fails_ends_it() {
+    let project = Project::bare();
+    let url = serve(release(&project, "", STAND_IN));
+    for name in ["mktemp", "uname", "curl", "awk", "sha256sum", "cut", "tar"] {
+        let stubs = project.base().join(format!("without-{name}"));
+        fs_err::create_dir(&stubs).unwrap();
+        fs_err::write(stubs.join(name), "#!/bin/sh\nexit 1\n").unwrap();
+        crate::sandbox::make_executable(&stubs.join(name));
+        let path = format!("{}:/usr/bin:/bin", stubs.display());
+        // Where there is no temporary directory, it must not come so far as to write what it fetched elsewhere.
+        let url = if name == "mktemp" { "http://127.0.0.1:9" } else { &url };
+        let said = piped_with(&project, url, &[], &[("PATH", &path)]).expect(1).said();
+        assert!(said.contains("install.sh: ") && all(&project.home()).is_empty(), "{name}: {said}");
+        assert!(name != "mktemp" || said.contains("cannot make a temporary directory"), "{said}");
+    }
+    // As on a file system that programs may not be run from.
+    fs_err::write(project.base().join("releases/pier"), STAND_IN).unwrap();
+    let directory = project.base().join("releases");
+    let script = format!("chmod 644 pier && tar -czf {0} pier && sha256sum {0} > SHA256SUMS", archive());
+    Command::new("sh").args(["-c", &script]).current_dir(&directory).status().unwrap();
+    let said = fails(&project, &url, &[], 1);
+    assert!(said.contains("noexec") && said.contains("TMPDIR"), "{said}");
+}
+
+#[test]
 fn a_script_that_was_cut_off_does_nothing() {
     let project = Project::bare();
     let url = serve(release(&project, "", STAND_IN));
     let script = fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/install.sh")).unwrap();
-    for length in (0..script.len() - "main \"$@\"\n".len()).step_by(97) {
+    for length in (0..script.len() - "}\n".len()).rev().step_by(97) {
         if !script.is_char_boundary(length) {
             continue;
         }
@@ -201,6 +227,29 @@ fn http_is_for_this_machine_alone_unless_it_is_asked_for() {
     fails(&project, &url, &[], 2);
     piped_with(&project, &url, &[], &[("PIER_ALLOW_HTTP", "1")]).expect(0);
     assert!(words.exists());
+}
+
+#[test]
+fn http_of_this_machine_leads_to_no_http_elsewhere() {
+    let project = Project::bare();
+    let there = serve(release(&project, "", STAND_IN)).replace("127.0.0.1", "127.1");
+    // A server that sends everybody on.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            let request = lines.next().unwrap_or_default();
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let path = request.split(' ').nth(1).unwrap_or_default();
+            let head = format!("HTTP/1.0 302 Found\r\nLocation: {there}{path}\r\nContent-Length: 0\r\n\r\n");
+            let _closed = stream.write_all(head.as_bytes());
+        }
+    });
+    fails(&project, &url, &[], 1);
+    piped_with(&project, &url, &[], &[("PIER_ALLOW_HTTP", "1")]).expect(0);
+    assert!(project.home().join("words").exists());
 }
 
 /// A server with TLS that answers with the files of a directory as they are, head and body; ends with its value.
@@ -265,13 +314,15 @@ fn https_stays_https_wherever_it_leads() {
     let without = without.display().to_string();
     let with_curl = [("CURL_CA_BUNDLE", certificate.as_str())];
     let with_wget = [("WGETRC", settings.as_str()), ("PATH", without.as_str())];
-    for set in [&with_curl[..], &with_wget] {
+    let without_proxy = [with_wget[0], with_wget[1], ("no_proxy", "127.0.0.1")];
+    for set in [&with_curl[..], &with_wget, &without_proxy] {
         for name in ["SHA256SUMS".to_owned(), archive()] {
             let head = format!("HTTP/1.0 302 Found\r\nLocation: {plain}/{name}\r\n\r\n");
             fs_err::write(directory.join(name), head).unwrap();
         }
         let said = piped_with(&project, &tls.url, &[], set).expect(1).said();
         assert!(said.contains("cannot fetch https://"), "{said}");
+        assert_eq!(said.contains("install curl"), set.len() > 1, "{said}");
         assert!(!project.home().join("words").exists());
         // The same without the redirect: it was nothing else.
         for name in ["SHA256SUMS".to_owned(), archive()] {
