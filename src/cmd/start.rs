@@ -62,6 +62,9 @@ pub struct Start {
     /// Use a directory that is not empty.
     #[arg(short, long)]
     force: bool,
+    /// Start a workspace again by a `.pier/session.json` that this pier has not written.
+    #[arg(long)]
+    accept: bool,
 }
 
 /// A port of the container on this machine.
@@ -142,6 +145,9 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
     if dir.is_dir() && !args.force && !is_empty().map_err(failed)? {
         return Err(usage(&format!("`{dir}` is not empty"), "`--force` uses it as it is"));
     }
+    if args.accept {
+        return Err(usage("`--accept` is for a workspace that is there", "leave it out"));
+    }
     let entries = entries(args)?;
     let mounts = mounts(args, &environment)?;
     let made = !dir.exists();
@@ -218,6 +224,7 @@ fn restart(global: &Global, args: &Start, environment: &Environment, workspace: 
         ));
     }
     let _held = workspaces::hold(environment, root)?;
+    workspaces::require_own(environment, root, args.accept)?;
     let engine = super::image::engine(environment)?.connect()?;
     let name = workspaces::container(workspace);
     let changes = args.image.as_ref().is_some_and(|image| session.image.as_ref() != Some(image))
@@ -292,13 +299,14 @@ fn begin(
     let directory = workspace::private(&environment.state, root);
     create_private(&directory).map_err(failed)?;
     let how = workspaces::open(&prepared, workspace, &directory)?;
-    workspaces::remember(&directory, &prepared, ports).map_err(failed)?;
+    let text = files::text(root, &workspace.session).map_err(Failure::from)?;
+    workspaces::remember(&directory, &prepared, ports, &text).map_err(failed)?;
     if how == How::Replaced {
         ui::say(
             "the container was made anew: what it is made of has changed, and what was installed in it is gone",
         );
     }
-    files::write(root, &workspace.session).map_err(Failure::from)?;
+    files::write(root, &text).map_err(Failure::from)?;
     index::add(&environment.home, root).map_err(Failure::from)?;
     Ok(())
 }

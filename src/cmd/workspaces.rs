@@ -25,7 +25,7 @@ use crate::env::{self, Environment};
 use crate::plan::{self, Plan, Target, workspace as kind};
 use crate::session::prepare;
 use crate::ui;
-use crate::util::fs::{create_private, read_bounded, write_atomic};
+use crate::util::fs::{create_private, read_bounded, sha256, write_atomic};
 use crate::util::redact::is_harmless;
 use crate::util::text::escape;
 use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
@@ -259,6 +259,8 @@ pub fn open(prepared: &Prepared, workspace: &Workspace, directory: &Utf8Path) ->
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Remembered {
     pub plan: Plan,
+    /// SHA-256 of the `.pier/session.json` that pier wrote.
+    session: String,
     /// Port of this machine, and of the container.
     ports: Vec<(u16, u16)>,
 }
@@ -268,9 +270,15 @@ const MOST: u64 = 16 << 20;
 
 const FILE: &str = "workspace.json";
 
-pub fn remember(directory: &Utf8Path, prepared: &Prepared, ports: &[Published]) -> io::Result<()> {
+pub fn remember(
+    directory: &Utf8Path,
+    prepared: &Prepared,
+    ports: &[Published],
+    session: &[u8],
+) -> io::Result<()> {
     let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
-    let text = serde_json::to_vec(&Remembered { plan: prepared.plan.clone(), ports })?;
+    let session = sha256(session);
+    let text = serde_json::to_vec(&Remembered { plan: prepared.plan.clone(), session, ports })?;
     write_atomic(&directory.join(FILE), &text, 0o600)
 }
 
@@ -278,6 +286,23 @@ pub fn remember(directory: &Utf8Path, prepared: &Prepared, ports: &[Published]) 
 pub fn remembered(environment: &Environment, root: &Utf8Path) -> Option<Remembered> {
     let path = workspace::private(&environment.state, root).join(FILE);
     serde_json::from_slice(&read_bounded(&path, MOST).ok()?).ok()
+}
+
+/// Refuses to start again by a file that pier has not written: what runs in a workspace, or in a repository around it,
+/// may have made it, and it says what is mounted.
+pub fn require_own(environment: &Environment, root: &Utf8Path, accept: bool) -> Result<(), Failure> {
+    let own = remembered(environment, root).map(|kept| kept.session);
+    if accept || own.as_deref() == Some(workspace::files::digest(root)?.as_str()) {
+        return Ok(());
+    }
+    let file = root.join(workspace::files::SESSION);
+    let question = format!("`{}` is not as pier wrote it; start by what it says?", escape(file.as_str()));
+    if ui::can_ask() && ui::ask(&question) {
+        return Ok(());
+    }
+    let message = format!("`{file}` is not as pier wrote it, and it says what is mounted");
+    Err(Failure::new(Exit::NotSetUp, "workspace::changed", message)
+        .help("read it; `pier start --accept` starts by what it says"))
 }
 
 /// Returns the ports that a workspace was started with.

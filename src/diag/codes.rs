@@ -115,6 +115,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("workspace::clone", "There can be no private clone of the project."),
     ("workspace::hide", "What is hidden would be readable in the objects of git."),
     ("workspace::readonly", "A path cannot be made read-only in the workspace."),
+    ("workspace::changed", "The file that says what a workspace is was not written by this pier."),
     ("workspace::damaged", "A file of a workspace is not what it should be."),
     ("workspace::files", "Files of a workspace cannot be read or written."),
     ("workspace::none", "There is no workspace that a command could be about."),

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::Error;
-use crate::util::fs::{read_without_links, write_atomic};
+use crate::util::fs::{read_without_links, sha256, write_atomic};
 
 /// The file below the workspace.
 pub const SESSION: &str = ".pier/session.json";
@@ -72,13 +72,25 @@ pub fn read(root: &Utf8Path) -> Result<Option<Session>, Error> {
     }
 }
 
-/// Writes the file.
-pub fn write(root: &Utf8Path, session: &Session) -> Result<(), Error> {
-    let path = root.join(SESSION);
-    let failed = |source| Error::Io { path: path.clone(), source };
-    let mut text = serde_json::to_vec_pretty(session).map_err(|error| failed(error.into()))?;
+/// Returns what is written of a session.
+pub fn text(root: &Utf8Path, session: &Session) -> Result<Vec<u8>, Error> {
+    let failed = |error: serde_json::Error| Error::Io { path: root.join(SESSION), source: error.into() };
+    let mut text = serde_json::to_vec_pretty(session).map_err(failed)?;
     text.push(b'\n');
-    write_atomic(&path, &text, 0o644).map_err(failed)
+    Ok(text)
+}
+
+/// Writes the file.
+pub fn write(root: &Utf8Path, text: &[u8]) -> Result<(), Error> {
+    let path = root.join(SESSION);
+    write_atomic(&path, text, 0o644).map_err(|source| Error::Io { path, source })
+}
+
+/// Returns the SHA-256 of the file as it is: anybody who can write in the workspace may have changed it.
+pub fn digest(root: &Utf8Path) -> Result<String, Error> {
+    let path = root.join(SESSION);
+    let text = read_without_links(&path, MOST).map_err(|source| Error::Io { path, source })?;
+    Ok(sha256(&text))
 }
 
 #[cfg(test)]
@@ -96,7 +108,7 @@ mod tests {
         write_atomic(&root.join(SESSION), text.as_bytes(), 0o644).unwrap();
         let session = read(root).unwrap().unwrap();
         assert_eq!((session.mode, session.ports.as_slice()), (Mode::Container, &[8888][..]));
-        write(root, &session).unwrap();
+        write(root, &super::text(root, &session).unwrap()).unwrap();
         assert_eq!(read(root).unwrap().unwrap(), session);
         assert_eq!(session.others["own"]["x"], 1);
         let least: Session = serde_json::from_str(r#"{ "task_dir": "/t" }"#).unwrap();

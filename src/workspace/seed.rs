@@ -46,6 +46,10 @@ pub fn unpack(archive: impl Read, to: &Utf8Path) -> Result<usize, Error> {
         if !real.starts_with(to) || kind.is_hard_link() {
             continue;
         }
+        // What is there already is somebody's.
+        if !kind.is_dir() && place.symlink_metadata().is_ok() {
+            continue;
+        }
         entry.unpack(&place).map_err(failed)?;
     }
     Ok(count)
@@ -76,7 +80,9 @@ mod tests {
             header.set_cksum();
             archive.append(&header, &b"text"[..if kind.is_file() { 4 } else { 0 }]).unwrap();
         };
+        std::fs::write(to.join("mine"), "mine").unwrap();
         let file = tar::EntryType::Regular;
+        add("app/mine", file, "", 0o644);
         add("app/", tar::EntryType::Directory, "", 0o755);
         add("app/tool", file, "", 0o4755);
         add("app/out", tar::EntryType::Symlink, base.as_str(), 0o777);
@@ -85,6 +91,7 @@ mod tests {
         add("app/device", tar::EntryType::Char, "", 0o644);
         assert!(unpack(archive.into_inner().unwrap().as_slice(), &to).is_ok());
         assert_eq!(std::fs::metadata(to.join("tool")).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(fs_err::read_to_string(to.join("mine")).unwrap(), "mine");
         assert!(to.join("out").is_symlink());
         assert!(!base.join("evil").exists() && !to.join(".pier").exists() && !to.join("device").exists());
     }

@@ -260,6 +260,30 @@ fn mounts_are_what_is_asked_for() {
 }
 
 #[test]
+fn a_file_that_pier_did_not_write_mounts_nothing() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.0.write("given/key", "secret");
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    world.within("ws", &["stop"]).run().expect(0);
+    // As an agent that works on the directory around it could.
+    let file = "ws/.pier/session.json";
+    let text = world.0.read(file);
+    let given = format!("{}:/opt/given", world.place("given").display());
+    world.0.write(file, text.replace("\"extra_mounts\": []", &format!("\"extra_mounts\": [\"{given}\"]")));
+    world.within("ws", &["start"]).run().refused(125, "workspace::changed");
+    world.within("ws", &["start", "--accept"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "cat", "/opt/given/key"]).run().expect(0).text(), "secret");
+    // One below, for a person who goes there.
+    let below = text.replace("\"extra_mounts\": []", &format!("\"extra_mounts\": [\"{given}\"]"));
+    world.0.write("ws/below/.pier/session.json", below);
+    world.within("ws/below", &["start"]).run().refused(125, "workspace::changed");
+    world.within("ws/below", &["exec", "true"]).run().refused(125, "workspace::not-running");
+}
+
+#[test]
 fn two_at_once_are_one_after_the_other() {
     if !can_run() {
         return;
