@@ -384,19 +384,3 @@ pub struct Coordination {
     pub remote: Option<String>,
     pub dir: Option<String>,
 }
-
-/// Returns the name closest to `word`, if one is close enough to be meant.
-pub fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |name: &&str| word.eq_ignore_ascii_case(name);
-    let distance = |name: &'a str| (strsim::damerau_levenshtein(word, name), name);
-    let names: Vec<&str> = names.into_iter().collect();
-    if let Some(same) = names.iter().copied().find(|name| near(name)) {
-        return Some(same);
-    }
-    // Long words cost the square of their length and cannot be a slip of the fingers.
-    if word.len() > 64 {
-        return None;
-    }
-    let close = names.into_iter().map(distance).filter(|(far, name)| *far <= name.len().max(3) / 3);
-    close.min().map(|(_, name)| name)
-}

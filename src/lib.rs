@@ -18,6 +18,9 @@ mod policy;
 mod prefix;
 mod session;
 mod sys;
+#[cfg_attr(not(test), expect(dead_code, reason = "benchmarks read tasks, which are not there yet"))]
+#[expect(unused_imports, reason = "benchmarks read tasks, which are not there yet")]
+mod task;
 mod ui;
 mod util;
 mod workspace;

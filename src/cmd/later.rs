@@ -5,9 +5,8 @@ use std::ffi::OsString;
 use clap::CommandFactory as _;
 
 use super::Outcome;
-use crate::config::nearest;
 use crate::diag::{Exit, Failure};
-use crate::util::text::escape;
+use crate::util::text::{escape, nearest};
 
 /// Commands that are designed and not there.
 const LATER: &[&str] = &[

@@ -5,11 +5,11 @@ use std::ops::Range;
 
 use kdl::{KdlDocument, KdlEntry, KdlNode, KdlValue};
 
+use super::codes;
 use super::schema::{Field, Need, Node, Repeat};
 use super::values::{Type, describe, is_host, is_variable, range_bits};
-use super::{codes, nearest};
 use crate::diag::{Problem, SourceId, Span};
-use crate::util::text::escape;
+use crate::util::text::{escape, nearest};
 
 /// Returns everything in `document` that `table` does not allow; `place` is what its nodes are in.
 pub fn check(source: SourceId, document: &KdlDocument, table: &'static [Node], place: &str) -> Vec<Problem> {

@@ -6,10 +6,11 @@
 
 use std::fmt;
 
+use super::Layer;
 use super::overlay::{Only, Overlay};
 use super::path::quote;
-use super::{Layer, nearest};
 use crate::env::KNOBS as PREFIXES;
+use crate::util::text::nearest;
 
 mod pass;
 

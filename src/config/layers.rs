@@ -14,9 +14,9 @@ use super::check::{arguments, check, name_range, value_range};
 use super::conflicts::conflicts;
 use super::overlay::{Only, Overlay};
 use super::schema::{Node, ROOT, Since};
-use super::{Config, Layer, codes, decode, nearest, syntax};
+use super::{Config, Layer, codes, decode, syntax};
 use crate::diag::{Problem, Report, SourceId, Sources, Span};
-use crate::util::text::escape;
+use crate::util::text::{escape, nearest};
 
 /// Files that one load may include.
 const MAX_INCLUDES: usize = 16;

@@ -2,10 +2,9 @@
 //!
 //! A name in brackets is the first argument of a node; a number counts the values of a list from 0.
 
-use super::nearest;
 use super::schema::{Field, Node, ROOT};
 use super::values::{Type, is_variable};
-use crate::util::text::escape;
+use crate::util::text::{escape, nearest};
 
 /// One node on the way.
 #[derive(Clone, Debug)]

@@ -6,9 +6,9 @@
 
 use std::ops::Range;
 
-use super::{codes, nearest};
+use super::codes;
 use crate::diag::{Problem, SourceId, Span};
-use crate::util::text::escape;
+use crate::util::text::{escape, nearest};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["util"],
     &["diag", "env", "sys"],
-    &["config", "lock"],
+    &["config", "lock", "task"],
     &["policy", "agent"],
     &["plan"],
     &["audit", "prefix"],
@@ -48,7 +48,8 @@ fn files() -> Vec<(String, String)> {
 
 /// The text without its tests, which come last.
 fn without_tests<'a>(name: &str, text: &'a str) -> &'a str {
-    if name.ends_with("/tests.rs") { "" } else { text.split("\n#[cfg(test)]\n").next().unwrap() }
+    let is_test = name.ends_with("/tests.rs") || name.contains("/tests/");
+    if is_test { "" } else { text.split("\n#[cfg(test)]\n").next().unwrap() }
 }
 
 /// The modules that a text names behind `crate::`, alone or in braces.
