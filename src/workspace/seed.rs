@@ -60,6 +60,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::util::fs::write_atomic;
 
     #[test]
     fn an_archive_stays_where_it_is_unpacked() {
@@ -80,7 +81,7 @@ mod tests {
             header.set_cksum();
             archive.append(&header, &b"text"[..if kind.is_file() { 4 } else { 0 }]).unwrap();
         };
-        std::fs::write(to.join("mine"), "mine").unwrap();
+        write_atomic(&to.join("mine"), b"mine", 0o644).unwrap();
         let file = tar::EntryType::Regular;
         add("app/mine", file, "", 0o644);
         add("app/", tar::EntryType::Directory, "", 0o755);
