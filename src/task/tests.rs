@@ -184,6 +184,12 @@ fn every_problem_is_reported_at_its_value() {
 }
 
 #[test]
+fn a_second_step_of_a_name_is_a_conflict() {
+    let text = "[[steps]]\nname = \"a\"\n[[steps]]\nname = \"A\"\n";
+    assert_eq!(places(text, &read(text).unwrap_err()), [("task::conflict", "\"A\"")]);
+}
+
+#[test]
 fn a_syntax_error_has_its_place() {
     let text = "schema_version = \"1.4\"\n[agent\n";
     let problems = read(text).unwrap_err();

@@ -46,6 +46,17 @@ fn everything_that_is_missing_is_said_at_once() {
 }
 
 #[test]
+fn what_a_directory_lacks_is_a_problem_of_files() {
+    let (_place, root) = tree(&[("task.toml", "")]);
+    let listing = Listing::read(&root).unwrap();
+    let problems = Directory::new(&listing).check(&Task::default(), Verification::Enabled);
+    assert!(
+        !problems.is_empty() && problems.iter().all(|problem| problem.code == "task::file"),
+        "{problems:?}"
+    );
+}
+
+#[test]
 fn without_verification_no_script_is_needed() {
     let (_place, root) = tree(&FILES[..3]);
     let listing = Listing::read(&root).unwrap();
