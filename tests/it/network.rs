@@ -245,8 +245,10 @@ fn what_may_be_sent_to_a_host_has_an_end() {
     );
     assert!(!inside(&project, HOSTS, &format!("{GET}get x.wide.test")).text().contains("answer"));
     let began = std::time::Instant::now();
+    // A body that comes slowly keeps the first one open: the server answers after 300 ms without a byte.
     let script = format!(
-        "{GET}exec 4<>/dev/tcp/allowed.test/80; printf 'POST / HTTP/1.1\\r\\nHost: allowed.test\\r\\nContent-Length: 9\\r\\n\\r\\n' >&4; sleep 0.3; get allowed.test; cat <&4"
+        "{GET}exec 4<>/dev/tcp/allowed.test/80; printf 'POST / HTTP/1.1\\r\\nHost: allowed.test\\r\\nContent-Length: 29\\r\\n\\r\\n' >&4;
+        (for i in $(seq 20); do printf x; sleep 0.05; done >&4) & sleep 0.2; get allowed.test; wait; cat <&4"
     );
     let text = inside(&project, HOSTS, &script).text();
     assert!(text.contains("as many connections to `allowed.test`"), "{text}");
