@@ -151,13 +151,16 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
     let limits = &plan.limits;
     let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let memory = limits.memory.map(|cap| number(cap.at_most));
+    let published = published(plan);
+    // The engine publishes what is exposed, too, and nothing else.
+    let exposed = published.as_ref().map(|ports| ports.keys().cloned().collect());
     let host = HostConfig {
         mounts: Some(bound),
         tmpfs: Some(tmpfs),
         shm_size: shared_memory.map(number),
         readonly_rootfs: Some(sealed),
         network_mode: Some(network(plan.network.mode).into()),
-        port_bindings: published(plan),
+        port_bindings: published,
         ipc_mode: Some("private".into()),
         privileged: Some(false),
         cap_drop: strings(&["ALL"]),
@@ -191,6 +194,7 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         healthcheck: Some(HealthConfig { test: strings(&["NONE"]), ..HealthConfig::default() }),
         labels: Some(labels(session, &plan.project.root)),
         stop_signal: Some("SIGKILL".into()),
+        exposed_ports: exposed,
         host_config: Some(host),
         ..ContainerCreateBody::default()
     }

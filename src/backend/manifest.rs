@@ -127,14 +127,16 @@ impl Manifest {
             };
             mounts.insert(at, Expected { what, read_only });
         }
-        let loopback_only = plan.network.mode != NetworkMode::Host;
+        let loopback_only = matches!(plan.network.mode, NetworkMode::None | NetworkMode::Allowlist);
         // In the host's user namespace the kernel would count processes of the host, too; the engine counts, there.
         let processes = plan.limits.pids.filter(|_| !in_container).map(|cap| cap.at_most);
         // Everything in a root that is written to is the sandbox's own. Streams that come later could not be allowed.
         let is_open = in_container && mounts.get(Utf8Path::new(ROOT)).is_some_and(|root| !root.read_only);
         let allowed = if is_open { Vec::new() } else { allowed(plan, &mounts) };
         let command = plan.command.argv.clone();
-        let gateway = plan.network.mode == NetworkMode::Allowlist || !plan.ports.is_empty();
+        // An engine publishes the ports of its own networks itself.
+        let published = !plan.ports.is_empty() && plan.network.mode != NetworkMode::Bridge;
+        let gateway = plan.network.mode == NetworkMode::Allowlist || published;
         let container = in_container
             .then(|| InContainer { environment: plan.variables(values), cwd: plan.command.cwd.clone() });
         Manifest { mounts, namespaces, loopback_only, processes, allowed, gateway, command, container }

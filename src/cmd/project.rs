@@ -111,18 +111,9 @@ fn knobs(environment: &Environment) -> Vec<Overlay> {
     knobs.settings.into_iter().map(|knob| knob.overlay(Layer::Environment)).collect()
 }
 
-/// Loads every layer, compared with the administrator's policy, and returns it with the root of the project;
-/// `directory` is where the project's file is.
-pub fn load_layers(
-    environment: &Environment,
-    global: &Global,
-    directory: Option<&Utf8Path>,
-    place: &Place<'_>,
-) -> Result<(Loaded, Utf8PathBuf), Failure> {
-    let (beneath, mut overlays) = match &global.older {
-        Some(older) => (older.beneath.clone(), older.above.clone()),
-        None => (Vec::new(), knobs(environment)),
-    };
+/// Returns what `PIER_SET` and the flags `--set` say.
+pub fn assignments(environment: &Environment, global: &Global) -> Result<Vec<Overlay>, Failure> {
+    let mut overlays = Vec::new();
     for assignment in
         environment.get("PIER_SET").unwrap_or_default().split(';').filter(|part| !part.trim().is_empty())
     {
@@ -137,6 +128,22 @@ pub fn load_layers(
                 .map_err(|problem| Failure::of(Exit::Usage, problem))?,
         );
     }
+    Ok(overlays)
+}
+
+/// Loads every layer, compared with the administrator's policy, and returns it with the root of the project;
+/// `directory` is where the project's file is.
+pub fn load_layers(
+    environment: &Environment,
+    global: &Global,
+    directory: Option<&Utf8Path>,
+    place: &Place<'_>,
+) -> Result<(Loaded, Utf8PathBuf), Failure> {
+    let (beneath, mut overlays) = match &global.older {
+        Some(older) => (older.beneath.clone(), older.above.clone()),
+        None => (Vec::new(), knobs(environment)),
+    };
+    overlays.extend(assignments(environment, global)?);
     let inputs = layers::Inputs {
         policy: Some(env::POLICY.into()),
         user: Some(environment.config.join("config.kdl")),

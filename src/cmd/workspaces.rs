@@ -162,12 +162,14 @@ pub fn plan(
         let names: Vec<String> = asked.entries.iter().map(|entry| quote(&entry.name)).collect();
         text.push_str(&format!("env {{ pass {}; }}\n", names.join(" ")));
     }
+    let mut overlays = vec![Overlay::new("pier start", Layer::Flag, text)];
+    overlays.extend(project::assignments(environment, global)?);
     let inputs = Inputs {
         policy: Some(env::POLICY.into()),
         user: Some(environment.config.join("config.kdl")),
         profile: global.profile.clone(),
         beneath: vec![beneath],
-        overlays: vec![Overlay::new("pier start", Layer::Flag, text)],
+        overlays,
         ..Inputs::default()
     };
     let place = Place { cwd: root, root: root.to_owned() };
@@ -195,7 +197,18 @@ pub fn plan(
     })?;
     let records: Vec<kind::Record> =
         LOGS.iter().map(|(name, at)| (root.join(RECORDS).join(name), Utf8PathBuf::from(*at))).collect();
-    kind::adapt(&mut plan, Utf8Path::new(OWN), &records, config.network.mode.origin.layer != Layer::BuiltIn);
+    let of_user = config.network.mode.origin.layer != Layer::BuiltIn;
+    let not_yet = match plan.network.mode {
+        plan::NetworkMode::Allowlist if of_user => Some("`network allowlist`"),
+        _ if of_user && !plan.ports.is_empty() => Some("ports beside a `network` of your own"),
+        _ => None,
+    };
+    if let Some(what) = not_yet {
+        let message = format!("not available yet: {what} in a workspace");
+        return Err(Failure::new(Exit::Usage, "cli::not-yet", message)
+            .help("`--set network=none` takes the network away"));
+    }
+    kind::adapt(&mut plan, Utf8Path::new(OWN), &records, of_user);
     Ok(Prepared { plan, values: probed.values, engine })
 }
 

@@ -1,5 +1,7 @@
 //! `pier start`, `exec`, `stop`, `list`, `rm` on a real engine.
 
+use std::io::Read as _;
+use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -281,6 +283,46 @@ fn a_file_that_pier_did_not_write_mounts_nothing() {
     world.0.write("ws/below/.pier/session.json", below);
     world.within("ws/below", &["start"]).run().refused(125, "workspace::changed");
     world.within("ws/below", &["exec", "true"]).run().refused(125, "workspace::not-running");
+}
+
+#[test]
+fn the_network_is_the_engines_or_none() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    // On the engine's own network a port of the container is one of this machine.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let published = format!("{port}:7000");
+    world.start("ws", DEBIAN, &["--ports", &published]).run().expect(0);
+    let serve =
+        "use IO::Socket::INET; $l = IO::Socket::INET->new(LocalPort => 7000, Listen => 9, ReuseAddr => 1);
+        while ($c = $l->accept) { print $c \"inside\"; close $c }";
+    world.within("ws", &["exec", "--detach", "--", "perl", "-e", serve]).run().expect(0);
+    let mut said = String::new();
+    let reached = within(Duration::from_secs(20), || {
+        said.clear();
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let _early = stream.read_to_string(&mut said);
+        said == "inside"
+    });
+    assert!(reached, "{said:?}");
+    world
+        .call(&["start", "-d", "other", "--image", DEBIAN, "--ports", &published])
+        .run()
+        .refused(125, "docker::failed");
+    assert!(!world.place("other").exists(), "a port that is taken leaves nothing");
+    world.within("ws", &["rm", "--force"]).run().expect(0);
+    world.call(&["start", "-d", "none", "--image", DEBIAN, "--set", "network=none"]).run().expect(0);
+    let script = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '";
+    assert_eq!(world.within("none", &["exec", "--", "sh", "-c", script]).run().expect(0).text(), "lo");
+    world.within("none", &["rm", "--force"]).run().expect(0);
+    for set in ["network=allowlist", "network=none"] {
+        let words = ["start", "-d", "x", "--image", DEBIAN, "--ports", "7000", "--set", set];
+        world.call(&words).run().refused(2, "cli::not-yet");
+    }
+    assert!(!world.place("x").exists());
 }
 
 #[test]
