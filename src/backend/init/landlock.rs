@@ -4,11 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::stat::{SFlag, fstat};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::sys::stat::{Mode, SFlag, fstat};
 
 use crate::backend::manifest::{Allowed, Right};
 use crate::sys::kernel;
@@ -36,7 +36,8 @@ pub fn restrict(allowed: &[Allowed], streams: &[OwnedFd; 3]) -> io::Result<Optio
         .and_then(Ruleset::create)
         .map_err(io::Error::other)?;
     for Allowed { path, right } in allowed {
-        let opened = match PathFd::new(path) {
+        // Not by the standard library: with musl it takes `O_PATH` for a part of the access mode, and really opens.
+        let opened = match open(path.as_std_path(), OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()) {
             Ok(opened) => opened,
             Err(error) => return Err(io::Error::other(format!("`{path}`: {error}"))),
         };
