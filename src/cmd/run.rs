@@ -174,8 +174,14 @@ fn visit(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outcome
         Err(exit) => return Ok(exit),
     };
     let directory = workspace::private(&environment.state, root);
-    let begun =
-        within::Start { plan: &plan, directory: &directory, command, state: &environment.state, detached };
+    let begun = within::Start {
+        plan: &plan,
+        directory: &directory,
+        command,
+        state: &environment.state,
+        notice: &notice,
+        detached,
+    };
     match within::run(begun) {
         Err(session::Error::Launch(sandbox::Error::SetUp { error, .. }))
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>

@@ -1,6 +1,7 @@
 //! A command in a workspace: a session without a sandbox of its own.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 
@@ -13,7 +14,7 @@ use super::place::Place;
 use super::record::Record;
 use super::registry::Session;
 use super::space::Space;
-use super::{Error, Finished, Outcome, code_of, gate};
+use super::{Error, Finished, Notice, Outcome, code_of, gate};
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{PATIENCE, Sandbox};
 use crate::plan::Plan;
@@ -27,6 +28,7 @@ pub struct Start<'a> {
     pub command: Command,
     /// pier's own state directory.
     pub state: &'a Utf8Path,
+    pub notice: &'a dyn Fn(Notice),
     /// `None`: a person, at this process's own streams.
     pub detached: Option<Detached>,
 }
@@ -34,7 +36,7 @@ pub struct Start<'a> {
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, directory, command, state, detached } = start;
+    let Start { plan, directory, command, state, notice, detached } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -62,6 +64,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         record.refused();
         return Err(error);
     }
+    let limit = plan.limits.wall.map(Duration::from_secs);
     let mut live = Live {
         id: place.id.clone(),
         sandbox,
@@ -72,7 +75,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         caller,
         gateway: None,
         started: false,
-        deadline: None,
+        deadline: limit.map(|limit| Instant::now() + limit),
         leaving: None,
         space: Space::watch(&plan.project.root),
         used_up: false,
@@ -81,9 +84,12 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         guest: None,
     };
     let outcome: Result<Outcome, Error> = live.watch();
-    let Live { started: ran, mut sandbox, mut front, server, record, .. } = live;
+    let Live { started: ran, mut sandbox, mut front, server, record, used_up, .. } = live;
     sandbox.end(PATIENCE);
     front.finish();
+    if used_up {
+        notice(Notice::SpaceUsedUp);
+    }
     let id = place.id.to_string();
     let code = code_of(&outcome, ran);
     record.end(&outcome, code);

@@ -326,6 +326,18 @@ fn the_network_is_the_engines_or_none() {
 }
 
 #[test]
+fn the_wall_clock_counts_for_each_command() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", DEBIAN, &["--set", "limits.wall=1s"]).run().expect(0);
+    for _ in 0..2 {
+        world.within("ws", &["exec", "sleep", "60"]).run().expect(124);
+    }
+}
+
+#[test]
 fn two_at_once_are_one_after_the_other() {
     if !can_run() {
         return;

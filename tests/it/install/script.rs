@@ -12,8 +12,8 @@ fn archive() -> String {
     format!("pier-{}-unknown-linux-musl.tar.gz", std::env::consts::ARCH)
 }
 
-/// Serves the files below a directory until the test process ends; returns the URL of the directory.
-fn serve(directory: PathBuf) -> String {
+/// Answers each path by a head and a body until the test process ends; returns the URL of the server.
+fn answer(reply: impl Fn(&str) -> (String, Vec<u8>) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -22,17 +22,21 @@ fn serve(directory: PathBuf) -> String {
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
             let request = lines.next().unwrap_or_default();
             lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let name = request.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-            let (status, body) = match fs_err::read(directory.join(name)) {
-                Ok(body) => ("200 OK", body),
-                Err(_) => ("404 Not Found", Vec::new()),
-            };
-            let head = format!("HTTP/1.0 {status}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let (head, body) = reply(request.split(' ').nth(1).unwrap_or_default());
+            let head = format!("HTTP/1.0 {head}\r\nContent-Length: {}\r\n\r\n", body.len());
             // A client that has gone away has seen enough.
             let _closed = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
         }
     });
     url
+}
+
+/// Serves the files below a directory until the test process ends; returns the URL of the directory.
+fn serve(directory: PathBuf) -> String {
+    answer(move |path| match fs_err::read(directory.join(path.trim_start_matches('/'))) {
+        Ok(body) => ("200 OK".to_owned(), body),
+        Err(_) => ("404 Not Found".to_owned(), Vec::new()),
+    })
 }
 
 /// Makes a directory as a release has it, with a stand-in for the program: copying the real one, which a debug build makes
@@ -234,19 +238,7 @@ fn http_of_this_machine_leads_to_no_http_elsewhere() {
     let project = Project::bare();
     let there = serve(release(&project, "", STAND_IN)).replace("127.0.0.1", "127.1");
     // A server that sends everybody on.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-            let request = lines.next().unwrap_or_default();
-            lines.take_while(|line| !line.is_empty()).for_each(drop);
-            let path = request.split(' ').nth(1).unwrap_or_default();
-            let head = format!("HTTP/1.0 302 Found\r\nLocation: {there}{path}\r\nContent-Length: 0\r\n\r\n");
-            let _closed = stream.write_all(head.as_bytes());
-        }
-    });
+    let url = answer(move |path| (format!("302 Found\r\nLocation: {there}{path}"), Vec::new()));
     fails(&project, &url, &[], 1);
     piped_with(&project, &url, &[], &[("PIER_ALLOW_HTTP", "1")]).expect(0);
     assert!(project.home().join("words").exists());
