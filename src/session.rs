@@ -21,7 +21,8 @@ use crate::sys::failpoint;
 use crate::sys::process::Ended;
 use crate::util::fs::read_bounded;
 
-mod beneath;
+pub mod aside;
+pub mod beneath;
 mod console;
 mod control;
 pub mod detach;

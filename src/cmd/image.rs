@@ -9,7 +9,7 @@ use crate::lock;
 use crate::plan::image::{asked, place, problems};
 
 pub mod agents;
-mod build;
+pub mod build;
 pub mod fetch;
 
 /// Returns the engine that Docker's own client would use.

@@ -1,29 +1,31 @@
-//! `pier start`: makes a workspace, or starts one again.
+//! `pier start`: a workspace on an image or of a task, or one that is there already.
+
+use std::collections::BTreeSet;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Args;
 use jiff::Timestamp;
 
 use super::owner::{self, RootOwned};
-use super::workspaces::{self, Asked, Entry, Mounted};
+use super::workspaces::base::{Base, Loaded};
+use super::workspaces::given::{Entry, Published, kept_entries};
+use super::workspaces::{self, Asked};
 use super::{Global, Outcome, project};
 use crate::backend::docker::kept::{self, How, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::util::fs::{create_private, read_bounded, write_atomic};
+use crate::session::beneath::Beneath;
+use crate::ui;
+use crate::util::fs::create_private;
 use crate::util::text::escape;
 use crate::workspace::{self, LOGS, Mode, RECORDS, Session, Workspace, files, index, seed};
-use crate::{plan, ui};
 
-/// The most that is read of a file of variables, in bytes.
-const MOST_ENTRIES: u64 = 1 << 20;
-
-/// Where the files of a workspace without a task are inside.
-const WORKDIR: &str = "/app";
+mod given;
+mod health;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pier start -d ./workspace --image ubuntu:24.04\n  pier start -d . --image my-image --ports 8888 -e DEBUG=1\n  \
+    after_help = "Examples:\n  pier start ./task -d ./workspace\n  pier start -d ./workspace --image ubuntu:24.04\n  pier start -d . --image my-image --ports 8888 -e DEBUG=1\n  \
     pier start                       start the workspace around here again"
 )]
 pub struct Start {
@@ -62,44 +64,44 @@ pub struct Start {
     /// Use a directory that is not empty.
     #[arg(short, long)]
     force: bool,
-    /// Start a workspace again by a `.pier/session.json` that this pier has not written.
+    /// Start a workspace again by a `.pier/session.json` that this pier has not written, and give a task the variables of
+    /// this host that it asks for.
     #[arg(long)]
     accept: bool,
 }
 
-/// A port of the container on this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Published {
-    pub host: u16,
-    pub inside: u16,
+/// What a new workspace is asked to be of.
+#[derive(Clone)]
+enum Subject {
+    Image(String),
+    /// The directory of a task.
+    Task(Utf8PathBuf),
 }
 
-impl Published {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (host, inside) = text.split_once(':').unwrap_or((text, text));
-        let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
-        match (number(host), number(inside)) {
-            (Some(host), Some(inside)) => Ok(Published { host, inside }),
-            _ => Err("a port is a number from 1 to 65535, alone or as `HOST:CONTAINER`".to_owned()),
-        }
+impl Subject {
+    fn base(&self) -> Result<Base, Failure> {
+        Ok(match self {
+            Subject::Image(reference) => Base::Image(reference.clone()),
+            Subject::Task(directory) => Base::Task(Box::new(Loaded::read(directory)?)),
+        })
     }
 }
 
 pub fn run(global: &Global, args: &Start) -> Outcome {
     refuse_what_is_not_there(args)?;
     let cwd = project::current_directory()?;
-    match &args.image {
-        Some(image) => {
-            let Some(dir) = &args.dir else {
-                return Err(usage(
-                    "a workspace on an image needs a directory",
-                    "say which: `pier start -d DIR --image …`",
-                ));
-            };
-            make(global, args, image, &cwd.join(dir))
+    let subject = match (&args.task, &args.image) {
+        (Some(_), Some(_)) => {
+            return Err(usage("a task has an image of its own", "leave `--image` out, or the task"));
         }
-        None => again(global, args, &cwd),
-    }
+        (Some(task), None) => Subject::Task(cwd.join(task)),
+        (None, Some(image)) => Subject::Image(image.clone()),
+        (None, None) => return again(global, args, &cwd),
+    };
+    let Some(dir) = &args.dir else {
+        return Err(usage("a new workspace needs a directory", "say which: `pier start -d DIR …`"));
+    };
+    make(global, args, &subject, &cwd.join(dir))
 }
 
 fn usage(message: &str, help: &str) -> Failure {
@@ -108,8 +110,9 @@ fn usage(message: &str, help: &str) -> Failure {
 
 /// No flag is ever ignored.
 fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
+    let is_remote = args.task.as_ref().is_some_and(|task| task.contains("://") || task.starts_with("git@"));
     let not_yet = [
-        (args.task.is_some(), "a task"),
+        (is_remote, "a task from a repository"),
         (args.host, "`--host`"),
         (args.agent.is_some(), "`--agent`"),
         (args.no_mount, "`--no-mount`"),
@@ -125,8 +128,8 @@ fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
     }
 }
 
-/// Makes a workspace on an image; where one is there already, it is started again.
-fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
+/// Makes a workspace; where one is there already, it is started again.
+fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Outcome {
     let nearest = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
     let environment = owner::settle(Environment::of_process()?, global, nearest, RootOwned::Refuse)?;
     let failed = |error: std::io::Error| cannot(dir, &error);
@@ -139,18 +142,22 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
         None
     };
     if there.is_some() {
-        return restart(global, args, &environment, &workspace::at(dir).map_err(Failure::from)?);
+        let workspace = workspace::at(dir).map_err(Failure::from)?;
+        return restart(global, args, Some(subject), &environment, &workspace);
     }
     let is_empty = || Ok::<_, std::io::Error>(dir.read_dir_utf8()?.next().is_none());
     if dir.is_dir() && !args.force && !is_empty().map_err(failed)? {
         return Err(usage(&format!("`{dir}` is not empty"), "`--force` uses it as it is"));
     }
-    if args.accept {
-        return Err(usage("`--accept` is for a workspace that is there", "leave it out"));
+    if args.accept && matches!(subject, Subject::Image(_)) {
+        return Err(usage("`--accept` is for a task, or for a workspace that is there", "leave it out"));
     }
-    let entries = entries(args)?;
-    let mounts = mounts(args, &environment)?;
-    let made = !dir.exists();
+    let given = given::entries(args)?;
+    let mounts = given::mounts(args, &environment)?;
+    let base = subject.base()?;
+    let mut allowed = BTreeSet::new();
+    let entries = variables(&base, &given, &environment, args.accept, &mut allowed)?;
+    let (made, was_empty) = (!dir.exists(), dir.exists() && is_empty().map_err(failed)?);
     let own = dir.join(workspace::OWN).symlink_metadata();
     if own.as_ref().is_ok_and(|meta| !meta.is_dir()) {
         return Err(usage(
@@ -160,20 +167,23 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
     }
     std::fs::create_dir_all(dir).map_err(failed)?;
     let root = dir.canonicalize_utf8().map_err(failed)?;
-    let session_id = workspace::session_id(&root);
+    let (task_dir, image) = match &base {
+        Base::Image(image) => (root.join(workspace::OWN).join(FREE), Some(image.clone())),
+        Base::Task(task) => (task.directory.clone(), None),
+    };
     let session = Session {
         mode: Mode::Container,
-        task_dir: root.join(workspace::OWN).join("pier-task-free"),
-        task_ref: Some("pier-task-free".into()),
-        harbor_session_id: Some(session_id),
+        task_ref: task_dir.file_name().map(str::to_owned),
+        task_dir,
+        harbor_session_id: Some(workspace::session_id(&root)),
         host_session_id: None,
         agents: Vec::new(),
         ports: args.ports.iter().map(|port| port.host).collect(),
         extra_mounts: mounts,
-        extra_env: entries.iter().map(Entry::stored).collect(),
+        extra_env: given.iter().map(Entry::stored).collect(),
         no_mount: false,
         started_at: Some(Timestamp::now()),
-        image: Some(image.to_owned()),
+        image,
         others: serde_json::Map::new(),
     };
     let workspace = Workspace { root: root.clone(), session };
@@ -182,19 +192,33 @@ fn make(global: &Global, args: &Start, image: &str, dir: &Utf8Path) -> Outcome {
     if files::read(&root).map_err(Failure::from)?.is_some() {
         return Err(usage(&format!("`{root}` has just become a workspace"), "go into it: `pier exec bash`"));
     }
-    let began = begin(global, &environment, &workspace, &args.ports, &entries, made || args.force);
-    if let Err(error) = began {
+    let start = Beginning { base: &base, ports: &args.ports, entries: &entries, allowed, seeds: true };
+    if let Err(error) = begin(global, &environment, &workspace, start) {
         // A failed start can be repeated as it was.
         if own.is_err() {
             let _own = std::fs::remove_dir_all(root.join(workspace::OWN));
         }
         if made {
             let _empty = std::fs::remove_dir_all(&root);
+        } else if was_empty {
+            clear(&root);
         }
         return Err(error);
     }
-    ready(&workspace);
+    ready(&workspace, &base);
     Ok(Exit::Done)
+}
+
+/// Removes what is in a directory, and not the directory.
+fn clear(root: &Utf8Path) {
+    for entry in root.read_dir_utf8().into_iter().flatten().flatten() {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let path = entry.path();
+        let removed = if is_directory { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+        if let Err(error) = removed {
+            tracing::debug!(%error, path = %entry.path(), "stays");
+        }
+    }
 }
 
 /// Starts the workspace around the current directory.
@@ -204,14 +228,40 @@ fn again(global: &Global, args: &Start, cwd: &Utf8Path) -> Outcome {
     let Some(workspace) = found.map_err(Failure::from)? else {
         return Err(usage(
             "there is no workspace here, and neither a task path nor an image is given",
-            "`pier start -d DIR --image IMAGE` makes one",
+            "`pier start TASK -d DIR` and `pier start -d DIR --image IMAGE` make one",
         ));
     };
     let environment = owner::settle(Environment::of_process()?, global, &workspace.root, RootOwned::Refuse)?;
-    restart(global, args, &environment, &workspace)
+    restart(global, args, None, &environment, &workspace)
 }
 
-fn restart(global: &Global, args: &Start, environment: &Environment, workspace: &Workspace) -> Outcome {
+/// Returns the subject of a workspace that is there, where what is asked for now is not another task.
+fn subject_of(session: &Session, asked: Option<&Subject>) -> Result<Subject, Failure> {
+    let another = |what: &str| {
+        let message = format!("the workspace is of a different task: {what}");
+        Err(usage(&message, "use another directory for this one"))
+    };
+    match (asked, &session.image) {
+        (Some(Subject::Image(image)), Some(_)) | (None, Some(image)) => Ok(Subject::Image(image.clone())),
+        (None, None) => Ok(Subject::Task(session.task_dir.clone())),
+        (Some(Subject::Image(_)), None) => another(&format!("`{}`", escape(session.task_dir.as_str()))),
+        (Some(Subject::Task(_)), Some(image)) => another(&format!("none, on the image `{}`", escape(image))),
+        (Some(Subject::Task(asked)), None) => {
+            if asked.canonicalize_utf8().ok() == session.task_dir.canonicalize_utf8().ok() {
+                return Ok(Subject::Task(session.task_dir.clone()));
+            }
+            another(&format!("`{}`", escape(session.task_dir.as_str())))
+        }
+    }
+}
+
+fn restart(
+    global: &Global,
+    args: &Start,
+    asked: Option<&Subject>,
+    environment: &Environment,
+    workspace: &Workspace,
+) -> Outcome {
     let Workspace { root, session } = workspace;
     if args.force {
         return Err(usage("`--force` is for a new workspace", "leave it out"));
@@ -223,6 +273,7 @@ fn restart(global: &Global, args: &Start, environment: &Environment, workspace: 
             "not available yet: workspaces without a container",
         ));
     }
+    let subject = subject_of(session, asked)?;
     let _held = workspaces::hold(environment, root)?;
     workspaces::require_own(environment, root, args.accept)?;
     let engine = super::image::engine(environment)?.connect()?;
@@ -243,17 +294,20 @@ fn restart(global: &Global, args: &Start, environment: &Environment, workspace: 
         return Ok(Exit::Done);
     }
     drop(engine);
+    let base = subject.base()?;
     let mut session = session.clone();
-    if let Some(image) = &args.image {
+    if let Base::Image(image) = &base {
         session.image = Some(image.clone());
     }
-    let given = entries(args)?;
-    let entries = if args.e.is_empty() && args.env_file.is_none() {
-        workspaces::kept_entries(&session.extra_env, environment)?
+    let given = given::entries(args)?;
+    let given = if args.e.is_empty() && args.env_file.is_none() {
+        kept_entries(&session.extra_env, environment)?
     } else {
         session.extra_env = given.iter().map(Entry::stored).collect();
         given
     };
+    let mut allowed = workspaces::remembered(environment, root).map(|kept| kept.allowed).unwrap_or_default();
+    let entries = variables(&base, &given, environment, args.accept, &mut allowed)?;
     let ports: Vec<Published> = if args.ports.is_empty() {
         workspaces::kept_ports(environment, root, &session.ports)
     } else {
@@ -261,13 +315,52 @@ fn restart(global: &Global, args: &Start, environment: &Environment, workspace: 
         args.ports.clone()
     };
     if args.mounts_json.is_some() {
-        session.extra_mounts = mounts(args, environment)?;
+        session.extra_mounts = given::mounts(args, environment)?;
     }
     session.started_at = Some(Timestamp::now());
     let workspace = Workspace { root: root.clone(), session };
-    begin(global, environment, &workspace, &ports, &entries, false)?;
-    ready(&workspace);
+    let start = Beginning { base: &base, ports: &ports, entries: &entries, allowed, seeds: false };
+    begin(global, environment, &workspace, start)?;
+    ready(&workspace, &base);
     Ok(Exit::Done)
+}
+
+/// Returns all variables of a workspace. Those of this host that a task asks for are given to it once somebody has said so.
+fn variables(
+    base: &Base,
+    given: &[Entry],
+    environment: &Environment,
+    accept: bool,
+    allowed: &mut BTreeSet<String>,
+) -> Result<Vec<Entry>, Failure> {
+    let Some(task) = base.task() else { return Ok(given.to_vec()) };
+    let mut may = |names: &BTreeSet<String>| {
+        let new: Vec<String> = names.difference(allowed).map(|name| format!("`{}`", escape(name))).collect();
+        let new = new.join(", ");
+        let question = format!("the task asks for {new} of this host's environment; give it?");
+        if new.is_empty() || accept || ui::can_ask() && ui::ask(&question) {
+            allowed.clone_from(names);
+            return Ok(());
+        }
+        let message = format!("the task asks for {new} of this host's environment");
+        Err(Failure::new(Exit::NotSetUp, "workspace::variable", message)
+            .help("`--accept` gives it to the task; `-e NAME=VALUE` gives it another value"))
+    };
+    workspaces::base::variables(&task.task.environment.env, given, environment, &mut may)
+}
+
+/// The directory of the task that an older tool makes for an image.
+const FREE: &str = "pier-task-free";
+
+/// What a workspace begins with.
+struct Beginning<'a> {
+    base: &'a Base,
+    ports: &'a [Published],
+    entries: &'a [Entry],
+    /// Variables of this host that the task may have.
+    allowed: BTreeSet<String>,
+    /// The first files are still to come.
+    seeds: bool,
 }
 
 /// Starts the container, and writes what the workspace is, last.
@@ -275,98 +368,110 @@ fn begin(
     global: &Global,
     environment: &Environment,
     workspace: &Workspace,
-    ports: &[Published],
-    entries: &[Entry],
-    seeds: bool,
+    start: Beginning<'_>,
 ) -> Result<(), Failure> {
+    let Beginning { base, ports, entries, allowed, seeds } = start;
     let root = &workspace.root;
     let failed = |error: std::io::Error| cannot(root, &error);
-    let image = workspace.session.image.clone().unwrap_or_default();
+    // Everybody may look at it: an engine gives what covers it inside the same mode.
+    match std::fs::create_dir(root.join(workspace::OWN)) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+        _ => {}
+    }
+    let beneath = Beneath::open(root).map_err(failed)?;
     for (name, _) in LOGS {
-        std::fs::create_dir_all(root.join(RECORDS).join(name)).map_err(failed)?;
+        beneath.directory(&Utf8Path::new(RECORDS).join(name)).map_err(failed)?;
     }
     // What is in there is nobody's to commit: logs, and logins of agents.
-    let ignore = root.join(workspace::OWN).join(".gitignore");
-    if !ignore.exists() {
-        write_atomic(&ignore, b"*\n", 0o644).map_err(failed)?;
+    let ignore = Utf8Path::new(workspace::OWN).join(".gitignore");
+    if !beneath.has(&ignore).map_err(failed)? {
+        beneath.write(&ignore, b"*\n", 0o644).map_err(failed)?;
     }
-    let mounts = &workspace.session.extra_mounts;
-    let asked = Asked { image: &image, workdir: WORKDIR, entries, ports, mounts };
+    match base {
+        Base::Image(image) => write_free_task(&beneath, image).map_err(failed)?,
+        Base::Task(_) => {}
+    }
+    let asked = Asked { base, entries, ports, mounts: &workspace.session.extra_mounts };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
-    if seeds && let Some(archive) = workspaces::first_files(&prepared, WORKDIR)? {
-        seed::unpack(archive, root).map_err(Failure::from)?;
+    if seeds {
+        let mut count = 0;
+        if let Some(archive) = workspaces::first_files(&prepared)? {
+            count = seed::unpack(archive, root).map_err(Failure::from)?;
+        }
+        if let (Base::Task(task), 0) = (base, count)
+            && !task.definition.dockerfile
+        {
+            // As with every prepared image: what the task has beside it goes to the working directory.
+            seed::copy(&task.directory.join(workspaces::base::ENVIRONMENT), root).map_err(Failure::from)?;
+        }
+    }
+    if let Some(task) = base.task().filter(|task| !task.instruction.is_empty()) {
+        beneath.write(Utf8Path::new(INSTRUCTION), &task.instruction, 0o644).map_err(failed)?;
     }
     let directory = workspace::private(&environment.state, root);
     create_private(&directory).map_err(failed)?;
     let how = workspaces::open(&prepared, workspace, &directory)?;
-    let text = files::text(root, &workspace.session).map_err(Failure::from)?;
-    workspaces::remember(&directory, &prepared, ports, &text).map_err(failed)?;
-    if how == How::Replaced {
-        ui::say(
-            "the container was made anew: what it is made of has changed, and what was installed in it is gone",
-        );
+    let began = || {
+        if let Some(check) = base.task().and_then(|task| task.task.environment.healthcheck.as_ref()) {
+            health::wait(&prepared.plan, &directory, check)?;
+        }
+        let text = files::text(root, &workspace.session).map_err(Failure::from)?;
+        workspaces::remember(&directory, &prepared, ports, allowed, &text).map_err(failed)?;
+        if how == How::Replaced {
+            ui::say(
+                "the container was made anew: what it is made of has changed, and what was installed in it is gone",
+            );
+        }
+        files::write(root, &text).map_err(Failure::from)?;
+        index::add(&environment.home, root).map_err(Failure::from)
+    };
+    began().inspect_err(|_| {
+        if let Ok(engine) = prepared.engine.connect() {
+            let name = workspaces::container(workspace);
+            if how == How::Continued {
+                let _running = kept::close(&engine, &name);
+            } else {
+                kept::discard(&engine, &name);
+            }
+        }
+    })
+}
+
+/// Where an agent finds what it has to do.
+const INSTRUCTION: &str = ".task/instruction.md";
+
+/// Writes the task that an older tool works with where there is none.
+fn write_free_task(beneath: &Beneath, image: &str) -> std::io::Result<()> {
+    let dockerfile = format!("FROM {image}\nWORKDIR {}\n", workspaces::base::WORKDIR);
+    let toml = "[metadata]\nauthor_name = \"pier\"\n\n[environment]\n\n[verifier]\n\n[agent]\n";
+    let place = Utf8Path::new(workspace::OWN).join(FREE);
+    for (name, text, mode) in [
+        ("environment/Dockerfile", dockerfile.as_str(), 0o644),
+        ("task.toml", toml, 0o644),
+        ("instruction.md", "", 0o644),
+        ("tests/test.sh", "#!/bin/bash\nexit 0\n", 0o755),
+    ] {
+        let path = place.join(name);
+        if name.ends_with("Dockerfile") || !beneath.has(&path)? {
+            beneath.write(&path, text.as_bytes(), mode)?;
+        }
     }
-    files::write(root, &text).map_err(Failure::from)?;
-    index::add(&environment.home, root).map_err(Failure::from)?;
     Ok(())
 }
 
-fn ready(workspace: &Workspace) {
+fn ready(workspace: &Workspace, base: &Base) {
     let root = escape(workspace.root.as_str());
-    ui::answer(&format!(
+    let mut text = format!(
         "the workspace is ready: {root}\n\n  cd {}\n  pier exec bash",
         crate::util::text::shell_word(&root)
-    ));
+    );
+    if base.task().is_some_and(|task| !task.instruction.is_empty()) {
+        text.push_str(&format!("\n\nwhat is to be done is in {INSTRUCTION}"));
+    }
+    ui::answer(&text);
 }
 
 fn cannot(path: &Utf8Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Failed, "workspace::files", format!("cannot use `{path}`: {error}"))
         .help("check the space and the permissions of that directory")
-}
-
-/// Returns the mounts of the flag, each with an absolute path of the host: another start may be called elsewhere.
-fn mounts(args: &Start, environment: &Environment) -> Result<Vec<String>, Failure> {
-    let Some(text) = args.mounts_json.as_deref().filter(|text| !text.is_empty()) else {
-        return Ok(Vec::new());
-    };
-    let wrong =
-        |message: &str| usage(message, "write a JSON array of strings, as in `[\"./data:/opt/data:ro\"]`");
-    let value: serde_json::Value = serde_json::from_str(text)
-        .map_err(|error| wrong(&format!("`--mounts-json` is not valid JSON: {error}")))?;
-    let list: Vec<String> =
-        serde_json::from_value(value).map_err(|_| wrong("`--mounts-json` is not a JSON array of strings"))?;
-    let cwd = project::current_directory()?;
-    let absolute = |text: &String| {
-        let mount = Mounted::parse(text).ok_or_else(|| {
-            wrong(&format!(
-                "`{}` of `--mounts-json` is not `host:container` or `host:container:ro`",
-                escape(text)
-            ))
-        })?;
-        let source = plan::expand(mount.source, &environment.home, &cwd)
-            .map_err(|why| wrong(&format!("the path `{}` {why}", escape(mount.source))))?;
-        Ok(format!("{source}:{}{}", mount.at, if mount.read_only { ":ro" } else { "" }))
-    };
-    list.iter().map(absolute).collect()
-}
-
-/// Returns the variables of the flags: those of the file first, so that `-e` goes before it.
-fn entries(args: &Start) -> Result<Vec<Entry>, Failure> {
-    let mut all = Vec::new();
-    if let Some(path) = &args.env_file {
-        let text = read_bounded(path, MOST_ENTRIES)
-            .map_err(|error| usage(&format!("cannot read `{path}`: {error}"), "check its path"))?;
-        let text = String::from_utf8(text)
-            .map_err(|_| usage(&format!("`{path}` is not UTF-8"), "check its content"))?;
-        for (number, line) in (1..).zip(text.lines()) {
-            let line = line.trim();
-            if !line.is_empty() && !line.starts_with('#') {
-                all.push(Entry::parse(line, &format!("{path}:{number}"))?);
-            }
-        }
-    }
-    for text in &args.e {
-        all.push(Entry::parse(text, "-e")?);
-    }
-    Ok(all)
 }

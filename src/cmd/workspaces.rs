@@ -1,6 +1,6 @@
 //! What the commands of workspaces share: which one is meant, its plan, its container.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 
@@ -8,118 +8,39 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use super::image::fetch::For;
 use super::project::{self, Place};
-use super::start::Published;
 use super::{Global, image};
-use crate::backend::docker::images::{self, Wanted};
 use crate::backend::docker::kept::{self, How, Named};
 use crate::backend::docker::{self, Engine};
 use crate::backend::probe;
 use crate::backend::sandbox::Given;
 use crate::config::Layer;
-use crate::config::layers::Inputs;
+use crate::config::layers::{self, Inputs};
 use crate::config::overlay::Overlay;
 use crate::config::path::quote;
 use crate::diag::{Exit, Failure};
 use crate::env::{self, Environment};
 use crate::plan::{self, Plan, Target, workspace as kind};
 use crate::session::prepare;
-use crate::ui;
 use crate::util::fs::{create_private, read_bounded, sha256, write_atomic};
-use crate::util::redact::is_harmless;
 use crate::util::text::escape;
 use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
+use crate::{task, ui};
 
-/// A variable of a workspace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub name: String,
-    pub value: String,
-}
+pub mod base;
+pub mod given;
 
-impl Entry {
-    /// Reads `KEY=VALUE`, with nothing around it and nothing in quotes.
-    pub fn parse(text: &str, place: &str) -> Result<Self, Failure> {
-        let wrong = |why: &str, help: &str| {
-            Failure::new(Exit::Usage, "workspace::variable", format!("{place}: {why}")).help(help.to_owned())
-        };
-        if text.trim_start().starts_with("export ") {
-            return Err(wrong("`export` is for a shell", "leave it out: `KEY=VALUE`"));
-        }
-        let Some((name, value)) = text.split_once('=') else {
-            return Err(wrong("this is not `KEY=VALUE`", "write, for example, `DEBUG=1`"));
-        };
-        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(letters) {
-            return Err(wrong(
-                &format!("`{}` is no name of a variable", escape(name)),
-                "use letters, digits and `_`",
-            ));
-        }
-        if value.contains('\0') {
-            return Err(wrong("a value holds a NUL byte", "no variable can"));
-        }
-        Ok(Entry { name: name.to_owned(), value: value.to_owned() })
-    }
-
-    /// Returns what is written of it: its name alone where the value may be a secret.
-    pub fn stored(&self) -> String {
-        let Entry { name, value } = self;
-        if is_harmless(name, value) { format!("{name}={value}") } else { format!("{name}=${{{name}}}") }
-    }
-}
-
-/// Returns the variables that a workspace was started with; those whose values are not written are the caller's.
-pub fn kept_entries(stored: &[String], environment: &Environment) -> Result<Vec<Entry>, Failure> {
-    let entry = |text: &String| {
-        let entry = Entry::parse(text, ".pier/session.json")?;
-        let Some(name) = entry.value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
-            return Ok(entry);
-        };
-        let (name, default) =
-            name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
-        match environment.get(name).or(default) {
-            Some(value) => Ok(Entry { name: entry.name, value: value.to_owned() }),
-            None => Err(Failure::new(
-                Exit::Usage,
-                "workspace::variable",
-                format!("the value of `{name}` is not kept, and it is not set here"),
-            )
-            .help(format!("set it, as in `{name}=… pier start`, or give all variables anew by `-e`"))),
-        }
-    };
-    stored.iter().map(entry).collect()
-}
+use base::Base;
+use given::{Entry, Mounted, Published};
 
 /// What a workspace is to be.
 pub struct Asked<'a> {
-    pub image: &'a str,
-    pub workdir: &'a str,
+    pub base: &'a Base,
     pub entries: &'a [Entry],
     pub ports: &'a [Published],
     /// As in `.pier/session.json`.
     pub mounts: &'a [String],
-}
-
-/// A mount as an older tool writes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mounted<'a> {
-    pub source: &'a str,
-    pub at: &'a str,
-    pub read_only: bool,
-}
-
-impl<'a> Mounted<'a> {
-    /// Reads `host:container`, or the same and `:ro` or `:rw`.
-    pub fn parse(text: &'a str) -> Option<Self> {
-        let parts: Vec<&str> = text.split(':').collect();
-        let (source, at, read_only) = match parts.as_slice() {
-            [source, at] | [source, at, "rw"] => (*source, *at, false),
-            [source, at, "ro"] => (*source, *at, true),
-            _ => return None,
-        };
-        (!source.is_empty() && at.starts_with('/')).then_some(Mounted { source, at, read_only })
-    }
 }
 
 /// The plan of a workspace, with what is beside it.
@@ -129,18 +50,20 @@ pub struct Prepared {
     pub engine: Engine,
 }
 
-/// Makes the plan: the words of the command line are one more layer over those of the user, beneath the policy.
-pub fn plan(
+/// Loads the configuration: what is asked for is one more layer over the user's own, beneath the policy.
+fn configure(
     global: &Global,
     environment: &Environment,
     root: &Utf8Path,
     asked: &Asked<'_>,
-) -> Result<Prepared, Failure> {
-    let beneath = Overlay::new("a workspace", Layer::BuiltIn, "workspace { git \"direct\"; }");
+    (image, workdir): (&str, &str),
+) -> Result<layers::Loaded, Failure> {
+    let mut beneath = vec![Overlay::new("a workspace", Layer::BuiltIn, "workspace { git \"direct\"; }")];
+    beneath.extend(asked.base.lines().map(|lines| Overlay::new(task::FILE, Layer::Project, lines)));
     let mut text = format!(
         "runtime \"container\" {{ image {}; }}\nworkspace at={} {{ root \"here\"; }}\n",
-        quote(asked.image),
-        quote(asked.workdir)
+        quote(image),
+        quote(workdir)
     );
     for port in asked.ports {
         text.push_str(&format!("port \"127.0.0.1:{}\" to={}\n", port.host, port.inside));
@@ -159,7 +82,8 @@ pub fn plan(
         text.push_str(&format!("mounts {{ {lines}}}\n"));
     }
     if !asked.entries.is_empty() {
-        let names: Vec<String> = asked.entries.iter().map(|entry| quote(&entry.name)).collect();
+        let names: BTreeSet<&str> = asked.entries.iter().map(|entry| entry.name.as_str()).collect();
+        let names: Vec<String> = names.into_iter().map(quote).collect();
         text.push_str(&format!("env {{ pass {}; }}\n", names.join(" ")));
     }
     let mut overlays = vec![Overlay::new("pier start", Layer::Flag, text)];
@@ -168,12 +92,29 @@ pub fn plan(
         policy: Some(env::POLICY.into()),
         user: Some(environment.config.join("config.kdl")),
         profile: global.profile.clone(),
-        beneath: vec![beneath],
+        beneath,
         overlays,
         ..Inputs::default()
     };
     let place = Place { cwd: root, root: root.to_owned() };
-    let (loaded, _) = project::load_inputs(environment, &inputs, None, &place)?;
+    Ok(project::load_inputs(environment, &inputs, None, &place)?.0)
+}
+
+/// Makes the plan. An image that is not on this host is fetched or built.
+pub fn plan(
+    global: &Global,
+    environment: &Environment,
+    root: &Utf8Path,
+    asked: &Asked<'_>,
+) -> Result<Prepared, Failure> {
+    let first = (asked.base.reference(), asked.base.workdir());
+    let mut loaded = configure(global, environment, root, asked, first)?;
+    let engine = image::engine(environment)?;
+    let ground = asked.base.ground(For { environment, root }, (&engine, &engine.connect()?))?;
+    let known = (ground.reference.as_str(), ground.workdir.as_str());
+    if first != known {
+        loaded = configure(global, environment, root, asked, known)?;
+    }
     let config = &loaded.config;
     // What is given counts as set, and never enters the plan.
     let given = asked.entries.iter().map(|entry| (entry.name.clone(), entry.value.clone()));
@@ -182,13 +123,7 @@ pub fn plan(
     probed.facts.launchers.clear();
     // The container outlives this program's file.
     probed.facts.own_binary = None;
-    let engine = image::engine(environment)?;
-    let connected = engine.connect()?;
-    let wanted = Wanted { reference: asked.image, pin: None };
-    probed.facts.image = Some(match images::find(&connected, wanted, &environment.cache)? {
-        Some(found) => found,
-        None => image::fetch::fetch(image::fetch::For { environment, root }, &connected, wanted)?,
-    });
+    probed.facts.image = Some(ground.image);
     let target = Target::Exec { argv: vec!["true".into()] };
     let made = plan::build(config, &probed.facts, &target, &loaded.sources);
     let mut plan = made.map_err(|problems| Failure {
@@ -213,9 +148,10 @@ pub fn plan(
 }
 
 /// Returns an archive of what the image has at its working directory; `None` where it has nothing there.
-pub fn first_files(prepared: &Prepared, workdir: &str) -> Result<Option<File>, Failure> {
-    let plan::RootFilesystem::Image { digest, .. } = &prepared.plan.root else { return Ok(None) };
-    Ok(docker::copy::archive(&prepared.engine.connect()?, digest, workdir)?)
+pub fn first_files(prepared: &Prepared) -> Result<Option<File>, Failure> {
+    let Plan { root, project, .. } = &prepared.plan;
+    let plan::RootFilesystem::Image { digest, .. } = root else { return Ok(None) };
+    Ok(docker::copy::archive(&prepared.engine.connect()?, digest, project.at.as_str())?)
 }
 
 /// Returns the name of the container of a workspace.
@@ -276,6 +212,9 @@ pub struct Remembered {
     session: String,
     /// Port of this machine, and of the container.
     ports: Vec<(u16, u16)>,
+    /// Variables of this host that its task may have.
+    #[serde(default)]
+    pub allowed: BTreeSet<String>,
 }
 
 /// The most that the file of it may hold, in bytes.
@@ -287,11 +226,12 @@ pub fn remember(
     directory: &Utf8Path,
     prepared: &Prepared,
     ports: &[Published],
+    allowed: BTreeSet<String>,
     session: &[u8],
 ) -> io::Result<()> {
     let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
     let session = sha256(session);
-    let text = serde_json::to_vec(&Remembered { plan: prepared.plan.clone(), session, ports })?;
+    let text = serde_json::to_vec(&Remembered { plan: prepared.plan.clone(), session, ports, allowed })?;
     write_atomic(&directory.join(FILE), &text, 0o600)
 }
 

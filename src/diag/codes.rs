@@ -125,11 +125,13 @@ pub const ALL: &[(&str, &str)] = &[
     ("workspace::clone", "There can be no private clone of the project."),
     ("workspace::damaged", "A file of a workspace is not what it should be."),
     ("workspace::files", "Files of a workspace cannot be read or written."),
+    ("workspace::health", "The health check of a task did not pass."),
     ("workspace::hide", "What is hidden would be readable in the objects of git."),
     ("workspace::none", "There is no workspace that a command could be about."),
     ("workspace::not-running", "The container of the workspace does not run."),
     ("workspace::readonly", "A path cannot be made read-only in the workspace."),
     ("workspace::running", "The container of the workspace runs."),
+    ("workspace::task", "A directory is no task."),
     ("workspace::usage", "A workspace is asked for in a way that makes no sense."),
     ("workspace::variable", "A text is no variable of a workspace, or its value is not known."),
 ];

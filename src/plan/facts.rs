@@ -74,6 +74,9 @@ pub struct Image {
     pub passwd: String,
     pub group: String,
     pub shell: Option<Utf8PathBuf>,
+    /// Where its commands start; `None` where it says nothing, or nothing else than the root.
+    #[serde(default)]
+    pub workdir: Option<Utf8PathBuf>,
 }
 
 /// Where base URLs lead: neither the URLs, which can hold a password, nor the files, which can hold keys.

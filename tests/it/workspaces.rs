@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::docker::{BUSYBOX, DEBIAN, Image, can_run, docker, with_engine};
 use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
+mod tasks;
+
 /// A directory for workspaces, and a home; their containers are removed at the end.
 struct World(Project);
 
@@ -208,7 +210,7 @@ fn a_failed_start_leaves_nothing_and_is_repeated_as_it_was() {
         (&["start", "-d", "x", "--image", DEBIAN, "-e", "export A=1"], "workspace::variable"),
         (&["start", "-d", "x", "--image", DEBIAN, "-e", "1A=1"], "workspace::variable"),
         (&["start", "-d", "x", "--image", DEBIAN, "--host"], "cli::not-yet"),
-        (&["start", "./task", "-d", "x"], "cli::not-yet"),
+        (&["start", "https://example.com/r#task", "-d", "x"], "cli::not-yet"),
     ] {
         world.call(words).run().refused(2, code);
     }

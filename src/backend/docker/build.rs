@@ -28,8 +28,8 @@ mod ignore;
 
 pub use context::{Context, dockerfile as read_dockerfile};
 
-/// The longest that a build may take.
-const MOST_TIME: Duration = Duration::from_hours(1);
+/// The longest that a build may take where nobody says how long.
+pub const MOST_TIME: Duration = Duration::from_hours(1);
 
 /// How long the client may take to say whether it has `BuildKit`.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,6 +45,8 @@ pub struct Request<'a> {
     pub dockerfile: &'a str,
     /// `pier-build:…`.
     pub tag: &'a str,
+    /// The longest that it may take.
+    pub time: Duration,
 }
 
 /// Docker's client, if there is one.
@@ -115,8 +117,8 @@ pub fn build(
     let packed = request.context.pack(request.dockerfile);
     let (archive, name) = packed.map_err(|error| Error::Build { said: error.to_string() })?;
     let built = match client {
-        Some(client) => by_client(client, request.tag, archive, &name, &mut hear),
-        None => by_engine(engine, request.tag, archive, &name, &mut hear),
+        Some(client) => by_client(client, request, archive, &name, &mut hear),
+        None => by_engine(engine, request, archive, &name, &mut hear),
     };
     built.map_err(|reason| Error::Build { said: said.with(reason) })
 }
@@ -143,11 +145,12 @@ impl Said {
 
 fn by_client(
     client: &Client,
-    tag: &str,
+    request: &Request<'_>,
     archive: Vec<u8>,
     name: &str,
     hear: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
+    let Request { tag, time, .. } = *request;
     let failed = |error: io::Error| format!("`{}` cannot run: {error}", client.program);
     let mut command = client.command();
     let label = format!("{BUILT}={tag}");
@@ -166,19 +169,19 @@ fn by_client(
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {}
         }
-        if started.elapsed() > MOST_TIME {
+        if started.elapsed() > time {
             end(&child);
             // The reason is the time, however it ended.
             let _status = child.wait();
-            return Err(too_slow());
+            return Err(too_slow(time));
         }
     }
     let status = child.wait().map_err(failed)?;
     if status.success() { Ok(()) } else { Err(format!("`docker build` failed: {status}")) }
 }
 
-fn too_slow() -> String {
-    format!("it took longer than {} minutes", MOST_TIME.as_secs() / 60)
+fn too_slow(time: Duration) -> String {
+    format!("it took longer than {} seconds", time.as_secs())
 }
 
 fn read_lines(mut from: impl io::Read, to: &mpsc::Sender<String>) {
@@ -199,11 +202,12 @@ fn read_lines(mut from: impl io::Read, to: &mpsc::Sender<String>) {
 
 fn by_engine(
     engine: &Connected,
-    tag: &str,
+    request: &Request<'_>,
     archive: Vec<u8>,
     name: &str,
     hear: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
+    let Request { tag, time, .. } = *request;
     let labels = [(BUILT.to_owned(), tag.to_owned())].into();
     let options = BuildImageOptionsBuilder::default()
         .dockerfile(name)
@@ -228,7 +232,7 @@ fn by_engine(
             }
             Ok(())
         };
-        tokio::time::timeout(MOST_TIME, read).await.unwrap_or_else(|_| Err(too_slow()))
+        tokio::time::timeout(time, read).await.unwrap_or_else(|_| Err(too_slow(time)))
     });
     if result.is_err() {
         for id in steps.made.iter().rev() {

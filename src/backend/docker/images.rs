@@ -119,8 +119,16 @@ pub fn find(engine: &Connected, wanted: Wanted<'_>, cache: &Utf8Path) -> Result<
     }
     let known = known(engine, &digest, cache)?;
     let Known { passwd, group, shell, .. } = known;
+    let workdir = workdir(&found);
     let (environment, volumes) = settings(found).ok_or_else(|| unusable("its settings are out of bounds"))?;
-    Ok(Some(Image { digest, environment, volumes, passwd, group, shell }))
+    Ok(Some(Image { digest, environment, volumes, passwd, group, shell, workdir }))
+}
+
+/// Returns the working directory that an image says, where a workspace can be mounted there.
+fn workdir(found: &ImageInspect) -> Option<Utf8PathBuf> {
+    let said = Utf8PathBuf::from(found.config.as_ref()?.working_dir.as_deref()?);
+    let plain = said.components().all(|part| !matches!(part, camino::Utf8Component::ParentDir));
+    (said.is_absolute() && said != "/" && plain && said.as_str().len() <= MOST_VALUE).then_some(said)
 }
 
 /// Variables with their values.

@@ -1,7 +1,9 @@
 //! `runtime container { build … }`: the context as it is now, the images that it builds on, the approval, the build.
 
+use std::time::Duration;
+
 use super::super::project::{self, Fetch, Project};
-use super::fetch;
+use super::fetch::{self, For};
 use crate::backend::docker::build::{self, Client, Context, Request};
 use crate::backend::docker::engine::Connected;
 use crate::backend::docker::images::{self, Wanted};
@@ -9,6 +11,7 @@ use crate::backend::docker::{Engine, Error};
 use crate::backend::probe;
 use crate::diag::{Exit, Failure};
 use crate::lock::Lock;
+use crate::plan::facts::Image;
 use crate::plan::image::{Place, is_reference};
 use crate::ui;
 use crate::util::fs::sha256;
@@ -60,38 +63,66 @@ pub fn add(
     probed: &mut probe::Probed,
 ) -> Result<(), Failure> {
     let pins = fetch::pins(project)?;
-    let bases = bases(&context.dockerfile)?;
-    let mut text = format!("{SCHEMA} {}\n", context.facts().digest);
-    for base in &bases {
-        let wanted = fetch::wanted(&pins, &base.reference);
-        let found = match images::id(engine, wanted)? {
-            None if fetch == Fetch::Never => return Ok(()),
-            None => {
-                project::approve(project, &project::preview(project, probed)?, trusted)?;
-                fetch::fetch(project.into(), engine, wanted)?.digest
-            }
-            Some(found) => found,
-        };
-        text.push_str(&format!("{} {found}\n", base.reference));
-    }
-    let tag = format!("{REPOSITORY}:{:.32}", sha256(text.as_bytes()));
-    let find = || images::find(engine, Wanted { reference: &tag, pin: None }, &project.environment.cache);
-    let mut found = find()?;
+    let time = build::MOST_TIME;
+    let job = Job { whom: project.into(), address, engine, pins: &pins, context, time };
+    let mut may = || match fetch {
+        Fetch::Never => Ok(false),
+        Fetch::Install => {
+            project::approve(project, &project::preview(project, probed)?, trusted).map(|()| true)
+        }
+    };
+    let Some((tag, image)) = job.run(&mut may)? else { return Ok(()) };
     if let Some(build) = &mut probed.facts.build {
-        build.tag = Some(tag.clone());
+        build.tag = Some(tag);
     }
-    if found.is_none() && fetch == Fetch::Install {
-        project::approve(project, &project::preview(project, probed)?, trusted)?;
-        let dockerfile = pinned(engine, &pins, context, &bases)?;
-        let search = fetch::search(project.into());
-        let client = Client::find(address, search.home, &search.settings, &search.path);
-        ui::say("building the image");
-        let request = Request { context, dockerfile: &dockerfile, tag: &tag };
-        build::build(engine, client.as_ref(), &request, &mut |line| ui::say(&format!("build: {line}")))?;
-        found = Some(find()?.ok_or(Error::NoImage { reference: tag })?);
-    }
-    probed.facts.image = found;
+    probed.facts.image = image;
     Ok(())
+}
+
+/// One image that is to be built.
+pub struct Job<'a> {
+    pub whom: For<'a>,
+    pub address: &'a Engine,
+    pub engine: &'a Connected,
+    pub pins: &'a Lock,
+    pub context: &'a Context,
+    /// The longest that the build may take.
+    pub time: Duration,
+}
+
+impl Job<'_> {
+    /// Returns its tag, and the image. Before something is fetched or built, `may` says whether it is: without that there is
+    /// no tag where not all is known that it is made of, and no image where it was not built before.
+    pub fn run(
+        &self,
+        may: &mut dyn FnMut() -> Result<bool, Failure>,
+    ) -> Result<Option<(String, Option<Image>)>, Failure> {
+        let Job { whom, address, engine, pins, context, time } = *self;
+        let bases = bases(&context.dockerfile)?;
+        let mut text = format!("{SCHEMA} {}\n", context.facts().digest);
+        for base in &bases {
+            let wanted = fetch::wanted(pins, &base.reference);
+            let found = match images::id(engine, wanted)? {
+                None if !may()? => return Ok(None),
+                None => fetch::fetch(whom, engine, wanted)?.digest,
+                Some(found) => found,
+            };
+            text.push_str(&format!("{} {found}\n", base.reference));
+        }
+        let tag = format!("{REPOSITORY}:{:.32}", sha256(text.as_bytes()));
+        let find = || images::find(engine, Wanted { reference: &tag, pin: None }, &whom.environment.cache);
+        let mut found = find()?;
+        if found.is_none() && may()? {
+            let dockerfile = pinned(engine, pins, context, &bases)?;
+            let search = fetch::search(whom);
+            let client = Client::find(address, search.home, &search.settings, &search.path);
+            ui::say("building the image");
+            let request = Request { context, dockerfile: &dockerfile, tag: &tag, time };
+            build::build(engine, client.as_ref(), &request, &mut |line| ui::say(&format!("build: {line}")))?;
+            found = Some(find()?.ok_or_else(|| Error::NoImage { reference: tag.clone() })?);
+        }
+        Ok(Some((tag, found)))
+    }
 }
 
 /// Returns the Dockerfile with what the lock pins by digest: a tag that has moved is not built on.

@@ -1,0 +1,236 @@
+//! What a workspace stands on: an image, or a task that says which.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::given::Entry;
+use crate::backend::docker::build::{Context, MOST_TIME};
+use crate::backend::docker::engine::Connected;
+use crate::backend::docker::images::{self, Wanted};
+use crate::backend::docker::{self, Engine};
+use crate::cmd::image::build::Job;
+use crate::cmd::image::fetch::{self, For};
+use crate::diag::{Exit, Failure, Report, Sources};
+use crate::env::Environment;
+use crate::lock::Lock;
+use crate::plan::facts::Image;
+use crate::plan::image::Place;
+use crate::task::directory::{Definition, Directory, Verification};
+use crate::task::listing::Listing;
+use crate::task::templates::{self, Template};
+use crate::task::{self, Mode, Os, Phase, Task, Variables, resolve_network};
+use crate::ui;
+use crate::util::fs::read_bounded;
+use crate::util::text::escape;
+
+/// The most that is read of a `task.toml` and of an instruction, in bytes.
+const MOST: u64 = 4 << 20;
+
+/// Where the files of a workspace are where nobody says so.
+pub const WORKDIR: &str = "/app";
+
+/// The directory of a task that says what its environment is.
+pub const ENVIRONMENT: &str = "environment";
+
+pub enum Base {
+    /// A reference.
+    Image(String),
+    Task(Box<Loaded>),
+}
+
+/// A task that a workspace can be made of.
+pub struct Loaded {
+    /// Canonical.
+    pub directory: Utf8PathBuf,
+    pub task: Task,
+    pub definition: Definition,
+    pub instruction: Vec<u8>,
+}
+
+/// What it stands on, as the engine has it.
+pub struct Ground {
+    pub reference: String,
+    pub image: Image,
+    pub workdir: Utf8PathBuf,
+}
+
+fn unusable(message: String, help: &str) -> Failure {
+    Failure::new(Exit::Usage, "workspace::task", message).help(help.to_owned())
+}
+
+fn not_yet(what: &str) -> Failure {
+    Failure::new(Exit::Usage, "cli::not-yet", format!("not available yet: {what} in a workspace"))
+}
+
+impl Loaded {
+    /// Reads the task in a directory; what it says without effect is told.
+    pub fn read(directory: &Utf8Path) -> Result<Self, Failure> {
+        let help = "name the directory that has the `task.toml`";
+        let failed = |why: &dyn std::fmt::Display| {
+            unusable(format!("`{}` is no task: {why}", escape(directory.as_str())), help)
+        };
+        let directory = &directory.canonicalize_utf8().map_err(|error| failed(&error))?;
+        let path = directory.join(task::FILE);
+        let text =
+            read_bounded(&path, MOST).map_err(|error| failed(&format!("`{}`: {error}", task::FILE)))?;
+        let text = String::from_utf8(text).map_err(|error| failed(&error))?;
+        let mut sources = Sources::default();
+        let id = sources.add(path.as_str(), text.as_str());
+        let wrong = |problems, sources: &Sources| Failure {
+            exit: Exit::Usage,
+            report: Report { sources: sources.clone(), problems },
+        };
+        let parsed = task::parse(id, &text).map_err(|problems| wrong(problems, &sources))?;
+        for note in &parsed.notes {
+            let place = note.at.as_ref().map(|(span, _)| format!("{}: ", sources.place(span)));
+            ui::warn(&format!("{}{}", place.unwrap_or_default(), note.message));
+        }
+        let listing = Listing::read(directory).map_err(|error| failed(&error))?;
+        let rules = Directory::new(&listing);
+        let task = parsed.task;
+        let problems = rules.check(&task, Verification::Enabled);
+        if !problems.is_empty() {
+            return Err(wrong(problems, &sources));
+        }
+        let definition = rules.definition(&task).map_err(|problem| wrong(vec![problem], &sources))?;
+        refuse_what_is_not_there(&task, &definition)?;
+        let read = |name: &str| match read_bounded(&directory.join(name), MOST) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read.map_err(|error| failed(&format!("`{name}`: {error}"))),
+        };
+        let instruction = read("instruction.md")?;
+        Ok(Loaded { directory: directory.clone(), task, definition, instruction })
+    }
+
+    /// Reads what its image is built from.
+    fn context(&self) -> Result<Context, Failure> {
+        let place = Place { file: "Dockerfile".into(), context: Utf8PathBuf::new() };
+        Context::read(&self.directory.join(ENVIRONMENT), &place).map_err(|said| {
+            let message = format!("the image of the task cannot be built: {}", escape(&said));
+            Failure::new(Exit::Usage, "image::build", message).help("look at `environment/Dockerfile`")
+        })
+    }
+}
+
+/// Returns the variables of a workspace: those of the task, and over them those that are given. The values of
+/// templates come from what is given, and then from this host, as far as `may` allows it.
+pub fn variables(
+    of: &Variables,
+    given: &[Entry],
+    environment: &Environment,
+    may: &mut dyn FnMut(&BTreeSet<String>) -> Result<(), Failure>,
+) -> Result<Vec<Entry>, Failure> {
+    let own = |name: &str| given.iter().rev().find(|entry| entry.name == name);
+    let templates = of.values().filter_map(|value| Template::of(value)).map(|template| template.name);
+    let asked: BTreeSet<String> = templates
+        .filter(|name| own(name).is_none() && environment.get(name).is_some())
+        .map(str::to_owned)
+        .collect();
+    if !asked.is_empty() {
+        may(&asked)?;
+    }
+    let value = |name: &str| {
+        own(name).map(|entry| entry.value.clone()).or_else(|| environment.get(name).map(str::to_owned))
+    };
+    let resolved = templates::resolve(of, value).map_err(|missing| {
+        Failure::new(Exit::Usage, "workspace::variable", missing.to_string())
+            .help("set them, or give them by `-e NAME=VALUE` or `--env-file FILE`")
+    })?;
+    let mut all = Vec::new();
+    for (name, value) in resolved {
+        if own(&name).is_none() {
+            all.push(Entry::new(name, value, task::FILE)?);
+        }
+    }
+    all.extend(given.iter().cloned());
+    Ok(all)
+}
+
+/// What Harbor does, and workspaces do not yet, is refused by name.
+fn refuse_what_is_not_there(task: &Task, definition: &Definition) -> Result<(), Failure> {
+    let environment = &task.environment;
+    let needs_compose = definition.image.is_none() && !definition.dockerfile || definition.compose;
+    let agent = resolve_network(task, None, Phase::Agent);
+    let not_there = [
+        (environment.os == Os::Windows, "a task for Windows"),
+        (needs_compose, "a task of several containers (`docker-compose.yaml`)"),
+        (!task.steps.is_empty(), "a task of several steps"),
+        (environment.gpus.is_some_and(|gpus| gpus > 0), "a task that needs a GPU"),
+        (environment.tpu.is_some(), "a task that needs a TPU"),
+        (agent.mode == Mode::Allowlist, "a task with `network_mode = \"allowlist\"`"),
+    ];
+    not_there.iter().find(|(is, _)| *is).map_or(Ok(()), |(_, what)| Err(not_yet(what)))
+}
+
+impl Base {
+    pub fn task(&self) -> Option<&Loaded> {
+        match self {
+            Base::Task(task) => Some(task),
+            Base::Image(_) => None,
+        }
+    }
+
+    /// Returns what it says of the sandbox, as lines of configuration. A task only narrows the network.
+    pub fn lines(&self) -> Option<String> {
+        let Loaded { task, .. } = self.task()?;
+        let mut text = String::new();
+        let limits = [
+            task.environment.memory_mb.map(|size| format!("memory \"{size}MiB\"; ")),
+            task.environment.cpus.map(|count| format!("cpus {count:?}; ")),
+        ];
+        let limits: String = limits.into_iter().flatten().collect();
+        if !limits.is_empty() {
+            text.push_str(&format!("limits {{ {limits}}}\n"));
+        }
+        if resolve_network(task, None, Phase::Agent).mode == Mode::NoNetwork {
+            text.push_str("network \"none\"\n");
+        }
+        Some(text)
+    }
+
+    /// The reference, or a word for it before the image is known.
+    pub fn reference(&self) -> &str {
+        match self {
+            Base::Image(reference) => reference,
+            Base::Task(loaded) => loaded.definition.image.as_deref().unwrap_or("pier-build"),
+        }
+    }
+
+    /// The working directory, as far as it can be known before the image is.
+    pub fn workdir(&self) -> &str {
+        let said = self.task().and_then(|loaded| loaded.task.environment.workdir.as_deref());
+        said.filter(|said| !said.is_empty()).unwrap_or(WORKDIR)
+    }
+
+    /// Returns the image: one that is not on this host is fetched or built.
+    pub fn ground(&self, whom: For<'_>, (address, engine): (&Engine, &Connected)) -> Result<Ground, Failure> {
+        let pins = Lock::default();
+        let (reference, image) = match self {
+            Base::Task(loaded) if loaded.definition.image.is_none() => {
+                let seconds = loaded.task.environment.build_timeout_sec;
+                let time = Duration::try_from_secs_f64(seconds).unwrap_or(MOST_TIME).min(MOST_TIME);
+                let context = &loaded.context()?;
+                let job = Job { whom, address, engine, pins: &pins, context, time };
+                let built = job.run(&mut || Ok(true))?;
+                let none = || docker::Error::NoImage { reference: self.reference().to_owned() };
+                let (tag, image) = built.ok_or_else(none)?;
+                (tag, image.ok_or_else(none)?)
+            }
+            _ => {
+                let wanted = Wanted { reference: self.reference(), pin: None };
+                let found = images::find(engine, wanted, &whom.environment.cache)?;
+                let image = found.map_or_else(|| fetch::fetch(whom, engine, wanted), Ok)?;
+                (self.reference().to_owned(), image)
+            }
+        };
+        // Of an image without a task, the older tool made one whose directory is this.
+        let says = match self {
+            Base::Task(loaded) if loaded.task.environment.workdir.is_none() => image.workdir.clone(),
+            _ => None,
+        };
+        let workdir = says.unwrap_or_else(|| self.workdir().into());
+        Ok(Ground { reference, image, workdir })
+    }
+}

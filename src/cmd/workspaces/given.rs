@@ -1,0 +1,114 @@
+//! What the command line and `.pier/session.json` give to a workspace: variables, mounts, ports.
+
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::util::redact::is_harmless;
+use crate::util::text::escape;
+
+/// A variable of a workspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub value: String,
+}
+
+impl Entry {
+    /// Reads `KEY=VALUE`, with nothing around it and nothing in quotes.
+    pub fn parse(text: &str, place: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str, help: &str| {
+            Failure::new(Exit::Usage, "workspace::variable", format!("{place}: {why}")).help(help.to_owned())
+        };
+        if text.trim_start().starts_with("export ") {
+            return Err(wrong("`export` is for a shell", "leave it out: `KEY=VALUE`"));
+        }
+        let Some((name, value)) = text.split_once('=') else {
+            return Err(wrong("this is not `KEY=VALUE`", "write, for example, `DEBUG=1`"));
+        };
+        Entry::new(name.to_owned(), value.to_owned(), place)
+    }
+
+    /// Checks the name and the value.
+    pub fn new(name: String, value: String, place: &str) -> Result<Self, Failure> {
+        let wrong = |why: &str, help: &str| {
+            Failure::new(Exit::Usage, "workspace::variable", format!("{place}: {why}")).help(help.to_owned())
+        };
+        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(letters) {
+            return Err(wrong(
+                &format!("`{}` is no name of a variable", escape(&name)),
+                "use letters, digits and `_`",
+            ));
+        }
+        if value.contains('\0') {
+            return Err(wrong("a value holds a NUL byte", "no variable can"));
+        }
+        Ok(Entry { name, value })
+    }
+
+    /// Returns what is written of it: its name alone where the value may be a secret.
+    pub fn stored(&self) -> String {
+        let Entry { name, value } = self;
+        if is_harmless(name, value) { format!("{name}={value}") } else { format!("{name}=${{{name}}}") }
+    }
+}
+
+/// Returns the variables that a workspace was started with; those whose values are not written are the caller's.
+pub fn kept_entries(stored: &[String], environment: &Environment) -> Result<Vec<Entry>, Failure> {
+    let entry = |text: &String| {
+        let entry = Entry::parse(text, ".pier/session.json")?;
+        let Some(name) = entry.value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+            return Ok(entry);
+        };
+        let (name, default) =
+            name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
+        match environment.get(name).or(default) {
+            Some(value) => Ok(Entry { name: entry.name, value: value.to_owned() }),
+            None => Err(Failure::new(
+                Exit::Usage,
+                "workspace::variable",
+                format!("the value of `{name}` is not kept, and it is not set here"),
+            )
+            .help(format!("set it, as in `{name}=… pier start`, or give all variables anew by `-e`"))),
+        }
+    };
+    stored.iter().map(entry).collect()
+}
+
+/// A mount as an older tool writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mounted<'a> {
+    pub source: &'a str,
+    pub at: &'a str,
+    pub read_only: bool,
+}
+
+impl<'a> Mounted<'a> {
+    /// Reads `host:container`, or the same and `:ro` or `:rw`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, at, read_only) = match parts.as_slice() {
+            [source, at] | [source, at, "rw"] => (*source, *at, false),
+            [source, at, "ro"] => (*source, *at, true),
+            _ => return None,
+        };
+        (!source.is_empty() && at.starts_with('/')).then_some(Mounted { source, at, read_only })
+    }
+}
+
+/// A port of the container on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    pub host: u16,
+    pub inside: u16,
+}
+
+impl Published {
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (host, inside) = text.split_once(':').unwrap_or((text, text));
+        let number = |text: &str| text.parse().ok().filter(|port| *port != 0);
+        match (number(host), number(inside)) {
+            (Some(host), Some(inside)) => Ok(Published { host, inside }),
+            _ => Err("a port is a number from 1 to 65535, alone or as `HOST:CONTAINER`".to_owned()),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Workspaces of tasks in Harbor's format.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::World;
+use crate::docker::{DEBIAN, can_run, docker};
+
+/// A task on an image that every test has.
+pub fn task(world: &World, toml: &str) {
+    world.0.write("task/task.toml", toml);
+    world.0.write("task/instruction.md", "Make it work.\n");
+    world.0.write(
+        "task/environment/Dockerfile",
+        format!("FROM {DEBIAN}\nWORKDIR /work\nCOPY data /work/data\n"),
+    );
+    world.0.write("task/environment/data", "of the task\n");
+    script(world, "tests/test.sh", "#!/bin/sh\necho 1 > /logs/verifier/reward.txt\n");
+}
+
+/// Writes a script of the task.
+pub fn script(world: &World, name: &str, text: &str) {
+    world.0.write(format!("task/{name}"), text);
+    let path = world.place("task").join(name);
+    fs_err::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+impl World {
+    pub fn of_task(toml: &str) -> Self {
+        let world = World::new();
+        task(&world, toml);
+        world
+    }
+}
+
+#[test]
+fn a_task_is_a_workspace_with_its_files_and_what_is_to_be_done() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task(
+        "[environment]\nmemory_mb = 512\ncpus = 1\n[environment.env]\nPLAIN = \"one\"\nOTHER = \"${ABSENT:-two}\"\n",
+    );
+    let said = world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    assert!(said.text().contains(".task/instruction.md"), "{}", said.text());
+    assert_eq!(world.0.read("ws/data"), "of the task\n");
+    assert_eq!(world.0.read("ws/.task/instruction.md"), "Make it work.\n");
+    let session = world.session("ws");
+    assert_eq!(session["task_ref"], "task");
+    assert_eq!(session["task_dir"], world.place("task").canonicalize().unwrap().to_str().unwrap());
+    let script = "pwd; cat .task/instruction.md; echo $PLAIN $OTHER; ls -A .pier";
+    let said = world.within("ws", &["exec", "--", "sh", "-c", script]).run().expect(0).text();
+    assert_eq!(said, "/work\nMake it work.\none two");
+    let id = session["harbor_session_id"].as_str().unwrap().to_owned();
+    let limits =
+        ["inspect", "--format", "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}", &format!("{id}-main-1")];
+    assert_eq!(docker(&limits, b""), "536870912 1000000000");
+
+    // The same task starts it again, another one does not, and a changed one is built anew.
+    world.within("ws", &["stop"]).run().expect(0);
+    let again = world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    assert!(!again.said().contains("anew"), "{}", again.said());
+    let twice = world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    assert!(twice.said().contains("already running"), "{}", twice.said());
+    world.within("ws", &["stop"]).run().expect(0);
+    fs_err::create_dir(world.place("other")).unwrap();
+    let other = world.call(&["start", "other", "-d", "ws"]).run().refused(2, "workspace::usage");
+    assert!(other.flat().contains("different task"), "{}", other.said());
+    world.call(&["start", "--image", DEBIAN, "-d", "ws"]).run().refused(2, "workspace::usage");
+    world.0.write("task/environment/data", "changed\n");
+    world.0.write("task/instruction.md", "Something else.\n");
+    let changed = world.within("ws", &["start"]).run().expect(0);
+    assert!(
+        changed.said().contains("building the image") && changed.said().contains("anew"),
+        "{}",
+        changed.said()
+    );
+    assert_eq!(world.0.read("ws/data"), "of the task\n", "files of the workspace are the user's by now");
+    assert_eq!(world.0.read("ws/.task/instruction.md"), "Something else.\n");
+}
+
+#[test]
+fn variables_of_this_host_are_given_to_a_task_that_somebody_allowed_it() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("[environment.env]\nASKED = \"${HOST_VALUE}\"\n");
+    let start = || world.call(&["start", "task", "-d", "ws"]);
+    let missing = start().run().refused(2, "workspace::variable");
+    assert!(missing.flat().contains("`HOST_VALUE` (for `ASKED`)"), "{}", missing.said());
+    let asked = start().env("HOST_VALUE", "key-of-the-host").run().refused(125, "workspace::variable");
+    assert!(asked.flat().contains("`HOST_VALUE`") && !asked.said().contains("key-of"), "{}", asked.said());
+    assert!(!world.place("ws").exists());
+    world
+        .call(&["start", "task", "-d", "ws", "--accept"])
+        .env("HOST_VALUE", "key-of-the-host")
+        .run()
+        .expect(0);
+    let read = || world.within("ws", &["exec", "--", "sh", "-c", "echo $ASKED"]).run().expect(0).text();
+    assert_eq!(read(), "key-of-the-host");
+    world.within("ws", &["stop"]).run().expect(0);
+    // It is allowed by now, and was never written.
+    world.within("ws", &["start"]).run().refused(2, "workspace::variable");
+    world.within("ws", &["start"]).env("HOST_VALUE", "another").run().expect(0);
+    assert_eq!(read(), "another");
+    world.within("ws", &["stop"]).run().expect(0);
+    // What is given to the workspace is given to the task.
+    world.within("ws", &["start", "-e", "HOST_VALUE=given", "-e", "MORE=1"]).run().expect(0);
+    assert_eq!(read(), "given");
+}
+
+#[test]
+fn the_network_and_the_health_of_a_task_are_honoured() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task(
+        "[environment]\nnetwork_mode = \"no-network\"\n[environment.healthcheck]\ncommand = \"test -e /tmp/one || { touch /tmp/one; false; }\"\ninterval_sec = 0.1\n",
+    );
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let script = "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '";
+    assert_eq!(world.within("ws", &["exec", "--", "sh", "-c", script]).run().expect(0).text(), "lo");
+    world.within("ws", &["rm", "--force"]).run().expect(0);
+    world.0.write(
+        "task/task.toml",
+        "[environment.healthcheck]\ncommand = \"sleep 60\"\ninterval_sec = 0.1\nretries = 2\ntimeout_sec = 0.2\n",
+    );
+    fs_err::create_dir(world.place("ill")).unwrap();
+    std::os::unix::fs::lchown(world.place("ill"), Some(world.0.owner()), None).unwrap();
+    let ill = world.call(&["start", "task", "-d", "ill"]).run().refused(1, "workspace::health");
+    assert!(ill.flat().contains("failed 2 times"), "{}", ill.said());
+    assert_eq!(fs_err::read_dir(world.place("ill")).unwrap().count(), 0, "it can be repeated as it was");
+    let all = docker(&["ps", "--all", "--format", "{{.Names}}"], b"");
+    assert!(!all.contains("pier-ill-"), "{all}");
+}
+
+#[test]
+fn what_is_no_task_makes_nothing() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("[environment]\n");
+    let start = |words: &[&str]| world.call(&[&["start", "task"], words].concat()).run();
+    start(&[]).refused(2, "workspace::usage");
+    start(&["-d", "x", "--image", DEBIAN]).refused(2, "workspace::usage");
+    world.call(&["start", "nowhere", "-d", "x"]).run().refused(2, "workspace::task");
+    world.call(&["start", "--image", DEBIAN, "-d", "x", "--accept"]).run().refused(2, "workspace::usage");
+    for (toml, code) in [
+        ("[environment", "task::syntax"),
+        ("[environment]\ncpus = \"many\"\n", "task::type"),
+        ("[environment]\nos = \"windows\"\n", "task::file"),
+        ("[environment]\ngpus = 1\n", "cli::not-yet"),
+        ("[environment]\nnetwork_mode = \"allowlist\"\nallowed_hosts = [\"a.example\"]\n", "cli::not-yet"),
+        ("[environment.env]\n\"not a name\" = \"x\"\n", "workspace::variable"),
+    ] {
+        world.0.write("task/task.toml", toml);
+        start(&["-d", "x"]).refused(2, code);
+        assert!(!world.place("x").exists(), "{toml}");
+    }
+    world.0.write("task/task.toml", "[environment]\nno_such_key = 1\n");
+    world.0.write("task/environment/Dockerfile", format!("FROM {DEBIAN}\nRUN exit 3\n"));
+    let failed = start(&["-d", "x"]).refused(125, "image::build");
+    assert!(failed.said().contains("no_such_key"), "{}", failed.said());
+    assert!(!world.place("x").exists());
+    fs_err::remove_file(world.place("task/tests/test.sh")).unwrap();
+    start(&["-d", "x"]).refused(2, "task::file");
+}
+
+#[test]
+fn a_prepared_image_has_the_files_of_the_task_beside_it() {
+    if !can_run() {
+        return;
+    }
+    let world =
+        World::of_task(&format!("[environment]\ndocker_image = \"{DEBIAN}\"\nworkdir = \"/srv/it\"\n"));
+    fs_err::remove_file(world.place("task/environment/Dockerfile")).unwrap();
+    world.0.write("task/environment/below/file", "x");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let said =
+        world.within("ws", &["exec", "--", "sh", "-c", "pwd; cat data below/file"]).run().expect(0).text();
+    assert_eq!(said, "/srv/it\nof the task\nx");
+}
