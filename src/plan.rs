@@ -143,6 +143,8 @@ pub struct MountCounts {
 pub enum Backend {
     Bubblewrap,
     Docker,
+    /// No sandbox at all: a workspace that was asked to have none.
+    None,
 }
 
 /// Where `/usr` and its like come from.

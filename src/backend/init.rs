@@ -4,7 +4,8 @@
 //! that socket. Called as `/.pier/init __init --control SUPERVISOR`, it obeys a supervisor on descriptor 3, proves what the manifest on
 //! descriptor 7 says before the command that is named there runs, and ends all of the sandbox when the supervisor
 //! goes away. Called as `/.pier/init __init -- COMMAND …`, it runs the one command behind the filters alone, so that
-//! the printed command line of a plan can be tried by hand.
+//! the printed command line of a plan can be tried by hand. Called as `pier __init --unconfined`, on the host, it runs what
+//! the other side of descriptor 3 says, with no walls at all.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,6 +29,7 @@ use crate::sys::{failpoint, fd, socket, terminal};
 pub mod filter;
 mod landlock;
 mod serve;
+mod unconfined;
 mod verify;
 
 use serve::Server;
@@ -38,9 +40,19 @@ const NOT_SET_UP: u8 = 125;
 /// The id of the command on the init's own command line.
 pub const FIRST: u32 = 0;
 
+/// What asks for one command on this host, without walls.
+pub const UNCONFINED: &str = "--unconfined";
+
 /// Runs the init; `words` are those after `__init`.
 pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
     let mut words = words.peekable();
+    if words.next_if(|word| word == UNCONFINED).is_some() {
+        let served = fd::adopt(protocol::CONTROL).and_then(|socket| {
+            fd::close_others(3, &[socket.as_raw_fd()])?;
+            unconfined::serve(socket, &[])
+        });
+        return served.map_or(ExitCode::from(NOT_SET_UP), ExitCode::from);
+    }
     // The number of the supervisor behind it is for those who read a list of processes.
     let control = words.next_if(|word| word == "--control").is_some_and(|_| words.next().is_some());
     let connect = words.next_if(|word| word == "--connect").and_then(|_| words.next());

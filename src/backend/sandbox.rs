@@ -17,6 +17,7 @@ use super::docker::beside::Beside;
 use super::docker::kept::COMMANDS;
 use super::docker::launch::Container;
 use super::docker::{self, Engine};
+use super::init::UNCONFINED;
 use super::join;
 use super::limits::{self, Group};
 use super::manifest::Manifest;
@@ -26,7 +27,7 @@ use crate::gateway::Sockets;
 use crate::gateway::authority::Bundle;
 use crate::gateway::publish::Door;
 use crate::plan::{CertificateForm, NetworkMode, Plan};
-use crate::sys::spawn::Child;
+use crate::sys::spawn::{self, Child};
 use crate::sys::{fd, process, socket};
 
 /// How long an engine and the init may take to get ready, in milliseconds.
@@ -148,6 +149,17 @@ pub(super) enum Body {
     Container(Box<Container>),
     /// A command in a workspace, which goes on.
     Guest,
+    /// A command on this host, without walls, and what started it.
+    Unconfined(Child),
+}
+
+/// Where a command runs that needs no sandbox of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Venue<'a> {
+    /// In the workspace whose init is reached in this directory.
+    Workspace(&'a Utf8Path),
+    /// On this host, as it is.
+    Host,
 }
 
 /// A sandbox that is being set up.
@@ -202,7 +214,7 @@ impl Starting {
                 let network = match &self.sandbox.body {
                     Body::Bubblewrap { .. } => Network::Namespace(namespace),
                     Body::Container(container) => Network::Container(container.beside(plan, session)),
-                    Body::Guest => return Err(Error::Docker(docker::Error::Ended)),
+                    Body::Guest | Body::Unconfined(_) => return Err(Error::Docker(docker::Error::Ended)),
                 };
                 Ok((self, network))
             }
@@ -254,6 +266,19 @@ impl Network {
 /// The program that runs, even where its file was replaced meanwhile.
 const OWN: &str = "/proc/self/exe";
 
+/// Starts what runs a command on this host.
+fn unconfined() -> io::Result<(OwnedFd, Body)> {
+    let (ours, theirs) = fd::message_sockets()?;
+    let (_said, complain) = io::pipe()?;
+    let child = spawn::spawn(&spawn::Program {
+        words: &[OWN.to_owned(), "__init".to_owned(), UNCONFINED.to_owned()],
+        environment: &[],
+        standard_error: complain.as_fd(),
+        placed: &[(theirs.as_fd(), protocol::CONTROL)],
+    })?;
+    Ok((ours, Body::Unconfined(child)))
+}
+
 /// Returns the inodes of this process's namespaces that the sandbox must not share.
 fn namespaces(plan: &Plan, body: &Body) -> io::Result<BTreeMap<String, u64>> {
     let shared = plan.network.mode == NetworkMode::Host;
@@ -267,18 +292,24 @@ fn namespaces(plan: &Plan, body: &Body) -> io::Result<BTreeMap<String, u64>> {
 }
 
 impl Sandbox {
-    /// Sends a command to the init of a workspace, and waits until it is ready to begin.
+    /// Sends a command to whoever runs it, and waits until it is ready to begin.
     pub fn visit(
-        directory: &Utf8Path,
+        venue: Venue<'_>,
         command: &protocol::Command,
         streams: &[OwnedFd; 3],
     ) -> Result<Self, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
-        let control = socket::connect_in(directory, COMMANDS).map_err(set_up("reach the workspace"))?;
+        let (control, body) = match venue {
+            Venue::Workspace(directory) => {
+                let control = socket::connect_in(directory, COMMANDS);
+                (control.map_err(set_up("reach the workspace"))?, Body::Guest)
+            }
+            Venue::Host => unconfined().map_err(set_up("start the command"))?,
+        };
         let file = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
         let text = serde_json::to_vec(command).map_err(|error| set_up("write the command")(error.into()))?;
         file.write_all_at(&text, 0).map_err(set_up("write the command"))?;
-        let mut sandbox = Sandbox::new(control, Body::Guest);
+        let mut sandbox = Sandbox::new(control, body);
         let sent = [file.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
         sandbox.order(&Order::Run, &sent).map_err(set_up("speak with the workspace"))?;
         match sandbox.wait_for_ready() {
@@ -341,11 +372,11 @@ impl Sandbox {
             }
             Body::Container(container) => container.process(),
             // Its init closes the connection when it ends.
-            Body::Guest => &self.control,
+            Body::Guest | Body::Unconfined(_) => &self.control,
         };
         let flags = PollFlags::POLLIN;
         let mut polled = [PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
-        if matches!(self.body, Body::Guest) {
+        if matches!(self.body, Body::Guest | Body::Unconfined(_)) {
             polled[1].set_events(PollFlags::empty());
         }
         let ready = poll(&mut polled, PollTimeout::from(READY_WITHIN)).map_err(io::Error::from);
@@ -437,6 +468,8 @@ impl Sandbox {
             }
             // The init of the workspace ends a command whose guest is gone.
             Body::Guest => true,
+            // Only what has left its process group can still run.
+            Body::Unconfined(child) => child.wait().is_ok(),
             Body::Container(container) => {
                 self.emptied || container.ends_within(patience) || {
                     container.kill();
@@ -463,7 +496,7 @@ impl Sandbox {
         match &self.body {
             Body::Bubblewrap { child, .. } => child.id(),
             Body::Container(container) => container.id(),
-            Body::Guest => std::process::id(),
+            Body::Guest | Body::Unconfined(_) => std::process::id(),
         }
     }
 }

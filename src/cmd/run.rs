@@ -1,25 +1,21 @@
 //! `pier up`, `pier shell`, `pier exec`: plan, approval, session, exit code.
 
-use std::io::ErrorKind;
-
-use camino::Utf8Path;
 use clap::Args;
 
-use super::owner::{self, RootOwned};
+use super::owner::RootOwned;
 use super::project::{self, Fetch, Planned, Project};
 use super::workspaces::{self, Around};
 use super::{Global, Outcome};
 use crate::backend::bwrap::program;
-use crate::backend::protocol::Command;
-use crate::backend::sandbox::{self, Program};
+use crate::backend::sandbox::Program;
 use crate::diag::{Exit, Failure};
-use crate::env::Environment;
 use crate::plan::{Backend, Target};
 use crate::session::detach::{self, Began, Detached};
-use crate::session::{self, Notice, Outcome as Ended, Side, within};
+use crate::session::{self, Notice, Outcome as Ended, Side};
 use crate::sys::process;
 use crate::ui;
-use crate::workspace::{self, Workspace};
+
+mod visit;
 
 #[derive(Debug, Default, Args)]
 #[command(
@@ -136,63 +132,12 @@ pub fn exec(global: &Global, args: Exec) -> Outcome {
     if global.older.is_none()
         && let Around::Workspace(found) = workspaces::around(&project::current_directory()?)?
     {
-        return visit(global, &found, &args, away);
+        return visit::run(global, &found, &args, away);
     }
     let (project, host) = begin(global, away)?;
     start(&project, host, &Target::Exec { argv: args.command }, &args.start, away)
 }
 
-/// Runs a command in a workspace.
-fn visit(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outcome {
-    let root = &found.root;
-    if args.start.locked || args.start.trust.is_some() {
-        let message = "`--locked` and `--trust` are for projects, and this is a workspace";
-        return Err(Failure::new(Exit::Usage, "workspace::usage", message).help("leave them out"));
-    }
-    let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
-    let not_running = || {
-        let message = format!("the workspace `{root}` is not running");
-        Failure::new(Exit::NotSetUp, "workspace::not-running", message).help("`pier start` starts it")
-    };
-    let mut plan = workspaces::remembered(&environment, root).ok_or_else(not_running)?.plan;
-    plan.command.argv.clone_from(&args.command);
-    let below = project::current_directory()?;
-    let below = below.strip_prefix(root).unwrap_or(Utf8Path::new(""));
-    // Only what is mounted is there.
-    plan.command.cwd = plan.project.at.clone();
-    if !below.as_str().is_empty() && !below.starts_with(workspace::OWN) {
-        plan.command.cwd.push(below);
-    }
-    let terminal = ["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"];
-    let variable = |name: &str| Some((name.to_owned(), environment.get(name)?.to_owned()));
-    let mut variables: Vec<(String, String)> = terminal.into_iter().filter_map(variable).collect();
-    variables.push(("PWD".to_owned(), plan.command.cwd.to_string()));
-    let command =
-        Command { argv: args.command.clone(), environment: variables, cwd: plan.command.cwd.to_string() };
-    let detached = match leave(away)? {
-        Ok(detached) => detached,
-        Err(exit) => return Ok(exit),
-    };
-    let directory = workspace::private(&environment.state, root);
-    let begun = within::Start {
-        plan: &plan,
-        directory: &directory,
-        command,
-        state: &environment.state,
-        notice: &notice,
-        detached,
-    };
-    match within::run(begun) {
-        Err(session::Error::Launch(sandbox::Error::SetUp { error, .. }))
-            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-        {
-            Err(not_running())
-        }
-        finished => ended(finished?.outcome),
-    }
-}
-
-/// Returns the exit code of a command, and says what else was the end of it.
 fn ended(outcome: Result<Ended, session::Error>) -> Outcome {
     Ok(match outcome? {
         Ended::Ended(how) => match how.code() {
@@ -292,6 +237,10 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
         Backend::Bubblewrap => (host.program?, host.early),
         // The bubblewrap that waits was started before anything was known.
         Backend::Docker => (Program::Docker(super::image::engine(&project.environment)?), None),
+        Backend::None => {
+            let message = "a project always has a sandbox".to_owned();
+            return Err(Failure::new(Exit::NotSetUp, "session::set-up", message));
+        }
     };
     let secrets = super::secrets::fetch(project, &planned.plan, &mut planned.values)?;
     let login = super::secrets::login(project, &planned.plan)?;

@@ -7,10 +7,11 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::owner::{self, RootOwned};
-use super::workspaces::base::{Base, Loaded};
+use super::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded};
 use super::workspaces::given::{Entry, Published, kept_entries};
 use super::workspaces::{self, Asked};
 use super::{Global, Outcome, project};
+use crate::backend::docker::engine::Connected;
 use crate::backend::docker::kept::{self, How, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
@@ -22,6 +23,7 @@ use crate::workspace::{self, LOGS, Mode, RECORDS, Session, Workspace, files, ind
 
 mod given;
 mod health;
+mod host;
 
 #[derive(Debug, Args)]
 #[command(
@@ -40,7 +42,7 @@ pub struct Start {
     /// An agent to install.
     #[arg(short, long, value_name = "NAME")]
     agent: Option<String>,
-    /// Work without a container.
+    /// Work without a container, and without any sandbox.
     #[arg(long)]
     host: bool,
     /// Publish a port on this machine's loopback interface: `8888`, or `HOST:CONTAINER`.
@@ -88,6 +90,7 @@ impl Subject {
 }
 
 pub fn run(global: &Global, args: &Start) -> Outcome {
+    refuse_what_is_of_containers(args)?;
     refuse_what_is_not_there(args)?;
     let cwd = project::current_directory()?;
     let subject = match (&args.task, &args.image) {
@@ -113,7 +116,6 @@ fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
     let is_remote = args.task.as_ref().is_some_and(|task| task.contains("://") || task.starts_with("git@"));
     let not_yet = [
         (is_remote, "a task from a repository"),
-        (args.host, "`--host`"),
         (args.agent.is_some(), "`--agent`"),
         (args.no_mount, "`--no-mount`"),
         (!args.skill.is_empty(), "`--skill`"),
@@ -124,6 +126,27 @@ fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
             "cli::not-yet",
             format!("not available yet: {what} of `pier start`"),
         )),
+        None => Ok(()),
+    }
+}
+
+/// Without a container there is nothing that these flags would be about.
+fn refuse_what_is_of_containers(args: &Start) -> Result<(), Failure> {
+    let of_containers = [
+        (args.no_mount, "--no-mount"),
+        (!args.e.is_empty(), "-e"),
+        (args.env_file.is_some(), "--env-file"),
+        (!args.skill.is_empty(), "--skill"),
+        (!args.ports.is_empty(), "--ports"),
+        (args.mounts_json.is_some(), "--mounts-json"),
+        (args.image.is_some(), "--image"),
+        (args.agent.is_some(), "--agent"),
+    ];
+    match of_containers.iter().find(|(given, _)| *given && args.host) {
+        Some((_, flag)) => {
+            let message = format!("`{flag}` needs container mode, and `--host` has no container");
+            Err(usage(&message, "leave one of the two out"))
+        }
         None => Ok(()),
     }
 }
@@ -156,7 +179,10 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     let mounts = given::mounts(args, &environment)?;
     let base = subject.base()?;
     let mut allowed = BTreeSet::new();
-    let entries = variables(&base, &given, &environment, args.accept, &mut allowed)?;
+    let entries = match args.host {
+        true => Vec::new(),
+        false => variables(&base, &given, &environment, args.accept, &mut allowed)?,
+    };
     let (made, was_empty) = (!dir.exists(), dir.exists() && is_empty().map_err(failed)?);
     let own = dir.join(workspace::OWN).symlink_metadata();
     if own.as_ref().is_ok_and(|meta| !meta.is_dir()) {
@@ -171,12 +197,18 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         Base::Image(image) => (root.join(workspace::OWN).join(FREE), Some(image.clone())),
         Base::Task(task) => (task.directory.clone(), None),
     };
+    let session_id = workspace::session_id(&root);
+    let (mode, container, alone) = if args.host {
+        (Mode::Host, None, Some(host::session_id(&session_id)))
+    } else {
+        (Mode::Container, Some(session_id), None)
+    };
     let session = Session {
-        mode: Mode::Container,
+        mode,
         task_ref: task_dir.file_name().map(str::to_owned),
         task_dir,
-        harbor_session_id: Some(workspace::session_id(&root)),
-        host_session_id: None,
+        harbor_session_id: container,
+        host_session_id: alone,
         agents: Vec::new(),
         ports: args.ports.iter().map(|port| port.host).collect(),
         extra_mounts: mounts,
@@ -193,7 +225,11 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         return Err(usage(&format!("`{root}` has just become a workspace"), "go into it: `pier exec bash`"));
     }
     let start = Beginning { base: &base, ports: &args.ports, entries: &entries, allowed, seeds: true };
-    if let Err(error) = begin(global, &environment, &workspace, start) {
+    let begun = match (&base, mode) {
+        (Base::Task(task), Mode::Host) => host::begin(global, &environment, &workspace, task),
+        _ => begin(global, &environment, &workspace, start),
+    };
+    if let Err(error) = begun {
         // A failed start can be repeated as it was.
         if own.is_err() {
             let _own = std::fs::remove_dir_all(root.join(workspace::OWN));
@@ -266,14 +302,14 @@ fn restart(
     if args.force {
         return Err(usage("`--force` is for a new workspace", "leave it out"));
     }
-    if session.mode == Mode::Host {
-        return Err(Failure::new(
-            Exit::Usage,
-            "cli::not-yet",
-            "not available yet: workspaces without a container",
-        ));
-    }
     let subject = subject_of(session, asked)?;
+    if session.mode == Mode::Host {
+        return host::again(global, args, environment, workspace, &subject);
+    }
+    if args.host {
+        let message = format!("the workspace `{root}` has a container");
+        return Err(usage(&message, "leave `--host` out, or use another directory"));
+    }
     let _held = workspaces::hold(environment, root)?;
     workspaces::require_own(environment, root, args.accept)?;
     let engine = super::image::engine(environment)?.connect()?;
@@ -394,16 +430,7 @@ fn begin(
     let asked = Asked { base, entries, ports, mounts: &workspace.session.extra_mounts };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
     if seeds {
-        let mut count = 0;
-        if let Some(archive) = workspaces::first_files(&prepared)? {
-            count = seed::unpack(archive, root).map_err(Failure::from)?;
-        }
-        if let (Base::Task(task), 0) = (base, count)
-            && !task.definition.dockerfile
-        {
-            // As with every prepared image: what the task has beside it goes to the working directory.
-            seed::copy(&task.directory.join(workspaces::base::ENVIRONMENT), root).map_err(Failure::from)?;
-        }
+        first_files(base, &prepared.engine.connect()?, &prepared.ground, root)?;
     }
     if let Some(task) = base.task().filter(|task| !task.instruction.is_empty()) {
         beneath.write(Utf8Path::new(INSTRUCTION), &task.instruction, 0o644).map_err(failed)?;
@@ -416,7 +443,7 @@ fn begin(
             health::wait(&prepared.plan, &directory, check)?;
         }
         let text = files::text(root, &workspace.session).map_err(Failure::from)?;
-        workspaces::remember(&directory, &prepared, ports, allowed, &text).map_err(failed)?;
+        workspaces::remember(&directory, &prepared.plan, ports, allowed, &text).map_err(failed)?;
         if how == How::Replaced {
             ui::say(
                 "the container was made anew: what it is made of has changed, and what was installed in it is gone",
@@ -435,6 +462,24 @@ fn begin(
             }
         }
     })
+}
+
+/// Puts the first files into a workspace: those of the image, and what a task has beside a prepared one.
+fn first_files(base: &Base, engine: &Connected, ground: &Ground, root: &Utf8Path) -> Result<(), Failure> {
+    let mut count = 0;
+    if let Some(archive) = workspaces::first_files(engine, ground)? {
+        count = seed::unpack(archive, root).map_err(Failure::from)?;
+    }
+    match base {
+        Base::Task(task) if count == 0 && !task.definition.dockerfile => beside(task, root),
+        _ => Ok(()),
+    }
+}
+
+/// Puts into a workspace what a task has where its image is defined.
+fn beside(task: &Loaded, root: &Utf8Path) -> Result<(), Failure> {
+    seed::copy(&task.directory.join(ENVIRONMENT), root).map_err(Failure::from)?;
+    Ok(())
 }
 
 /// Where an agent finds what it has to do.
@@ -460,6 +505,9 @@ fn write_free_task(beneath: &Beneath, image: &str) -> std::io::Result<()> {
 }
 
 fn ready(workspace: &Workspace, base: &Base) {
+    if workspace.session.mode == Mode::Host {
+        ui::warn("host mode: commands in this workspace run on this host, without any sandbox");
+    }
     let root = escape(workspace.root.as_str());
     let mut text = format!(
         "the workspace is ready: {root}\n\n  cd {}\n  pier exec bash",

@@ -12,7 +12,7 @@ use super::image::fetch::For;
 use super::project::{self, Place};
 use super::{Global, image};
 use crate::backend::docker::kept::{self, How, Named};
-use crate::backend::docker::{self, Engine};
+use crate::backend::docker::{self, Engine, engine::Connected};
 use crate::backend::probe;
 use crate::backend::sandbox::Given;
 use crate::config::Layer;
@@ -31,7 +31,7 @@ use crate::{task, ui};
 pub mod base;
 pub mod given;
 
-use base::Base;
+use base::{Base, Ground};
 use given::{Entry, Mounted, Published};
 
 /// What a workspace is to be.
@@ -48,6 +48,7 @@ pub struct Prepared {
     pub plan: Plan,
     pub values: BTreeMap<String, String>,
     pub engine: Engine,
+    pub ground: Ground,
 }
 
 /// Loads the configuration: what is asked for is one more layer over the user's own, beneath the policy.
@@ -123,13 +124,9 @@ pub fn plan(
     probed.facts.launchers.clear();
     // The container outlives this program's file.
     probed.facts.own_binary = None;
-    probed.facts.image = Some(ground.image);
+    probed.facts.image = Some(ground.image.clone());
     let target = Target::Exec { argv: vec!["true".into()] };
-    let made = plan::build(config, &probed.facts, &target, &loaded.sources);
-    let mut plan = made.map_err(|problems| Failure {
-        exit: Exit::Usage,
-        report: crate::diag::Report { sources: loaded.sources.clone(), problems },
-    })?;
+    let mut plan = built(&loaded, &probed.facts, &target)?;
     let records: Vec<kind::Record> =
         LOGS.iter().map(|(name, at)| (root.join(RECORDS).join(name), Utf8PathBuf::from(*at))).collect();
     let of_user = config.network.mode.origin.layer != Layer::BuiltIn;
@@ -144,14 +141,42 @@ pub fn plan(
             .help("`--set network=none` takes the network away"));
     }
     kind::adapt(&mut plan, Utf8Path::new(OWN), &records, of_user);
-    Ok(Prepared { plan, values: probed.values, engine })
+    Ok(Prepared { plan, values: probed.values, engine, ground })
+}
+
+/// Makes the plan of a workspace without a sandbox.
+pub fn plan_without_sandbox(
+    global: &Global,
+    environment: &Environment,
+    root: &Utf8Path,
+) -> Result<Plan, Failure> {
+    let lines = "workspace { root \"here\"; git \"direct\"; }";
+    let inputs = Inputs {
+        policy: Some(env::POLICY.into()),
+        user: Some(environment.config.join("config.kdl")),
+        profile: global.profile.clone(),
+        overlays: vec![Overlay::new("pier start", Layer::Flag, lines)],
+        ..Inputs::default()
+    };
+    let place = Place { cwd: root, root: root.to_owned() };
+    let loaded = project::load_inputs(environment, &inputs, None, &place)?.0;
+    let probed = probe::gather(&loaded.config, environment, root, root)?;
+    let target = Target::Exec { argv: vec!["true".into()] };
+    let mut plan = built(&loaded, &probed.facts, &target)?;
+    kind::without_sandbox(&mut plan);
+    Ok(plan)
+}
+
+fn built(loaded: &layers::Loaded, facts: &plan::facts::Facts, target: &Target) -> Result<Plan, Failure> {
+    plan::build(&loaded.config, facts, target, &loaded.sources).map_err(|problems| Failure {
+        exit: Exit::Usage,
+        report: crate::diag::Report { sources: loaded.sources.clone(), problems },
+    })
 }
 
 /// Returns an archive of what the image has at its working directory; `None` where it has nothing there.
-pub fn first_files(prepared: &Prepared) -> Result<Option<File>, Failure> {
-    let Plan { root, project, .. } = &prepared.plan;
-    let plan::RootFilesystem::Image { digest, .. } = root else { return Ok(None) };
-    Ok(docker::copy::archive(&prepared.engine.connect()?, digest, project.at.as_str())?)
+pub fn first_files(engine: &Connected, ground: &Ground) -> Result<Option<File>, Failure> {
+    Ok(docker::copy::archive(engine, &ground.image.digest, ground.workdir.as_str())?)
 }
 
 /// Returns the name of the container of a workspace.
@@ -181,7 +206,7 @@ pub fn hold(environment: &Environment, root: &Utf8Path) -> Result<Flock<File>, F
 
 /// Starts its container.
 pub fn open(prepared: &Prepared, workspace: &Workspace, directory: &Utf8Path) -> Result<How, Failure> {
-    let Prepared { plan, values, engine } = prepared;
+    let Prepared { plan, values, engine, .. } = prepared;
     let project = workspace::project_name(&workspace::session_id(&workspace.root));
     // As Compose would have made it, for those who look for it so.
     let labels = [
@@ -224,14 +249,14 @@ const FILE: &str = "workspace.json";
 
 pub fn remember(
     directory: &Utf8Path,
-    prepared: &Prepared,
+    plan: &Plan,
     ports: &[Published],
     allowed: BTreeSet<String>,
     session: &[u8],
 ) -> io::Result<()> {
     let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
     let session = sha256(session);
-    let text = serde_json::to_vec(&Remembered { plan: prepared.plan.clone(), session, ports, allowed })?;
+    let text = serde_json::to_vec(&Remembered { plan: plan.clone(), session, ports, allowed })?;
     write_atomic(&directory.join(FILE), &text, 0o600)
 }
 
@@ -241,11 +266,16 @@ pub fn remembered(environment: &Environment, root: &Utf8Path) -> Option<Remember
     serde_json::from_slice(&read_bounded(&path, MOST).ok()?).ok()
 }
 
+/// Says whether `.pier/session.json` is as pier wrote it.
+pub fn is_own(environment: &Environment, root: &Utf8Path) -> Result<bool, Failure> {
+    let own = remembered(environment, root).map(|kept| kept.session);
+    Ok(own.as_deref() == Some(workspace::files::digest(root)?.as_str()))
+}
+
 /// Refuses to start again by a file that pier has not written: what runs in a workspace, or in a repository around it,
 /// may have made it, and it says what is mounted.
 pub fn require_own(environment: &Environment, root: &Utf8Path, accept: bool) -> Result<(), Failure> {
-    let own = remembered(environment, root).map(|kept| kept.session);
-    if accept || own.as_deref() == Some(workspace::files::digest(root)?.as_str()) {
+    if accept || is_own(environment, root)? {
         return Ok(());
     }
     let file = root.join(workspace::files::SESSION);
@@ -253,9 +283,10 @@ pub fn require_own(environment: &Environment, root: &Utf8Path, accept: bool) -> 
     if ui::can_ask() && ui::ask(&question) {
         return Ok(());
     }
-    let message = format!("`{file}` is not as pier wrote it, and it says what is mounted");
+    let message =
+        format!("`{file}` is not as pier wrote it, and it says what is mounted, or that there is no sandbox");
     Err(Failure::new(Exit::NotSetUp, "workspace::changed", message)
-        .help("read it; `pier start --accept` starts by what it says"))
+        .help("read it; `pier start --accept` goes on by what it says"))
 }
 
 /// Returns the ports that a workspace was started with.

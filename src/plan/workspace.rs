@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::system::BUILT_IN;
-use super::{Access, Mount, MountKind, NetworkMode, Plan};
+use super::{Access, Backend, Mount, MountKind, NetworkMode, Plan};
 
 /// What is mounted beside the project: a directory of the host, and where it is inside.
 pub type Record = (Utf8PathBuf, Utf8PathBuf);
@@ -27,4 +27,18 @@ pub fn adapt(plan: &mut Plan, hidden: &Utf8Path, records: &[Record], asks_for_ne
     if !asks_for_network {
         plan.network.mode = NetworkMode::Bridge;
     }
+}
+
+/// Makes the plan of a project one that has no sandbox: everything is as it is on this host.
+pub fn without_sandbox(plan: &mut Plan) {
+    plan.backend = Backend::None;
+    plan.network.mode = NetworkMode::Host;
+    plan.project.at = plan.project.root.clone();
+    plan.command.cwd = plan.project.root.clone();
+    plan.mounts.clear();
+    plan.environment.clear();
+    plan.secrets.clear();
+    plan.seeds.clear();
+    plan.ports.clear();
+    plan.grants.clear();
 }

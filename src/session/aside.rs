@@ -10,14 +10,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use crate::backend::protocol::{self, Command, Report};
-use crate::backend::sandbox::Sandbox;
+use crate::backend::sandbox::{Sandbox, Venue};
 
 /// Runs a command for at most so long; `None` where it was ended for the time, or the workspace has ended.
 pub fn run(directory: &Utf8Path, command: &Command, at_most: Duration) -> Result<Option<u8>, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
     let end = Instant::now() + at_most;
     let streams = nothing().map_err(set_up("open /dev/null"))?;
-    let sandbox = Sandbox::visit(directory, command, &streams)?;
+    let sandbox = Sandbox::visit(Venue::Workspace(directory), command, &streams)?;
     drop(streams);
     sandbox.begin([false; 3], |_| Ok(())).map_err(set_up("start the command"))?;
     loop {

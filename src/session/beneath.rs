@@ -79,6 +79,16 @@ impl Beneath {
         Ok(renamed?)
     }
 
+    /// Makes a link in the place of a file or link; what it leads to is not looked at.
+    pub fn link(&self, relative: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
+        let (parent, name) = self.parent(relative)?;
+        match unlinkat(&parent.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(nix::unistd::symlinkat(to.as_std_path(), &parent.0, name)?)
+    }
+
     fn parent<'a>(&self, relative: &'a Utf8Path) -> io::Result<(Beneath, &'a str)> {
         let name = relative.file_name().ok_or_else(|| io::Error::other("a file needs a name"))?;
         Ok((self.directory(relative.parent().unwrap_or(Utf8Path::new("")))?, name))

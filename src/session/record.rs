@@ -158,6 +158,9 @@ impl Record {
 
 /// Names the walls that stand, the tier first; the init has proven them.
 fn names(plan: &Plan, walls: Walls) -> Vec<String> {
+    if plan.backend == Backend::None {
+        return vec!["none".to_owned()];
+    }
     // An engine that runs as root leaves processes in the host's own user namespace.
     let users = (plan.backend == Backend::Bubblewrap).then_some("user-namespace");
     let always = ["mount-namespace", "pid-namespace", "ipc-namespace", "uts-namespace"];

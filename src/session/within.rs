@@ -16,15 +16,14 @@ use super::registry::Session;
 use super::space::Space;
 use super::{Error, Finished, Notice, Outcome, code_of, gate};
 use crate::backend::protocol::Command;
-use crate::backend::sandbox::{PATIENCE, Sandbox};
+use crate::backend::sandbox::{PATIENCE, Sandbox, Venue};
 use crate::plan::Plan;
 
 /// What a command in a workspace is started with.
 pub struct Start<'a> {
     /// That of the workspace, with this command.
     pub plan: &'a Plan,
-    /// Where its init is reached.
-    pub directory: &'a Utf8Path,
+    pub venue: Venue<'a>,
     pub command: Command,
     /// pier's own state directory.
     pub state: &'a Utf8Path,
@@ -36,7 +35,7 @@ pub struct Start<'a> {
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, directory, command, state, notice, detached } = start;
+    let Start { plan, venue, command, state, notice, detached } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -51,7 +50,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     let terminals = front.terminals();
-    let sandbox = Sandbox::visit(directory, &command, &streams)?;
+    let sandbox = Sandbox::visit(venue, &command, &streams)?;
     drop(streams);
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;

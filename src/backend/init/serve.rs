@@ -26,13 +26,13 @@ use crate::sys::{socket, terminal};
 const MOST_GUESTS: usize = 256;
 
 /// Time between HUP and KILL for the command of a guest that is gone.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// Time between TERM and KILL for everything, when the container is to end.
 const LAST_GRACE: Duration = Duration::from_millis(200);
 
 /// Somebody on the other side of a connection.
-struct Guest {
+pub(super) struct Guest {
     socket: OwnedFd,
     stage: Stage,
 }
@@ -100,7 +100,7 @@ impl Server {
                 && let Some((connection, _)) = socket::accept(&self.listener)?
             {
                 socket::block(&connection)?;
-                self.guests.push(Guest { socket: connection, stage: Stage::New });
+                self.guests.push(Guest::new(connection));
             }
             self.end_orphans();
         }
@@ -152,27 +152,17 @@ impl Server {
 
     fn ended(&mut self, pid: Pid, how: Ended) {
         self.orphans.retain(|orphan| orphan.leader != pid);
-        let is_its =
-            |guest: &&mut Guest| matches!(guest.stage, Stage::Running { leader, .. } if leader == pid);
-        if let Some(guest) = self.guests.iter_mut().find(is_its) {
-            guest.stage = Stage::Over;
-            guest.tell(&Report::Exited { id: FIRST, how });
+        if let Some(guest) = self.guests.iter_mut().find(|guest| guest.runs(pid)) {
+            guest.ended(how);
         }
     }
 
     /// Reads one message of a guest; one that makes no sense is sent away.
     fn hear(&mut self, index: usize) {
-        let guest = &mut self.guests[index];
-        let heard = protocol::receive::<Order>(&guest.socket);
-        if let Ok(Some((order, descriptors))) = heard
-            && guest.obey(order, descriptors, self.walls, &self.environment).is_ok()
-        {
+        if self.guests[index].hear(self.walls, &self.environment) {
             return;
         }
-        let guest = self.guests.remove(index);
-        if let Stage::Running { leader, .. } = guest.stage {
-            process::signal_group(leader, Signal::SIGHUP as i32);
-            process::signal_group(leader, Signal::SIGCONT as i32);
+        if let Some(leader) = self.guests.remove(index).leave() {
             self.orphans.push(Orphan { leader, until: Instant::now() + GRACE });
         }
     }
@@ -187,6 +177,40 @@ impl Server {
 }
 
 impl Guest {
+    pub(super) fn new(socket: OwnedFd) -> Self {
+        Guest { socket, stage: Stage::New }
+    }
+
+    pub(super) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    pub(super) fn runs(&self, pid: Pid) -> bool {
+        matches!(self.stage, Stage::Running { leader, .. } if leader == pid)
+    }
+
+    /// Its command has ended.
+    pub(super) fn ended(&mut self, how: Ended) {
+        self.stage = Stage::Over;
+        self.tell(&Report::Exited { id: FIRST, how });
+    }
+
+    /// Reads one message; false of a guest that is gone, or makes no sense.
+    pub(super) fn hear(&mut self, walls: Walls, environment: &[(OsString, OsString)]) -> bool {
+        match protocol::receive::<Order>(&self.socket) {
+            Ok(Some((order, descriptors))) => self.obey(order, descriptors, walls, environment).is_ok(),
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    /// Asks what still runs to end, and returns it.
+    pub(super) fn leave(self) -> Option<Pid> {
+        let Stage::Running { leader, .. } = self.stage else { return None };
+        process::signal_group(leader, Signal::SIGHUP as i32);
+        process::signal_group(leader, Signal::SIGCONT as i32);
+        Some(leader)
+    }
+
     fn tell(&self, report: &Report) {
         // One that has gone away is noticed by its socket.
         let _gone = protocol::send(&self.socket, report, &[]);

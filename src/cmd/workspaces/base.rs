@@ -41,6 +41,7 @@ pub enum Base {
 }
 
 /// A task that a workspace can be made of.
+#[derive(Clone)]
 pub struct Loaded {
     /// Canonical.
     pub directory: Utf8PathBuf,
@@ -50,6 +51,7 @@ pub struct Loaded {
 }
 
 /// What it stands on, as the engine has it.
+#[derive(Clone)]
 pub struct Ground {
     pub reference: String,
     pub image: Image,

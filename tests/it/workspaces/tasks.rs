@@ -66,7 +66,9 @@ fn a_task_is_a_workspace_with_its_files_and_what_is_to_be_done() {
     let other = world.call(&["start", "other", "-d", "ws"]).run().refused(2, "workspace::usage");
     assert!(other.flat().contains("different task"), "{}", other.said());
     world.call(&["start", "--image", DEBIAN, "-d", "ws"]).run().refused(2, "workspace::usage");
-    world.0.write("task/environment/data", "changed\n");
+    // No other run has built it.
+    let unique = format!("changed in {}\n", world.0.base().display());
+    world.0.write("task/environment/data", unique);
     world.0.write("task/instruction.md", "Something else.\n");
     let changed = world.within("ws", &["start"]).run().expect(0);
     assert!(

@@ -1,0 +1,92 @@
+//! `pier exec` in a workspace.
+
+use std::io::ErrorKind;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::super::owner::{self, RootOwned};
+use super::super::{Global, Outcome, project, workspaces};
+use super::{Away, Exec, ended, leave, notice};
+use crate::backend::protocol::Command;
+use crate::backend::sandbox::{self, Venue};
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::session::{self, within};
+use crate::workspace::{self, Mode, Workspace};
+
+/// Variables of the caller's terminal.
+const TERMINAL: [&str; 4] = ["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"];
+
+/// Runs a command in a workspace.
+pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outcome {
+    let Workspace { root, session } = found;
+    if args.start.locked || args.start.trust.is_some() {
+        let message = "`--locked` and `--trust` are for projects, and this is a workspace";
+        return Err(Failure::new(Exit::Usage, "workspace::usage", message).help("leave them out"));
+    }
+    let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
+    if session.mode == Mode::Host {
+        // What says that there is no sandbox is a file in the workspace.
+        workspaces::require_own(&environment, root, false)?;
+    }
+    let not_running = || {
+        let message = format!("the workspace `{root}` is not running");
+        Failure::new(Exit::NotSetUp, "workspace::not-running", message).help("`pier start` starts it")
+    };
+    let mut plan = workspaces::remembered(&environment, root).ok_or_else(not_running)?.plan;
+    plan.command.argv.clone_from(&args.command);
+    plan.command.cwd = place(&plan.project.at, root)?;
+    let variables = variables(&environment, session.mode, root, &plan.command.cwd);
+    let cwd = plan.command.cwd.to_string();
+    let command = Command { argv: args.command.clone(), environment: variables, cwd };
+    let detached = match leave(away)? {
+        Ok(detached) => detached,
+        Err(exit) => return Ok(exit),
+    };
+    let directory = workspace::private(&environment.state, root);
+    let venue = match session.mode {
+        Mode::Container => Venue::Workspace(&directory),
+        Mode::Host => Venue::Host,
+    };
+    let begun =
+        within::Start { plan: &plan, venue, command, state: &environment.state, notice: &notice, detached };
+    match within::run(begun) {
+        Err(session::Error::Launch(sandbox::Error::SetUp { error, .. }))
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            Err(not_running())
+        }
+        finished => ended(finished?.outcome),
+    }
+}
+
+/// Returns where the command runs: the caller's directory, as far as that is in the workspace.
+fn place(at: &Utf8Path, root: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    let below = project::current_directory()?;
+    let below = below.strip_prefix(root).unwrap_or(Utf8Path::new(""));
+    let mut cwd = at.to_owned();
+    // Only what is mounted is there.
+    if !below.as_str().is_empty() && !below.starts_with(workspace::OWN) {
+        cwd.push(below);
+    }
+    Ok(cwd)
+}
+
+fn variables(
+    environment: &Environment,
+    mode: Mode,
+    root: &Utf8Path,
+    cwd: &Utf8Path,
+) -> Vec<(String, String)> {
+    let variable = |name: &str| Some((name.to_owned(), environment.get(name)?.to_owned()));
+    let mut all: Vec<(String, String)> = match mode {
+        Mode::Container => TERMINAL.into_iter().filter_map(variable).collect(),
+        Mode::Host => environment.names().filter_map(variable).collect(),
+    };
+    if mode == Mode::Host {
+        all.push(("TASK_WORKSPACE".to_owned(), root.to_string()));
+    }
+    all.retain(|(name, _)| name != "PWD");
+    all.push(("PWD".to_owned(), cwd.to_string()));
+    all
+}
