@@ -179,9 +179,10 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     let mounts = given::mounts(args, &environment)?;
     let base = subject.base()?;
     let mut allowed = BTreeSet::new();
-    let entries = match args.host {
-        true => Vec::new(),
-        false => variables(&base, &given, &environment, args.accept, &mut allowed)?,
+    let entries = if args.host {
+        Vec::new()
+    } else {
+        variables(&base, &given, &environment, args.accept, &mut allowed)?
     };
     let (made, was_empty) = (!dir.exists(), dir.exists() && is_empty().map_err(failed)?);
     let own = dir.join(workspace::OWN).symlink_metadata();
