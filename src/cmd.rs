@@ -11,6 +11,7 @@ use crate::{env, ui};
 mod attach;
 mod audit;
 mod cache;
+mod capture;
 mod completions;
 mod config;
 mod diff;
@@ -47,8 +48,11 @@ mod show;
 mod start;
 mod stop;
 mod trace;
+mod traces;
+mod trials;
 mod trust;
 mod validate;
+mod verify;
 mod workspaces;
 
 const EXAMPLES: &str = "Examples:\n  pier init               write a starter pier.kdl\n  pier plan               show what would run\n  \
@@ -108,6 +112,12 @@ enum Command {
     Drop(drop::Drop),
     /// Make a workspace on an image, or start one again.
     Start(start::Start),
+    /// Run the tests of a task on what was done in its workspace.
+    Verify(verify::Verify),
+    /// Keep what an agent did as a trial, without tests.
+    Capture(capture::Capture),
+    /// List and export the trials of a workspace.
+    Traces(traces::Traces),
     /// List the workspaces.
     List(list::List),
     /// Remove the container of a workspace; its files stay.
@@ -220,6 +230,9 @@ pub fn main() -> ExitCode {
         Command::Merge(args) => merge::run(global, &args),
         Command::Drop(args) => drop::run(global, &args),
         Command::Start(args) => start::run(global, &args),
+        Command::Verify(args) => verify::run(global, &args),
+        Command::Capture(args) => capture::run(global, &args),
+        Command::Traces(args) => traces::run(global, &args),
         Command::List(args) => list::run(global, &args),
         Command::Rm(args) => rm::run(global, &args),
         Command::Ps(args) => ps::run(global, &args),

@@ -16,11 +16,13 @@ mod lock;
 mod plan;
 mod policy;
 mod prefix;
+mod record;
 mod session;
 mod sys;
 #[cfg_attr(not(test), expect(dead_code, reason = "benchmarks read tasks, which are not there yet"))]
 #[expect(unused_imports, reason = "benchmarks read tasks, which are not there yet")]
 mod task;
+mod trial;
 mod ui;
 mod util;
 mod workspace;
@@ -41,6 +43,13 @@ pub fn run() -> ExitCode {
     // In its network for a moment.
     if words.next_if(|word| word == "__join").is_some() {
         return backend::join::main(words);
+    }
+    // Beside what an agent has done, to say what it is worth.
+    if words.next_if(|word| word == "__judge").is_some() {
+        return backend::judge::main(words);
+    }
+    if words.next_if(|word| word == backend::pack::WORD).is_some() {
+        return backend::pack::main(words);
     }
     cmd::main()
 }

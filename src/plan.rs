@@ -69,6 +69,9 @@ pub struct Plan {
     pub network: Network,
     pub ports: Vec<Port>,
     pub limits: Limits,
+    /// A container keeps a root beside the sandbox, whom its engine alone can start: for the tests of a task.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub judged: bool,
     pub command: Command,
     /// What needed approval, in canonical form.
     pub grants: Vec<Grant>,
@@ -497,6 +500,11 @@ pub struct Port {
     pub listen: String,
     pub to: u16,
     pub origin: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Caps in bytes, processors, processes and seconds.

@@ -20,8 +20,9 @@ pub const OWN: &str = ".pier";
 
 /// The live records below `.pier`, and where they are inside.
 pub const RECORDS: &str = ".pier/_harbor";
-pub const LOGS: [(&str, &str); 3] =
-    [("agent", "/logs/agent"), ("verifier", "/logs/verifier"), ("artifacts", "/logs/artifacts")];
+///
+/// What the verifier writes is not among them: nothing that an agent can write to may hold its own reward.
+pub const LOGS: [(&str, &str); 2] = [("agent", "/logs/agent"), ("artifacts", "/logs/artifacts")];
 
 /// Why a workspace cannot be used.
 #[derive(Debug, Error)]

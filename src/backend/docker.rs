@@ -23,6 +23,7 @@ pub mod copy;
 pub mod engine;
 pub mod images;
 pub mod inside;
+pub mod judge;
 pub mod kept;
 pub mod launch;
 pub mod layers;
@@ -87,6 +88,11 @@ const MASKED: &[&str] = &[
     "/proc/timer_list",
     "/proc/timer_stats",
 ];
+
+/// What root has in a container that keeps one. The init takes all of it from itself, and from what it starts, before it
+/// connects to anything; an engine gives a root that it starts later what the first process was given.
+const OF_ROOT: &[&str] =
+    &["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETPCAP", "SETUID"];
 
 /// What changes the machine for a process that is the host's user 0, whatever its capabilities.
 const READ_ONLY: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -164,6 +170,7 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         ipc_mode: Some("private".into()),
         privileged: Some(false),
         cap_drop: strings(&["ALL"]),
+        cap_add: plan.judged.then(|| strings(OF_ROOT)).flatten(),
         security_opt: Some(vec!["no-new-privileges".into(), format!("seccomp={}", profile())]),
         masked_paths: strings(&masked),
         readonly_paths: strings(READ_ONLY),
@@ -178,8 +185,13 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
         log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
         ..HostConfig::default()
     };
+    let own = format!("{}:{}", plan.user.uid, plan.user.gid);
     #[cfg_attr(not(debug_assertions), expect(unused_mut, reason = "a debug build adds to it"))]
-    let mut words = vec!["__init", "--connect", image::SOCKET];
+    let mut words = if plan.judged {
+        vec!["__init", "--become", &own, "--connect", image::SOCKET]
+    } else {
+        vec!["__init", "--connect", image::SOCKET]
+    };
     #[cfg(debug_assertions)]
     if let Some(step) = crate::sys::failpoint::armed() {
         words.extend(["--failpoint", step]);
@@ -187,7 +199,7 @@ pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
     ContainerCreateBody {
         image: Some(image),
         hostname: Some("pier".into()),
-        user: Some(format!("{}:{}", plan.user.uid, plan.user.gid)),
+        user: Some(if plan.judged { "0:0".to_owned() } else { own.clone() }),
         entrypoint: strings(&[INIT]),
         cmd: strings(&words),
         working_dir: Some("/".into()),

@@ -1,7 +1,7 @@
 //! pier as PID 1 inside a sandbox: proves containment, starts commands, reaps, forwards signals.
 //!
 //! Called as `/.pier/init __init --connect SOCKET`, as the first process of a container, it gets the same descriptors over
-//! that socket. Called as `/.pier/init __init --control SUPERVISOR`, it obeys a supervisor on descriptor 3, proves what the manifest on
+//! that socket. With `--become UID:GID` in front it is root until then. Called as `/.pier/init __init --control SUPERVISOR`, it obeys a supervisor on descriptor 3, proves what the manifest on
 //! descriptor 7 says before the command that is named there runs, and ends all of the sandbox when the supervisor
 //! goes away. Called as `/.pier/init __init -- COMMAND …`, it runs the one command behind the filters alone, so that
 //! the printed command line of a plan can be tried by hand. Called as `pier __init --unconfined`, on the host, it runs what
@@ -53,6 +53,11 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         });
         return served.map_or(ExitCode::from(NOT_SET_UP), ExitCode::from);
     }
+    if words.next_if(|word| word == "--become").is_some()
+        && words.next().is_none_or(|user| become_other(&user).is_err())
+    {
+        return ExitCode::from(NOT_SET_UP);
+    }
     // The number of the supervisor behind it is for those who read a list of processes.
     let control = words.next_if(|word| word == "--control").is_some_and(|_| words.next().is_some());
     let connect = words.next_if(|word| word == "--connect").and_then(|_| words.next());
@@ -76,6 +81,15 @@ pub fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
         // Without a supervisor nobody can be told more than by the code.
         Err(_) => ExitCode::from(NOT_SET_UP),
     }
+}
+
+/// Becomes the user whose numbers these are, with no capability, and none that could ever be had again.
+fn become_other(user: &std::ffi::OsStr) -> io::Result<()> {
+    let (uid, gid) =
+        user.to_str().and_then(|user| user.split_once(':')).ok_or(io::ErrorKind::InvalidInput)?;
+    let number = |text: &str| text.parse().map_err(io::Error::other);
+    process::bound_capabilities(&[])?;
+    process::become_user(number(uid)?, number(gid)?)
 }
 
 /// Where the init has its descriptors from.

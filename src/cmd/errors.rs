@@ -8,7 +8,7 @@ use crate::backend::{cache, docker, git, install, nix, probe, sandbox, sources};
 use crate::diag::{Exit, Failure, Problem, Report};
 use crate::session::{self, prepare, shadow, stop, trust, visit};
 use crate::util::text::escape;
-use crate::{audit, env, lock, prefix, workspace};
+use crate::{audit, env, lock, prefix, trial, workspace};
 
 /// Returns the message of an error with those of its causes.
 pub fn chain(error: &dyn std::error::Error) -> String {
@@ -220,6 +220,28 @@ impl From<workspace::Error> for Failure {
             workspace::Error::Io { .. } => {
                 ("workspace::files", "check the space and the permissions of that directory")
             }
+        };
+        failure(Exit::Failed, code, &error).help(help)
+    }
+}
+
+impl From<trial::Error> for Failure {
+    fn from(error: trial::Error) -> Self {
+        use trial::Error;
+        let (code, help) = match &error {
+            Error::Docker(error) => return of_engine(error),
+            Error::TimedOut { .. } => {
+                ("trial::verifier", "`timeout_sec` of `[verifier]` says how long they may run")
+            }
+            Error::Failed { .. } => {
+                ("trial::verifier", "look at `[verifier]` of `task.toml`, and at `tests/test.sh`")
+            }
+            Error::Tests(_) => ("trial::verifier", "look at the directory `tests` of the task"),
+            Error::NoReward | Error::Reward { .. } => (
+                "trial::reward",
+                "`tests/test.sh` writes a number to `/logs/verifier/reward.txt`, or an object of numbers to `reward.json`",
+            ),
+            Error::Io { .. } => ("trial::files", "check the space and the permissions of that directory"),
         };
         failure(Exit::Failed, code, &error).help(help)
     }

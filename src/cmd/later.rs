@@ -11,7 +11,6 @@ use crate::util::text::{escape, nearest};
 /// Commands that are designed and not there.
 const LATER: &[&str] = &[
     "analyze",
-    "capture",
     "check",
     "coord",
     "critique",
@@ -22,9 +21,7 @@ const LATER: &[&str] = &[
     "skills",
     "summarize",
     "task",
-    "traces",
     "trajectory",
-    "verify",
     "view",
 ];
 

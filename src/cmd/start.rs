@@ -19,7 +19,7 @@ use crate::session::beneath::Beneath;
 use crate::ui;
 use crate::util::fs::create_private;
 use crate::util::text::escape;
-use crate::workspace::{self, LOGS, Mode, RECORDS, Session, Workspace, files, index, seed};
+use crate::workspace::{self, Mode, Session, Workspace, files, index, seed};
 
 mod given;
 mod health;
@@ -372,16 +372,10 @@ fn variables(
 ) -> Result<Vec<Entry>, Failure> {
     let Some(task) = base.task() else { return Ok(given.to_vec()) };
     let mut may = |names: &BTreeSet<String>| {
-        let new: Vec<String> = names.difference(allowed).map(|name| format!("`{}`", escape(name))).collect();
-        let new = new.join(", ");
-        let question = format!("the task asks for {new} of this host's environment; give it?");
-        if new.is_empty() || accept || ui::can_ask() && ui::ask(&question) {
-            allowed.clone_from(names);
-            return Ok(());
-        }
-        let message = format!("the task asks for {new} of this host's environment");
-        Err(Failure::new(Exit::NotSetUp, "workspace::variable", message)
-            .help("`--accept` gives it to the task; `-e NAME=VALUE` gives it another value"))
+        let new: Vec<&str> = names.difference(allowed).map(String::as_str).collect();
+        workspaces::ask_for(&new, "the task asks", accept)?;
+        allowed.clone_from(names);
+        Ok(())
     };
     workspaces::base::variables(&task.task.environment.env, given, environment, &mut may)
 }
@@ -410,15 +404,7 @@ fn begin(
     let Beginning { base, ports, entries, allowed, seeds } = start;
     let root = &workspace.root;
     let failed = |error: std::io::Error| cannot(root, &error);
-    // Everybody may look at it: an engine gives what covers it inside the same mode.
-    match std::fs::create_dir(root.join(workspace::OWN)) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
-        _ => {}
-    }
-    let beneath = Beneath::open(root).map_err(failed)?;
-    for (name, _) in LOGS {
-        beneath.directory(&Utf8Path::new(RECORDS).join(name)).map_err(failed)?;
-    }
+    let beneath = workspaces::make_records(root)?;
     // What is in there is nobody's to commit: logs, and logins of agents.
     let ignore = Utf8Path::new(workspace::OWN).join(".gitignore");
     if !beneath.has(&ignore).map_err(failed)? {
@@ -479,7 +465,7 @@ fn first_files(base: &Base, engine: &Connected, ground: &Ground, root: &Utf8Path
 
 /// Puts into a workspace what a task has where its image is defined.
 fn beside(task: &Loaded, root: &Utf8Path) -> Result<(), Failure> {
-    seed::copy(&task.directory.join(ENVIRONMENT), root).map_err(Failure::from)?;
+    seed::beside(&task.directory.join(ENVIRONMENT), root).map_err(Failure::from)?;
     Ok(())
 }
 

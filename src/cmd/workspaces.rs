@@ -22,6 +22,7 @@ use crate::config::path::quote;
 use crate::diag::{Exit, Failure};
 use crate::env::{self, Environment};
 use crate::plan::{self, Plan, Target, workspace as kind};
+use crate::session::beneath::Beneath;
 use crate::session::prepare;
 use crate::util::fs::{create_private, read_bounded, sha256, write_atomic};
 use crate::util::text::escape;
@@ -141,6 +142,9 @@ pub fn plan(
             .help("`--set network=none` takes the network away"));
     }
     kind::adapt(&mut plan, Utf8Path::new(OWN), &records, of_user);
+    if asked.base.task().is_some() {
+        kind::judge(&mut plan);
+    }
     Ok(Prepared { plan, values: probed.values, engine, ground })
 }
 
@@ -177,6 +181,20 @@ fn built(loaded: &layers::Loaded, facts: &plan::facts::Facts, target: &Target) -
 /// Returns an archive of what the image has at its working directory; `None` where it has nothing there.
 pub fn first_files(engine: &Connected, ground: &Ground) -> Result<Option<File>, Failure> {
     Ok(docker::copy::archive(engine, &ground.image.digest, ground.workdir.as_str())?)
+}
+
+/// Makes the directories of the live records; nothing that was planted in their way is followed.
+pub fn make_records(root: &Utf8Path) -> Result<Beneath, Failure> {
+    // Everybody may look at it: an engine gives what covers it inside the same mode.
+    let made = match std::fs::create_dir(root.join(OWN)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Beneath::open(root),
+    };
+    let made = made.and_then(|root| {
+        LOGS.iter().try_for_each(|(name, _)| root.directory(&Utf8Path::new(RECORDS).join(name)).map(drop))?;
+        Ok(root)
+    });
+    Ok(made.map_err(|source| workspace::Error::Io { path: root.join(RECORDS), source })?)
 }
 
 /// Returns the name of the container of a workspace.
@@ -295,6 +313,19 @@ pub fn kept_ports(environment: &Environment, root: &Utf8Path, of_session: &[u16]
     let same = kept.iter().map(|(host, _)| *host).eq(of_session.iter().copied());
     let all = if same { kept } else { of_session.iter().map(|port| (*port, *port)).collect() };
     all.into_iter().map(|(host, inside)| Published { host, inside }).collect()
+}
+
+/// Asks whether somebody's tests or task may have variables of this host.
+pub fn ask_for(names: &[&str], who: &str, accept: bool) -> Result<(), Failure> {
+    let named: Vec<String> = names.iter().map(|name| format!("`{}`", escape(name))).collect();
+    let named = named.join(", ");
+    let question = format!("{who} for {named} of this host's environment; give it?");
+    if names.is_empty() || accept || ui::can_ask() && ui::ask(&question) {
+        return Ok(());
+    }
+    let message = format!("{who} for {named} of this host's environment");
+    Err(Failure::new(Exit::NotSetUp, "workspace::variable", message)
+        .help("`--accept` gives it; a value of `-e NAME=VALUE` at the start is another one"))
 }
 
 /// What a command in a directory is about.

@@ -173,6 +173,7 @@ pub fn build(
         network: Network { mode, gateway, origin: at(&config.network.mode.origin) },
         ports: network::ports(config, &at),
         limits: limits(config),
+        judged: false,
         command: Command { argv, cwd, agent },
         user,
         grants,

@@ -77,6 +77,9 @@ pub struct Image {
     /// Where its commands start; `None` where it says nothing, or nothing else than the root.
     #[serde(default)]
     pub workdir: Option<Utf8PathBuf>,
+    /// Whom its commands run as, as it says it; nothing for root.
+    #[serde(default)]
+    pub user: String,
 }
 
 /// Where base URLs lead: neither the URLs, which can hold a password, nor the files, which can hold keys.

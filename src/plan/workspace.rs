@@ -29,6 +29,11 @@ pub fn adapt(plan: &mut Plan, hidden: &Utf8Path, records: &[Record], asks_for_ne
     }
 }
 
+/// Keeps a root beside the sandbox, for the tests of a task. Where that is the user's own number, he is it already.
+pub fn judge(plan: &mut Plan) {
+    plan.judged = plan.user.uid != 0;
+}
+
 /// Makes the plan of a project one that has no sandbox: everything is as it is on this host.
 pub fn without_sandbox(plan: &mut Plan) {
     plan.backend = Backend::None;

@@ -355,6 +355,52 @@ pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Takes every capability but these from what this process and all that come from it can ever have.
+pub fn bound_capabilities(keep: &[u8]) -> io::Result<()> {
+    const MOST: u8 = 63;
+    nix::sys::prctl::set_no_new_privs()?;
+    for capability in (0..=MOST).filter(|capability| !keep.contains(capability)) {
+        // SAFETY: drops one from a set of this process; touches no memory.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, libc::c_ulong::from(capability), 0, 0, 0) } < 0 {
+            let error = io::Error::last_os_error();
+            // The kernel has fewer.
+            if error.raw_os_error() == Some(libc::EINVAL) {
+                break;
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Gives up every capability but these.
+pub fn keep_capabilities(keep: &[u8]) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Data {
+        effective: u32,
+        permitted: u32,
+        inheritable: u32,
+    }
+    const VERSION_3: u32 = 0x2008_0522;
+    bound_capabilities(keep)?;
+    let mask = keep.iter().fold(0_u64, |mask, one| mask | 1 << one);
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves of a mask")]
+    let halves = [mask as u32, (mask >> 32) as u32];
+    let data = halves.map(|half| Data { effective: half, permitted: half, inheritable: 0 });
+    let header = Header { version: VERSION_3, pid: 0 };
+    // SAFETY: both point to live values of the kernel's layout for this version.
+    if unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Has the kernel kill this process once its parent has ended, whatever ended that.
 pub fn die_with_parent() -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["util"],
     &["diag", "env", "sys"],
-    &["config", "lock", "task"],
+    &["config", "lock", "record", "task"],
     &["policy", "agent"],
     &["plan"],
     &["audit", "prefix"],
     &["gateway"],
     &["backend"],
     &["session"],
-    &["workspace"],
+    &["trial", "workspace"],
     &["ui"],
     &["cmd"],
 ];

@@ -13,6 +13,7 @@ use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
 mod host;
 mod tasks;
+mod verify;
 
 /// A directory for workspaces, and a home; their containers are removed at the end.
 struct World(Project);

@@ -120,8 +120,9 @@ pub fn find(engine: &Connected, wanted: Wanted<'_>, cache: &Utf8Path) -> Result<
     let known = known(engine, &digest, cache)?;
     let Known { passwd, group, shell, .. } = known;
     let workdir = workdir(&found);
+    let user = found.config.as_ref().and_then(|config| config.user.clone()).unwrap_or_default();
     let (environment, volumes) = settings(found).ok_or_else(|| unusable("its settings are out of bounds"))?;
-    Ok(Some(Image { digest, environment, volumes, passwd, group, shell, workdir }))
+    Ok(Some(Image { digest, environment, volumes, passwd, group, shell, workdir, user }))
 }
 
 /// Returns the working directory that an image says, where a workspace can be mounted there.

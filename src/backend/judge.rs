@@ -1,0 +1,340 @@
+//! The verifier of a task, in the container that the agent worked in.
+//!
+//! Called as `/.pier/init __judge` by the engine, as root of the container: the case comes on standard input as a line of JSON,
+//! and behind it an archive of the tests; what the tests print goes to standard output, and the finding to standard error,
+//! with an archive of what they left behind it. What the agent's user may not: write where the
+//! rewards are, read the tests, or change either while they run. Called as `__judge UID GID COMMAND …`, it becomes that
+//! user and runs the command.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::sys::signal::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::plan::INIT;
+use crate::sys::fd;
+use crate::sys::process::{self, Ended, Program};
+use crate::util::fs::{read_bounded, remove_tree};
+
+/// Where the tests are, and the rewards.
+pub const TESTS: &str = "/tests";
+pub const REWARDS: &str = "/logs/verifier";
+
+/// The most that a case holds, in bytes.
+const MOST_CASE: u64 = 16 << 20;
+
+/// The most that is read of `/etc/passwd`, in bytes.
+const MOST_PASSWD: u64 = 4 << 20;
+
+/// The most files of the project that are looked at, and how deep.
+const MOST_FILES: usize = 2_000_000;
+const MOST_DEPTH: usize = 128;
+
+/// How long what the tests have left may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is to be judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// A name or a number of the image, with its group or without; the image's own is root, or whom it says.
+    pub user: String,
+    /// Over what the image sets.
+    pub environment: Vec<(String, String)>,
+    pub cwd: Utf8PathBuf,
+    pub script: Utf8PathBuf,
+    pub seconds: f64,
+    /// Whose the workspace is: what root has made there is given to him.
+    pub owner: (u32, u32),
+    /// Where the workspace is mounted; `None` where nothing is.
+    pub project: Option<Utf8PathBuf>,
+    /// How many bytes of archive follow.
+    pub tests: u64,
+}
+
+/// What became of the tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Finding {
+    Ended { code: u8 },
+    TimedOut,
+    Failed { why: String },
+}
+
+/// What root may do beside the sandbox, by the kernel's numbers: tests install packages and become other users.
+/// `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`, `SETGID`, `SETUID`.
+const CAPABILITIES: [u8; 7] = [0, 1, 3, 4, 5, 6, 7];
+
+/// Runs the helper; `words` are those after `__judge`.
+pub fn main(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    if let Some(uid) = words.next() {
+        let number = |word: Option<OsString>| word.and_then(|word| word.to_str()?.parse::<u32>().ok());
+        let (Some(uid), Some(gid), Some(program)) = (number(Some(uid)), number(words.next()), words.next())
+        else {
+            return ExitCode::from(126);
+        };
+        if process::become_user(uid, gid).is_err() {
+            return ExitCode::from(126);
+        }
+        let error = Command::new(program).args(words).exec();
+        return ExitCode::from(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 });
+    }
+    let finding = judge().unwrap_or_else(|error| Finding::Failed { why: error.to_string() });
+    match tell(&finding) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// Says what was found, and what the tests left.
+fn tell(finding: &Finding) -> io::Result<()> {
+    let mut to = io::BufWriter::new(io::stderr().lock());
+    serde_json::to_writer(&mut to, finding)?;
+    to.write_all(b"\n")?;
+    if Utf8Path::new(REWARDS).is_dir() {
+        let mut archive = tar::Builder::new(&mut to);
+        archive.follow_symlinks(false);
+        archive.append_dir_all("verifier", REWARDS)?;
+        archive.finish()?;
+    }
+    to.flush()
+}
+
+fn judge() -> io::Result<Finding> {
+    // No test gets back what is given up here.
+    process::keep_capabilities(&CAPABILITIES)?;
+    process::forbid_dumps()?;
+    let mut text = Vec::new();
+    // One line: an engine need not say that there is no more.
+    let mut input = io::BufReader::new(io::stdin());
+    input.by_ref().take(MOST_CASE).read_until(b'\n', &mut text)?;
+    let case: Case = serde_json::from_slice(&text).map_err(io::Error::other)?;
+    let tests = input.take(case.tests);
+    let passwd = read_bounded(Utf8Path::new("/etc/passwd"), MOST_PASSWD).unwrap_or_default();
+    let user = User::find(&case.user, &String::from_utf8_lossy(&passwd))
+        .ok_or_else(|| io::Error::other(format!("the image has no user `{}`", case.user)))?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    if user.uid == case.owner.0 {
+        // The same user could write the rewards and read the tests.
+        process::kill_all();
+    }
+    let rewards = Utf8Path::new(REWARDS);
+    for place in [rewards, Utf8Path::new(TESTS)] {
+        match remove_tree(place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::create_dir_all(place)?;
+    }
+    own(rewards, &user, 0o755)?;
+    // Closed before there is anything in it.
+    own(Utf8Path::new(TESTS), &user, 0o700)?;
+    unpack(tests)?;
+    if user.uid != 0 {
+        give(Utf8Path::new(TESTS), &user)?;
+    }
+    let meta = std::fs::metadata(&case.script)?;
+    std::fs::set_permissions(&case.script, Permissions::from_mode(meta.mode() | 0o555))?;
+    let foreign = case.project.as_deref().map(|project| foreign(project, case.owner.0)).transpose()?;
+    let finding = run(&case, &user)?;
+    remove_tree(Utf8Path::new(TESTS))?;
+    if let (Some(project), Some(before)) = (&case.project, foreign) {
+        walk(project, &mut |path, meta| {
+            if meta.uid() != case.owner.0 && !before.contains(&meta.ino()) {
+                lchown(path, Some(case.owner.0), Some(case.owner.1))?;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(finding)
+}
+
+/// Unpacks the tests, all of which are below one directory.
+fn unpack(archive: impl io::Read) -> io::Result<()> {
+    let mut archive = tar::Archive::new(archive);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        entry.set_preserve_permissions(true);
+        let path = entry.path()?.into_owned();
+        // The directory itself stays as it was made.
+        if path.components().count() > 1 {
+            entry.unpack_in("/")?;
+        }
+    }
+    Ok(())
+}
+
+fn own(path: &Utf8Path, user: &User, mode: u32) -> io::Result<()> {
+    lchown(path, Some(user.uid), Some(user.gid))?;
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+fn give(path: &Utf8Path, user: &User) -> io::Result<()> {
+    walk(path, &mut |path, _| lchown(path, Some(user.uid), Some(user.gid)))
+}
+
+/// Returns the files of a tree that belong to somebody else, by their inodes.
+fn foreign(project: &Utf8Path, owner: u32) -> io::Result<HashSet<u64>> {
+    let mut found = HashSet::new();
+    walk(project, &mut |_, meta| {
+        if meta.uid() != owner {
+            found.insert(meta.ino());
+        }
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Visits everything below a directory that is on the same file system; follows no link.
+fn walk(
+    top: &Utf8Path,
+    visit: &mut dyn FnMut(&Utf8Path, &std::fs::Metadata) -> io::Result<()>,
+) -> io::Result<()> {
+    let device = std::fs::symlink_metadata(top)?.dev();
+    let mut pending = vec![(top.to_owned(), 0)];
+    let mut count = 0;
+    while let Some((directory, depth)) = pending.pop() {
+        let entries = match directory.read_dir_utf8() {
+            // It has just gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            // A name that is not UTF-8 is left as it is.
+            let Ok(entry) = entry else { continue };
+            let Ok(meta) = entry.path().symlink_metadata() else { continue };
+            if meta.dev() != device {
+                continue;
+            }
+            count += 1;
+            if count > MOST_FILES {
+                return Err(io::Error::other("the workspace has too many files"));
+            }
+            visit(entry.path(), &meta)?;
+            if meta.is_dir() && depth < MOST_DEPTH {
+                pending.push((entry.into_path(), depth + 1));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn run(case: &Case, user: &User) -> io::Result<Finding> {
+    let words = [INIT, "__judge", &user.uid.to_string(), &user.gid.to_string(), case.script.as_str()];
+    let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
+    let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    let mut set = |name: &str, value: &str| {
+        environment.retain(|(known, _)| known != name);
+        environment.push((name.into(), value.into()));
+    };
+    set("HOME", &user.home);
+    for (name, value) in &case.environment {
+        set(name, value);
+    }
+    let program = Program::new(&argv, &environment, Some(case.cwd.as_str().into()))?;
+    let null = std::fs::File::open("/dev/null")?;
+    let output = fd::standard(1)?;
+    let leader = process::start(&program, [null.as_fd(), output.as_fd(), output.as_fd()], None)
+        .map_err(|error| io::Error::other(format!("the tests cannot be started: {error:?}")))?;
+    let end = Instant::now() + Duration::try_from_secs_f64(case.seconds).unwrap_or(Duration::MAX / 4);
+    let mut found = None;
+    while found.is_none() && Instant::now() < end {
+        while let Some((pid, how)) = process::reap() {
+            if pid == leader {
+                found = Some(how);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // Nothing of the tests stays: not what has left their group either, for it is this process's by then.
+    process::signal_group(leader, Signal::SIGKILL as i32);
+    let end = Instant::now() + PATIENCE;
+    while process::has_children() && Instant::now() < end {
+        process::kill_children(std::process::id());
+        while process::reap().is_some() {}
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(match found {
+        Some(Ended::Code(code)) => Finding::Ended { code },
+        Some(signal @ Ended::Signal(_)) => Finding::Ended { code: signal.code() },
+        None => Finding::TimedOut,
+    })
+}
+
+/// Whoever runs the tests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct User {
+    uid: u32,
+    gid: u32,
+    home: String,
+}
+
+impl User {
+    /// Finds a user as an image names it: nothing, a name or a number, and perhaps `:` and the number of a group.
+    fn find(text: &str, passwd: &str) -> Option<Self> {
+        let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
+        let name = if name.is_empty() { "root" } else { name };
+        let line = passwd.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split(':').collect();
+            let [known, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
+            (*known == name || *uid == name).then_some(())?;
+            Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: (*home).to_owned() })
+        });
+        let none = User { uid: 0, gid: 0, home: "/".to_owned() };
+        let mut user = match (line, name.parse()) {
+            (Some(user), _) => user,
+            (None, Ok(uid)) => User { uid, ..none },
+            (None, Err(_)) if name == "root" => User { home: "/root".to_owned(), ..none },
+            (None, Err(_)) => return None,
+        };
+        if let Some(group) = group {
+            user.gid = group.parse().ok()?;
+        }
+        Some(user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_as_images_name_them() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nbad\napp:x:100:101::/srv/app:/bin/sh\n";
+        let user = |uid, gid, home: &str| Some(User { uid, gid, home: home.to_owned() });
+        assert_eq!(User::find("", passwd), user(0, 0, "/root"));
+        assert_eq!(User::find("app", passwd), user(100, 101, "/srv/app"));
+        assert_eq!(User::find("100:7", passwd), user(100, 7, "/srv/app"));
+        assert_eq!(User::find("4242", passwd), user(4242, 0, "/"));
+        assert_eq!(User::find("", ""), user(0, 0, "/root"));
+        assert_eq!(User::find("nobody", passwd), None);
+        assert_eq!(User::find("app:staff", passwd), None);
+    }
+
+    #[test]
+    fn a_walk_follows_no_link() {
+        let base = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(base.path()).unwrap();
+        fs_err::create_dir_all(base.join("in/deep")).unwrap();
+        fs_err::create_dir(base.join("out")).unwrap();
+        fs_err::write(base.join("out/file"), "").unwrap();
+        std::os::unix::fs::symlink(base.join("out"), base.join("in/link")).unwrap();
+        let mut seen = Vec::new();
+        walk(&base.join("in"), &mut |path, _| {
+            seen.push(path.strip_prefix(base).unwrap().to_string());
+            Ok(())
+        })
+        .unwrap();
+        seen.sort();
+        assert_eq!(seen, ["in/deep", "in/link"]);
+    }
+}

@@ -1,0 +1,129 @@
+//! `pier capture`: a trial without a reward, of what an agent did.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::owner::{self, RootOwned};
+use super::trials::{self, Asked, Source};
+use super::verify::{CLAUDE, random};
+use super::{Global, Outcome, project};
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::record::{Agent, Trial};
+use crate::task::directory::digest;
+use crate::task::listing::Listing;
+use crate::trial::assemble::Draft;
+use crate::ui;
+use crate::util::text::escape;
+use crate::workspace::{self, Mode, Workspace};
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pier capture\n  pier capture --agent claude-code --session-dir ~/.claude/projects/-home-me-app"
+)]
+pub struct Capture {
+    /// The agent whose work it is; the only one of the workspace, otherwise.
+    #[arg(short, long, value_name = "NAME")]
+    agent: Option<String>,
+    /// The directory with the agent's session: in the container, or on this host without one.
+    #[arg(long, value_name = "DIR")]
+    session_dir: Option<Utf8PathBuf>,
+    /// The session, as a directory in `.pier/_harbor/agent/exec` is called; the newest, otherwise.
+    #[arg(long, value_name = "STAMP")]
+    session: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(global: &Global, args: &Capture) -> Outcome {
+    let cwd = project::current_directory()?;
+    // Never a workspace that is somewhere else.
+    let found = workspace::around(&cwd)?;
+    let root = found.as_ref().map_or(cwd.clone(), |found| found.root.clone());
+    let environment = owner::settle(Environment::of_process()?, global, &root, RootOwned::Refuse)?;
+    let asked = Asked {
+        agent: args.agent.as_deref(),
+        session_dir: args.session_dir.as_deref(),
+        session: args.session.as_deref(),
+    };
+    let registered = found.as_ref().map(|found| found.session.agents.clone()).unwrap_or_default();
+    let in_container = found.as_ref().map(|found| found.session.mode == Mode::Container);
+    if let (Some(false) | None, Some(directory)) = (in_container, &args.session_dir) {
+        trials::here(&cwd.join(directory))?;
+    }
+    asked.check(&registered, in_container)?;
+    let started = Timestamp::now();
+    let (agent, source) = match &found {
+        Some(found) if in_container == Some(true) => of_container(&asked, found)?,
+        _ => of_host(&asked, &environment, &cwd, &root)?,
+    };
+    let draft = Draft::new(&root, started)?;
+    let inside = workspace::private(&environment.state, &root);
+    if !trials::copy_session(&source, &draft, Some(&inside))? {
+        return Err(nothing(&agent));
+    }
+    if let Some(found) = &found {
+        trials::copy_artifacts(&found.session, &root, &draft)?;
+    }
+    let task = found.as_ref().map_or_else(|| root.clone(), |found| found.session.task_dir.clone());
+    let checksum = Listing::read(&task).ok().and_then(|listing| digest::checksum(&listing).ok());
+    let name = |path: &Utf8Path| path.file_name().unwrap_or("workspace").to_owned();
+    let trial = Trial {
+        id: random()?,
+        task_name: name(&task),
+        // Of a directory that is no task, there is nothing to tell it by.
+        task_checksum: checksum.filter(|_| found.is_some()).unwrap_or_default(),
+        task,
+        name: name(&root),
+        directory: draft.path.clone(),
+        agent: Some(Agent { name: agent.clone(), version: None }),
+        rewards: None,
+        started,
+        finished: started,
+        verified: None,
+    };
+    let path = draft.keep(&trial)?;
+    if args.json {
+        ui::json(&json!({ "trial": path, "agent": agent }));
+    } else {
+        ui::answer(&format!("trial: {}", escape(path.as_str())));
+    }
+    Ok(Exit::Done)
+}
+
+fn nothing(agent: &str) -> Failure {
+    let message = format!("could not extract a session of {}: there is none", escape(agent));
+    Failure::new(Exit::Failed, "trial::session", message)
+        .help("run the agent by `pier exec`, or name its directory by `--session-dir`")
+}
+
+fn of_container(asked: &Asked<'_>, found: &Workspace) -> Result<(String, Source), Failure> {
+    let agent = asked.agent(&found.session.agents)?;
+    let agent = agent
+        .ok_or_else(|| trials::usage("no agent is registered here", "say whose it is: `--agent NAME`"))?;
+    let source = asked.source(found, Some(&agent))?.ok_or_else(|| nothing(&agent))?;
+    Ok((agent, source))
+}
+
+fn of_host(
+    asked: &Asked<'_>,
+    environment: &Environment,
+    cwd: &Utf8Path,
+    root: &Utf8Path,
+) -> Result<(String, Source), Failure> {
+    if let (Some(directory), Some(agent)) = (asked.session_dir, asked.agent) {
+        return Ok((agent.to_owned(), trials::here(&cwd.join(directory))?));
+    }
+    let found =
+        asked.agent.is_none_or(|agent| agent == CLAUDE).then(|| trials::of_claude(&environment.home, root));
+    match found.flatten() {
+        Some(source) => Ok((CLAUDE.to_owned(), source)),
+        None => Err(trials::usage(
+            "no session of an agent was found for this directory",
+            "say where it is: `--session-dir DIR --agent NAME`",
+        )),
+    }
+}

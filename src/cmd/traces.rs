@@ -1,0 +1,196 @@
+//! `pier traces`: the trials of a workspace, listed and exported.
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Global, Outcome, owner, project};
+use crate::diag::{Exit, Failure};
+use crate::record::{self, is_name};
+use crate::trial::assemble::TRIALS;
+use crate::ui;
+use crate::util::fs::{open_without_links, read_without_links};
+use crate::util::text::escape;
+use crate::workspace;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pier traces\n  pier traces -o latest.tar.gz\n  pier traces 2026-01-02_03-04-05 -o one.tar.gz\n  pier traces --all -o all.tar.gz"
+)]
+pub struct Traces {
+    /// The trial to export; the newest, otherwise.
+    #[arg(requires = "output", conflicts_with = "all")]
+    trial: Option<String>,
+    /// Write an archive: a tar file, compressed by gzip.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<Utf8PathBuf>,
+    /// Export all of them.
+    #[arg(long, requires = "output")]
+    all: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The most that is read of a result, in bytes.
+const MOST: u64 = 4 << 20;
+
+/// The most files of one trial, and how deep they are.
+const MOST_FILES: usize = 200_000;
+const MOST_DEPTH: usize = 64;
+
+#[derive(Debug, Serialize)]
+struct Row {
+    trial: String,
+    agent: Option<String>,
+    reward: Option<Value>,
+    trajectory: bool,
+    /// It has a `result.json`: what wrote it came to its end.
+    complete: bool,
+}
+
+pub fn run(global: &Global, args: &Traces) -> Outcome {
+    let cwd = project::current_directory()?;
+    let root = workspace::around(&cwd)?.map_or(cwd.clone(), |found| found.root);
+    let _environment = owner::of_sessions(global)?;
+    let all = trials(&root.join(TRIALS))?;
+    let Some(output) = &args.output else {
+        list(args, &root, &all);
+        return Ok(Exit::Done);
+    };
+    let chosen: Vec<&String> = match (&args.trial, args.all) {
+        (Some(name), _) => {
+            let known = all.iter().find(|known| is_name(name) && *known == name);
+            let message = format!("the trial `{}` is not found", escape(name));
+            vec![known.ok_or_else(|| refused(&message, "`pier traces` lists them"))?]
+        }
+        (None, true) => all.iter().collect(),
+        // The newest that came to its end.
+        (None, false) => {
+            let complete =
+                |name: &&String| root.join(TRIALS).join(name.as_str()).join(record::RESULT).exists();
+            all.iter().rev().find(complete).or(all.last()).into_iter().collect()
+        }
+    };
+    if chosen.is_empty() {
+        return Err(refused("there are no trials here", "`pier verify` and `pier capture` make one"));
+    }
+    export(&root.join(TRIALS), &chosen, &cwd.join(output))?;
+    let count = chosen.len();
+    ui::answer(&format!("Exported {count} {}", if count == 1 { "trial" } else { "trials" }));
+    Ok(Exit::Done)
+}
+
+fn refused(message: &str, help: &str) -> Failure {
+    Failure::new(Exit::Failed, "trial::none", message).help(help)
+}
+
+/// Returns the names of the trials, sorted.
+fn trials(place: &Utf8Path) -> Result<Vec<String>, Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(Exit::Failed, "trial::files", format!("cannot read `{place}`: {error}"))
+            .help("check the permissions of that directory")
+    };
+    let entries = match place.read_dir_utf8() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            names.push(entry.file_name().to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn list(args: &Traces, root: &Utf8Path, all: &[String]) {
+    let row = |name: &String| {
+        let place = root.join(TRIALS).join(name);
+        let result = read_without_links(&place.join(record::RESULT), MOST).ok();
+        let summary = result.as_deref().map(record::summary).unwrap_or_default();
+        Row {
+            trial: name.clone(),
+            agent: summary.agent,
+            reward: summary.reward,
+            trajectory: place.join("agent/trajectory.json").is_file(),
+            complete: result.is_some(),
+        }
+    };
+    let rows: Vec<Row> = all.iter().map(row).collect();
+    if args.json {
+        ui::json(&rows);
+        return;
+    }
+    if rows.is_empty() {
+        ui::answer("No trials.");
+    }
+    for Row { trial, agent, reward, trajectory, .. } in rows {
+        let mut parts = vec![escape(&trial)];
+        parts.extend(agent.map(|agent| escape(&agent)));
+        parts.extend(reward.map(|reward| format!("reward={}", escape(&plain(&reward)))));
+        if trajectory {
+            parts.push("trajectory".to_owned());
+        }
+        ui::answer(&parts.join("  "));
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// Writes an archive of some trials. It is whole, or not there.
+fn export(place: &Utf8Path, names: &[&String], to: &Utf8Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(Exit::Failed, "trial::files", format!("cannot write `{to}`: {error}"))
+            .help("check the space and the permissions of that directory")
+    };
+    let directory = to.parent().unwrap_or(Utf8Path::new("/"));
+    let file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
+    for name in names {
+        add(&mut archive, place, Utf8Path::new(name.as_str())).map_err(failed)?;
+    }
+    let file = archive.into_inner().and_then(GzEncoder::finish).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(to).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// Adds a trial: files and directories; links lead elsewhere, and are left out.
+fn add(
+    archive: &mut tar::Builder<impl std::io::Write>,
+    place: &Utf8Path,
+    name: &Utf8Path,
+) -> std::io::Result<()> {
+    let mut pending = vec![(name.to_owned(), 0)];
+    let mut count = 0;
+    while let Some((directory, depth)) = pending.pop() {
+        archive.append_dir(&directory, place.join(&directory))?;
+        let mut entries: Vec<Utf8PathBuf> = Vec::new();
+        for entry in place.join(&directory).read_dir_utf8()? {
+            entries.push(directory.join(entry?.file_name()));
+        }
+        entries.sort();
+        for path in entries {
+            count += 1;
+            if count > MOST_FILES || depth > MOST_DEPTH {
+                return Err(std::io::Error::other(format!("`{name}` has too many files, or is too deep")));
+            }
+            let full = place.join(&path);
+            let meta = full.symlink_metadata()?;
+            if meta.is_dir() {
+                pending.push((path, depth + 1));
+            } else if meta.is_file() {
+                archive.append_file(&path, &mut open_without_links(&full)?)?;
+            }
+        }
+    }
+    Ok(())
+}

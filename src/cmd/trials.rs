@@ -1,0 +1,214 @@
+//! What `verify`, `capture` and `traces` share: which agent and which of its sessions a trial is about.
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::verify::CLAUDE;
+use crate::agent::{self, Places};
+use crate::backend::docker::copy;
+use crate::backend::pack;
+use crate::backend::protocol::Command;
+use crate::config::ImportKind;
+use crate::diag::{Exit, Failure};
+use crate::plan::INIT;
+use crate::record::is_name;
+use crate::session::aside;
+use crate::session::beneath::Beneath;
+use crate::trial::assemble::{AGENT, Draft};
+use crate::util::text::escape;
+use crate::workspace::{Mode, RECORDS, Session, Workspace};
+
+/// Where the sessions of agents are kept, below the live records.
+pub const EXEC: &str = "agent/exec";
+
+/// The most that is taken out of a container for one session, in bytes, and the longest that it takes.
+const MOST_SESSION: u64 = 4 << 30;
+const MOST_TIME: Duration = Duration::from_mins(10);
+
+/// Where a trial takes what an agent did from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory of this host.
+    Here(Utf8PathBuf),
+    /// One of the container.
+    Inside(String),
+    /// Claude Code's own directory for this project, on this host.
+    OfClaude(Utf8PathBuf),
+}
+
+/// The flags about sessions.
+pub struct Asked<'a> {
+    pub agent: Option<&'a str>,
+    pub session_dir: Option<&'a Utf8Path>,
+    pub session: Option<&'a str>,
+}
+
+pub fn usage(message: &str, help: &str) -> Failure {
+    Failure::new(Exit::Usage, "trial::usage", message).help(help)
+}
+
+impl Asked<'_> {
+    /// Checks what makes no sense whatever is there; `in_container` is `None` outside of a workspace.
+    pub fn check(&self, registered: &[String], in_container: Option<bool>) -> Result<(), Failure> {
+        if let Some(name) = self.agent.filter(|name| !agent::is_known(name)) {
+            let message = format!("Unknown agent `{}`", escape(name));
+            return Err(usage(&message, "write a name of Harbor's, such as `claude-code`"));
+        }
+        if self.session.is_some() && self.session_dir.is_some() {
+            return Err(usage(
+                "`--session` and `--session-dir` are mutually exclusive",
+                "leave one of them out",
+            ));
+        }
+        if self.session.is_some() && in_container != Some(true) {
+            return Err(usage(
+                "`--session` is for container mode only",
+                "name the directory by `--session-dir`",
+            ));
+        }
+        if let Some(session) = self.session.filter(|session| !is_name(session) || session.contains("..")) {
+            let message = format!("`{}` is no name of a session", escape(session));
+            return Err(usage(&message, "it is that of a directory in `.pier/_harbor/agent/exec`"));
+        }
+        if self.session_dir.is_some() && self.agent.is_none() {
+            let help = match registered {
+                [_] => "say whose it is by `--agent NAME`, or leave it out: there is one agent here",
+                _ => "say whose it is: `--agent NAME`",
+            };
+            return Err(usage("`--session-dir` needs `--agent`", help));
+        }
+        Ok(())
+    }
+
+    /// Returns the agent that is meant: the named one, or the only one.
+    pub fn agent(&self, registered: &[String]) -> Result<Option<String>, Failure> {
+        match (self.agent, registered) {
+            (Some(name), _) => Ok(Some(name.to_owned())),
+            (None, []) => Ok(None),
+            (None, [only]) => Ok(Some(only.clone())),
+            (None, several) => {
+                let message = format!("multiple agents are registered: {}", several.join(", "));
+                Err(usage(&message, "say which one: `--agent NAME`"))
+            }
+        }
+    }
+
+    /// Returns where the session of an agent is; `None` where there is none to be found.
+    pub fn source(&self, workspace: &Workspace, agent: Option<&str>) -> Result<Option<Source>, Failure> {
+        let Workspace { root, session } = workspace;
+        let in_container = session.mode == Mode::Container;
+        if let Some(directory) = self.session_dir {
+            if in_container {
+                return Ok(Some(Source::Inside(directory.to_string())));
+            }
+            return here(directory).map(Some);
+        }
+        let records = root.join(RECORDS);
+        if let Some(stamp) = self.session {
+            let path = records.join(EXEC).join(stamp);
+            if !path.is_dir() {
+                let message = format!("the session `{}` is not found", escape(stamp));
+                return Err(usage(&message, "`ls .pier/_harbor/agent/exec` shows them"));
+            }
+            return Ok(Some(Source::Here(path)));
+        }
+        if in_container {
+            return Ok(agent.and_then(|agent| latest(&records, agent)).map(Source::Here));
+        }
+        Ok(None)
+    }
+}
+
+/// Returns a directory of this host that the caller names.
+pub fn here(directory: &Utf8Path) -> Result<Source, Failure> {
+    if !directory.is_dir() {
+        let message = format!("`{}` is not a directory", escape(directory.as_str()));
+        return Err(usage(&message, "`--session-dir` names the directory with the agent's own session"));
+    }
+    Ok(Source::Here(directory.to_owned()))
+}
+
+/// Returns the newest session of an agent, by its name; else what lies where Harbor puts it.
+fn latest(records: &Utf8Path, agent: &str) -> Option<Utf8PathBuf> {
+    let of_agent = |path: &Utf8Path| {
+        path.join(format!("{agent}.txt")).is_file()
+            || matches!(agent, "claude-code" | "codex") && has_log(&path.join("sessions"))
+    };
+    let mut names: Vec<Utf8PathBuf> = records
+        .join(EXEC)
+        .read_dir_utf8()
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(camino::Utf8DirEntry::into_path)
+        .filter(|path| of_agent(path))
+        .collect();
+    names.sort();
+    let whole = records.join("agent");
+    names.pop().or_else(|| of_agent(&whole).then_some(whole))
+}
+
+/// Says whether a log is below: an empty directory is nobody's session.
+fn has_log(directory: &Utf8Path) -> bool {
+    let mut pending = vec![(directory.to_owned(), 0)];
+    while let Some((directory, depth)) = pending.pop() {
+        for entry in directory.read_dir_utf8().into_iter().flatten().flatten() {
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_directory && depth < 8 {
+                pending.push((entry.into_path(), depth + 1));
+            } else if entry.path().extension() == Some("jsonl") {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// Copies a session into a trial; returns whether there is anything of it.
+pub fn copy_session(source: &Source, draft: &Draft, inside: Option<&Utf8Path>) -> Result<bool, Failure> {
+    match source {
+        Source::Here(path) => draft.copy(path, AGENT)?,
+        Source::OfClaude(path) => {
+            let slug = path.file_name().unwrap_or("project");
+            draft.copy(path, &format!("{AGENT}/sessions/projects/{slug}"))?;
+        }
+        Source::Inside(path) => {
+            let Some(directory) = inside else { return Ok(false) };
+            let argv = [INIT, pack::WORD, path].map(str::to_owned).to_vec();
+            let command = Command { argv, environment: Vec::new(), cwd: "/".to_owned() };
+            let (code, archive) = aside::read(directory, &command, MOST_SESSION, MOST_TIME)?;
+            if code != Some(0) {
+                let message = format!("`{}` of the container cannot be read", escape(path));
+                return Err(usage(&message, "`--session-dir` names a directory of the container"));
+            }
+            let to = draft.path.join("agent_session");
+            let unpacked = std::fs::create_dir(&to).and_then(|()| copy::unpack(archive, &to, ""));
+            let count = unpacked.map_err(|source| crate::trial::Error::Io { path: to, source })?;
+            return Ok(count > 0);
+        }
+    }
+    let mut entries = draft.path.join(AGENT).read_dir_utf8().into_iter().flatten();
+    Ok(entries.next().is_some())
+}
+
+/// Returns where Claude Code keeps its sessions for a directory on this host; `None` where it has none.
+pub fn of_claude(home: &Utf8Path, project: &Utf8Path) -> Option<Source> {
+    let places = Places { host_cwd: project, inside_cwd: project };
+    let known = agent::find(CLAUDE).ok()?.imports(ImportKind::Sessions, None, &places);
+    let path = home.join(known.first()?.from.strip_prefix("~/")?);
+    let is_log = |entry: std::io::Result<camino::Utf8DirEntry>| {
+        entry.is_ok_and(|entry| entry.path().extension() == Some("jsonl"))
+    };
+    let has = path.read_dir_utf8().ok()?.any(is_log);
+    has.then_some(Source::OfClaude(path))
+}
+
+/// The artifacts of a workspace become those of the trial.
+pub fn copy_artifacts(session: &Session, root: &Utf8Path, draft: &Draft) -> Result<(), Failure> {
+    let artifacts = root.join(RECORDS).join("artifacts");
+    if session.mode == Mode::Container && Beneath::open(&artifacts).is_ok() {
+        draft.copy(&artifacts, crate::trial::assemble::ARTIFACTS)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! `pier verify`: runs the tests of a task on what was done in its workspace.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::owner::{self, RootOwned};
+use super::trials::{self, Asked};
+use super::workspaces::base::{self, Base, Loaded};
+use super::workspaces::given::kept_entries;
+use super::{Global, Outcome, image, project, sessions, workspaces};
+use crate::backend::docker::engine::Connected;
+use crate::backend::docker::kept::{self, State};
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::plan::Plan;
+use crate::record::{Agent, Trial};
+use crate::session::beneath::Beneath;
+use crate::session::stop;
+use crate::sys::process;
+use crate::task::directory::digest;
+use crate::task::listing::Listing;
+use crate::task::{Phase, VerifierMode, resolve_network, verifier_mode};
+use crate::trial::assemble::{Draft, VERIFIER};
+use crate::trial::rewards::REWARD;
+use crate::trial::verify::{self, Site, Verified};
+use crate::ui;
+use crate::util::fs::remove_tree;
+use crate::util::text::escape;
+use crate::workspace::{self, Mode, RECORDS, Workspace};
+
+mod temporary;
+
+use temporary::Temporary;
+
+/// How long what still runs in a workspace may take to end before it is verified.
+const GRACE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  pier verify\n  pier verify --min-reward 1     exit code 1 below\n  pier verify --agent claude-code --json"
+)]
+pub struct Verify {
+    /// Where the trial goes, instead of a new directory in `.pier/trials`.
+    #[arg(long, value_name = "DIR")]
+    trial_dir: Option<Utf8PathBuf>,
+    /// The agent whose work it is; the only one, otherwise.
+    #[arg(short, long, value_name = "NAME")]
+    agent: Option<String>,
+    /// The directory with the agent's session: in the container, or on this host without one.
+    #[arg(long, value_name = "DIR")]
+    session_dir: Option<Utf8PathBuf>,
+    /// The session, as a directory in `.pier/_harbor/agent/exec` is called; the newest, otherwise.
+    #[arg(long, value_name = "STAMP")]
+    session: Option<String>,
+    /// The least reward that is good enough; below it the exit code is 1.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    min_reward: Option<f64>,
+    /// Give the tests the variables of this host that the task asks for.
+    #[arg(long)]
+    accept: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(global: &Global, args: &Verify) -> Outcome {
+    let cwd = project::current_directory()?;
+    let home = owner::of_sessions(global)?.home;
+    let workspace = workspaces::meant(&cwd, &home)?;
+    let Workspace { root, session } = &workspace;
+    let asked = Asked {
+        agent: args.agent.as_deref(),
+        session_dir: args.session_dir.as_deref(),
+        session: args.session.as_deref(),
+    };
+    let in_container = session.mode == Mode::Container;
+    asked.check(&session.agents, Some(in_container))?;
+    let agent = asked.agent(&session.agents)?;
+    if let (None, Some(agent)) = (&args.agent, &agent) {
+        ui::say(&format!("the agent is that of the workspace: {}", escape(agent)));
+    }
+    let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
+    let mut source = asked.source(&workspace, agent.as_deref())?;
+    let mut agent = agent;
+    if !in_container && source.is_none() && agent.as_deref().is_none_or(|agent| agent == CLAUDE) {
+        source = trials::of_claude(&environment.home, root);
+        agent = source.as_ref().map(|_| CLAUDE.to_owned()).or(agent);
+    }
+    if session.image.is_some() {
+        return Err(trials::usage(
+            "the workspace has no task, and so no tests",
+            "`pier start TASK -d DIR` makes one of a task",
+        ));
+    }
+    workspaces::require_own(&environment, root, false)?;
+    let started = Timestamp::now();
+    let loaded = Loaded::read(&session.task_dir)?;
+    refuse_what_is_not_there(&loaded)?;
+    let variables = variables(&loaded, &workspace, &environment, args.accept)?;
+    let _held = workspaces::hold(&environment, root)?;
+    let listing = Listing::read(&loaded.directory)
+        .map_err(|error| trials::usage(&error.to_string(), "look at the directory of the task"))?;
+    let place = prepare(&workspace, &environment, global, &loaded)?;
+    let draft =
+        args.trial_dir.as_ref().map_or_else(|| Draft::new(root, started), |dir| Draft::at(&cwd.join(dir)))?;
+    ui::say("running the tests");
+    let records = fresh(root)?;
+    let began = Timestamp::now();
+    let verified = verify::verify(&place.site(&workspace), &loaded.task, &listing, variables, &records);
+    let verified = verified.map_err(|error| {
+        let failure = Failure::from(error);
+        let output = records.join("test-stdout.txt");
+        ui::say(&format!("what the tests said is in {}", escape(output.as_str())));
+        failure
+    })?;
+    let finished = Timestamp::now();
+    draft.copy(&records, VERIFIER)?;
+    trials::copy_artifacts(session, root, &draft)?;
+    let told = match &source {
+        Some(source) => {
+            trials::copy_session(source, &draft, Some(&workspace::private(&environment.state, root)))?
+        }
+        None => false,
+    };
+    let trial = Trial {
+        id: random()?,
+        task_name: loaded.task.name(loaded.directory.file_name().unwrap_or_default()).to_owned(),
+        task: loaded.directory.clone(),
+        task_checksum: digest::checksum(&listing).unwrap_or_default(),
+        name: root.file_name().unwrap_or("workspace").to_owned(),
+        directory: draft.path.clone(),
+        agent: agent.clone().map(|name| Agent { name, version: None }),
+        rewards: Some(verified.rewards.clone()),
+        started,
+        finished,
+        verified: Some((began, finished)),
+    };
+    let path = draft.keep(&trial)?;
+    report(args, &verified, &path, agent.as_deref(), told);
+    let reward = verified.rewards.get(REWARD).and_then(serde_json::Number::as_f64);
+    match args.min_reward {
+        Some(least) if reward.is_none_or(|reward| reward < least) => Ok(Exit::Failed),
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// The agent whose sessions are found without being named.
+pub const CLAUDE: &str = "claude-code";
+
+fn refuse_what_is_not_there(loaded: &Loaded) -> Result<(), Failure> {
+    let task = &loaded.task;
+    let (agent, verifier) =
+        (resolve_network(task, None, Phase::Agent), resolve_network(task, None, Phase::Verifier));
+    let what = match verifier_mode(task, None) {
+        VerifierMode::Separate => "a verifier with an environment of its own",
+        VerifierMode::Shared if agent != verifier => "a verifier with another network than the agent's",
+        VerifierMode::Shared => return Ok(()),
+    };
+    Err(Failure::new(Exit::Usage, "cli::not-yet", format!("not available yet: {what} in a workspace")))
+}
+
+/// Returns the variables of the tests: those of the task's environment, and over them the verifier's.
+fn variables(
+    loaded: &Loaded,
+    workspace: &Workspace,
+    environment: &Environment,
+    accept: bool,
+) -> Result<Vec<(String, String)>, Failure> {
+    let known =
+        |text: &&String| text.split_once('=').is_some_and(|(name, value)| value != format!("${{{name}}}"));
+    let stored: Vec<String> = workspace.session.extra_env.iter().filter(known).cloned().collect();
+    let given = kept_entries(&stored, environment)?;
+    let allowed =
+        workspaces::remembered(environment, &workspace.root).map(|kept| kept.allowed).unwrap_or_default();
+    let mut may = |names: &BTreeSet<String>| {
+        let new: Vec<&str> = names.difference(&allowed).map(String::as_str).collect();
+        workspaces::ask_for(&new, "the tests ask", accept)
+    };
+    let mut all = Vec::new();
+    for of in [&loaded.task.environment.env, &loaded.task.verifier.env] {
+        for entry in base::variables(of, &given, environment, &mut may)? {
+            // What was given to the workspace was for the agent.
+            if of.contains_key(&entry.name) {
+                all.push((entry.name, entry.value));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// Where the tests run.
+enum Place {
+    /// In the container of the workspace.
+    Own(Box<Own>),
+    /// In one for this alone.
+    Temporary(Box<Temporary>),
+}
+
+/// The container of a workspace.
+struct Own {
+    engine: Connected,
+    name: String,
+    plan: Plan,
+    /// Whom its image runs commands as.
+    user: String,
+}
+
+impl Place {
+    fn site<'a>(&'a self, workspace: &Workspace) -> Site<'a> {
+        let (engine, container, plan, user) = match self {
+            Place::Own(own) => (&own.engine, &own.name, &own.plan, &own.user),
+            Place::Temporary(made) => (&made.engine, &made.name, &made.plan, &made.user),
+        };
+        let project = (!workspace.session.no_mount).then_some(plan.project.at.as_path());
+        Site {
+            engine,
+            container,
+            cwd: &plan.project.at,
+            owner: (plan.user.uid, plan.user.gid),
+            project,
+            user,
+        }
+    }
+}
+
+/// Ends what still runs in the workspace; one without a container gets one for the tests.
+fn prepare(
+    workspace: &Workspace,
+    environment: &Environment,
+    global: &Global,
+    loaded: &Loaded,
+) -> Result<Place, Failure> {
+    let root = &workspace.root;
+    end_all(environment, root)?;
+    if workspace.session.mode == Mode::Host {
+        let base = Base::Task(Box::new(loaded.clone()));
+        return Ok(Place::Temporary(Box::new(Temporary::start(global, environment, root, &base)?)));
+    }
+    let engine = image::engine(environment)?.connect()?;
+    let name = workspaces::container(workspace);
+    let not_running = || {
+        let message = format!("the workspace `{root}` is not running");
+        Failure::new(Exit::NotSetUp, "workspace::not-running", message).help("`pier start` starts it")
+    };
+    if kept::state(&engine, &name)? != State::Running {
+        return Err(not_running());
+    }
+    let plan = workspaces::remembered(environment, root).ok_or_else(not_running)?.plan;
+    let user = image_user(&engine, &plan, environment)?;
+    Ok(Place::Own(Box::new(Own { engine, name, plan, user })))
+}
+
+/// Returns whom the image of a plan runs its commands as.
+fn image_user(engine: &Connected, plan: &Plan, environment: &Environment) -> Result<String, Failure> {
+    use crate::backend::docker::images::{self, Wanted};
+    let crate::plan::RootFilesystem::Image { digest, .. } = &plan.root else { return Ok(String::new()) };
+    let found = images::find(engine, Wanted { reference: digest, pin: None }, &environment.cache)?;
+    Ok(found.map(|image| image.user).unwrap_or_default())
+}
+
+/// Ends the commands that still run in a workspace: what an agent left must not change what is verified.
+fn end_all(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
+    let state = &environment.state;
+    let live = sessions::live(state)?;
+    let of_this: Vec<_> = live.iter().filter(|session| session.project == *root).collect();
+    if of_this.is_empty() {
+        return Ok(());
+    }
+    ui::say(&format!("ending {} commands that still run in the workspace", of_this.len()));
+    let asked: Vec<_> = of_this.iter().map(|session| stop::ask(state, session, GRACE)).collect();
+    for asked in asked {
+        asked?.wait(state)?;
+    }
+    Ok(())
+}
+
+/// Makes the directory of the rewards anew.
+fn fresh(root: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
+    let below = Utf8Path::new(RECORDS).join(VERIFIER);
+    let path = root.join(&below);
+    let made = Beneath::open(root).and_then(|root| root.directory(&below)).and_then(|_| {
+        remove_tree(&path)?;
+        Beneath::open(root)?.directory(&below).map(drop)
+    });
+    made.map_err(|source| crate::trial::Error::Io { path: path.clone(), source })?;
+    Ok(path)
+}
+
+pub fn random() -> Result<[u8; 16], Failure> {
+    let mut id = [0; 16];
+    process::random(&mut id).map_err(|error| {
+        Failure::new(Exit::Failed, "trial::files", format!("there is no random number: {error}"))
+    })?;
+    Ok(id)
+}
+
+fn report(args: &Verify, verified: &Verified, path: &Utf8Path, agent: Option<&str>, told: bool) {
+    let Verified { rewards, code } = verified;
+    if args.json {
+        let all = crate::record::rewards(Some(rewards));
+        ui::json(
+            &json!({ "trial": path, "agent": agent, "rewards": all, "exit_code": code, "session": told }),
+        );
+        return;
+    }
+    ui::answer(&format!("Reward: {}", rewards.get(REWARD).map_or("N/A".to_owned(), ToString::to_string)));
+    for (name, number) in rewards.iter().filter(|(name, _)| *name != REWARD) {
+        ui::answer(&format!("  {}: {number}", escape(name)));
+    }
+    ui::answer(&format!("trial: {}", escape(path.as_str())));
+    match (agent, told) {
+        (None, _) => ui::say("no agent specified: the trial says what the tests found, and not who worked"),
+        (Some(agent), false) => ui::say(&format!(
+            "nothing of a session of {} was found; `--session-dir` says where it is",
+            escape(agent)
+        )),
+        (Some(_), true) => {}
+    }
+}

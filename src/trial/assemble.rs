@@ -1,0 +1,171 @@
+//! The directory of a trial: real copies, which can be taken elsewhere.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+
+use super::{Error, failed};
+use crate::record::{self, Trial};
+use crate::session::beneath::Beneath;
+use crate::util::fs::{open_place, write_atomic};
+
+/// Where the trials of a workspace are.
+pub const TRIALS: &str = ".pier/trials";
+
+/// The directories of a trial.
+pub const AGENT: &str = "agent";
+pub const VERIFIER: &str = "verifier";
+pub const ARTIFACTS: &str = "artifacts";
+
+/// The most trials of one second.
+const MOST_TRIALS: u32 = 1000;
+
+/// A directory that becomes a trial; it goes again when nothing comes of it.
+pub struct Draft {
+    pub path: Utf8PathBuf,
+    made: bool,
+    kept: bool,
+}
+
+impl Draft {
+    /// Makes the directory of a new trial of a workspace: named by the time, and a number where two have the same.
+    pub fn new(root: &Utf8Path, started: Timestamp) -> Result<Self, Error> {
+        let all = root.join(TRIALS);
+        Beneath::open(root).and_then(|root| root.directory(TRIALS.into())).map_err(failed(&all))?;
+        let stamp = record::stamp(started);
+        for number in 1..MOST_TRIALS {
+            let path = if number == 1 { all.join(&stamp) } else { all.join(format!("{stamp}-{number}")) };
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => {
+                    made.map_err(failed(&path))?;
+                    return Draft { path, made: true, kept: false }.with_places();
+                }
+            }
+        }
+        Err(failed(&all)(io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Uses a directory that the caller names, which is empty or not there.
+    pub fn at(path: &Utf8Path) -> Result<Self, Error> {
+        let made = !path.exists();
+        std::fs::create_dir_all(path).map_err(failed(path))?;
+        let path = path.canonicalize_utf8().map_err(failed(path))?;
+        if path.read_dir_utf8().map_err(failed(&path))?.next().is_some() {
+            return Err(failed(&path)(io::Error::new(io::ErrorKind::AlreadyExists, "it is not empty")));
+        }
+        Draft { path, made, kept: false }.with_places()
+    }
+
+    fn with_places(self) -> Result<Self, Error> {
+        for name in [AGENT, VERIFIER, ARTIFACTS] {
+            let place = self.path.join(name);
+            DirBuilder::new().mode(0o700).create(&place).map_err(failed(&place))?;
+        }
+        Ok(self)
+    }
+
+    /// Copies a tree into one of its directories: files and directories, no links.
+    pub fn copy(&self, from: &Utf8Path, to: &str) -> Result<(), Error> {
+        let source = match open_place(from) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            source => OwnedFd::from(source.map_err(failed(from))?),
+        };
+        if from.canonicalize_utf8().is_ok_and(|real| self.path.starts_with(real)) {
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "the trial itself is in there");
+            return Err(failed(from)(error));
+        }
+        let target = Beneath::open(&self.path).map_err(failed(&self.path))?;
+        // A descriptor of a place reads nothing; the directory is opened by it.
+        let source = nix::fcntl::openat(
+            &source,
+            ".",
+            nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC,
+            nix::sys::stat::Mode::empty(),
+        );
+        let source = source.map_err(|errno| failed(from)(errno.into()))?;
+        target.copy_tree(source, to.into()).map_err(failed(from))
+    }
+
+    /// Writes the records, and keeps the directory.
+    pub fn keep(mut self, trial: &Trial) -> Result<Utf8PathBuf, Error> {
+        let write = |name: &str, value| {
+            let path = self.path.join(name);
+            write_atomic(&path, &record::text(&value), 0o600).map_err(failed(&path))
+        };
+        let own = self.path.join(VERIFIER).join("reward.json");
+        if own.symlink_metadata().is_err() {
+            let rewards = record::rewards(trial.rewards.as_ref());
+            write_atomic(&own, &record::text(&rewards), 0o600).map_err(failed(&own))?;
+        }
+        write(record::CONFIG, trial.config())?;
+        // What has a result is a trial.
+        write(record::RESULT, trial.result())?;
+        self.kept = true;
+        Ok(self.path.clone())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        let removed = if self.made {
+            std::fs::remove_dir_all(&self.path)
+        } else {
+            [AGENT, VERIFIER, ARTIFACTS]
+                .iter()
+                .try_for_each(|name| std::fs::remove_dir_all(self.path.join(name)))
+        };
+        if let Err(error) = removed {
+            tracing::debug!(%error, path = %self.path, "a draft stays");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_of_one_second_have_two_names_and_none_stays_without_a_result() {
+        let base = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+        let at = Timestamp::from_second(1_700_000_000).unwrap();
+        let (one, other) = (Draft::new(&root, at).unwrap(), Draft::new(&root, at).unwrap());
+        assert_eq!(one.path.file_name(), Some("2023-11-14_22-13-20"));
+        assert_eq!(other.path.file_name(), Some("2023-11-14_22-13-20-2"));
+        fs_err::create_dir_all(root.join("from/deep")).unwrap();
+        fs_err::write(root.join("from/deep/file"), "text").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", root.join("from/link")).unwrap();
+        one.copy(&root.join("from"), "agent").unwrap();
+        one.copy(&root.join("absent"), "agent").unwrap();
+        assert_eq!(fs_err::read_to_string(one.path.join("agent/deep/file")).unwrap(), "text");
+        assert!(!one.path.join("agent/link").exists());
+        drop(one);
+        let trial = Trial {
+            id: [0; 16],
+            task_name: String::new(),
+            task: root.clone(),
+            task_checksum: String::new(),
+            name: String::new(),
+            directory: other.path.clone(),
+            agent: None,
+            rewards: None,
+            started: at,
+            finished: at,
+            verified: None,
+        };
+        let kept = other.keep(&trial).unwrap();
+        assert_eq!(fs_err::read_to_string(kept.join("verifier/reward.json")).unwrap(), "{}");
+        let names: Vec<_> =
+            root.join(TRIALS).read_dir_utf8().unwrap().map(|entry| entry.unwrap().into_path()).collect();
+        assert_eq!(names, [kept]);
+        assert!(Draft::at(&root.join("from")).is_err());
+    }
+}

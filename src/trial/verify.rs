@@ -1,0 +1,127 @@
+//! Verification in the environment of the agent: the tests are put in, run as somebody the agent is not, and taken out.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{Error, failed, rewards};
+use crate::backend::docker::engine::Connected;
+use crate::backend::docker::{copy, judge};
+use crate::backend::judge::{Case, Finding};
+use crate::record::Rewards;
+use crate::task::directory::Directory;
+use crate::task::listing::{Entry, Listing};
+use crate::task::{Task, User};
+
+/// The most that the tests of a task may hold, in bytes.
+const MOST_TESTS: u64 = 512 << 20;
+
+/// The directory of a task with its tests.
+const TESTS: &str = "tests";
+
+/// What the tests print, beside the rewards.
+const OUTPUT: &str = "test-stdout.txt";
+
+/// Where the tests run.
+pub struct Site<'a> {
+    pub engine: &'a Connected,
+    pub container: &'a str,
+    pub cwd: &'a Utf8Path,
+    /// Whose the workspace is.
+    pub owner: (u32, u32),
+    /// Where it is mounted, if it is.
+    pub project: Option<&'a Utf8Path>,
+    /// Whom the image runs its commands as.
+    pub user: &'a str,
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    pub rewards: Rewards,
+    /// The tests' own exit code, which decides nothing.
+    pub code: u8,
+}
+
+/// Runs the tests of a task; what they leave is put into `directory`, which is empty.
+pub fn verify(
+    site: &Site<'_>,
+    task: &Task,
+    listing: &Listing,
+    environment: Vec<(String, String)>,
+    directory: &Utf8Path,
+) -> Result<Verified, Error> {
+    let tests = pack(listing)?;
+    let user = match &task.verifier.user {
+        Some(User::Name(name)) => name.clone(),
+        Some(User::Id(id)) => id.to_string(),
+        None => site.user.to_owned(),
+    };
+    let seconds = task.verifier.timeout_sec;
+    let case = Case {
+        user,
+        environment,
+        cwd: site.cwd.to_owned(),
+        script: "/tests/test.sh".into(),
+        seconds,
+        owner: site.owner,
+        project: site.project.map(Utf8Path::to_owned),
+        tests: tests.len() as u64,
+    };
+    let path = directory.join(OUTPUT);
+    let mut output = File::create(&path).map_err(failed(&path))?;
+    let (finding, left) = judge::judge(site.engine, site.container, &case, &tests, &mut output)?;
+    let code = match finding {
+        Finding::Ended { code } => code,
+        Finding::TimedOut => return Err(Error::TimedOut { seconds }),
+        Finding::Failed { why } => return Err(Error::Failed { why: crate::util::text::escape(&why) }),
+    };
+    copy::unpack(left, directory, "").map_err(failed(directory))?;
+    Ok(Verified { rewards: rewards::read(directory)?, code })
+}
+
+/// Packs the tests, and the place for the rewards, as root's.
+fn pack(listing: &Listing) -> Result<Vec<u8>, Error> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let rules = Directory::new(listing);
+    let mut left = MOST_TESTS;
+    let below = listing.all().filter(|(path, _)| path.starts_with(TESTS));
+    for (path, entry) in below {
+        if path != TESTS && rules.is_excluded(path).map_err(Error::Tests)? {
+            continue;
+        }
+        let add = |archive: &mut tar::Builder<Vec<u8>>, kind, mode, content: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_mode(mode);
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, path, content).map_err(failed(path))
+        };
+        match entry {
+            Entry::Directory(_) => add(&mut archive, tar::EntryType::Directory, 0o755, &[])?,
+            Entry::File => {
+                let mut file = listing.open(path).map_err(failed(path))?;
+                file.rewind().map_err(failed(path))?;
+                let meta = file.metadata().map_err(failed(path))?;
+                let mut content = Vec::new();
+                file.take(left + 1).read_to_end(&mut content).map_err(failed(path))?;
+                left = left.checked_sub(content.len() as u64).ok_or_else(|| Error::Failed {
+                    why: format!("they hold more than {} MiB", MOST_TESTS >> 20),
+                })?;
+                add(&mut archive, tar::EntryType::Regular, meta.mode() & 0o777, &content)?;
+            }
+            Entry::Link(to) => {
+                let mut header = tar::Header::new_gnu();
+                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_size(0);
+                header.set_mode(0o777);
+                archive.append_link(&mut header, path, to).map_err(failed(path))?;
+            }
+            Entry::Other => {}
+        }
+    }
+    let path = Utf8PathBuf::from(TESTS);
+    archive.into_inner().map_err(failed(&path))
+}

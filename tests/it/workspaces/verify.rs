@@ -1,0 +1,300 @@
+//! `pier verify`, `capture` and `traces`.
+
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use serde_json::Value;
+
+use super::World;
+use super::tasks::{script, task};
+use crate::docker::{can_run, docker};
+
+/// Passes where the workspace holds what was to be done.
+const TEST: &str = r#"#!/bin/sh
+echo "tests as $(id -u) in $(pwd), $ASKED"
+touch made-by-tests
+cat /tests/wanted > /dev/null || exit 1
+if [ "$(cat answer)" = "$(cat /tests/wanted)" ]; then reward=1; else reward=0; fi
+echo "{\"reward\": $reward, \"extra\": 0.5}" > /logs/verifier/reward.json
+exit 3
+"#;
+
+impl World {
+    fn judged(toml: &str) -> Self {
+        let world = World::new();
+        task(&world, toml);
+        script(&world, "tests/test.sh", TEST);
+        world.0.write("task/tests/wanted", "42\n");
+        world
+    }
+
+    fn trials(&self) -> Vec<PathBuf> {
+        let place = self.place("ws/.pier/trials");
+        let Ok(entries) = fs_err::read_dir(place) else { return Vec::new() };
+        let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        all.sort();
+        all
+    }
+}
+
+fn json(path: PathBuf) -> Value {
+    serde_json::from_str(&fs_err::read_to_string(path).unwrap()).unwrap()
+}
+
+#[test]
+fn the_tests_of_a_task_judge_its_workspace() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("[verifier.env]\nASKED = \"plain\"\n");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let said = world.within("ws", &["verify"]).run().expect(0);
+    assert!(said.text().starts_with("Reward: 0\n  extra: 0.5\ntrial: "), "{}", said.text());
+    assert!(said.said().contains("no agent specified"), "{}", said.said());
+    world.within("ws", &["exec", "--", "sh", "-c", "echo 42 > answer"]).run().expect(0);
+    let said = world
+        .within("ws", &["verify", "--json", "--agent", "codex", "--min-reward", "1"])
+        .run()
+        .expect(0)
+        .text();
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["rewards"]["reward"], &said["exit_code"]), (&1.into(), &3.into()));
+    let [zero, one] = world.trials().try_into().unwrap();
+    assert_eq!(said["trial"], one.canonicalize().unwrap().to_str().unwrap());
+    let result = json(one.join("result.json"));
+    assert_eq!((&result["trial_name"], &result["task_name"]), (&"ws".into(), &"task".into()));
+    assert_eq!(result["verifier_result"]["rewards"]["reward"], 1);
+    assert_eq!(result["agent_info"]["name"], "codex");
+    assert_eq!(result["task_checksum"].as_str().unwrap().len(), 64);
+    assert_eq!(json(one.join("config.json"))["agent"]["name"], "codex");
+    assert_eq!(json(zero.join("verifier/reward.json"))["reward"], 0);
+    let output = fs_err::read_to_string(one.join("verifier/test-stdout.txt")).unwrap();
+    assert_eq!(output, "tests as 0 in /work, plain\n", "as the image's own user");
+    assert_eq!(world.0.read("ws/.pier/_harbor/verifier/test-stdout.txt"), output);
+    // What root has made is the user's, and nothing of the tests stays.
+    let made = fs_err::metadata(world.place("ws/made-by-tests")).unwrap();
+    assert_eq!(made.uid(), world.0.owner());
+    world.within("ws", &["exec", "ls", "/tests"]).run().expect(2);
+    // A low reward is no failure, unless somebody says how low.
+    world.within("ws", &["exec", "rm", "answer"]).run().expect(0);
+    world.within("ws", &["verify"]).run().expect(0);
+    world.within("ws", &["verify", "--min-reward", "0.5"]).run().expect(1);
+    let listed = world.within("ws", &["traces"]).run().expect(0).text();
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.lines().nth(1).unwrap().ends_with("  codex  reward=1"), "{listed}");
+    assert!(listed.lines().next().unwrap().ends_with("  unknown  reward=0"), "{listed}");
+
+    let own = world.place("own");
+    world.within("ws", &["verify", "--trial-dir", own.to_str().unwrap()]).run().expect(0);
+    assert!(own.join("result.json").is_file() && world.trials().len() == 4);
+    world.within("ws", &["verify", "--trial-dir", own.to_str().unwrap()]).run().refused(1, "trial::files");
+    world.within("ws", &["stop"]).run().expect(0);
+    world.within("ws", &["verify"]).run().refused(125, "workspace::not-running");
+}
+
+#[test]
+fn no_agent_writes_its_own_reward() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("");
+    script(&world, "tests/test.sh", "#!/bin/sh\nsleep 1\nls /proc | grep -c '^[0-9]' >&2\n");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    // It tries all the time, before and during the tests, in a session of its own.
+    let forge = "mkdir -p /logs/verifier /tests 2>/dev/null; while :; do for f in reward.txt reward.json details.json; do
+        echo '{\"reward\": 1}' > /logs/verifier/$f; done 2>/dev/null; cat /tests/* >> stolen 2>/dev/null; sleep 0.05; done";
+    let detached = format!("setsid sh -c '{}' > /dev/null 2>&1 &", forge.replace('\'', "'\\''"));
+    world.within("ws", &["exec", "--", "sh", "-c", &detached]).run().expect(0);
+    let session = world.within("ws", &["exec", "-d", "--", "sh", "-c", forge]).run().expect(0).text();
+    let said = world.within("ws", &["verify"]).run().refused(1, "trial::reward");
+    assert!(said.said().contains("ending 1 commands"), "{}", said.said());
+    assert!(!world.call(&["ps"]).run().text().contains(&session));
+    assert!(world.trials().is_empty(), "a failed verification leaves no trial");
+    let stolen = fs_err::read_to_string(world.place("ws/stolen")).unwrap_or_default();
+    assert_eq!(stolen, "", "the tests are not the agent's to read");
+    // A stale reward is nobody's either.
+    script(&world, "tests/test.sh", "#!/bin/sh\necho 1 > /logs/verifier/reward.txt\n");
+    world.within("ws", &["verify"]).run().expect(0);
+    script(&world, "tests/test.sh", "#!/bin/sh\nexit 1\n");
+    world.within("ws", &["verify"]).run().refused(1, "trial::reward");
+    assert_eq!(world.trials().len(), 1);
+    // A verifier that is the same user ends everything first.
+    let owner = world.0.owner();
+    world.0.write("task/task.toml", format!("[verifier]\nuser = \"{owner}\"\n"));
+    let test = "#!/bin/sh\nsleep 0.3; id -u; rm -f /logs/verifier/*; sleep 0.3; count=$(ls /logs/verifier | wc -l); echo $count > /logs/verifier/reward.txt\n";
+    script(&world, "tests/test.sh", test);
+    let said = world.within("ws", &["verify"]).run().expect(0).text();
+    assert!(said.starts_with("Reward: 0"), "{said}");
+    let output = world.0.read("ws/.pier/_harbor/verifier/test-stdout.txt");
+    assert_eq!(output, format!("{owner}\n"));
+}
+
+#[test]
+fn tests_that_do_not_end_or_say_nonsense_are_errors() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("[verifier]\ntimeout_sec = 0.5\n");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let sleep = crate::sandbox::unique_sleep();
+    script(
+        &world,
+        "tests/test.sh",
+        &format!("#!/bin/sh\necho 1 > /logs/verifier/reward.txt\nsetsid sleep {sleep} &\nsleep {sleep}\n"),
+    );
+    let said = world.within("ws", &["verify"]).run().refused(1, "trial::verifier");
+    assert!(said.flat().contains("longer than 0.5 seconds"), "{}", said.said());
+    assert!(crate::sandbox::host_process(&sleep).is_none(), "nothing of the tests runs on");
+    world.0.write("task/task.toml", "");
+    for (text, word) in [
+        ("echo nan > /logs/verifier/reward.txt", "no finite number"),
+        ("echo '{\"reward\": null}' > /logs/verifier/reward.json", "no finite number"),
+        (": > /logs/verifier/reward.txt", "it is empty"),
+        ("ln -s /etc/passwd /logs/verifier/reward.txt", "reward.txt"),
+        ("exit 0", "no reward"),
+    ] {
+        script(&world, "tests/test.sh", &format!("#!/bin/sh\n{text}\n"));
+        let said = world.within("ws", &["verify"]).run().refused(1, "trial::reward");
+        assert!(said.flat().contains(word), "{text}: {}", said.said());
+    }
+    assert!(world.trials().is_empty());
+    world.0.write("task/task.toml", "[verifier]\nuser = \"nobody-here\"\n");
+    let said = world.within("ws", &["verify"]).run().refused(1, "trial::verifier");
+    assert!(said.flat().contains("no user `nobody-here`"), "{}", said.said());
+    for toml in
+        ["[verifier]\nenvironment_mode = \"separate\"\n", "[verifier]\nnetwork_mode = \"no-network\"\n"]
+    {
+        world.0.write("task/task.toml", toml);
+        world.within("ws", &["verify"]).run().refused(2, "cli::not-yet");
+    }
+    world.0.write("task/task.toml", "[verifier.env]\nKEY = \"${HOST_KEY}\"\n");
+    world.within("ws", &["verify"]).run().refused(2, "workspace::variable");
+    world.within("ws", &["verify"]).env("HOST_KEY", "x").run().refused(125, "workspace::variable");
+    script(&world, "tests/test.sh", "#!/bin/sh\ntest $KEY = x && echo 1 > /logs/verifier/reward.txt\n");
+    world.within("ws", &["verify", "--accept"]).env("HOST_KEY", "x").run().expect(0);
+}
+
+#[test]
+fn a_workspace_without_a_container_is_judged_in_one_of_its_own() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("");
+    world.call(&["start", "task", "-d", "ws", "--host"]).run().expect(0);
+    world.0.write("ws/answer", "42\n");
+    let said = world.within("ws", &["verify"]).run().expect(0).text();
+    assert!(said.starts_with("Reward: 1\n"), "{said}");
+    assert_eq!(fs_err::metadata(world.place("ws/made-by-tests")).unwrap().uid(), world.0.owner());
+    script(&world, "tests/test.sh", "#!/bin/sh\nexit 1\n");
+    world.within("ws", &["verify"]).run().refused(1, "trial::reward");
+    let all = docker(&["ps", "--all", "--format", "{{.Names}}"], b"");
+    assert!(!all.contains("pier-verify-ws"), "{all}");
+    assert!(fs_err::symlink_metadata(world.place("ws/.task/instruction.md")).unwrap().is_symlink());
+    world.within("ws", &["verify", "--session", "x"]).run().refused(2, "trial::usage");
+}
+
+#[test]
+fn what_an_agent_did_becomes_a_trial_and_an_archive() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    world.within("ws", &["traces"]).run().expect(0);
+    let none = world.within("ws", &["traces", "-o", "x.tar.gz"]).run().refused(1, "trial::none");
+    assert!(!world.place("ws/x.tar.gz").exists(), "{}", none.said());
+    world.within("ws", &["capture"]).run().refused(2, "trial::usage");
+    world.within("ws", &["capture", "--agent", "codex"]).run().refused(1, "trial::session");
+    world.within("ws", &["capture", "--agent", "qwen-code"]).run().refused(2, "trial::usage");
+    // As the older tool leaves it.
+    let exec = "ws/.pier/_harbor/agent/exec";
+    world.0.write(format!("{exec}/2026-01-01_00-00-00-aaaaaa/sessions/projects/-work/s.jsonl"), "{}\n");
+    fs_err::create_dir_all(world.place(&format!("{exec}/2026-01-02_00-00-00-bbbbbb/sessions"))).unwrap();
+    world.0.write(format!("{exec}/2026-01-03_00-00-00-cccccc/codex.txt"), "said\n");
+    world.within("ws", &["capture", "--agent", "claude-code"]).run().expect(0);
+    let [trial] = world.trials().try_into().unwrap();
+    assert_eq!(fs_err::read_to_string(trial.join("agent/sessions/projects/-work/s.jsonl")).unwrap(), "{}\n");
+    let result = json(trial.join("result.json"));
+    assert_eq!(result["verifier_result"], Value::Null);
+    assert_eq!(json(trial.join("verifier/reward.json")), serde_json::json!({}));
+    world
+        .within("ws", &["capture", "--agent", "codex", "--session", "2026-01-01_00-00-00-aaaaaa"])
+        .run()
+        .expect(0);
+    world
+        .within("ws", &["capture", "--agent", "codex", "--session", "nothing"])
+        .run()
+        .refused(2, "trial::usage");
+    world
+        .within("ws", &["capture", "--agent", "codex", "--session", "../exec"])
+        .run()
+        .refused(2, "trial::usage");
+    world.within("ws", &["capture", "--session-dir", "/etc"]).run().refused(2, "trial::usage");
+    let both = ["capture", "--agent", "codex", "--session", "x", "--session-dir", "/etc"];
+    world.within("ws", &both).run().refused(2, "trial::usage");
+    let inside =
+        ["exec", "--", "sh", "-c", "mkdir -p ~/it && echo inside > ~/it/log && ln -s /etc/passwd ~/it/link"];
+    world.within("ws", &inside).run().expect(0);
+    world.within("ws", &["capture", "--agent", "pi", "--session-dir", "/home/pier/it"]).run().expect(0);
+    let trial = world.trials().pop().unwrap();
+    assert_eq!(fs_err::read_to_string(trial.join("agent_session/log")).unwrap(), "inside\n");
+    world
+        .within("ws", &["capture", "--agent", "pi", "--session-dir", "/absent"])
+        .run()
+        .refused(2, "trial::usage");
+    assert_eq!(world.trials().len(), 3);
+
+    std::os::unix::fs::symlink("/etc/passwd", trial.join("agent/link")).unwrap();
+    let said = world.within("ws", &["traces", "--all", "-o", "../all.tar.gz"]).run().expect(0).text();
+    assert_eq!(said, "Exported 3 trials");
+    let mut bytes = Vec::new();
+    let file = fs_err::File::open(world.place("all.tar.gz")).unwrap();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).unwrap();
+    let mut archive = tar::Archive::new(bytes.as_slice());
+    let names: Vec<String> = archive
+        .entries()
+        .unwrap()
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect();
+    let name = trial.file_name().unwrap().to_str().unwrap();
+    assert!(names.contains(&format!("{name}/agent_session/log")), "{names:?}");
+    assert!(!names.iter().any(|name| name.ends_with("link")), "{names:?}");
+    let one = world.within("ws", &["traces", name, "-o", "../one.tar.gz"]).run().expect(0).text();
+    assert_eq!(one, "Exported 1 trial");
+    world.within("ws", &["traces", "..", "-o", "x.tar.gz"]).run().refused(1, "trial::none");
+    world.within("ws", &["traces", name]).run().expect(2);
+    let listed = world.within("ws", &["traces", "--json"]).run().expect(0).text();
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!((listed.as_array().unwrap().len(), &listed[0]["agent"]), (3, &"claude-code".into()));
+}
+
+#[test]
+fn a_directory_that_is_no_workspace_has_trials_of_its_own() {
+    let world = World::new();
+    world.0.write("plain/file", "");
+    let home = world.0.home();
+    let slug: String = world
+        .place("plain")
+        .canonicalize()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .chars()
+        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' })
+        .collect();
+    world.within("plain", &["capture"]).run().refused(2, "trial::usage");
+    let log = home.join(".claude/projects").join(&slug).join("one.jsonl");
+    fs_err::create_dir_all(log.parent().unwrap()).unwrap();
+    fs_err::write(&log, "{}\n").unwrap();
+    world.within("plain", &["capture"]).run().expect(0);
+    let trials = fs_err::read_dir(world.place("plain/.pier/trials")).unwrap().next().unwrap().unwrap().path();
+    assert!(trials.join("agent/sessions/projects").join(&slug).join("one.jsonl").is_file());
+    world.within("plain", &["capture", "--session", "x"]).run().refused(2, "trial::usage");
+    world.within("plain", &["capture", "--agent", "codex"]).run().refused(2, "trial::usage");
+    let named = |place| ["capture", "--agent", "codex", "--session-dir", place];
+    world.within("plain", &named(".")).run().refused(1, "trial::files");
+    world.0.write("log/file", "");
+    world.within("plain", &named("../log")).run().expect(0);
+    assert!(!world.place("plain/.pier/session.json").exists());
+}
