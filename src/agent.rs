@@ -9,6 +9,7 @@ use crate::config::{self, ImportKind, Mcp};
 mod claude_code;
 mod codex;
 mod custom;
+pub mod detect;
 mod gemini_cli;
 mod opencode;
 mod pi;
@@ -91,10 +92,6 @@ pub trait Agent: Sync {
     }
 
     /// Returns glob patterns of its own logs, relative to the sandbox home.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "trajectories are read from them, which is not there yet")
-    )]
     fn logs(&self) -> Vec<&str>;
 
     /// Says how a headless run ended. The exit code alone proves nothing: several agents exit 0 when the model
@@ -274,6 +271,20 @@ fn nearest(name: &str) -> Option<&'static str> {
         .filter(|(score, _)| *score > 0.75)
         .max_by(|one, other| one.0.total_cmp(&other.0))
         .map(|(_, name)| name)
+}
+
+/// The version of an agent that is taken where nobody names one: one that pier was checked against.
+const CHECKED: &[(&str, &str)] = &[
+    ("claude-code", "2.1.197"),
+    ("codex", "0.169.0"),
+    ("gemini-cli", "0.61.0"),
+    ("opencode", "1.18.33"),
+    ("pi", "0.74.2"),
+];
+
+/// Returns the version of an agent that pier was checked against.
+pub fn checked(name: &str) -> Option<&'static str> {
+    CHECKED.iter().find(|(known, _)| *known == name).map(|(_, version)| *version)
 }
 
 /// The names that trials may have: those of Harbor, newer ones included.

@@ -22,6 +22,7 @@ use crate::sys::process::Ended;
 use crate::util::fs::read_bounded;
 
 pub mod aside;
+pub mod attribution;
 pub mod beneath;
 mod console;
 mod control;
@@ -41,6 +42,7 @@ pub mod shadow;
 mod space;
 pub mod spare;
 pub mod stop;
+pub mod tape;
 pub mod trust;
 pub mod visit;
 pub mod within;
@@ -155,7 +157,7 @@ pub struct Early {
 impl Early {
     pub fn start(program: &Program) -> Result<Self, Error> {
         let set_up = |source| Error::SetUp { what: "set up the streams", source };
-        let (front, streams) = Front::person().map_err(set_up)?;
+        let (front, streams) = Front::person(None).map_err(set_up)?;
         Ok(Early { front, waiting: Waiting::start(program, streams)? })
     }
 }

@@ -20,15 +20,6 @@ use crate::util::fs::{read_bounded, read_without_links, write_atomic};
 use crate::util::text::escape;
 use crate::{agent, ui};
 
-/// The version that is written for an agent that is not on the host: one that pier was checked against.
-const CHECKED: &[(&str, &str)] = &[
-    ("claude-code", "2.1.197"),
-    ("codex", "0.169.0"),
-    ("gemini-cli", "0.61.0"),
-    ("opencode", "1.18.33"),
-    ("pi", "0.74.2"),
-];
-
 /// The agents of one vendor, for its key; the first is taken where no key says another one.
 const FIRST: &[&str] = &["claude-code", "codex", "gemini-cli"];
 
@@ -174,7 +165,9 @@ fn look(environment: &Environment, root: &Utf8Path, template: Option<Template>) 
                 Ok(_) => None,
                 Err(launcher::Error::NotFound { .. }) => return None,
                 // It is there and its place would open too much: pier's own copy does not.
-                Err(error) => Some(Install { version: checked(known.name())?, why: error.to_string() }),
+                Err(error) => {
+                    Some(Install { version: agent::checked(known.name())?, why: error.to_string() })
+                }
             };
             Some(Agent { name: known.name(), install })
         })
@@ -234,18 +227,14 @@ fn toolchain(home: &Utf8Path) -> Option<String> {
     home.join(&path).join("bin/cargo").exists().then(|| format!("~/{path}"))
 }
 
-fn checked(name: &str) -> Option<&'static str> {
-    CHECKED.iter().find(|(known, _)| *known == name).map(|(_, version)| *version)
-}
-
 fn first_agent(is_set: &dyn Fn(&str) -> bool) -> Agent {
     let has_key = |name: &&&str| {
         let reads = agent::find(name).map_or(&[][..], |known| known.reads());
         KEYS.iter().any(|key| reads.contains(&key.variable) && is_set(key.variable))
     };
     let name = FIRST.iter().find(has_key).unwrap_or(&FIRST[0]);
-    let install =
-        checked(name).map(|version| Install { version, why: "no agent is on this host's `PATH`".into() });
+    let install = agent::checked(name)
+        .map(|version| Install { version, why: "no agent is on this host's `PATH`".into() });
     Agent { name, install }
 }
 

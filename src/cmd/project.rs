@@ -22,7 +22,7 @@ use crate::util::fs::{read_bounded, read_without_links};
 use crate::util::text::escape;
 use crate::{plan, policy, ui};
 
-mod agents;
+pub mod agents;
 mod ceiling;
 
 pub use agents::show;

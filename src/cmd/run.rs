@@ -15,6 +15,7 @@ use crate::session::{self, Notice, Outcome as Ended, Side};
 use crate::sys::process;
 use crate::ui;
 
+mod record;
 mod visit;
 
 #[derive(Debug, Default, Args)]

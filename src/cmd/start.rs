@@ -7,9 +7,10 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::owner::{self, RootOwned};
+use super::workspaces::agents::Wanted;
 use super::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded};
 use super::workspaces::given::{Entry, Published, kept_entries};
-use super::workspaces::{self, Asked};
+use super::workspaces::{self, Asked, Remembered};
 use super::{Global, Outcome, project};
 use crate::backend::docker::engine::Connected;
 use crate::backend::docker::kept::{self, How, State};
@@ -21,6 +22,7 @@ use crate::util::fs::create_private;
 use crate::util::text::escape;
 use crate::workspace::{self, Mode, Session, Workspace, files, index, seed};
 
+mod agent;
 mod given;
 mod health;
 mod host;
@@ -39,7 +41,7 @@ pub struct Start {
     /// The image, where there is no task.
     #[arg(long, value_name = "REFERENCE")]
     image: Option<String>,
-    /// An agent to install.
+    /// An agent to install, at a version that pier was checked against, or at the named one: `NAME[@VERSION]`.
     #[arg(short, long, value_name = "NAME")]
     agent: Option<String>,
     /// Work without a container, and without any sandbox.
@@ -116,7 +118,6 @@ fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
     let is_remote = args.task.as_ref().is_some_and(|task| task.contains("://") || task.starts_with("git@"));
     let not_yet = [
         (is_remote, "a task from a repository"),
-        (args.agent.is_some(), "`--agent`"),
         (args.no_mount, "`--no-mount`"),
         (!args.skill.is_empty(), "`--skill`"),
     ];
@@ -178,6 +179,7 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     let given = given::entries(args)?;
     let mounts = given::mounts(args, &environment)?;
     let base = subject.base()?;
+    let agents: Vec<Wanted> = args.agent.iter().map(|text| Wanted::parse(text)).collect::<Result<_, _>>()?;
     let mut allowed = BTreeSet::new();
     let entries = if args.host {
         Vec::new()
@@ -210,7 +212,7 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         task_dir,
         harbor_session_id: container,
         host_session_id: alone,
-        agents: Vec::new(),
+        agents: agents.iter().map(|agent| agent.name.to_owned()).collect(),
         ports: args.ports.iter().map(|port| port.host).collect(),
         extra_mounts: mounts,
         extra_env: given.iter().map(Entry::stored).collect(),
@@ -225,7 +227,14 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     if files::read(&root).map_err(Failure::from)?.is_some() {
         return Err(usage(&format!("`{root}` has just become a workspace"), "go into it: `pier exec bash`"));
     }
-    let start = Beginning { base: &base, ports: &args.ports, entries: &entries, allowed, seeds: true };
+    let start = Beginning {
+        base: &base,
+        ports: &args.ports,
+        entries: &entries,
+        allowed,
+        agents: &agents,
+        seeds: true,
+    };
     let begun = match (&base, mode) {
         (Base::Task(task), Mode::Host) => host::begin(global, &environment, &workspace, task),
         _ => begin(global, &environment, &workspace, start),
@@ -320,7 +329,12 @@ fn restart(
         || args.mounts_json.is_some()
         || !args.e.is_empty()
         || args.env_file.is_some();
+    let before = workspaces::remembered(environment, root);
+    let agents = agents_of(session, before.as_ref(), args.agent.as_deref())?;
     if kept::state(&engine, &name)? == State::Running {
+        if let (false, Some(agent), Some(kept)) = (changes, &args.agent, before) {
+            return agent::add(environment, workspace, kept, &agents, &Wanted::parse(agent)?);
+        }
         if changes {
             return Err(usage(
                 "the workspace is running, and cannot be changed meanwhile",
@@ -343,7 +357,8 @@ fn restart(
         session.extra_env = given.iter().map(Entry::stored).collect();
         given
     };
-    let mut allowed = workspaces::remembered(environment, root).map(|kept| kept.allowed).unwrap_or_default();
+    let mut allowed = before.map(|kept| kept.allowed).unwrap_or_default();
+    session.agents = agents.iter().map(|agent| agent.name.to_owned()).collect();
     let entries = variables(&base, &given, environment, args.accept, &mut allowed)?;
     let ports: Vec<Published> = if args.ports.is_empty() {
         workspaces::kept_ports(environment, root, &session.ports)
@@ -356,10 +371,34 @@ fn restart(
     }
     session.started_at = Some(Timestamp::now());
     let workspace = Workspace { root: root.clone(), session };
-    let start = Beginning { base: &base, ports: &ports, entries: &entries, allowed, seeds: false };
+    let start =
+        Beginning { base: &base, ports: &ports, entries: &entries, allowed, agents: &agents, seeds: false };
     begin(global, environment, &workspace, start)?;
     ready(&workspace, &base);
     Ok(Exit::Done)
+}
+
+/// Returns the agents of a workspace, with one more where it is asked for.
+fn agents_of(
+    session: &Session,
+    kept: Option<&Remembered>,
+    more: Option<&str>,
+) -> Result<Vec<Wanted>, Failure> {
+    let kept = kept.map(|kept| kept.agents.as_slice()).unwrap_or_default();
+    let mut all: Vec<Wanted> = Vec::new();
+    let version = |name: &String| {
+        let known = kept.iter().find(|text| text.split_once('@').is_some_and(|(own, _)| own == name));
+        known.unwrap_or(name).clone()
+    };
+    for text in session.agents.iter().map(version).chain(more.map(str::to_owned)) {
+        let wanted = Wanted::parse(&text)?;
+        match all.iter_mut().find(|known| known.name == wanted.name) {
+            // What is named now goes before what was there.
+            Some(known) => *known = wanted,
+            None => all.push(wanted),
+        }
+    }
+    Ok(all)
 }
 
 /// Returns all variables of a workspace. Those of this host that a task asks for are given to it once somebody has said so.
@@ -390,6 +429,7 @@ struct Beginning<'a> {
     entries: &'a [Entry],
     /// Variables of this host that the task may have.
     allowed: BTreeSet<String>,
+    agents: &'a [Wanted],
     /// The first files are still to come.
     seeds: bool,
 }
@@ -401,7 +441,7 @@ fn begin(
     workspace: &Workspace,
     start: Beginning<'_>,
 ) -> Result<(), Failure> {
-    let Beginning { base, ports, entries, allowed, seeds } = start;
+    let Beginning { base, ports, entries, allowed, agents, seeds } = start;
     let root = &workspace.root;
     let failed = |error: std::io::Error| cannot(root, &error);
     let beneath = workspaces::make_records(root)?;
@@ -414,7 +454,7 @@ fn begin(
         Base::Image(image) => write_free_task(&beneath, image).map_err(failed)?,
         Base::Task(_) => {}
     }
-    let asked = Asked { base, entries, ports, mounts: &workspace.session.extra_mounts };
+    let asked = Asked { base, entries, ports, mounts: &workspace.session.extra_mounts, agents };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
     if seeds {
         first_files(base, &prepared.engine.connect()?, &prepared.ground, root)?;
@@ -430,7 +470,8 @@ fn begin(
             health::wait(&prepared.plan, &directory, check)?;
         }
         let text = files::text(root, &workspace.session).map_err(Failure::from)?;
-        workspaces::remember(&directory, &prepared.plan, ports, allowed, &text).map_err(failed)?;
+        let kept = Remembered::new(prepared.plan.clone(), ports, allowed, agents);
+        workspaces::remember(&directory, kept, &text).map_err(failed)?;
         if how == How::Replaced {
             ui::say(
                 "the container was made anew: what it is made of has changed, and what was installed in it is gone",
@@ -500,6 +541,13 @@ fn ready(workspace: &Workspace, base: &Base) {
         "the workspace is ready: {root}\n\n  cd {}\n  pier exec bash",
         crate::util::text::shell_word(&root)
     );
+    for agent in &workspace.session.agents {
+        if let Some(name) =
+            crate::agent::find(agent).ok().and_then(|agent| agent.launchers().first().copied())
+        {
+            text.push_str(&format!("\n  pier exec {name}"));
+        }
+    }
     if base.task().is_some_and(|task| !task.instruction.is_empty()) {
         text.push_str(&format!("\n\nwhat is to be done is in {INSTRUCTION}"));
     }

@@ -22,6 +22,9 @@ use crate::workspace::{Mode, RECORDS, Session, Workspace};
 /// Where the sessions of agents are kept, below the live records.
 pub const EXEC: &str = "agent/exec";
 
+/// How long the part of a session's name is that says the second.
+const SECOND: usize = "2026-01-02_03-04-05".len();
+
 /// The most that is taken out of a container for one session, in bytes, and the longest that it takes.
 const MOST_SESSION: u64 = 4 << 30;
 const MOST_TIME: Duration = Duration::from_mins(10);
@@ -144,7 +147,11 @@ fn latest(records: &Utf8Path, agent: &str) -> Option<Utf8PathBuf> {
         .map(camino::Utf8DirEntry::into_path)
         .filter(|path| of_agent(path))
         .collect();
-    names.sort();
+    // Names have the second, and those of one second the time at which they were made.
+    names.sort_by_key(|path| {
+        let second = path.file_name().and_then(|name| name.get(..SECOND)).unwrap_or_default().to_owned();
+        (second, path.metadata().and_then(|meta| meta.modified()).ok(), path.clone())
+    });
     let whole = records.join("agent");
     names.pop().or_else(|| of_agent(&whole).then_some(whole))
 }

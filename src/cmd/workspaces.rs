@@ -29,9 +29,11 @@ use crate::util::text::escape;
 use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
 use crate::{task, ui};
 
+pub mod agents;
 pub mod base;
 pub mod given;
 
+use agents::Wanted;
 use base::{Base, Ground};
 use given::{Entry, Mounted, Published};
 
@@ -42,6 +44,7 @@ pub struct Asked<'a> {
     pub ports: &'a [Published],
     /// As in `.pier/session.json`.
     pub mounts: &'a [String],
+    pub agents: &'a [Wanted],
 }
 
 /// The plan of a workspace, with what is beside it.
@@ -145,6 +148,18 @@ pub fn plan(
     if asked.base.task().is_some() {
         kind::judge(&mut plan);
     }
+    let shelf = agents::shelf(&environment.cache);
+    create_private(&shelf).map_err(|source| workspace::Error::Io { path: shelf.clone(), source })?;
+    let mut launchers = Vec::new();
+    let mut links = Vec::new();
+    for wanted in asked.agents {
+        let launcher = agents::install(environment, &engine, &ground, wanted)?;
+        links.extend(agents::links(wanted, &launcher, &environment.cache)?);
+        plan.seeds.extend(agents::seeds(wanted)?);
+        launchers.push(launcher);
+    }
+    let launchers = launchers.iter().collect();
+    kind::show(&mut plan, kind::Agents { shelf: &shelf, launchers, links });
     Ok(Prepared { plan, values: probed.values, engine, ground })
 }
 
@@ -258,6 +273,9 @@ pub struct Remembered {
     /// Variables of this host that its task may have.
     #[serde(default)]
     pub allowed: BTreeSet<String>,
+    /// Its agents, as [`Wanted::text`] writes them.
+    #[serde(default)]
+    pub agents: Vec<String>,
 }
 
 /// The most that the file of it may hold, in bytes.
@@ -265,17 +283,18 @@ const MOST: u64 = 16 << 20;
 
 const FILE: &str = "workspace.json";
 
-pub fn remember(
-    directory: &Utf8Path,
-    plan: &Plan,
-    ports: &[Published],
-    allowed: BTreeSet<String>,
-    session: &[u8],
-) -> io::Result<()> {
-    let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
-    let session = sha256(session);
-    let text = serde_json::to_vec(&Remembered { plan: plan.clone(), session, ports, allowed })?;
-    write_atomic(&directory.join(FILE), &text, 0o600)
+/// Writes what pier keeps of a workspace, whose `.pier/session.json` will have this text.
+pub fn remember(directory: &Utf8Path, mut kept: Remembered, session: &[u8]) -> io::Result<()> {
+    kept.session = sha256(session);
+    write_atomic(&directory.join(FILE), &serde_json::to_vec(&kept)?, 0o600)
+}
+
+impl Remembered {
+    pub fn new(plan: Plan, ports: &[Published], allowed: BTreeSet<String>, agents: &[Wanted]) -> Self {
+        let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
+        let agents = agents.iter().map(Wanted::text).collect();
+        Remembered { plan, session: String::new(), ports, allowed, agents }
+    }
 }
 
 /// Returns what was kept; `None` of a workspace that this pier has not started.

@@ -96,7 +96,7 @@ pub fn build(
 
     match nix::shell(facts) {
         Some(shell) if in_nix => path.extend(shell.path.iter().map(ToString::to_string)),
-        _ if in_image => path.extend(image::path(facts)),
+        _ if in_image => path.extend(image::path(facts.image.as_ref())),
         _ => path.extend(environment::SYSTEM_PATH.iter().map(|entry| (*entry).to_owned())),
     }
     warnings.extend(nix::warnings(config, facts));

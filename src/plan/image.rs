@@ -246,9 +246,13 @@ pub fn no_agent(name: &Sourced<String>, facts: &Facts) -> Problem {
 
 /// Returns the directory of the links by which agents are found: an image is not pier's to write into.
 pub fn links(facts: &Facts) -> Option<Mount> {
-    facts.image.as_ref()?;
+    facts.image.as_ref().map(|_| link_directory())
+}
+
+/// The mount of that directory.
+pub fn link_directory() -> Mount {
     let kind = MountKind::Session { name: LINKS_NAME.into(), access: Access::ReadOnly };
-    Some(Mount { at: LINKS.into(), kind, origin: BUILT_IN.into() })
+    Mount { at: LINKS.into(), kind, origin: BUILT_IN.into() }
 }
 
 /// Returns the shell of the image.
@@ -257,9 +261,8 @@ pub fn shell(facts: &Facts) -> Utf8PathBuf {
 }
 
 /// Returns the directories that the image searches for commands.
-pub fn path(facts: &Facts) -> Vec<String> {
-    let said =
-        facts.image.as_ref().and_then(|image| image.environment.iter().find(|(name, _)| name == "PATH"));
+pub fn path(image: Option<&Image>) -> Vec<String> {
+    let said = image.and_then(|image| image.environment.iter().find(|(name, _)| name == "PATH"));
     let usable = |entry: &&str| entry.starts_with('/');
     let said: Vec<String> =
         said.iter().flat_map(|(_, path)| path.split(':').filter(usable).map(str::to_owned)).collect();

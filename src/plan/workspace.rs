@@ -2,6 +2,8 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::facts::{Launcher, Library};
+use super::image;
 use super::system::BUILT_IN;
 use super::{Access, Backend, Mount, MountKind, NetworkMode, Plan};
 
@@ -26,6 +28,46 @@ pub fn adapt(plan: &mut Plan, hidden: &Utf8Path, records: &[Record], asks_for_ne
     }
     if !asks_for_network {
         plan.network.mode = NetworkMode::Bridge;
+    }
+}
+
+/// Where the agents of this host are in every workspace.
+pub const SHELF: &str = "/.pier/agents";
+
+/// What shows the agents of this host in a workspace.
+pub struct Agents<'a> {
+    /// Where all of them are on this host: one that is installed later is there, too.
+    pub shelf: &'a Utf8Path,
+    pub launchers: Vec<&'a Launcher>,
+    /// By which names they are called, and where those lead.
+    pub links: Vec<(String, Utf8PathBuf)>,
+}
+
+/// Shows the agents, by name: `.pier/bin` comes first of all places with commands.
+pub fn show(plan: &mut Plan, agents: Agents<'_>) {
+    let bind = |source: &Utf8Path| MountKind::Bind {
+        source: source.to_owned(),
+        access: Access::ReadOnly,
+        expect: None,
+    };
+    let mut add =
+        |at: &Utf8Path, kind| plan.mounts.push(Mount { at: at.to_owned(), kind, origin: BUILT_IN.into() });
+    add(SHELF.into(), bind(agents.shelf));
+    let mut libraries: Vec<&Library> =
+        agents.launchers.iter().flat_map(|launcher| &launcher.libraries).collect();
+    libraries.sort_by(|one, other| one.at.cmp(&other.at));
+    libraries.dedup();
+    for library in libraries {
+        add(&library.at, bind(&library.source));
+    }
+    for (name, to) in agents.links {
+        add(&Utf8Path::new(image::LINKS).join(name), MountKind::Symlink { to });
+    }
+    plan.mounts.push(image::link_directory());
+    for variable in plan.environment.iter_mut().filter(|variable| variable.name == "PATH") {
+        if let Some(path) = &mut variable.value {
+            path.insert_str(0, &format!("{}:", image::LINKS));
+        }
     }
 }
 

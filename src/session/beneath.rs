@@ -51,6 +51,13 @@ impl Beneath {
         Ok(())
     }
 
+    /// Makes a file where nothing is.
+    pub fn create(&self, relative: &Utf8Path, mode: u32) -> io::Result<std::fs::File> {
+        let (parent, name) = self.parent(relative)?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        Ok(openat(&parent.0, name, flags, Mode::from_bits_truncate(mode))?.into())
+    }
+
     /// Says whether something is there, even a dangling link.
     pub fn has(&self, relative: &Utf8Path) -> io::Result<bool> {
         let (parent, name) = self.parent(relative)?;

@@ -13,6 +13,7 @@ use nix::unistd::{read, write};
 use super::Streams;
 use super::log::Log;
 use super::modes::Modes;
+use super::tape::Tape;
 use crate::sys::socket::never_block;
 use crate::sys::terminal;
 
@@ -35,6 +36,7 @@ pub struct Console {
     log: Log,
     modes: Modes,
     guest: Option<Guest>,
+    tape: Option<Tape>,
 }
 
 /// A person who has attached.
@@ -46,7 +48,12 @@ struct Guest {
 
 impl Console {
     /// Returns the console, and the streams for the command; with a size, a terminal will be in their place.
-    pub fn new(state: &Utf8Path, session: &str, size: Option<Winsize>) -> io::Result<(Self, Streams)> {
+    pub fn new(
+        state: &Utf8Path,
+        session: &str,
+        size: Option<Winsize>,
+        tape: Option<Tape>,
+    ) -> io::Result<(Self, Streams)> {
         let nothing = || Ok::<OwnedFd, io::Error>(std::fs::File::open("/dev/null")?.into());
         let mut console = Console {
             output: None,
@@ -54,6 +61,7 @@ impl Console {
             log: Log::start(state, session)?,
             modes: Modes::default(),
             guest: None,
+            tape,
         };
         if size.is_some() {
             return Ok((console, [nothing()?, nothing()?, nothing()?]));
@@ -167,6 +175,9 @@ impl Console {
     }
 
     fn show(&mut self, bytes: &[u8]) {
+        if let Some(tape) = &self.tape {
+            tape.write(bytes);
+        }
         if let Err(error) = self.log.write(bytes) {
             tracing::warn!(%error, "output is lost");
         }

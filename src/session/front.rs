@@ -10,6 +10,7 @@ use nix::pty::Winsize;
 use super::Streams;
 use super::console::Console;
 use super::relay::Relay;
+use super::tape::Tape;
 
 pub enum Front {
     Person(Box<Relay>),
@@ -18,14 +19,14 @@ pub enum Front {
 
 impl Front {
     /// Returns the front with this process's own streams, and the streams for the command.
-    pub fn person() -> io::Result<(Self, Streams)> {
-        let (relay, streams) = Relay::new()?;
+    pub fn person(tape: Option<Tape>) -> io::Result<(Self, Streams)> {
+        let (relay, streams) = Relay::new(tape)?;
         Ok((Front::Person(Box::new(relay)), streams))
     }
 
     /// Returns the front of a detached session, and the streams for the command.
     pub fn nobody(state: &Utf8Path, session: &str, size: Option<Winsize>) -> io::Result<(Self, Streams)> {
-        let (console, streams) = Console::new(state, session, size)?;
+        let (console, streams) = Console::new(state, session, size, None)?;
         Ok((Front::Nobody(Box::new(console)), streams))
     }
 

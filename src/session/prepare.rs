@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::beneath::Beneath;
 use crate::env::OLDER;
-use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan};
+use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan, Seed};
 use crate::util::fs::{create_private, open_without_links, read_without_links};
 use crate::util::planted::Written;
 
@@ -60,10 +60,23 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
             source,
         })?;
     }
-    for seed in &plan.seeds {
+    write_seeds(&home, &plan.seeds)
+}
+
+/// Writes more seeds into the home of a workspace that is there.
+pub fn seed(plan: &Plan, session: &Utf8Path, seeds: &[Seed]) -> Result<(), Error> {
+    let state = if plan.project.ephemeral { session } else { &plan.project.state };
+    let failed = |source| Error::State { path: state.to_owned(), source };
+    let root = Beneath::open(state).map_err(failed)?;
+    write_seeds(&Home::open(plan, state, &root).map_err(failed)?, seeds)
+}
+
+fn write_seeds(home: &Home, seeds: &[Seed]) -> Result<(), Error> {
+    for seed in seeds {
+        let failed = |source| Error::State { path: seed.path.clone(), source };
         let (home, path) = home.place(&seed.path);
-        if seed.rule == ImportRule::Always || !home.has(path).map_err(failed(&seed.path))? {
-            home.write(path, seed.content.as_bytes(), 0o600).map_err(failed(&seed.path))?;
+        if seed.rule == ImportRule::Always || !home.has(path).map_err(failed)? {
+            home.write(path, seed.content.as_bytes(), 0o600).map_err(failed)?;
         }
     }
     Ok(())

@@ -14,6 +14,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{isatty, pipe2, read, write};
 
 use super::Streams;
+use super::tape::{Copied, Tape};
 use crate::sys::fd;
 use crate::sys::terminal::{self, Raw};
 
@@ -31,6 +32,10 @@ pub struct Relay {
     kept: [Option<OwnedFd>; 3],
     pty: Option<Pty>,
     feed: Option<Feed>,
+    /// What is shown goes there, too.
+    tape: Option<Tape>,
+    /// Output that is no terminal, on its way to both.
+    copied: Vec<Copied>,
 }
 
 /// A file that is the standard input, and the pipe that the command reads instead.
@@ -51,11 +56,12 @@ struct Pty {
     pending: Vec<u8>,
     raw: Option<Raw>,
     open: bool,
+    tape: Option<Tape>,
 }
 
 impl Relay {
     /// Returns the relay, and the streams for the command; those that are terminals here stay here.
-    pub fn new() -> io::Result<(Self, Streams)> {
+    pub fn new(tape: Option<Tape>) -> io::Result<(Self, Streams)> {
         let own = [fd::standard(0)?, fd::standard(1)?, fd::standard(2)?];
         let terminals = [0, 1, 2].map(|index: usize| isatty(&own[index]).unwrap_or(false));
         let kinds = [kind(&own[0])?, kind(&own[1])?, kind(&own[2])?];
@@ -80,8 +86,13 @@ impl Relay {
             let file = std::mem::replace(&mut streams[0], read);
             feed = Some(Feed { file, pipe, pending: Vec::new() });
         }
-        let streams = streams.try_into().map_err(|_| io::Error::other("three streams were made"))?;
-        Ok((Relay { kept, pty: None, feed }, streams))
+        let mut streams: Streams =
+            streams.try_into().map_err(|_| io::Error::other("three streams were made"))?;
+        let copied = match &tape {
+            Some(tape) => copied(&mut streams, terminals, tape)?,
+            None => Vec::new(),
+        };
+        Ok((Relay { kept, pty: None, feed, tape, copied }, streams))
     }
 
     /// Returns which streams of the command are to be a terminal.
@@ -98,7 +109,8 @@ impl Relay {
         terminal::imitate(&master, &terminal)?;
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let raw = input.as_ref().map(OwnedFd::try_clone).transpose()?.map(Raw::enter).transpose()?;
-        self.pty = Some(Pty { master, terminal, input, output, pending: Vec::new(), raw, open: true });
+        let tape = self.tape.clone();
+        self.pty = Some(Pty { master, terminal, input, output, pending: Vec::new(), raw, open: true, tape });
         Ok(())
     }
 
@@ -153,7 +165,32 @@ impl Relay {
             pty.show(LAST_READS);
             pty.raw = None;
         }
+        self.copied.clear();
     }
+}
+
+/// Puts pipes in the places of output that is no terminal; two streams that are one file get one pipe.
+fn copied(streams: &mut Streams, terminals: [bool; 3], tape: &Tape) -> io::Result<Vec<Copied>> {
+    let mut all = Vec::new();
+    let same = !terminals[1] && !terminals[2] && {
+        let (one, other) = (fstat(&streams[1])?, fstat(&streams[2])?);
+        (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
+    };
+    for index in [1, 2] {
+        if terminals[index] {
+            continue;
+        }
+        if index == 2 && same {
+            streams[2] = streams[1].try_clone()?;
+            continue;
+        }
+        let null = std::fs::File::open("/dev/null")?.into();
+        let stream = std::mem::replace(&mut streams[index], null);
+        let (copied, pipe) = Copied::start(stream, tape.clone())?;
+        streams[index] = pipe;
+        all.push(copied);
+    }
+    Ok(all)
 }
 
 fn kind(stream: &OwnedFd) -> io::Result<SFlag> {
@@ -211,7 +248,11 @@ impl Pty {
         let mut buffer = [0; 16 * 1024];
         for _ in 0..reads {
             match read(&self.master, &mut buffer) {
-                Ok(length) if length > 0 && write_all(&self.output, &buffer[..length]) => {}
+                Ok(length) if length > 0 && write_all(&self.output, &buffer[..length]) => {
+                    if let Some(tape) = &self.tape {
+                        tape.write(&buffer[..length]);
+                    }
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 // EIO: every program inside has closed the terminal. Or nobody reads the output any more.
@@ -250,8 +291,16 @@ mod tests {
         let shown = tempfile::tempfile().unwrap();
         let output: OwnedFd = shown.try_clone().unwrap().into();
         let terminal = slave.try_clone().unwrap();
-        let mut pty =
-            Pty { master, terminal, input: None, output, pending: Vec::new(), raw: None, open: true };
+        let mut pty = Pty {
+            master,
+            terminal,
+            input: None,
+            output,
+            pending: Vec::new(),
+            raw: None,
+            open: true,
+            tape: None,
+        };
         // Ends with the master, by an error.
         let flood = std::thread::spawn(move || while write(&slave, &[b'y'; 4096]).is_ok() {});
         let length = || shown.metadata().unwrap().len();

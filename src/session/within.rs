@@ -14,6 +14,7 @@ use super::place::Place;
 use super::record::Record;
 use super::registry::Session;
 use super::space::Space;
+use super::tape::Tape;
 use super::{Error, Finished, Notice, Outcome, code_of, gate};
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{PATIENCE, Sandbox, Venue};
@@ -30,21 +31,23 @@ pub struct Start<'a> {
     pub notice: &'a dyn Fn(Notice),
     /// `None`: a person, at this process's own streams.
     pub detached: Option<Detached>,
+    /// Where what is said goes, too.
+    pub tape: Option<Tape>,
 }
 
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, venue, command, state, notice, detached } = start;
+    let Start { plan, venue, command, state, notice, detached, tape } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
         None => {
-            let (front, streams) = Front::person().map_err(set_up("set up the streams"))?;
+            let (front, streams) = Front::person(tape).map_err(set_up("set up the streams"))?;
             (front, streams, None)
         }
         Some(Detached { caller, terminal }) => {
-            let made = Console::new(state, place.id.as_str(), terminal);
+            let made = Console::new(state, place.id.as_str(), terminal, tape);
             let (console, streams) = made.map_err(set_up("set up the streams"))?;
             (Front::Nobody(Box::new(console)), streams, Some(caller))
         }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::sandbox::{Call, Output, Project, unique_sleep, within};
 
-mod agents;
+pub mod agents;
 mod build;
 mod cache;
 mod images;

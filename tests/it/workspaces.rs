@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::docker::{BUSYBOX, DEBIAN, Image, can_run, docker, with_engine};
 use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
+mod agents;
 mod host;
 mod tasks;
 mod verify;

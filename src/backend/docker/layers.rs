@@ -46,6 +46,10 @@ const MOST: usize = 64;
 
 /// Returns what of the host must be shown in the image for the program to run there.
 pub fn libraries(program: &Utf8Path, inside: &mut Inside) -> Result<Vec<Library>, Misfit> {
+    // The shell of a script is the image's own.
+    if is_script(program) {
+        return Ok(Vec::new());
+    }
     let needs = needs(program)?;
     let Some(loader) = &needs.loader else { return Ok(Vec::new()) };
     match inside.find(loader)? {
@@ -56,6 +60,13 @@ pub fn libraries(program: &Utf8Path, inside: &mut Inside) -> Result<Vec<Library>
         (place, Entry::Missing) => from_host(loader, place, needs.libraries, inside),
         (place, _) => Err(Misfit::Taken { path: place }),
     }
+}
+
+fn is_script(path: &Utf8Path) -> bool {
+    let mut start = [0; 2];
+    let read =
+        std::fs::File::open(path).and_then(|mut file| std::io::Read::read_exact(&mut file, &mut start));
+    read.is_ok() && start == *b"#!"
 }
 
 fn needs(path: &Utf8Path) -> Result<Needs, Misfit> {

@@ -4,6 +4,7 @@ use camino::Utf8Path;
 
 use super::engine;
 use crate::agent::Agent;
+use crate::backend::docker::Engine;
 use crate::backend::docker::inside::{Entry, Inside};
 use crate::backend::docker::layers::{self, Misfit};
 use crate::backend::install::node::Node;
@@ -62,18 +63,25 @@ pub fn unknown(agent: &str) -> String {
 pub fn room(project: &Project, probed: &probe::Probed) -> Result<Room, Failure> {
     let Some(container) = asked(&project.loaded.config) else { return Ok(Room::Host) };
     let Some(image) = probed.facts.image.clone() else { return Ok(Room::Unknown) };
-    let inside = Inside::new(engine(&project.environment)?, &image.digest, &project.environment.cache);
-    let name = match &container.image {
-        Some(reference) => format!("the image `{}`", escape(reference)),
-        None => "the image that is built".to_owned(),
-    };
-    Ok(Room::Image(Box::new(Known { inside, name, path: plan::image::path(&probed.facts), image })))
+    let reference = container.image.as_deref().unwrap_or_default();
+    Ok(Room::of(&engine(&project.environment)?, reference, &image, &project.environment.cache))
 }
 
 /// Installs what a request names, once that is approved.
 type Fetcher<'a> = &'a mut dyn FnMut(&install::Request<'_>) -> Result<Installed, Failure>;
 
 impl Room {
+    /// An image, by its reference; one that is built has none.
+    pub fn of(engine: &Engine, reference: &str, image: &Image, cache: &Utf8Path) -> Self {
+        let inside = Inside::new(engine.clone(), &image.digest, cache);
+        let name = match reference {
+            "" => "the image that is built".to_owned(),
+            reference => format!("the image `{}`", escape(reference)),
+        };
+        let path = plan::image::path(Some(image));
+        Room::Image(Box::new(Known { inside, name, path, image: image.clone() }))
+    }
+
     /// Finds an agent that pier does not install.
     pub fn find(&mut self, adapter: &dyn Agent) -> Result<Found, Failure> {
         let known = match self {

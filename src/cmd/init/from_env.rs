@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use kdl::{KdlDocument, KdlEntryFormat, KdlNode};
 
-use super::checked;
 use crate::agent;
+use crate::agent::checked;
 use crate::backend::launcher;
 use crate::config::knobs::{self, Knob, Knobs, Own};
 use crate::config::path::quote;

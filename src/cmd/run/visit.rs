@@ -6,11 +6,14 @@ use camino::{Utf8Path, Utf8PathBuf};
 
 use super::super::owner::{self, RootOwned};
 use super::super::{Global, Outcome, project, workspaces};
+use super::record::Recording;
 use super::{Away, Exec, ended, leave, notice};
+use crate::agent::detect;
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{self, Venue};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::plan::{Agent, MountKind, Plan};
 use crate::session::{self, within};
 use crate::workspace::{self, Mode, Workspace};
 
@@ -36,7 +39,18 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     let mut plan = workspaces::remembered(&environment, root).ok_or_else(not_running)?.plan;
     plan.command.argv.clone_from(&args.command);
     plan.command.cwd = place(&plan.project.at, root)?;
-    let variables = variables(&environment, session.mode, root, &plan.command.cwd);
+    let mut variables = variables(&environment, session.mode, root, &plan.command.cwd);
+    let agent = detect::detect(&args.command);
+    if session.mode == Mode::Container {
+        let registered = session.agents.iter().map(String::as_str).chain(agent);
+        let own = |name: &str| plan.environment.iter().any(|variable| variable.name == name);
+        let settings = workspaces::agents::environment(registered);
+        variables.extend(settings.into_iter().filter(|(name, _)| !own(name)));
+    }
+    if let Some(name) = agent {
+        let launcher = args.command.first().map(Utf8PathBuf::from).unwrap_or_default();
+        plan.command.agent = Some(Agent { name: name.to_owned(), version: None, launcher });
+    }
     let cwd = plan.command.cwd.to_string();
     let command = Command { argv: args.command.clone(), environment: variables, cwd };
     let detached = match leave(away)? {
@@ -48,9 +62,23 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         Mode::Container => Venue::Workspace(&directory),
         Mode::Host => Venue::Host,
     };
-    let begun =
-        within::Start { plan: &plan, venue, command, state: &environment.state, notice: &notice, detached };
-    match within::run(begun) {
+    let home = home(&plan, session.mode, &environment);
+    let recorded = Recording::start(root, home.as_deref(), &args.command);
+    let (recording, tape) = recorded.map_or((None, None), |(recording, tape)| (Some(recording), Some(tape)));
+    let begun = within::Start {
+        plan: &plan,
+        venue,
+        command,
+        state: &environment.state,
+        notice: &notice,
+        detached,
+        tape,
+    };
+    let finished = within::run(begun);
+    if let Some(recording) = recording {
+        recording.finish();
+    }
+    match finished {
         Err(session::Error::Launch(sandbox::Error::SetUp { error, .. }))
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
         {
@@ -58,6 +86,17 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         }
         finished => ended(finished?.outcome),
     }
+}
+
+/// Returns where on this host the home of whoever works in the workspace is.
+fn home(plan: &Plan, mode: Mode, environment: &Environment) -> Option<Utf8PathBuf> {
+    if mode == Mode::Host {
+        return Some(environment.home.clone());
+    }
+    plan.mounts.iter().find_map(|mount| match &mount.kind {
+        MountKind::Bind { source, .. } if mount.at == plan.user.home => Some(source.clone()),
+        _ => None,
+    })
 }
 
 /// Returns where the command runs: the caller's directory, as far as that is in the workspace.

@@ -6,6 +6,7 @@ use camino::Utf8Path;
 
 use super::{INSTRUCTION, Start, Subject, beside, cannot, first_files, ready, usage};
 use crate::cmd::image::fetch::For;
+use crate::cmd::workspaces::Remembered;
 use crate::cmd::workspaces::base::{Base, Loaded};
 use crate::cmd::{Global, Outcome, image, workspaces};
 use crate::diag::{Exit, Failure};
@@ -64,7 +65,8 @@ fn store(global: &Global, environment: &Environment, workspace: &Workspace) -> R
     let directory = workspace::private(&environment.state, root);
     create_private(&directory).map_err(failed)?;
     let text = files::text(root, &workspace.session).map_err(Failure::from)?;
-    workspaces::remember(&directory, &plan, &[], BTreeSet::new(), &text).map_err(failed)?;
+    let kept = Remembered::new(plan, &[], BTreeSet::new(), &[]);
+    workspaces::remember(&directory, kept, &text).map_err(failed)?;
     files::write(root, &text).map_err(Failure::from)?;
     index::add(&environment.home, root).map_err(Failure::from)
 }

@@ -34,7 +34,7 @@ impl Temporary {
         root: &Utf8Path,
         base: &Base,
     ) -> Result<Self, Failure> {
-        let asked = Asked { base, entries: &[], ports: &[], mounts: &[] };
+        let asked = Asked { base, entries: &[], ports: &[], mounts: &[], agents: &[] };
         workspaces::make_records(root)?;
         let prepared = workspaces::plan(global, environment, root, &asked)?;
         // Two at once are two.

@@ -1,0 +1,100 @@
+//! What an agent does in a workspace, kept for `pier capture` and `pier verify`: what it says, and its own logs.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+
+use crate::agent::{self, detect};
+use crate::cmd::trials::EXEC;
+use crate::record::stamp;
+use crate::session::attribution::Watch;
+use crate::session::beneath::Beneath;
+use crate::session::tape::Tape;
+use crate::sys::process;
+use crate::ui;
+use crate::util::fs::hex;
+use crate::util::text::escape;
+use crate::workspace::RECORDS;
+
+/// One run of an agent.
+pub struct Recording {
+    pub agent: &'static str,
+    /// The directory of the run, below the workspace.
+    place: Utf8PathBuf,
+    root: Beneath,
+    watch: Option<Watch>,
+}
+
+impl Recording {
+    /// Begins, where the command is one of an agent; `home` is the agent's, on this host.
+    pub fn start(root: &Utf8Path, home: Option<&Utf8Path>, argv: &[String]) -> Option<(Self, Tape)> {
+        let agent = detect::detect(argv)?;
+        let begun = || -> io::Result<(Self, Tape)> {
+            let mut random = [0; 3];
+            process::random(&mut random)?;
+            let name = format!("{}-{}", stamp(Timestamp::now()), hex(&random));
+            let place = Utf8Path::new(RECORDS).join(EXEC).join(name);
+            let root = Beneath::open(root)?;
+            let file = root.create(&place.join(format!("{agent}.txt")), 0o600)?;
+            let patterns = agent::find(agent).map(|known| known.logs()).unwrap_or_default();
+            let watch = home.and_then(|home| Watch::start(home, &patterns));
+            Ok((Recording { agent, place, root, watch }, Tape::new(file)))
+        };
+        // An agent works without a record, too; that is said.
+        match begun() {
+            Ok(begun) => Some(begun),
+            Err(error) => {
+                ui::warn(&format!("what {agent} does is not recorded: {}", escape(&error.to_string())));
+                None
+            }
+        }
+    }
+
+    /// Puts the logs that the agent has written beside what it said.
+    pub fn finish(self) {
+        let Some(watch) = &self.watch else { return };
+        for path in watch.changed() {
+            let name = self.place.join(place_of(self.agent, &path));
+            if let Err(error) = watch.copy(&path, &self.root, &name) {
+                tracing::debug!(%error, %path, "a log is not kept");
+            }
+        }
+    }
+}
+
+/// Returns where a log goes: where readers of an older tool look for it, as far as they know the agent.
+fn place_of(agent: &str, path: &Utf8Path) -> Utf8PathBuf {
+    let known = match agent {
+        "claude-code" => path.strip_prefix(".claude").ok(),
+        "codex" => path.strip_prefix(".codex/sessions").ok(),
+        "gemini-cli" => {
+            return Utf8PathBuf::from(format!(
+                "gemini-cli.trajectory.{}",
+                path.extension().unwrap_or("json")
+            ));
+        }
+        _ => None,
+    };
+    match known {
+        Some(below) => Utf8Path::new("sessions").join(below),
+        None => Utf8Path::new("logs").join(path.as_str().trim_start_matches('.')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_lie_where_they_are_looked_for() {
+        for (agent, path, expected) in [
+            ("claude-code", ".claude/projects/-app/1.jsonl", "sessions/projects/-app/1.jsonl"),
+            ("codex", ".codex/sessions/2026/01/02/rollout-1.jsonl", "sessions/2026/01/02/rollout-1.jsonl"),
+            ("gemini-cli", ".gemini/tmp/x/chats/session-1.json", "gemini-cli.trajectory.json"),
+            ("pi", ".pi/agent/sessions/x/1.jsonl", "logs/pi/agent/sessions/x/1.jsonl"),
+        ] {
+            assert_eq!(place_of(agent, path.into()), expected);
+        }
+    }
+}

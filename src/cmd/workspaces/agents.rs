@@ -1,0 +1,147 @@
+//! Agents of a workspace: installed once on this host, and shown in every container.
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::base::Ground;
+use crate::agent::{self, Agent, Install};
+use crate::backend::docker::Engine;
+use crate::backend::{install, launcher};
+use crate::cmd::image::agents::{Fit, Room};
+use crate::cmd::project::agents::show;
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::lock::Version;
+use crate::plan::facts::Launcher;
+use crate::plan::{ImportRule, Seed, workspace as kind};
+use crate::util::text::escape;
+
+/// An agent at the version that the workspace has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: &'static str,
+    pub version: Version,
+}
+
+impl Wanted {
+    /// Reads `NAME` or `NAME@VERSION`.
+    pub fn parse(text: &str) -> Result<Self, Failure> {
+        let (name, version) =
+            text.split_once('@').map_or((text, None), |(name, version)| (name, Some(version)));
+        let known = match agent::find(name) {
+            Ok(known) => known,
+            Err(_) if agent::is_known(name) => {
+                let message = format!("not available yet: pier does not install the agent `{name}`");
+                return Err(Failure::new(Exit::Usage, "cli::not-yet", message)
+                    .help("put it into the image; `pier exec` records it all the same"));
+            }
+            Err(error) => {
+                let message = format!("Unknown agent `{}`", escape(name));
+                let failure = Failure::new(Exit::Usage, "agent::unknown", message);
+                return Err(match error.nearest {
+                    Some(nearest) => failure.help(format!("did you mean `{nearest}`?")),
+                    None => failure.help(format!("pier installs {}", agent::known())),
+                });
+            }
+        };
+        let version = version.or_else(|| agent::checked(known.name())).unwrap_or_default();
+        let version = Version::parse(version).map_err(|error| {
+            Failure::new(Exit::Usage, "agent::unknown", format!("`{}`: {error}", escape(text)))
+                .help("write an exact version, as in `--agent claude-code@2.1.197`")
+        })?;
+        Ok(Wanted { name: known.name(), version })
+    }
+
+    /// Returns its text, which is read back.
+    pub fn text(&self) -> String {
+        format!("{}@{}", self.name, self.version)
+    }
+
+    fn adapter(&self) -> Result<&'static dyn Agent, Failure> {
+        agent::find(self.name).map_err(|error| Failure::new(Exit::Usage, "agent::unknown", error.to_string()))
+    }
+}
+
+/// Where the agents of this host are.
+pub fn shelf(cache: &Utf8Path) -> Utf8PathBuf {
+    crate::util::fs::canonical(cache).unwrap_or_else(|_| cache.to_owned()).join("agents")
+}
+
+/// Installs an agent where it is not there, and returns how it runs in an image.
+pub fn install(
+    environment: &Environment,
+    engine: &Engine,
+    ground: &Ground,
+    wanted: &Wanted,
+) -> Result<Launcher, Failure> {
+    let adapter = wanted.adapter()?;
+    let Install::Npm(npm) = adapter.install() else {
+        let message = format!("not available yet: pier does not install the agent `{}`", wanted.name);
+        return Err(Failure::new(Exit::Usage, "cli::not-yet", message));
+    };
+    let variables: Vec<(String, String)> = environment
+        .names()
+        .filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned())))
+        .collect();
+    let search = launcher::Search {
+        path: environment.get("PATH").unwrap_or_default(),
+        home: &environment.home,
+        uid: nix::unistd::geteuid().as_raw(),
+    };
+    let request = install::Request {
+        agent: wanted.name,
+        npm: &npm,
+        version: &wanted.version,
+        integrity: None,
+        cache: &environment.cache,
+        environment: &variables,
+        search,
+    };
+    let installed = install::install(&request, &mut show)?;
+    let mut room = Room::of(engine, &ground.reference, &ground.image, &environment.cache);
+    let mut fetch = |request: &install::Request<'_>| Ok(install::install(request, &mut show)?);
+    match room.fit(installed, &request, true, &mut fetch)? {
+        Fit::Runs(launcher) => Ok(launcher),
+        Fit::Refused(failure) => Err(failure),
+        Fit::NotInstalled(what) => {
+            Err(Failure::new(Exit::NotSetUp, "agent::install", format!("{what} is not installed")))
+        }
+        Fit::Unknown => {
+            Err(Failure::new(Exit::NotSetUp, "agent::image", "the image is not known".to_owned()))
+        }
+    }
+}
+
+/// Returns the names by which an agent is called inside, and where they lead.
+pub fn links(
+    wanted: &Wanted,
+    launcher: &Launcher,
+    cache: &Utf8Path,
+) -> Result<Vec<(String, Utf8PathBuf)>, Failure> {
+    let adapter = wanted.adapter()?;
+    let shelf = shelf(cache);
+    let inside = |path: &Utf8PathBuf| match path.strip_prefix(&shelf) {
+        Ok(below) => Utf8Path::new(kind::SHELF).join(below),
+        // Of the image.
+        Err(_) => path.clone(),
+    };
+    let own = adapter.launchers().first().map(|name| ((*name).to_owned(), inside(&launcher.program)));
+    let node = launcher.interpreter.as_ref().map(|node| ("node".to_owned(), inside(node)));
+    Ok(own.into_iter().chain(node).collect())
+}
+
+/// Returns the files with which the first start of an agent asks nothing.
+pub fn seeds(wanted: &Wanted) -> Result<Vec<Seed>, Failure> {
+    let seed = |agent::GeneratedFile { path, content }| Seed {
+        path: path.into(),
+        content,
+        rule: ImportRule::Missing,
+    };
+    Ok(wanted.adapter()?.seeds().into_iter().map(seed).collect())
+}
+
+/// Returns the variables of some agents: telemetry and updaters off.
+pub fn environment<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<(String, String)> {
+    let known = names.into_iter().filter_map(|name| agent::find(name).ok());
+    let all = known.flat_map(Agent::environment);
+    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

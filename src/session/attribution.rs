@@ -1,0 +1,158 @@
+//! Which logs of an agent a command has written: those that are new, or another size or time than before it.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::beneath::Beneath;
+use crate::util::fs::open_without_links;
+
+/// The most files that are looked at, and the most that is copied of one, in bytes.
+const MOST_FILES: usize = 50_000;
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Size, time of the last change, and number of a file.
+type Mark = (u64, i64, i64, u64);
+
+/// The logs of an agent, as they were before a command.
+pub struct Watch {
+    /// Canonical.
+    home: Utf8PathBuf,
+    patterns: Vec<String>,
+    before: BTreeMap<Utf8PathBuf, Mark>,
+}
+
+impl Watch {
+    /// `patterns` are relative to the home; `*` stands for a part of one name.
+    pub fn start(home: &Utf8Path, patterns: &[&str]) -> Option<Self> {
+        let home = home.canonicalize_utf8().ok()?;
+        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        let before = marks(&home, &patterns);
+        Some(Watch { home, patterns, before })
+    }
+
+    /// Returns the logs that are not as they were, relative to the home.
+    pub fn changed(&self) -> Vec<Utf8PathBuf> {
+        let now = marks(&self.home, &self.patterns);
+        now.into_iter()
+            .filter(|(path, mark)| self.before.get(path) != Some(mark))
+            .map(|(path, _)| path)
+            .collect()
+    }
+
+    /// Copies one of them to a place where nothing is.
+    pub fn copy(&self, path: &Utf8Path, to: &Beneath, name: &Utf8Path) -> io::Result<()> {
+        let from = open_without_links(&self.home.join(path))?;
+        if !from.metadata()?.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut copy: File = to.create(name, 0o600)?;
+        io::copy(&mut from.take(MOST_BYTES), &mut copy).map(drop)
+    }
+}
+
+fn marks(home: &Utf8Path, patterns: &[String]) -> BTreeMap<Utf8PathBuf, Mark> {
+    let mut found = BTreeMap::new();
+    for pattern in patterns {
+        for path in expand(home, pattern) {
+            let Ok(meta) = home.join(&path).symlink_metadata() else { continue };
+            if meta.is_file() && found.len() < MOST_FILES {
+                found.insert(path, (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino()));
+            }
+        }
+    }
+    found
+}
+
+/// Returns what a pattern stands for; links are not followed.
+fn expand(home: &Utf8Path, pattern: &str) -> Vec<Utf8PathBuf> {
+    let mut paths = vec![Utf8PathBuf::new()];
+    for part in pattern.split('/') {
+        if !part.contains('*') {
+            for path in &mut paths {
+                path.push(part);
+            }
+            continue;
+        }
+        let mut next = Vec::new();
+        for path in paths {
+            let directory = home.join(&path);
+            if !directory.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+                continue;
+            }
+            for entry in directory.read_dir_utf8().into_iter().flatten().flatten() {
+                if matches(part, entry.file_name()) && next.len() < MOST_FILES {
+                    next.push(path.join(entry.file_name()));
+                }
+            }
+        }
+        paths = next;
+    }
+    paths
+}
+
+/// Says whether a name is what a pattern of one part stands for.
+fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.split_once(part) {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_names_are_matched() {
+        for (pattern, name, expected) in [
+            ("*.jsonl", "a.jsonl", true),
+            ("rollout-*.jsonl", "rollout-1.jsonl", true),
+            ("rollout-*.jsonl", "rollout-1.json", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c", false),
+            ("*", "", true),
+            ("plain", "plain", true),
+            ("plain", "plainer", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+    }
+
+    #[test]
+    fn new_and_changed_logs_are_told_and_links_are_not_followed() {
+        let base = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+        let home = base.join("home");
+        for (name, text) in [("logs/one/old.jsonl", "old"), ("logs/two/grown.jsonl", "a")] {
+            fs_err::create_dir_all(home.join(name).parent().unwrap()).unwrap();
+            fs_err::write(home.join(name), text).unwrap();
+        }
+        let watch = Watch::start(&home, &["logs/*/*.jsonl"]).unwrap();
+        fs_err::write(home.join("logs/two/grown.jsonl"), "ab").unwrap();
+        fs_err::write(home.join("logs/two/new.jsonl"), "new").unwrap();
+        fs_err::write(home.join("logs/two/other"), "").unwrap();
+        fs_err::write(base.join("secret.jsonl"), "secret").unwrap();
+        std::os::unix::fs::symlink(base.join("secret.jsonl"), home.join("logs/two/link.jsonl")).unwrap();
+        std::os::unix::fs::symlink(&base, home.join("logs/three")).unwrap();
+        let changed = watch.changed();
+        assert_eq!(changed, ["logs/two/grown.jsonl", "logs/two/new.jsonl"]);
+        let to = Beneath::open(&base).unwrap();
+        watch.copy(&changed[1], &to, Utf8Path::new("out/copy")).unwrap();
+        assert_eq!(fs_err::read_to_string(base.join("out/copy")).unwrap(), "new");
+        assert!(watch.copy(Utf8Path::new("logs/three/secret.jsonl"), &to, Utf8Path::new("out/x")).is_err());
+        assert!(watch.copy(&changed[1], &to, Utf8Path::new("out/copy")).is_err(), "nothing is replaced");
+    }
+}

@@ -1,0 +1,172 @@
+//! Agents in workspaces. Those here are scripts that say what they were given; `network/agents.rs` has a real one.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::World;
+use crate::docker::agents::{VERSION, install};
+use crate::docker::{BUSYBOX, DEBIAN, can_run};
+use crate::sandbox::within;
+
+/// Says its words, and writes a log as Claude Code does.
+const CLAUDE: &str = r#"#!/bin/sh
+echo "claude $* telemetry=$DISABLE_TELEMETRY"
+echo "to the other" >&2
+mkdir -p ~/.claude/projects/-app
+echo '{"said":"'"$*"'"}' >> ~/.claude/projects/-app/"${SESSION:-one}".jsonl
+test -t 1 && echo "a terminal"
+exit "${CODE:-0}"
+"#;
+
+impl World {
+    fn with_claude() -> Self {
+        let world = World::new();
+        install(&world.0, "claude-code", "@anthropic-ai/claude-code", CLAUDE.as_bytes());
+        world
+    }
+
+    /// The directories of the runs of agents, the oldest first.
+    fn runs(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs_err::read_dir(self.place("ws/.pier/_harbor/agent/exec")) else {
+            return Vec::new();
+        };
+        let mut all: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        all.sort_by_key(|path| fs_err::metadata(path).unwrap().modified().unwrap());
+        all
+    }
+}
+
+fn text(path: PathBuf) -> String {
+    fs_err::read_to_string(path).unwrap()
+}
+
+#[test]
+fn an_agent_is_there_by_its_name_and_what_it_does_is_kept() {
+    if !can_run() {
+        return;
+    }
+    let world = World::with_claude();
+    let said =
+        world.start("ws", DEBIAN, &["--agent", &format!("claude-code@{VERSION}")]).run().expect(0).text();
+    assert!(said.contains("pier exec claude"), "{said}");
+    assert_eq!(world.session("ws")["agents"], serde_json::json!(["claude-code"]));
+    let run = world.within("ws", &["exec", "claude", "-p", "hello"]).run().expect(0);
+    assert_eq!(run.text(), "claude -p hello telemetry=1");
+    assert_eq!(run.said().trim(), "to the other");
+    // A code of its own, from behind what is put in front.
+    let wrapped = ["exec", "--", "sh", "-c", "CODE=7 SESSION=two claude wrapped"];
+    world.within("ws", &wrapped).run().expect(7);
+    world.within("ws", &["exec", "true"]).run().expect(0);
+    let runs = world.runs();
+    assert_eq!(runs.len(), 2, "one a run of an agent: {runs:?}");
+    // Two pipes have no order between them.
+    let mut lines: Vec<String> = text(runs[0].join("claude-code.txt")).lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["claude -p hello telemetry=1", "to the other"]);
+    let log = "sessions/projects/-app";
+    assert_eq!(text(runs[0].join(log).join("one.jsonl")), "{\"said\":\"-p hello\"}\n");
+    assert_eq!(text(runs[1].join(log).join("two.jsonl")), "{\"said\":\"wrapped\"}\n");
+    assert!(!runs[1].join(log).join("one.jsonl").exists(), "another session's");
+    // The home is one: what was there before is there, also after a restart.
+    world.within("ws", &["stop"]).run().expect(0);
+    let began = Instant::now();
+    let again = world.within("ws", &["start"]).run().expect(0);
+    assert!(!again.said().contains("installing") && !again.said().contains("anew"), "{}", again.said());
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+    world.within("ws", &["exec", "claude", "more"]).run().expect(0);
+    let runs = world.runs();
+    assert_eq!(text(runs[2].join(log).join("one.jsonl")), "{\"said\":\"-p hello\"}\n{\"said\":\"more\"}\n");
+    // Without being named, the newest of the only agent.
+    let said = world.within("ws", &["capture", "--json"]).run().expect(0).text();
+    let trial: Value = serde_json::from_str(&said).unwrap();
+    let trial = PathBuf::from(trial["trial"].as_str().unwrap());
+    assert!(text(trial.join("agent/claude-code.txt")).contains("claude more telemetry=1\n"));
+    assert!(trial.join("agent").join(log).join("one.jsonl").is_file());
+    // In the background, and in front of a terminal of its own.
+    let session = world.within("ws", &["exec", "-d", "-t", "--", "claude", "away"]).run().expect(0).text();
+    assert!(within(std::time::Duration::from_secs(5), || {
+        let runs = world.runs();
+        runs.len() == 4 && text(runs[3].join("claude-code.txt")).contains("a terminal")
+    }));
+    assert!(world.call(&["logs", &session]).run().text().contains("claude away"));
+}
+
+#[test]
+fn what_goes_through_a_pipe_is_whole_and_a_reader_that_leaves_ends_it() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let program = "#!/bin/sh\ncase $1 in cat) cat;; flood) while :; do echo flood; done;; left) sleep 60 & echo left;; esac\n";
+    install(&world.0, "claude-code", "@anthropic-ai/claude-code", program.as_bytes());
+    world.start("ws", DEBIAN, &["--agent", "claude-code"]).run().expect(0);
+    let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+    let said = world.within("ws", &["exec", "claude", "cat"]).stdin(bytes.clone()).run().expect(0);
+    assert!(said.stdout == bytes);
+    assert_eq!(fs_err::read(world.runs()[0].join("claude-code.txt")).unwrap(), bytes);
+    // Nobody waits for what is left behind with the pipe in its hands.
+    let began = Instant::now();
+    assert_eq!(world.within("ws", &["exec", "claude", "left"]).run().expect(0).text(), "left");
+    assert!(began.elapsed().as_secs() < 20);
+    let mut call = world.within("ws", &["exec", "claude", "flood"]);
+    call.command.stdout(std::process::Stdio::piped());
+    world.0.give_away();
+    let mut child = call.command.spawn().unwrap();
+    let mut first = [0; 6];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
+    drop(child.stdout.take());
+    assert!(within(std::time::Duration::from_secs(10), || child.try_wait().unwrap().is_some()));
+}
+
+#[test]
+fn a_second_agent_joins_a_running_workspace() {
+    if !can_run() {
+        return;
+    }
+    let world = World::with_claude();
+    install(&world.0, "codex", "@openai/codex", b"#!/bin/sh\necho codex $*\n");
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    world.within("ws", &["exec", "-d", "--", "sleep", "1000"]).run().expect(0);
+    let said = world.within("ws", &["start", "--agent", "claude-code"]).run().expect(0).text();
+    assert_eq!(said, format!("claude-code@{VERSION} installed"));
+    assert_eq!(world.within("ws", &["exec", "claude", "x"]).run().expect(0).text(), "claude x telemetry=1");
+    let codex = format!("codex@{VERSION}");
+    world.start("ws", DEBIAN, &["--agent", &codex]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "codex", "y"]).run().expect(0).text(), "codex y");
+    assert_eq!(world.session("ws")["agents"], serde_json::json!(["claude-code", "codex"]));
+    assert!(world.call(&["ps"]).run().text().contains("sleep"), "nothing was started anew");
+    let more = ["start", "--agent", "codex", "-e", "A=1"];
+    world.within("ws", &more).run().refused(2, "workspace::usage");
+    world.within("ws", &["capture"]).run().refused(2, "trial::usage");
+    world.within("ws", &["stop"]).run().expect(0);
+    let again = world.within("ws", &["start"]).run().expect(0);
+    assert!(!again.said().contains("anew"), "{}", again.said());
+    assert_eq!(world.within("ws", &["exec", "codex", "z"]).run().expect(0).text(), "codex z");
+    for (agent, code) in [
+        ("qwen-code", "agent::unknown"),
+        ("claude", "agent::unknown"),
+        ("claude-code@latest", "agent::unknown"),
+        ("aider", "cli::not-yet"),
+    ] {
+        world.start("x", DEBIAN, &["--agent", agent]).run().refused(2, code);
+        world.within("ws", &["start", "--agent", agent]).run().refused(2, code);
+    }
+    assert!(!world.place("x").exists());
+}
+
+#[test]
+fn an_image_without_a_c_library_gets_one_for_the_agent() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    install(&world.0, "claude-code", "@anthropic-ai/claude-code", &fs_err::read("/bin/echo").unwrap());
+    world.start("ws", BUSYBOX, &[]).run().expect(0);
+    let refused = world.within("ws", &["start", "--agent", "claude-code"]).run().refused(125, "agent::image");
+    assert!(refused.flat().contains("pier stop"), "{}", refused.said());
+    world.within("ws", &["stop"]).run().expect(0);
+    world.within("ws", &["start", "--agent", "claude-code"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "claude", "hello"]).run().expect(0).text(), "hello");
+}
