@@ -18,6 +18,8 @@ use thiserror::Error;
 use super::bwrap::program::verify;
 use crate::sys::process;
 
+pub mod remote;
+
 /// Where distributions put it.
 const PLACES: &[&str] = &["/usr/bin/git", "/usr/local/bin/git", "/run/current-system/sw/bin/git", "/bin/git"];
 
@@ -152,30 +154,7 @@ impl Git {
         words: &[&str],
         input: &[u8],
     ) -> Result<Answer, Error> {
-        let name = words.first().copied().unwrap_or_default();
-        let failed = |error| Error::Run { command: name.to_owned(), error };
-        let mut child = self.command(repository, settings, words).spawn().map_err(failed)?;
-        let stdout = child.stdout.take().map(|pipe| read_all(pipe, MOST_ANSWER));
-        let stderr = child.stderr.take().map(|pipe| read_all(pipe, MOST_COMPLAINT));
-        if let Some(mut stdin) = child.stdin.take() {
-            // A git that has ended early says why itself.
-            let _closed = stdin.write_all(input);
-        }
-        let in_time = process::ends_within(child.id(), TIME).map_err(failed);
-        if !matches!(in_time, Ok(true)) {
-            let group = Pid::from_raw(child.id().cast_signed());
-            // Not waited for yet, so the number is still its own.
-            let _gone = killpg(group, Signal::SIGKILL);
-        }
-        let status = child.wait().map_err(failed)?;
-        let read = |thread: Option<thread::JoinHandle<Vec<u8>>>| {
-            thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
-        };
-        let (stdout, stderr) = (read(stdout), read(stderr));
-        if !in_time? {
-            return Err(Error::TooSlow { command: name.to_owned() });
-        }
-        Ok(Answer { code: status.code(), stdout, stderr })
+        wait(self.command(repository, settings, words), words, input, TIME)
     }
 
     /// Runs git from a file to a file, however much that is, and calls `slow` once when it takes its time.
@@ -248,6 +227,34 @@ impl Git {
         process::end_together(&mut command);
         command
     }
+}
+
+/// Runs a command with an input for at most so long, and returns how it ended.
+fn wait(mut command: Command, words: &[&str], input: &[u8], time: Duration) -> Result<Answer, Error> {
+    let name = words.first().copied().unwrap_or_default();
+    let failed = |error| Error::Run { command: name.to_owned(), error };
+    let mut child = command.spawn().map_err(failed)?;
+    let stdout = child.stdout.take().map(|pipe| read_all(pipe, MOST_ANSWER));
+    let stderr = child.stderr.take().map(|pipe| read_all(pipe, MOST_COMPLAINT));
+    if let Some(mut stdin) = child.stdin.take() {
+        // A git that has ended early says why itself.
+        let _closed = stdin.write_all(input);
+    }
+    let in_time = process::ends_within(child.id(), time).map_err(failed);
+    if !matches!(in_time, Ok(true)) {
+        let group = Pid::from_raw(child.id().cast_signed());
+        // Not waited for yet, so the number is still its own.
+        let _gone = killpg(group, Signal::SIGKILL);
+    }
+    let status = child.wait().map_err(failed)?;
+    let read = |thread: Option<thread::JoinHandle<Vec<u8>>>| {
+        thread.and_then(|thread| thread.join().ok()).unwrap_or_default()
+    };
+    let (stdout, stderr) = (read(stdout), read(stderr));
+    if !in_time? {
+        return Err(Error::TooSlow { command: name.to_owned() });
+    }
+    Ok(Answer { code: status.code(), stdout, stderr })
 }
 
 /// Returns the error of a call that was answered by another exit code than it should.

@@ -10,6 +10,7 @@ use super::owner::{self, RootOwned};
 use super::workspaces::agents::Wanted;
 use super::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded};
 use super::workspaces::given::{Entry, Published, kept_entries};
+use super::workspaces::remote::Remote;
 use super::workspaces::{self, Asked, Remembered};
 use super::{Global, Outcome, project};
 use crate::backend::docker::engine::Connected;
@@ -80,11 +81,13 @@ enum Subject {
     Image(String),
     /// The directory of a task.
     Task(Utf8PathBuf),
+    Remote(Remote),
 }
 
 impl Subject {
-    fn base(&self) -> Result<Base, Failure> {
+    fn base(&self, environment: &Environment) -> Result<Base, Failure> {
         Ok(match self {
+            Subject::Remote(remote) => Base::Task(Box::new(Loaded::read(&remote.fetch(environment)?)?)),
             Subject::Image(reference) => Base::Image(reference.clone()),
             Subject::Task(directory) => Base::Task(Box::new(Loaded::read(directory)?)),
         })
@@ -99,14 +102,19 @@ pub fn run(global: &Global, args: &Start) -> Outcome {
         (Some(_), Some(_)) => {
             return Err(usage("a task has an image of its own", "leave `--image` out, or the task"));
         }
+        (Some(task), None) if Remote::is_meant(task) => Subject::Remote(Remote::parse(task)?),
         (Some(task), None) => Subject::Task(cwd.join(task)),
         (None, Some(image)) => Subject::Image(image.clone()),
         (None, None) => return again(global, args, &cwd),
     };
-    let Some(dir) = &args.dir else {
-        return Err(usage("a new workspace needs a directory", "say which: `pier start -d DIR …`"));
+    let dir = match (&args.dir, &subject) {
+        (Some(dir), _) => cwd.join(dir),
+        (None, Subject::Remote(remote)) => cwd.join(remote.name()),
+        (None, _) => {
+            return Err(usage("a new workspace needs a directory", "say which: `pier start -d DIR …`"));
+        }
     };
-    make(global, args, &subject, &cwd.join(dir))
+    make(global, args, &subject, &dir)
 }
 
 fn usage(message: &str, help: &str) -> Failure {
@@ -115,12 +123,7 @@ fn usage(message: &str, help: &str) -> Failure {
 
 /// No flag is ever ignored.
 fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
-    let is_remote = args.task.as_ref().is_some_and(|task| task.contains("://") || task.starts_with("git@"));
-    let not_yet = [
-        (is_remote, "a task from a repository"),
-        (args.no_mount, "`--no-mount`"),
-        (!args.skill.is_empty(), "`--skill`"),
-    ];
+    let not_yet = [(args.no_mount, "`--no-mount`"), (!args.skill.is_empty(), "`--skill`")];
     match not_yet.iter().find(|(given, _)| *given) {
         Some((_, what)) => Err(Failure::new(
             Exit::Usage,
@@ -178,7 +181,7 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     }
     let given = given::entries(args)?;
     let mounts = given::mounts(args, &environment)?;
-    let base = subject.base()?;
+    let base = subject.base(&environment)?;
     let agents: Vec<Wanted> = args.agent.iter().map(|text| Wanted::parse(text)).collect::<Result<_, _>>()?;
     let mut allowed = BTreeSet::new();
     let entries = if args.host {
@@ -219,7 +222,10 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         no_mount: false,
         started_at: Some(Timestamp::now()),
         image,
-        others: serde_json::Map::new(),
+        others: match subject {
+            Subject::Remote(remote) => [(REMOTE.to_owned(), remote.text().into())].into_iter().collect(),
+            _ => serde_json::Map::new(),
+        },
     };
     let workspace = Workspace { root: root.clone(), session };
     let _held = workspaces::hold(&environment, &root)?;
@@ -290,8 +296,16 @@ fn subject_of(session: &Session, asked: Option<&Subject>) -> Result<Subject, Fai
     match (asked, &session.image) {
         (Some(Subject::Image(image)), Some(_)) | (None, Some(image)) => Ok(Subject::Image(image.clone())),
         (None, None) => Ok(Subject::Task(session.task_dir.clone())),
-        (Some(Subject::Image(_)), None) => another(&format!("`{}`", escape(session.task_dir.as_str()))),
-        (Some(Subject::Task(_)), Some(image)) => another(&format!("none, on the image `{}`", escape(image))),
+        (Some(Subject::Task(_) | Subject::Remote(_)), Some(image)) => {
+            another(&format!("none, on the image `{}`", escape(image)))
+        }
+        // Whichever commit it was: it goes on as it began.
+        (Some(Subject::Remote(asked)), None) if session.others.get(REMOTE) == Some(&asked.text().into()) => {
+            Ok(Subject::Task(session.task_dir.clone()))
+        }
+        (Some(Subject::Image(_) | Subject::Remote(_)), None) => {
+            another(&format!("`{}`", escape(session.task_dir.as_str())))
+        }
         (Some(Subject::Task(asked)), None) => {
             if asked.canonicalize_utf8().ok() == session.task_dir.canonicalize_utf8().ok() {
                 return Ok(Subject::Task(session.task_dir.clone()));
@@ -345,7 +359,7 @@ fn restart(
         return Ok(Exit::Done);
     }
     drop(engine);
-    let base = subject.base()?;
+    let base = subject.base(environment)?;
     let mut session = session.clone();
     if let Base::Image(image) = &base {
         session.image = Some(image.clone());
@@ -509,6 +523,9 @@ fn beside(task: &Loaded, root: &Utf8Path) -> Result<(), Failure> {
     seed::beside(&task.directory.join(ENVIRONMENT), root).map_err(Failure::from)?;
     Ok(())
 }
+
+/// The key of a session's file that says which repository its task is of.
+const REMOTE: &str = "task_url";
 
 /// Where an agent finds what it has to do.
 const INSTRUCTION: &str = ".task/instruction.md";

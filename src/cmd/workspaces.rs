@@ -32,6 +32,7 @@ use crate::{task, ui};
 pub mod agents;
 pub mod base;
 pub mod given;
+pub mod remote;
 
 use agents::Wanted;
 use base::{Base, Ground};

@@ -130,6 +130,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("workspace::changed", "The file that says what a workspace is was not written by this pier."),
     ("workspace::clone", "There can be no private clone of the project."),
     ("workspace::damaged", "A file of a workspace is not what it should be."),
+    ("workspace::fetch", "The task of a repository cannot be fetched."),
     ("workspace::files", "Files of a workspace cannot be read or written."),
     ("workspace::health", "The health check of a task did not pass."),
     ("workspace::hide", "What is hidden would be readable in the objects of git."),

@@ -13,6 +13,7 @@ use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
 mod agents;
 mod host;
+mod remote;
 mod tasks;
 mod verify;
 
@@ -216,7 +217,7 @@ fn a_failed_start_leaves_nothing_and_is_repeated_as_it_was() {
         (&["start", "-d", "x", "--image", DEBIAN, "-e", "export A=1"], "workspace::variable"),
         (&["start", "-d", "x", "--image", DEBIAN, "-e", "1A=1"], "workspace::variable"),
         (&["start", "-d", "x", "--image", DEBIAN, "--host"], "workspace::usage"),
-        (&["start", "https://example.com/r#task", "-d", "x"], "cli::not-yet"),
+        (&["start", "https://example.com/r", "-d", "x"], "workspace::task"),
     ] {
         world.call(words).run().refused(2, code);
     }

@@ -99,7 +99,7 @@ pub fn again(
     if !workspaces::is_own(environment, root)? {
         workspaces::require_own(environment, root, args.accept)?;
         store(global, environment, workspace)?;
-        ready(workspace, &subject.base()?);
+        ready(workspace, &subject.base(environment)?);
         return Ok(Exit::Done);
     }
     ui::say(&format!("the workspace `{root}` already exists"));
