@@ -27,7 +27,7 @@ impl World {
         assert!(command.status().unwrap().success(), "{script}");
     }
 
-    fn from_afar(&self, words: &[&str]) -> Call {
+    fn start_alone(&self, words: &[&str]) -> Call {
         let socket = self.0.base().join("no-engine.sock");
         self.call(&[&["start", "--host"], words].concat())
             .env("DOCKER_HOST", format!("unix://{}", socket.display()))
@@ -40,7 +40,7 @@ fn a_task_is_fetched_by_its_commit() {
     task(&world, "[environment]\n");
     let url = world.repository();
     let whole = format!("{url}#tasks/it");
-    let said = world.from_afar(&[&whole]).run().expect(0);
+    let said = world.start_alone(&[&whole]).run().expect(0);
     assert!(said.said().contains("fetching the task"), "{}", said.said());
     assert_eq!(world.0.read("it/data"), "of the task\n", "in a directory of the task's name");
     let directory = world.0.read("it/.pier/session.json");
@@ -49,21 +49,21 @@ fn a_task_is_fetched_by_its_commit() {
     assert!(kept.contains("/.cache/pier/tasks/") && kept.ends_with("/it"), "{kept}");
     assert_eq!(session["task_url"], whole.as_str());
     // The same again is the same; another commit is another directory.
-    let again = world.from_afar(&[&whole]).run().expect(0);
+    let again = world.start_alone(&[&whole]).run().expect(0);
     assert!(again.said().contains("already exists"), "{}", again.said());
     world.git("cd repo && echo changed > tasks/it/environment/data && git -c user.name=a -c user.email=a@example.org commit -qam two");
     world.0.give_away();
-    world.from_afar(&[&whole, "-d", "two"]).run().expect(0);
+    world.start_alone(&[&whole, "-d", "two"]).run().expect(0);
     assert_eq!(world.0.read("two/data"), "changed\n");
-    world.from_afar(&[&format!("{whole}@v1"), "-d", "three"]).run().expect(0);
+    world.start_alone(&[&format!("{whole}@v1"), "-d", "three"]).run().expect(0);
     assert_eq!(world.0.read("three/data"), "of the task\n");
     world.git("git -C repo rev-parse v1 > commit");
     let commit = world.0.read("commit").trim().to_owned();
     // What is known by its commit needs no repository any more.
     fs_err::rename(world.place("repo"), world.place("gone")).unwrap();
-    let known = world.from_afar(&[&format!("{whole}@{commit}"), "-d", "four"]).run().expect(0);
+    let known = world.start_alone(&[&format!("{whole}@{commit}"), "-d", "four"]).run().expect(0);
     assert!(!known.said().contains("fetching"), "{}", known.said());
-    let lost = world.from_afar(&[&whole, "-d", "five"]).run().refused(1, "workspace::fetch");
+    let lost = world.start_alone(&[&whole, "-d", "five"]).run().refused(1, "workspace::fetch");
     assert!(lost.flat().contains("cannot be fetched") && !world.place("five").exists(), "{}", lost.said());
 }
 
@@ -85,7 +85,7 @@ fn what_names_no_task_is_refused() {
         (format!("{url}#tasks/it@absent"), 1, "workspace::fetch"),
         ("file:///nonexistent/repo#x".to_owned(), 1, "workspace::fetch"),
     ] {
-        world.from_afar(&[&text, "-d", "x"]).run().refused(exit, code);
+        world.start_alone(&[&text, "-d", "x"]).run().refused(exit, code);
         assert!(!world.place("x").exists(), "{text}");
     }
 }
