@@ -45,8 +45,10 @@ mod self_install;
 mod sessions;
 mod settle;
 mod show;
+mod skills;
 mod start;
 mod stop;
+mod sync;
 mod trace;
 mod traces;
 mod trials;
@@ -118,6 +120,10 @@ enum Command {
     Capture(capture::Capture),
     /// List and export the trials of a workspace.
     Traces(traces::Traces),
+    /// Bring the files of a workspace that is not mounted together with those in its container.
+    Sync(sync::Sync),
+    /// Put the skills of a task where the agents of this host find them, and merge bundles of skills.
+    Skills(skills::Skills),
     /// List the workspaces.
     List(list::List),
     /// Remove the container of a workspace; its files stay.
@@ -233,6 +239,8 @@ pub fn main() -> ExitCode {
         Command::Verify(args) => verify::run(global, &args),
         Command::Capture(args) => capture::run(global, &args),
         Command::Traces(args) => traces::run(global, &args),
+        Command::Sync(args) => sync::run(global, &args),
+        Command::Skills(args) => skills::run(global, &args),
         Command::List(args) => list::run(global, &args),
         Command::Rm(args) => rm::run(global, &args),
         Command::Ps(args) => ps::run(global, &args),

@@ -12,6 +12,8 @@ use crate::util::fs::sha256;
 pub mod files;
 pub mod index;
 pub mod seed;
+pub mod skills;
+pub mod sync;
 
 pub use files::{Mode, Session};
 

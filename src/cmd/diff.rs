@@ -3,7 +3,9 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::project;
 use super::settle;
+use super::workspaces::{self, Around};
 use super::{Global, Outcome};
 use crate::backend::git::{Error, Settings};
 use crate::diag::Exit;
@@ -64,6 +66,12 @@ struct File {
 }
 
 pub fn run(global: &Global, args: &Diff) -> Outcome {
+    let nearest = workspaces::around(&project::current_directory()?)?;
+    if let (Around::Workspace(found), None, false) = (nearest, &args.session, args.stat)
+        && found.session.no_mount
+    {
+        return super::sync::diff(global, &found, args.json);
+    }
     let found = settle::open(global, args.session.as_deref())?;
     let imported = &found.imported;
     let host = Host { git: &found.git, record: &imported.record };

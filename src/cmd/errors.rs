@@ -247,6 +247,18 @@ impl From<trial::Error> for Failure {
     }
 }
 
+impl From<workspace::skills::Error> for Failure {
+    fn from(error: workspace::skills::Error) -> Self {
+        use workspace::skills::Error;
+        match &error {
+            Error::Io { .. } => failure(Exit::Failed, "workspace::files", &error)
+                .help("check the space and the permissions of that directory"),
+            _ => failure(Exit::Usage, "workspace::skill", &error)
+                .help("a skill is a directory with a `SKILL.md`; a bundle has such directories"),
+        }
+    }
+}
+
 impl From<cache::Error> for Failure {
     fn from(error: cache::Error) -> Self {
         match &error {

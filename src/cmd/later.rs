@@ -18,7 +18,6 @@ const LATER: &[&str] = &[
     "job",
     "role",
     "run",
-    "skills",
     "summarize",
     "task",
     "trajectory",

@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use super::owner::{self, RootOwned};
+use super::workspaces::apart;
 use super::{Global, Outcome, image, project, workspaces};
 use crate::backend::docker::kept::{self, State};
 use crate::diag::{Exit, Failure};
@@ -47,8 +48,16 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
             return Err(Failure::new(Exit::Failed, "workspace::running", message)
                 .help("`pier stop` ends it; `--force` removes it as it is"));
         }
-        State::Running | State::Stopped => kept::discard(&engine, &name),
+        State::Running | State::Stopped => {}
     }
+    if found.session.no_mount {
+        if kept::close(&engine, &name)? {
+            ui::say("the container was ended, so that its files can be copied");
+        }
+        apart::settle(&environment, &found.root)?;
+        apart::forget(&environment, &found.root)?;
+    }
+    kept::discard(&engine, &name);
     ui::answer(&name);
     Ok(Exit::Done)
 }

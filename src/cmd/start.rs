@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::owner::{self, RootOwned};
 use super::workspaces::agents::Wanted;
+use super::workspaces::apart;
 use super::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded};
 use super::workspaces::given::{Entry, Published, kept_entries};
 use super::workspaces::remote::Remote;
@@ -27,6 +28,10 @@ mod agent;
 mod given;
 mod health;
 mod host;
+mod skills;
+mod subject;
+
+use subject::{REMOTE, Subject};
 
 #[derive(Debug, Args)]
 #[command(
@@ -75,28 +80,8 @@ pub struct Start {
     accept: bool,
 }
 
-/// What a new workspace is asked to be of.
-#[derive(Clone)]
-enum Subject {
-    Image(String),
-    /// The directory of a task.
-    Task(Utf8PathBuf),
-    Remote(Remote),
-}
-
-impl Subject {
-    fn base(&self, environment: &Environment) -> Result<Base, Failure> {
-        Ok(match self {
-            Subject::Remote(remote) => Base::Task(Box::new(Loaded::read(&remote.fetch(environment)?)?)),
-            Subject::Image(reference) => Base::Image(reference.clone()),
-            Subject::Task(directory) => Base::Task(Box::new(Loaded::read(directory)?)),
-        })
-    }
-}
-
 pub fn run(global: &Global, args: &Start) -> Outcome {
     refuse_what_is_of_containers(args)?;
-    refuse_what_is_not_there(args)?;
     let cwd = project::current_directory()?;
     let subject = match (&args.task, &args.image) {
         (Some(_), Some(_)) => {
@@ -121,20 +106,7 @@ fn usage(message: &str, help: &str) -> Failure {
     Failure::new(Exit::Usage, "workspace::usage", message).help(help)
 }
 
-/// No flag is ever ignored.
-fn refuse_what_is_not_there(args: &Start) -> Result<(), Failure> {
-    let not_yet = [(args.no_mount, "`--no-mount`"), (!args.skill.is_empty(), "`--skill`")];
-    match not_yet.iter().find(|(given, _)| *given) {
-        Some((_, what)) => Err(Failure::new(
-            Exit::Usage,
-            "cli::not-yet",
-            format!("not available yet: {what} of `pier start`"),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Without a container there is nothing that these flags would be about.
+/// No flag is ever ignored: without a container there is nothing that these would be about.
 fn refuse_what_is_of_containers(args: &Start) -> Result<(), Failure> {
     let of_containers = [
         (args.no_mount, "--no-mount"),
@@ -203,6 +175,8 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         Base::Image(image) => (root.join(workspace::OWN).join(FREE), Some(image.clone())),
         Base::Task(task) => (task.directory.clone(), None),
     };
+    let cwd = &project::current_directory()?;
+    let mounts: Vec<String> = mounts.into_iter().chain(skills::mount(args, &base, cwd, &root)?).collect();
     let session_id = workspace::session_id(&root);
     let (mode, container, alone) = if args.host {
         (Mode::Host, None, Some(host::session_id(&session_id)))
@@ -219,7 +193,7 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         ports: args.ports.iter().map(|port| port.host).collect(),
         extra_mounts: mounts,
         extra_env: given.iter().map(Entry::stored).collect(),
-        no_mount: false,
+        no_mount: args.no_mount,
         started_at: Some(Timestamp::now()),
         image,
         others: match subject {
@@ -241,14 +215,22 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         agents: &agents,
         seeds: true,
     };
-    let begun = match (&base, mode) {
+    let composed = || {
+        workspaces::make_records(&root)?;
+        skills::compose(args, cwd, &root)
+    };
+    let composed = if args.skill.is_empty() { Ok(()) } else { composed() };
+    let begun = composed.and_then(|()| match (&base, mode) {
         (Base::Task(task), Mode::Host) => host::begin(global, &environment, &workspace, task),
         _ => begin(global, &environment, &workspace, start),
-    };
+    });
     if let Err(error) = begun {
         // A failed start can be repeated as it was.
         if own.is_err() {
             let _own = std::fs::remove_dir_all(root.join(workspace::OWN));
+        }
+        if args.no_mount {
+            let _files = apart::forget(&environment, &root);
         }
         if made {
             let _empty = std::fs::remove_dir_all(&root);
@@ -287,34 +269,6 @@ fn again(global: &Global, args: &Start, cwd: &Utf8Path) -> Outcome {
     restart(global, args, None, &environment, &workspace)
 }
 
-/// Returns the subject of a workspace that is there, where what is asked for now is not another task.
-fn subject_of(session: &Session, asked: Option<&Subject>) -> Result<Subject, Failure> {
-    let another = |what: &str| {
-        let message = format!("the workspace is of a different task: {what}");
-        Err(usage(&message, "use another directory for this one"))
-    };
-    match (asked, &session.image) {
-        (Some(Subject::Image(image)), Some(_)) | (None, Some(image)) => Ok(Subject::Image(image.clone())),
-        (None, None) => Ok(Subject::Task(session.task_dir.clone())),
-        (Some(Subject::Task(_) | Subject::Remote(_)), Some(image)) => {
-            another(&format!("none, on the image `{}`", escape(image)))
-        }
-        // Whichever commit it was: it goes on as it began.
-        (Some(Subject::Remote(asked)), None) if session.others.get(REMOTE) == Some(&asked.text().into()) => {
-            Ok(Subject::Task(session.task_dir.clone()))
-        }
-        (Some(Subject::Image(_) | Subject::Remote(_)), None) => {
-            another(&format!("`{}`", escape(session.task_dir.as_str())))
-        }
-        (Some(Subject::Task(asked)), None) => {
-            if asked.canonicalize_utf8().ok() == session.task_dir.canonicalize_utf8().ok() {
-                return Ok(Subject::Task(session.task_dir.clone()));
-            }
-            another(&format!("`{}`", escape(session.task_dir.as_str())))
-        }
-    }
-}
-
 fn restart(
     global: &Global,
     args: &Start,
@@ -326,13 +280,17 @@ fn restart(
     if args.force {
         return Err(usage("`--force` is for a new workspace", "leave it out"));
     }
-    let subject = subject_of(session, asked)?;
+    let subject = subject::of(session, asked)?;
     if session.mode == Mode::Host {
         return host::again(global, args, environment, workspace, &subject);
     }
     if args.host {
         let message = format!("the workspace `{root}` has a container");
         return Err(usage(&message, "leave `--host` out, or use another directory"));
+    }
+    if args.no_mount && !session.no_mount {
+        let message = format!("the workspace `{root}` is mounted");
+        return Err(usage(&message, "leave `--no-mount` out, or use another directory"));
     }
     let _held = workspaces::hold(environment, root)?;
     workspaces::require_own(environment, root, args.accept)?;
@@ -342,12 +300,14 @@ fn restart(
         || !args.ports.is_empty()
         || args.mounts_json.is_some()
         || !args.e.is_empty()
-        || args.env_file.is_some();
+        || args.env_file.is_some()
+        || !args.skill.is_empty();
     let before = workspaces::remembered(environment, root);
-    let agents = agents_of(session, before.as_ref(), args.agent.as_deref())?;
+    let agents = subject::agents(session, before.as_ref(), args.agent.as_deref())?;
     if kept::state(&engine, &name)? == State::Running {
         if let (false, Some(agent), Some(kept)) = (changes, &args.agent, before) {
-            return agent::add(environment, workspace, kept, &agents, &Wanted::parse(agent)?);
+            let base = subject.base(environment)?;
+            return agent::add(environment, workspace, kept, &agents, &Wanted::parse(agent)?, &base);
         }
         if changes {
             return Err(usage(
@@ -360,6 +320,7 @@ fn restart(
     }
     drop(engine);
     let base = subject.base(environment)?;
+    let cwd = &project::current_directory()?;
     let mut session = session.clone();
     if let Base::Image(image) = &base {
         session.image = Some(image.clone());
@@ -380,8 +341,16 @@ fn restart(
         session.ports = args.ports.iter().map(|port| port.host).collect();
         args.ports.clone()
     };
+    let own: Vec<String> =
+        session.extra_mounts.iter().filter(|mount| skills::is_mount(root, mount)).cloned().collect();
     if args.mounts_json.is_some() {
         session.extra_mounts = given::mounts(args, environment)?;
+        session.extra_mounts.extend(own);
+    }
+    if let Some(mount) = skills::mount(args, &base, cwd, root)? {
+        session.extra_mounts.retain(|mount| !skills::is_mount(root, mount));
+        session.extra_mounts.push(mount);
+        skills::compose(args, cwd, root)?;
     }
     session.started_at = Some(Timestamp::now());
     let workspace = Workspace { root: root.clone(), session };
@@ -390,29 +359,6 @@ fn restart(
     begin(global, environment, &workspace, start)?;
     ready(&workspace, &base);
     Ok(Exit::Done)
-}
-
-/// Returns the agents of a workspace, with one more where it is asked for.
-fn agents_of(
-    session: &Session,
-    kept: Option<&Remembered>,
-    more: Option<&str>,
-) -> Result<Vec<Wanted>, Failure> {
-    let kept = kept.map(|kept| kept.agents.as_slice()).unwrap_or_default();
-    let mut all: Vec<Wanted> = Vec::new();
-    let version = |name: &String| {
-        let known = kept.iter().find(|text| text.split_once('@').is_some_and(|(own, _)| own == name));
-        known.unwrap_or(name).clone()
-    };
-    for text in session.agents.iter().map(version).chain(more.map(str::to_owned)) {
-        let wanted = Wanted::parse(&text)?;
-        match all.iter_mut().find(|known| known.name == wanted.name) {
-            // What is named now goes before what was there.
-            Some(known) => *known = wanted,
-            None => all.push(wanted),
-        }
-    }
-    Ok(all)
 }
 
 /// Returns all variables of a workspace. Those of this host that a task asks for are given to it once somebody has said so.
@@ -468,13 +414,30 @@ fn begin(
         Base::Image(image) => write_free_task(&beneath, image).map_err(failed)?,
         Base::Task(_) => {}
     }
-    let asked = Asked { base, entries, ports, mounts: &workspace.session.extra_mounts, agents };
+    let no_mount = workspace.session.no_mount;
+    let files = no_mount.then(|| apart::make(environment, root)).transpose()?;
+    let apart = files.as_deref();
+    let sources = skills::sources(environment, root, &workspace.session, base)?;
+    let mounts = &workspace.session.extra_mounts;
+    let asked = Asked { base, entries, ports, mounts, agents, apart, skills: &sources };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
     if seeds {
-        first_files(base, &prepared.engine.connect()?, &prepared.ground, root)?;
+        first_files(base, &prepared.engine.connect()?, &prepared.ground, apart.unwrap_or(root))?;
+    }
+    match (no_mount, seeds) {
+        (true, true) => apart::begin(environment, root)?,
+        // What was changed here meanwhile.
+        (true, false) => drop(apart::settle(environment, root)?),
+        (false, _) => {}
     }
     if let Some(task) = base.task().filter(|task| !task.instruction.is_empty()) {
-        beneath.write(Utf8Path::new(INSTRUCTION), &task.instruction, 0o644).map_err(failed)?;
+        let place = Utf8Path::new(INSTRUCTION);
+        beneath.write(place, &task.instruction, 0o644).map_err(failed)?;
+        if let Some(files) = apart {
+            Beneath::open(files)
+                .and_then(|files| files.write(place, &task.instruction, 0o644))
+                .map_err(failed)?;
+        }
     }
     let directory = workspace::private(&environment.state, root);
     create_private(&directory).map_err(failed)?;
@@ -523,9 +486,6 @@ fn beside(task: &Loaded, root: &Utf8Path) -> Result<(), Failure> {
     seed::beside(&task.directory.join(ENVIRONMENT), root).map_err(Failure::from)?;
     Ok(())
 }
-
-/// The key of a session's file that says which repository its task is of.
-const REMOTE: &str = "task_url";
 
 /// Where an agent finds what it has to do.
 const INSTRUCTION: &str = ".task/instruction.md";

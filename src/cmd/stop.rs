@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use super::owner::RootOwned;
+use super::workspaces::apart;
 use super::{Global, Outcome, owner};
 use super::{project, sessions, workspaces};
 use crate::backend::docker::kept;
@@ -55,7 +56,12 @@ fn workspace(global: &Global, args: &Stop) -> Outcome {
     let _held = workspaces::hold(&environment, &found.root)?;
     let engine = super::image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);
-    if kept::close(&engine, &name)? {
+    let ran = kept::close(&engine, &name)?;
+    if found.session.no_mount {
+        // Also of one that something else has ended.
+        apart::settle(&environment, &found.root)?;
+    }
+    if ran {
         ui::answer(&name);
     } else {
         ui::say(&format!("the workspace `{}` is not running", escape(found.root.as_str())));

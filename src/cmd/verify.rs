@@ -111,7 +111,7 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     ui::say("running the tests");
     let records = fresh(root)?;
     let began = Timestamp::now();
-    let verified = verify::verify(&place.site(&workspace), &loaded.task, &listing, variables, &records);
+    let verified = verify::verify(&place.site(), &loaded.task, &listing, variables, &records);
     let verified = verified.map_err(|error| {
         let failure = Failure::from(error);
         let output = records.join("test-stdout.txt");
@@ -211,20 +211,13 @@ struct Own {
 }
 
 impl Place {
-    fn site<'a>(&'a self, workspace: &Workspace) -> Site<'a> {
+    fn site(&self) -> Site<'_> {
         let (engine, container, plan, user) = match self {
             Place::Own(own) => (&own.engine, &own.name, &own.plan, &own.user),
             Place::Temporary(made) => (&made.engine, &made.name, &made.plan, &made.user),
         };
-        let project = (!workspace.session.no_mount).then_some(plan.project.at.as_path());
-        Site {
-            engine,
-            container,
-            cwd: &plan.project.at,
-            owner: (plan.user.uid, plan.user.gid),
-            project,
-            user,
-        }
+        let at = plan.project.at.as_path();
+        Site { engine, container, cwd: at, owner: (plan.user.uid, plan.user.gid), project: Some(at), user }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
 use crate::{task, ui};
 
 pub mod agents;
+pub mod apart;
 pub mod base;
 pub mod given;
 pub mod remote;
@@ -46,6 +47,10 @@ pub struct Asked<'a> {
     /// As in `.pier/session.json`.
     pub mounts: &'a [String],
     pub agents: &'a [Wanted],
+    /// The files are there, and not where the workspace is.
+    pub apart: Option<&'a Utf8Path>,
+    /// Directories whose skills the agents have.
+    pub skills: &'a [Utf8PathBuf],
 }
 
 /// The plan of a workspace, with what is beside it.
@@ -149,6 +154,9 @@ pub fn plan(
     if asked.base.task().is_some() {
         kind::judge(&mut plan);
     }
+    if let Some(files) = asked.apart {
+        kind::set_apart(&mut plan, files);
+    }
     let shelf = agents::shelf(&environment.cache);
     create_private(&shelf).map_err(|source| workspace::Error::Io { path: shelf.clone(), source })?;
     let mut launchers = Vec::new();
@@ -157,6 +165,7 @@ pub fn plan(
         let launcher = agents::install(environment, &engine, &ground, wanted)?;
         links.extend(agents::links(wanted, &launcher, &environment.cache)?);
         plan.seeds.extend(agents::seeds(wanted)?);
+        plan.imports.extend(agents::skills(wanted, asked.skills)?);
         launchers.push(launcher);
     }
     let launchers = launchers.iter().collect();

@@ -138,6 +138,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("workspace::not-running", "The container of the workspace does not run."),
     ("workspace::readonly", "A path cannot be made read-only in the workspace."),
     ("workspace::running", "The container of the workspace runs."),
+    ("workspace::skill", "A directory is no skill, and holds none."),
     ("workspace::task", "A directory is no task."),
     ("workspace::usage", "A workspace is asked for in a way that makes no sense."),
     ("workspace::variable", "A text is no variable of a workspace, or its value is not known."),

@@ -76,6 +76,17 @@ pub fn judge(plan: &mut Plan) {
     plan.judged = plan.user.uid != 0;
 }
 
+/// Mounts other files in the place of the project's: those that are brought together with it later.
+pub fn set_apart(plan: &mut Plan, files: &Utf8Path) {
+    let at = plan.project.at.clone();
+    plan.mounts
+        .retain(|mount| !(mount.at.starts_with(&at) && matches!(mount.kind, MountKind::Hidden { .. })));
+    for mount in plan.mounts.iter_mut().filter(|mount| mount.at == at) {
+        let (source, access) = (files.to_owned(), Access::ReadWrite);
+        mount.kind = MountKind::Bind { source, access, expect: None };
+    }
+}
+
 /// Makes the plan of a project one that has no sandbox: everything is as it is on this host.
 pub fn without_sandbox(plan: &mut Plan) {
     plan.backend = Backend::None;

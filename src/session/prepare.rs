@@ -48,27 +48,34 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
     }
     let home = Home::open(plan, state, &root).map_err(failed(state))?;
     mount_points(plan, &home)?;
+    write_imports(plan, session, &home, &plan.imports)?;
+    write_seeds(&home, &plan.seeds)
+}
+
+/// Writes more seeds and copies into the home of a workspace that is there.
+pub fn add(plan: &Plan, session: &Utf8Path, seeds: &[Seed], imports: &[Import]) -> Result<(), Error> {
+    let state = if plan.project.ephemeral { session } else { &plan.project.state };
+    let failed = |source| Error::State { path: state.to_owned(), source };
+    let root = Beneath::open(state).map_err(failed)?;
+    let home = Home::open(plan, state, &root).map_err(failed)?;
+    write_imports(plan, session, &home, imports)?;
+    write_seeds(&home, seeds)
+}
+
+fn write_imports(plan: &Plan, session: &Utf8Path, home: &Home, imports: &[Import]) -> Result<(), Error> {
     // Homes of other projects are below pier's own state as well.
     let own = session.ancestors().nth(2).map(Utf8Path::to_owned);
     let older = own.as_ref().map(|own| own.with_file_name(OLDER));
-    let places = plan.written().into_iter().chain(own).chain(older).filter(|_| !plan.imports.is_empty());
+    let places = plan.written().into_iter().chain(own).chain(older).filter(|_| !imports.is_empty());
     let written = Written::new(places);
-    for import in &plan.imports {
-        copy(&home, import, &written).map_err(|source| Error::Import {
+    for import in imports {
+        copy(home, import, &written).map_err(|source| Error::Import {
             from: import.from.clone(),
             origin: import.origin.clone(),
             source,
         })?;
     }
-    write_seeds(&home, &plan.seeds)
-}
-
-/// Writes more seeds into the home of a workspace that is there.
-pub fn seed(plan: &Plan, session: &Utf8Path, seeds: &[Seed]) -> Result<(), Error> {
-    let state = if plan.project.ephemeral { session } else { &plan.project.state };
-    let failed = |source| Error::State { path: state.to_owned(), source };
-    let root = Beneath::open(state).map_err(failed)?;
-    write_seeds(&Home::open(plan, state, &root).map_err(failed)?, seeds)
+    Ok(())
 }
 
 fn write_seeds(home: &Home, seeds: &[Seed]) -> Result<(), Error> {

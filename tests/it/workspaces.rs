@@ -12,8 +12,10 @@ use crate::docker::{BUSYBOX, DEBIAN, Image, can_run, docker, with_engine};
 use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
 mod agents;
+mod apart;
 mod host;
 mod remote;
+mod skills;
 mod tasks;
 mod verify;
 

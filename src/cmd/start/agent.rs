@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use super::usage;
 use crate::backend::docker::images::{self, Wanted as WantedImage};
 use crate::cmd::workspaces::agents::{self, Wanted};
-use crate::cmd::workspaces::base::Ground;
+use crate::cmd::workspaces::base::{Base, Ground};
 use crate::cmd::workspaces::{self, Remembered};
 use crate::cmd::{Outcome, image};
 use crate::diag::{Exit, Failure};
@@ -25,6 +25,7 @@ pub fn add(
     mut kept: Remembered,
     all: &[Wanted],
     wanted: &Wanted,
+    base: &Base,
 ) -> Outcome {
     let root = &workspace.root;
     let failed = |error: std::io::Error| super::cannot(root, &error);
@@ -53,12 +54,14 @@ pub fn add(
     }
     let directory = workspace::private(&environment.state, root);
     let seeds = agents::seeds(wanted)?;
-    prepare::seed(&kept.plan, &directory, &seeds).map_err(crate::session::Error::from)?;
+    let mut session = workspace.session.clone();
+    session.agents = all.iter().map(|agent| agent.name.to_owned()).collect();
+    let sources = super::skills::sources(environment, root, &session, base)?;
+    let imports = agents::skills(wanted, &sources)?;
+    prepare::add(&kept.plan, &directory, &seeds, &imports).map_err(crate::session::Error::from)?;
     for (name, to) in agents::links(wanted, &launcher, &environment.cache)? {
         link(&directory.join(LINKS_NAME), &name, &to).map_err(failed)?;
     }
-    let mut session = workspace.session.clone();
-    session.agents = all.iter().map(|agent| agent.name.to_owned()).collect();
     kept.agents = all.iter().map(Wanted::text).collect();
     let text = files::text(root, &session).map_err(Failure::from)?;
     workspaces::remember(&directory, kept, &text).map_err(failed)?;

@@ -34,7 +34,8 @@ impl Temporary {
         root: &Utf8Path,
         base: &Base,
     ) -> Result<Self, Failure> {
-        let asked = Asked { base, entries: &[], ports: &[], mounts: &[], agents: &[] };
+        let asked =
+            Asked { base, entries: &[], ports: &[], mounts: &[], agents: &[], apart: None, skills: &[] };
         workspaces::make_records(root)?;
         let prepared = workspaces::plan(global, environment, root, &asked)?;
         // Two at once are two.

@@ -12,7 +12,7 @@ use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::lock::Version;
 use crate::plan::facts::Launcher;
-use crate::plan::{ImportRule, Seed, workspace as kind};
+use crate::plan::{Import, ImportKind, ImportRule, Seed, workspace as kind};
 use crate::util::text::escape;
 
 /// An agent at the version that the workspace has.
@@ -137,6 +137,20 @@ pub fn seeds(wanted: &Wanted) -> Result<Vec<Seed>, Failure> {
         rule: ImportRule::Missing,
     };
     Ok(wanted.adapter()?.seeds().into_iter().map(seed).collect())
+}
+
+/// Returns the copies by which an agent has the skills of some directories.
+pub fn skills(wanted: &Wanted, directories: &[Utf8PathBuf]) -> Result<Vec<Import>, Failure> {
+    let Some(to) = wanted.adapter()?.skills_dir() else { return Ok(Vec::new()) };
+    let import = |from: &Utf8PathBuf| Import {
+        from: from.clone(),
+        to: to.into(),
+        rule: ImportRule::Always,
+        kind: ImportKind::Tree,
+        mode: None,
+        origin: "the skills of the workspace".to_owned(),
+    };
+    Ok(directories.iter().map(import).collect())
 }
 
 /// Returns the variables of some agents: telemetry and updaters off.
