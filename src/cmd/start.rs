@@ -161,6 +161,8 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     } else {
         variables(&base, &given, &environment, args.accept, &mut allowed)?
     };
+    let cwd = &project::current_directory()?;
+    skills::mount(args, &base, cwd, dir)?;
     let (made, was_empty) = (!dir.exists(), dir.exists() && is_empty().map_err(failed)?);
     let own = dir.join(workspace::OWN).symlink_metadata();
     if own.as_ref().is_ok_and(|meta| !meta.is_dir()) {
@@ -175,7 +177,6 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
         Base::Image(image) => (root.join(workspace::OWN).join(FREE), Some(image.clone())),
         Base::Task(task) => (task.directory.clone(), None),
     };
-    let cwd = &project::current_directory()?;
     let mounts: Vec<String> = mounts.into_iter().chain(skills::mount(args, &base, cwd, &root)?).collect();
     let session_id = workspace::session_id(&root);
     let (mode, container, alone) = if args.host {

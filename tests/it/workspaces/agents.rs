@@ -6,8 +6,10 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::World;
+use crate::agents::{reached_the_registry, with_registry};
 use crate::docker::agents::{VERSION, install};
 use crate::docker::{BUSYBOX, DEBIAN, can_run};
+use crate::model_server::{ModelServer, Script};
 use crate::sandbox::within;
 
 /// Says its words, and writes a log as Claude Code does.
@@ -169,4 +171,69 @@ fn an_image_without_a_c_library_gets_one_for_the_agent() {
     world.within("ws", &["stop"]).run().expect(0);
     world.within("ws", &["start", "--agent", "claude-code"]).run().expect(0);
     assert_eq!(world.within("ws", &["exec", "claude", "hello"]).run().expect(0).text(), "hello");
+}
+
+/// The words of the older tool's own documentation, with the real agent and a scripted model.
+#[test]
+fn the_real_claude_code_solves_a_task_in_a_workspace() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    super::tasks::task(&world, "");
+    super::tasks::script(
+        &world,
+        "tests/test.sh",
+        "#!/bin/sh\nif [ \"$(cat hello.txt)\" = 'Hello, world!' ]; then echo 1; else echo 0; fi > /logs/verifier/reward.txt\n",
+    );
+    let work = vec![vec!["printf 'Hello, world!\\n' > hello.txt".to_owned()]];
+    let server = ModelServer::start(Script::Commands(work));
+    let start = world.call(&[
+        "start",
+        "task",
+        "-d",
+        "ws",
+        "--agent",
+        "claude-code",
+        "-e",
+        "ANTHROPIC_API_KEY=sk-ant-test-0123456789abcdef",
+        "-e",
+        &format!("ANTHROPIC_BASE_URL={}", server.url()),
+        "--set",
+        "network=host",
+    ]);
+    let started = with_registry(&world.0, start).run();
+    if !reached_the_registry(&started) {
+        return;
+    }
+    started.expect(0);
+    let call = |words: &[&str]| with_registry(&world.0, world.within("ws", words)).run();
+    let prompt = [
+        "exec",
+        "--",
+        "claude",
+        "-p",
+        "Read .task/instruction.md and do the task",
+        "--dangerously-skip-permissions",
+    ];
+    call(&prompt).expect(0);
+    assert_eq!(world.0.read("ws/hello.txt"), "Hello, world!\n");
+    assert!(!server.requests().is_empty());
+    let said = call(&["verify"]).expect(0);
+    assert!(said.text().starts_with("Reward: 1"), "{}", said.text());
+    let listed = call(&["traces"]).expect(0).text();
+    assert!(listed.ends_with("claude-code  reward=1.0"), "{listed}");
+    let name = listed.split_whitespace().next().unwrap();
+    let logs = world.place("ws/.pier/trials").join(name).join("agent/sessions/projects/-work");
+    let log = fs_err::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
+    let log = text(log);
+    assert!(log.contains("do the task") && log.contains("hello.txt"), "{log}");
+    assert!(!log.contains("sk-ant-test"), "{log}");
+    // It goes on where it was: the home is the workspace's.
+    call(&["exec", "--", "claude", "--continue", "-p", "and now?", "--dangerously-skip-permissions"])
+        .expect(0);
+    let told = server.requests().iter().map(|request| format!("{request:?}")).collect::<String>();
+    assert!(told.contains("and now?"), "{told}");
+    call(&["traces", "-o", "../trace.tar.gz"]).expect(0);
+    call(&["stop"]).expect(0);
 }
