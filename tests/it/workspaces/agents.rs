@@ -232,7 +232,7 @@ fn the_real_claude_code_solves_a_task_in_a_workspace() {
     // It goes on where it was: the home is the workspace's.
     call(&["exec", "--", "claude", "--continue", "-p", "and now?", "--dangerously-skip-permissions"])
         .expect(0);
-    let told = server.requests().iter().map(|request| format!("{request:?}")).collect::<String>();
+    let told = format!("{:?}", server.requests());
     assert!(told.contains("and now?"), "{told}");
     call(&["traces", "-o", "../trace.tar.gz"]).expect(0);
     call(&["stop"]).expect(0);
