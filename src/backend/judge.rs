@@ -7,17 +7,22 @@
 //! user and runs the command.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::fs::Permissions;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::signal::Signal;
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
+use nix::unistd::{Gid, Uid, fchownat};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::INIT;
@@ -148,11 +153,11 @@ fn judge() -> io::Result<Finding> {
     let finding = run(&case, &user)?;
     remove_tree(Utf8Path::new(TESTS))?;
     if let (Some(project), Some(before)) = (&case.project, foreign) {
-        walk(project, &mut |path, meta| {
-            if meta.uid() != case.owner.0 && !before.contains(&meta.ino()) {
-                lchown(path, Some(case.owner.0), Some(case.owner.1))?;
+        walk(project, &mut |directory, name, meta| {
+            if meta.st_uid == case.owner.0 || before.contains(&meta.st_ino) {
+                return Ok(());
             }
-            Ok(())
+            hand_over(directory, name, case.owner)
         })?;
     }
     Ok(finding)
@@ -179,53 +184,75 @@ fn own(path: &Utf8Path, user: &User, mode: u32) -> io::Result<()> {
 }
 
 fn give(path: &Utf8Path, user: &User) -> io::Result<()> {
-    walk(path, &mut |path, _| lchown(path, Some(user.uid), Some(user.gid)))
+    walk(path, &mut |directory, name, _| hand_over(directory, name, (user.uid, user.gid)))
 }
 
 /// Returns the files of a tree that belong to somebody else, by their inodes.
 fn foreign(project: &Utf8Path, owner: u32) -> io::Result<HashSet<u64>> {
     let mut found = HashSet::new();
-    walk(project, &mut |_, meta| {
-        if meta.uid() != owner {
-            found.insert(meta.ino());
+    walk(project, &mut |_, _, meta| {
+        if meta.st_uid != owner {
+            found.insert(meta.st_ino);
         }
         Ok(())
     })?;
     Ok(found)
 }
 
-/// Visits everything below a directory that is on the same file system; follows no link.
-fn walk(
-    top: &Utf8Path,
-    visit: &mut dyn FnMut(&Utf8Path, &std::fs::Metadata) -> io::Result<()>,
+/// A directory, a name in it, and what that is.
+type Visit<'a> = &'a mut dyn FnMut(&OwnedFd, &CStr, &FileStat) -> io::Result<()>;
+
+/// Visits everything below a directory that is on the same file system. Each step is made from the directory before, so that no
+/// link leads elsewhere, whoever puts one there meanwhile.
+fn walk(top: &Utf8Path, visit: Visit<'_>) -> io::Result<()> {
+    let top = nix::fcntl::open(top.as_std_path(), DIRECTORY, Mode::empty())?;
+    let device = fstat(&top)?.st_dev;
+    descend(&top, device, 0, &mut 0, visit)
+}
+
+const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+fn descend(
+    directory: &OwnedFd,
+    device: u64,
+    depth: usize,
+    count: &mut usize,
+    visit: Visit<'_>,
 ) -> io::Result<()> {
-    let device = std::fs::symlink_metadata(top)?.dev();
-    let mut pending = vec![(top.to_owned(), 0)];
-    let mut count = 0;
-    while let Some((directory, depth)) = pending.pop() {
-        let entries = match directory.read_dir_utf8() {
-            // It has just gone.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            entries => entries?,
-        };
-        for entry in entries {
-            // A name that is not UTF-8 is left as it is.
-            let Ok(entry) = entry else { continue };
-            let Ok(meta) = entry.path().symlink_metadata() else { continue };
-            if meta.dev() != device {
-                continue;
-            }
-            count += 1;
-            if count > MOST_FILES {
-                return Err(io::Error::other("the workspace has too many files"));
-            }
-            visit(entry.path(), &meta)?;
-            if meta.is_dir() && depth < MOST_DEPTH {
-                pending.push((entry.into_path(), depth + 1));
+    for entry in Dir::from_fd(directory.try_clone()?)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        // It has just gone.
+        let Ok(meta) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
+        if meta.st_dev != device {
+            continue;
+        }
+        *count += 1;
+        if *count > MOST_FILES {
+            return Err(io::Error::other("the workspace has too many files"));
+        }
+        visit(directory, name, &meta)?;
+        if meta.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() && depth < MOST_DEPTH {
+            // Another thing may be there by now.
+            let Ok(below) = openat(directory, name, DIRECTORY, Mode::empty()) else { continue };
+            if fstat(&below)?.st_dev == device {
+                descend(&below, device, depth + 1, count, visit)?;
             }
         }
     }
     Ok(())
+}
+
+/// Gives what is at a name to somebody; a link itself, and not what it leads to.
+fn hand_over(directory: &OwnedFd, name: &CStr, (uid, gid): (u32, u32)) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    match fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn run(case: &Case, user: &User) -> io::Result<Finding> {
@@ -329,12 +356,12 @@ mod tests {
         fs_err::write(base.join("out/file"), "").unwrap();
         std::os::unix::fs::symlink(base.join("out"), base.join("in/link")).unwrap();
         let mut seen = Vec::new();
-        walk(&base.join("in"), &mut |path, _| {
-            seen.push(path.strip_prefix(base).unwrap().to_string());
+        walk(&base.join("in"), &mut |_, name, _| {
+            seen.push(name.to_str().unwrap().to_owned());
             Ok(())
         })
         .unwrap();
         seen.sort();
-        assert_eq!(seen, ["in/deep", "in/link"]);
+        assert_eq!(seen, ["deep", "link"]);
     }
 }

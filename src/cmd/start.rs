@@ -148,7 +148,7 @@ fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Out
     if dir.is_dir() && !args.force && !is_empty().map_err(failed)? {
         return Err(usage(&format!("`{dir}` is not empty"), "`--force` uses it as it is"));
     }
-    if args.accept && matches!(subject, Subject::Image(_)) {
+    if args.accept && (args.host || matches!(subject, Subject::Image(_))) {
         return Err(usage("`--accept` is for a task, or for a workspace that is there", "leave it out"));
     }
     let given = given::entries(args)?;

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::owner::{self, RootOwned};
 use super::trials::{self, Asked};
 use super::workspaces::base::{self, Base, Loaded};
-use super::workspaces::given::kept_entries;
+use super::workspaces::given::{Entry, kept_entries};
 use super::{Global, Outcome, image, project, sessions, workspaces};
 use crate::backend::docker::engine::Connected;
 use crate::backend::docker::kept::{self, State};
@@ -171,9 +171,8 @@ fn variables(
     environment: &Environment,
     accept: bool,
 ) -> Result<Vec<(String, String)>, Failure> {
-    let known =
-        |text: &&String| text.split_once('=').is_some_and(|(name, value)| value != format!("${{{name}}}"));
-    let stored: Vec<String> = workspace.session.extra_env.iter().filter(known).cloned().collect();
+    let stored: Vec<String> =
+        workspace.session.extra_env.iter().filter(|text| Entry::is_whole(text)).cloned().collect();
     let given = kept_entries(&stored, environment)?;
     let allowed =
         workspaces::remembered(environment, &workspace.root).map(|kept| kept.allowed).unwrap_or_default();

@@ -15,6 +15,7 @@ mod audit;
 mod bad;
 mod cli;
 mod cli_init;
+mod differences;
 mod docker;
 mod docs;
 mod examples;

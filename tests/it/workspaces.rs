@@ -13,7 +13,9 @@ use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
 mod agents;
 mod apart;
+mod flags;
 mod host;
+mod older;
 mod remote;
 mod skills;
 mod tasks;

@@ -90,7 +90,9 @@ pub fn again(
         || !args.ports.is_empty()
         || args.mounts_json.is_some()
         || !args.e.is_empty()
-        || args.env_file.is_some();
+        || args.env_file.is_some()
+        || args.no_mount
+        || !args.skill.is_empty();
     if given {
         let message = format!("the workspace `{root}` has no container that this could be about");
         return Err(usage(&message, "leave the flags out, or use another directory"));

@@ -1,6 +1,7 @@
 //! What a workspace stands on: an image, or a task that says which.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -22,7 +23,6 @@ use crate::task::listing::Listing;
 use crate::task::templates::{self, Template};
 use crate::task::{self, Mode, Os, Phase, Task, Variables, resolve_network};
 use crate::ui;
-use crate::util::fs::read_bounded;
 use crate::util::text::escape;
 
 /// The most that is read of a `task.toml` and of an instruction, in bytes.
@@ -30,6 +30,9 @@ const MOST: u64 = 4 << 20;
 
 /// Where the files of a workspace are where nobody says so.
 pub const WORKDIR: &str = "/app";
+
+/// What is to be done.
+const INSTRUCTION: &str = "instruction.md";
 
 /// The directory of a task that says what its environment is.
 pub const ENVIRONMENT: &str = "environment";
@@ -75,8 +78,14 @@ impl Loaded {
         };
         let directory = &directory.canonicalize_utf8().map_err(|error| failed(&error))?;
         let path = directory.join(task::FILE);
-        let text =
-            read_bounded(&path, MOST).map_err(|error| failed(&format!("`{}`: {error}", task::FILE)))?;
+        let listing = Listing::read(directory).map_err(|error| failed(&error))?;
+        // No link of the task leads out of it: what it shows is copied to where an agent reads it.
+        let read = |name: &str| -> std::io::Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            listing.open(name.into())?.take(MOST + 1).read_to_end(&mut bytes)?;
+            if bytes.len() as u64 > MOST { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+        };
+        let text = read(task::FILE).map_err(|error| failed(&format!("`{}`: {error}", task::FILE)))?;
         let text = String::from_utf8(text).map_err(|error| failed(&error))?;
         let mut sources = Sources::default();
         let id = sources.add(path.as_str(), text.as_str());
@@ -89,7 +98,6 @@ impl Loaded {
             let place = note.at.as_ref().map(|(span, _)| format!("{}: ", sources.place(span)));
             ui::warn(&format!("{}{}", place.unwrap_or_default(), note.message));
         }
-        let listing = Listing::read(directory).map_err(|error| failed(&error))?;
         let rules = Directory::new(&listing);
         let task = parsed.task;
         let problems = rules.check(&task, Verification::Enabled);
@@ -98,11 +106,10 @@ impl Loaded {
         }
         let definition = rules.definition(&task).map_err(|problem| wrong(vec![problem], &sources))?;
         refuse_what_is_not_there(&task, &definition)?;
-        let read = |name: &str| match read_bounded(&directory.join(name), MOST) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-            read => read.map_err(|error| failed(&format!("`{name}`: {error}"))),
+        let instruction = match listing.entry(INSTRUCTION.into()) {
+            None => Vec::new(),
+            Some(_) => read(INSTRUCTION).map_err(|error| failed(&format!("`{INSTRUCTION}`: {error}")))?,
         };
-        let instruction = read("instruction.md")?;
         Ok(Loaded { directory: directory.clone(), task, definition, instruction })
     }
 

@@ -45,6 +45,17 @@ impl Entry {
         Ok(Entry { name, value })
     }
 
+    /// An older tool writes some values with their middle left out: they are nobody's.
+    fn is_cut(&self) -> bool {
+        self.value.contains("****") && !is_harmless(&self.name, "")
+    }
+
+    /// Says whether what is written of it has its value.
+    pub fn is_whole(text: &str) -> bool {
+        let entry = Entry::parse(text, ".pier/session.json");
+        entry.is_ok_and(|entry| !entry.is_cut() && !entry.value.starts_with("${"))
+    }
+
     /// Returns what is written of it: its name alone where the value may be a secret.
     pub fn stored(&self) -> String {
         let Entry { name, value } = self;
@@ -56,13 +67,14 @@ impl Entry {
 pub fn kept_entries(stored: &[String], environment: &Environment) -> Result<Vec<Entry>, Failure> {
     let entry = |text: &String| {
         let entry = Entry::parse(text, ".pier/session.json")?;
-        let Some(name) = entry.value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')) else {
+        let template = entry.value.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        let Some(name) = template.or_else(|| entry.is_cut().then_some(entry.name.as_str())) else {
             return Ok(entry);
         };
         let (name, default) =
             name.split_once(":-").map_or((name, None), |(name, default)| (name, Some(default)));
         match environment.get(name).or(default) {
-            Some(value) => Ok(Entry { name: entry.name, value: value.to_owned() }),
+            Some(value) => Ok(Entry { name: entry.name.clone(), value: value.to_owned() }),
             None => Err(Failure::new(
                 Exit::Usage,
                 "workspace::variable",

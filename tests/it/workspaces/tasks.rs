@@ -181,3 +181,22 @@ fn a_prepared_image_has_the_files_of_the_task_beside_it() {
         world.within("ws", &["exec", "--", "sh", "-c", "pwd; cat data below/file"]).run().expect(0).text();
     assert_eq!(said, "/srv/it\nof the task\nx");
 }
+
+#[test]
+fn no_link_of_a_task_shows_what_is_outside() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    world.0.write("secret", "of the host");
+    for (name, code) in [("instruction.md", "task::file"), ("task.toml", "workspace::task")] {
+        let path = world.place("task").join(name);
+        let text = fs_err::read(&path).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(world.place("secret"), &path).unwrap();
+        let said = world.call(&["start", "task", "-d", "x"]).run().refused(2, code);
+        assert!(!said.said().contains("of the host") && !world.place("x").exists(), "{}", said.said());
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, text).unwrap();
+    }
+}
