@@ -237,3 +237,43 @@ fn the_real_claude_code_solves_a_task_in_a_workspace() {
     call(&["traces", "-o", "../trace.tar.gz"]).expect(0);
     call(&["stop"]).expect(0);
 }
+
+#[test]
+fn a_reader_that_stalls_fills_no_memory() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let flood = b"#!/bin/sh\nhead -c 500000000 /dev/zero\n";
+    install(&world.0, "claude-code", "@anthropic-ai/claude-code", flood);
+    world.start("ws", DEBIAN, &["--agent", "claude-code"]).run().expect(0);
+    // Recorded, and as it is.
+    for words in [
+        &["exec", "claude"][..],
+        &["exec", "--", "sh", "-c", "claude"],
+        &["exec", "head", "-c", "500000000", "/dev/zero"],
+    ] {
+        let mut call = world.within("ws", words);
+        call.command.stdout(std::process::Stdio::piped());
+        world.0.give_away();
+        let mut child = call.command.spawn().unwrap();
+        let mut output = child.stdout.take().unwrap();
+        let mut first = [0; 4096];
+        std::io::Read::read_exact(&mut output, &mut first).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        let peak = || {
+            let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+        };
+        let stalled = peak();
+        let count =
+            std::io::copy(&mut std::io::Read::take(&mut output, 300_000_000), &mut std::io::sink()).unwrap();
+        assert_eq!(count, 300_000_000);
+        let most = peak().max(stalled);
+        assert!(most < 40_000, "{words:?}: {most} kB");
+        println!("{words:?}: {most} kB");
+        drop(output);
+        child.wait().unwrap();
+    }
+}
