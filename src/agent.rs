@@ -83,6 +83,13 @@ pub trait Agent: Sync {
     /// Says how the agent is told of MCP servers.
     fn mcp(&self, servers: &[Mcp]) -> McpSetup;
 
+    /// Returns the file below the home by which servers are there at every start, whoever calls the agent; `now` is what it
+    /// holds, which stays. `None` where the agent has no MCP client.
+    fn registers(&self, servers: &[Server<'_>], now: Option<&str>) -> Option<GeneratedFile> {
+        let _ = (servers, now);
+        None
+    }
+
     /// Returns where skills go, relative to the sandbox home.
     fn skills_dir(&self) -> Option<&'static str>;
 
@@ -188,6 +195,25 @@ pub struct GeneratedFile {
     /// Relative to the sandbox home.
     pub path: String,
     pub content: String,
+}
+
+/// An MCP server of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server<'a> {
+    pub name: &'a str,
+    pub how: How<'a>,
+}
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How<'a> {
+    /// It is started, and spoken to by its streams.
+    Command {
+        command: &'a str,
+        args: &'a [String],
+    },
+    Http(&'a str),
+    Sse(&'a str),
 }
 
 /// How MCP servers reach an agent.
@@ -387,6 +413,36 @@ mod tests {
             assert!(!agent.launchers().is_empty());
             assert_eq!(find(agent.name()).unwrap().name(), agent.name());
         }
+    }
+
+    #[test]
+    fn servers_are_registered_beside_what_is_there() {
+        let args = ["-y".to_owned(), "a \"b\"".to_owned()];
+        let servers = [
+            Server { name: "files", how: How::Command { command: "npx", args: &args } },
+            Server { name: "web", how: How::Http("http://tools:8000/mcp") },
+            Server { name: "old", how: How::Sse("http://tools:8000/sse") },
+        ];
+        for agent in ALL {
+            let Some(fresh) = agent.registers(&servers, None) else {
+                assert_eq!(agent.name(), "pi");
+                continue;
+            };
+            for name in ["files", "web", "old", "http://tools:8000/mcp"] {
+                assert!(fresh.content.contains(name), "{}: {}", agent.name(), fresh.content);
+            }
+            let again = agent.registers(&servers, Some(&fresh.content)).unwrap();
+            assert_eq!(again.content, fresh.content, "{}", agent.name());
+            // What makes no sense is not lost by guessing: it is written anew.
+            assert!(agent.registers(&servers, Some("{ broken")).unwrap().content.contains("files"));
+        }
+        let mine = r#"{ "mine": 1, "mcpServers": { "own": { "command": "own" } } }"#;
+        let claude = find("claude-code").unwrap().registers(&servers, Some(mine)).unwrap().content;
+        assert!(claude.contains("\"mine\"") && claude.contains("\"own\""), "{claude}");
+        let mine = "# mine\nmodel = \"m\"\n[mcp_servers.web]\nurl = \"mine\"\n";
+        let codex = find("codex").unwrap().registers(&servers, Some(mine)).unwrap().content;
+        assert!(codex.starts_with(mine) && !codex.contains("tools:8000/mcp"), "{codex}");
+        toml::de::DeTable::parse(&codex).unwrap();
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde_json::json;
 
 use super::service::Settings;
 use super::{
-    Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
+    Verdict,
 };
 use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
@@ -212,6 +213,25 @@ impl Agent for ClaudeCode {
 
     fn mcp(&self, _: &[Mcp]) -> McpSetup {
         McpSetup::Arguments
+    }
+
+    fn registers(&self, servers: &[Server<'_>], now: Option<&str>) -> Option<GeneratedFile> {
+        let fresh = || json!({ "hasCompletedOnboarding": true });
+        let kept = now.and_then(|now| serde_json::from_str(now).ok()).filter(serde_json::Value::is_object);
+        let mut file = kept.unwrap_or_else(fresh);
+        if !file["mcpServers"].is_object() {
+            file["mcpServers"] = json!({});
+        }
+        for server in servers {
+            file["mcpServers"][server.name] = match server.how {
+                How::Command { command, args } => {
+                    json!({ "type": "stdio", "command": command, "args": args })
+                }
+                How::Http(url) => json!({ "type": "http", "url": url }),
+                How::Sse(url) => json!({ "type": "sse", "url": url }),
+            };
+        }
+        Some(GeneratedFile { path: ".claude.json".to_owned(), content: format!("{file}\n") })
     }
 
     fn skills_dir(&self) -> Option<&'static str> {

@@ -7,7 +7,10 @@ use serde_json::Value;
 
 use super::has_flag;
 use super::service::{Settings, URL_KEYS};
-use super::{Agent, Copy, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict};
+use super::{
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
+    Verdict,
+};
 use crate::config::{ImportKind, Mcp};
 
 pub struct Codex;
@@ -159,6 +162,27 @@ impl Agent for Codex {
 
     fn mcp(&self, _: &[Mcp]) -> McpSetup {
         McpSetup::Arguments
+    }
+
+    fn registers(&self, servers: &[Server<'_>], now: Option<&str>) -> Option<GeneratedFile> {
+        let now = now.unwrap_or_default();
+        let table = toml::de::DeTable::parse(now).ok();
+        let known = |name: &str| {
+            let servers = table.as_ref()?.get_ref().get("mcp_servers")?.get_ref().as_table()?;
+            servers.get(name)
+        };
+        let mut content = if table.is_some() { now.to_owned() } else { String::new() };
+        for server in servers.iter().filter(|server| known(server.name).is_none()) {
+            // JSON strings are TOML strings.
+            let lines = match server.how {
+                How::Command { command, args } => {
+                    format!("command = {}\nargs = {}\n", Value::from(command), Value::from(args))
+                }
+                How::Http(url) | How::Sse(url) => format!("url = {}\n", Value::from(url)),
+            };
+            content.push_str(&format!("\n[mcp_servers.{}]\n{lines}", Value::from(server.name)));
+        }
+        Some(GeneratedFile { path: ".codex/config.toml".to_owned(), content })
     }
 
     fn skills_dir(&self) -> Option<&'static str> {

@@ -7,13 +7,17 @@ use serde_json::{Value, json};
 
 use super::has_flag;
 use super::{
-    Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
+    Verdict,
 };
 use crate::config::{ImportKind, Mcp};
 
 pub struct GeminiCli;
 
 const HOME: &str = "~/.gemini";
+
+/// An extension of pier's own, which leaves the settings to the user.
+const EXTENSION: &str = ".gemini/extensions/pier/gemini-extension.json";
 
 impl Agent for GeminiCli {
     fn name(&self) -> &'static str {
@@ -151,10 +155,19 @@ impl Agent for GeminiCli {
             .map(|server| (server.name.clone(), json!({ "command": server.command, "args": server.args })))
             .collect();
         let manifest = json!({ "name": "pier", "version": "1.0.0", "mcpServers": servers });
-        McpSetup::File(GeneratedFile {
-            path: ".gemini/extensions/pier/gemini-extension.json".to_owned(),
-            content: format!("{manifest}\n"),
-        })
+        McpSetup::File(GeneratedFile { path: EXTENSION.to_owned(), content: format!("{manifest}\n") })
+    }
+
+    fn registers(&self, servers: &[Server<'_>], _: Option<&str>) -> Option<GeneratedFile> {
+        let entry = |server: &Server<'_>| match server.how {
+            How::Command { command, args } => json!({ "command": command, "args": args }),
+            How::Http(url) => json!({ "httpUrl": url }),
+            How::Sse(url) => json!({ "url": url }),
+        };
+        let servers: serde_json::Map<String, Value> =
+            servers.iter().map(|server| (server.name.to_owned(), entry(server))).collect();
+        let manifest = json!({ "name": "pier", "version": "1.0.0", "mcpServers": servers });
+        Some(GeneratedFile { path: EXTENSION.to_owned(), content: format!("{manifest}\n") })
     }
 
     fn skills_dir(&self) -> Option<&'static str> {

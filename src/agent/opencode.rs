@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::service::{self, Settings, URL_KEYS};
 use super::{
-    Agent, Copy, GeneratedFile, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
+    Verdict,
 };
 use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
@@ -15,6 +16,9 @@ use crate::config::{ImportKind, Mcp};
 pub struct Opencode;
 
 const HOME: &str = "~/.config/opencode";
+
+/// The file that is pier's.
+const OWN: &str = ".config/opencode/config.json";
 
 /// Where the login is.
 const DATA: &str = "~/.local/share/opencode";
@@ -199,9 +203,24 @@ impl Agent for Opencode {
             })
             .collect();
         McpSetup::File(GeneratedFile {
-            path: ".config/opencode/config.json".to_owned(),
+            path: OWN.to_owned(),
             content: format!("{}\n", json!({ "mcp": servers })),
         })
+    }
+
+    fn registers(&self, servers: &[Server<'_>], _: Option<&str>) -> Option<GeneratedFile> {
+        let entry = |server: &Server<'_>| match server.how {
+            How::Command { command, args } => {
+                let words: Vec<&str> =
+                    std::iter::once(command).chain(args.iter().map(String::as_str)).collect();
+                json!({ "type": "local", "command": words })
+            }
+            How::Http(url) | How::Sse(url) => json!({ "type": "remote", "url": url }),
+        };
+        let servers: serde_json::Map<String, Value> =
+            servers.iter().map(|server| (server.name.to_owned(), entry(server))).collect();
+        let content = format!("{}\n", json!({ "mcp": servers }));
+        Some(GeneratedFile { path: OWN.to_owned(), content })
     }
 
     fn skills_dir(&self) -> Option<&'static str> {

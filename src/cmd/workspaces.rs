@@ -166,6 +166,8 @@ pub fn plan(
         links.extend(agents::links(wanted, &launcher, &environment.cache)?);
         plan.seeds.extend(agents::seeds(wanted)?);
         plan.imports.extend(agents::skills(wanted, asked.skills)?);
+        let home = plan.project.state.join("home");
+        plan.seeds.extend(agents::servers(wanted, asked.base.servers(), &home)?);
         launchers.push(launcher);
     }
     let launchers = launchers.iter().collect();

@@ -53,7 +53,8 @@ pub fn add(
             .help(format!("`pier stop`, then `pier start --agent {}`", wanted.text())));
     }
     let directory = workspace::private(&environment.state, root);
-    let seeds = agents::seeds(wanted)?;
+    let mut seeds = agents::seeds(wanted)?;
+    seeds.extend(agents::servers(wanted, base.servers(), &kept.plan.project.state.join("home"))?);
     let mut session = workspace.session.clone();
     session.agents = all.iter().map(|agent| agent.name.to_owned()).collect();
     let sources = super::skills::sources(environment, root, &session, base)?;

@@ -3,7 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::base::Ground;
-use crate::agent::{self, Agent, Install};
+use crate::agent::{self, Agent, How, Install, Server};
 use crate::backend::docker::Engine;
 use crate::backend::{install, launcher};
 use crate::cmd::image::agents::{Fit, Room};
@@ -13,6 +13,9 @@ use crate::env::Environment;
 use crate::lock::Version;
 use crate::plan::facts::Launcher;
 use crate::plan::{Import, ImportKind, ImportRule, Seed, workspace as kind};
+use crate::task::{McpServer, Transport};
+use crate::ui;
+use crate::util::fs::{canonical, read_without_links};
 use crate::util::text::escape;
 
 /// An agent at the version that the workspace has.
@@ -63,7 +66,7 @@ impl Wanted {
 
 /// Where the agents of this host are.
 pub fn shelf(cache: &Utf8Path) -> Utf8PathBuf {
-    crate::util::fs::canonical(cache).unwrap_or_else(|_| cache.to_owned()).join("agents")
+    canonical(cache).unwrap_or_else(|_| cache.to_owned()).join("agents")
 }
 
 /// Installs an agent where it is not there, and returns how it runs in an image.
@@ -151,6 +154,46 @@ pub fn skills(wanted: &Wanted, directories: &[Utf8PathBuf]) -> Result<Vec<Import
         origin: "the skills of the workspace".to_owned(),
     };
     Ok(directories.iter().map(import).collect())
+}
+
+/// The most that is read of an agent's own settings, in bytes.
+const MOST_SETTINGS: u64 = 4 << 20;
+
+/// Returns the file by which an agent has the MCP servers of a task, out of the one in its home.
+pub fn servers(wanted: &Wanted, servers: &[McpServer], home: &Utf8Path) -> Result<Option<Seed>, Failure> {
+    let adapter = wanted.adapter()?;
+    if servers.is_empty() {
+        return Ok(None);
+    }
+    let told = |name: &str, why: &str| {
+        ui::warn(&format!("the MCP server `{}` is not registered for {}: {why}", escape(name), wanted.name));
+    };
+    let mut known = Vec::new();
+    for server in servers {
+        if !server.headers.is_empty() {
+            told(&server.name, "headers would be written where the agent reads them");
+            continue;
+        }
+        let url = server.url.as_deref().unwrap_or_default();
+        let how = match server.transport {
+            Transport::Stdio => {
+                How::Command { command: server.command.as_deref().unwrap_or_default(), args: &server.args }
+            }
+            Transport::Sse => How::Sse(url),
+            Transport::StreamableHttp => How::Http(url),
+        };
+        known.push(Server { name: &server.name, how });
+    }
+    // Which file it is, and then what is in it.
+    let Some(place) = adapter.registers(&known, None) else {
+        known.iter().for_each(|server| told(server.name, "it has no MCP client"));
+        return Ok(None);
+    };
+    let now =
+        canonical(home).and_then(|home| read_without_links(&home.join(&place.path), MOST_SETTINGS)).ok();
+    let now = now.and_then(|now| String::from_utf8(now).ok());
+    let file = adapter.registers(&known, now.as_deref()).unwrap_or(place);
+    Ok(Some(Seed { path: file.path.into(), content: file.content, rule: ImportRule::Always }))
 }
 
 /// Returns the variables of some agents: telemetry and updaters off.

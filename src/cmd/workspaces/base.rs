@@ -21,7 +21,7 @@ use crate::plan::image::Place;
 use crate::task::directory::{Definition, Directory, Verification};
 use crate::task::listing::Listing;
 use crate::task::templates::{self, Template};
-use crate::task::{self, Mode, Os, Phase, Task, Variables, resolve_network};
+use crate::task::{self, McpServer, Mode, Os, Phase, Task, Variables, resolve_network};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -179,6 +179,11 @@ impl Base {
             Base::Task(task) => Some(task),
             Base::Image(_) => None,
         }
+    }
+
+    /// The MCP servers of a task.
+    pub fn servers(&self) -> &[McpServer] {
+        self.task().map_or(&[], |loaded| &loaded.task.environment.mcp_servers)
     }
 
     /// Returns what it says of the sandbox, as lines of configuration. A task only narrows the network.

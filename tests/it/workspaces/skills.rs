@@ -88,3 +88,34 @@ fn bundles_are_merged() {
     assert!(compose(&[]).expect(0).said().contains("nothing to merge"));
     compose(&["bad"]).refused(2, "workspace::skill");
 }
+
+#[test]
+fn mcp_servers_of_a_task_are_registered_for_every_agent() {
+    if !can_run() {
+        return;
+    }
+    let world = World::with_skills();
+    let toml = "[[environment.mcp_servers]]\nname = \"files\"\ntransport = \"stdio\"\ncommand = \"npx\"\nargs = [\"-y\", \"server\"]\n\
+        [[environment.mcp_servers]]\nname = \"secret\"\ntransport = \"http\"\nurl = \"http://x:1/\"\nheaders = { authorization = \"${TOKEN}\" }\n";
+    world.0.write("task/task.toml", toml);
+    let started = world.call(&["start", "task", "-d", "ws", "--agent", "claude-code"]).run().expect(0);
+    assert!(started.said().contains("`secret` is not registered for claude-code"), "{}", started.said());
+    let read = |path: &str| {
+        world.within("ws", &["exec", "--", "sh", "-c", &format!("cat {path}")]).run().expect(0).text()
+    };
+    let settings: serde_json::Value = serde_json::from_str(&read("~/.claude.json")).unwrap();
+    assert_eq!(settings["mcpServers"]["files"]["args"][1], "server");
+    assert_eq!(settings["hasCompletedOnboarding"], true);
+    // What the agent has written itself stays.
+    let own = "echo '{\"own\": 1}' > ~/.claude.json; mkdir -p ~/.codex; echo 'model = \"m\"' > ~/.codex/config.toml";
+    world.within("ws", &["exec", "--", "sh", "-c", own]).run().expect(0);
+    world.within("ws", &["start", "--agent", &format!("codex@{VERSION}")]).run().expect(0);
+    assert_eq!(
+        read("~/.codex/config.toml"),
+        "model = \"m\"\n\n[mcp_servers.\"files\"]\ncommand = \"npx\"\nargs = [\"-y\",\"server\"]"
+    );
+    world.within("ws", &["stop"]).run().expect(0);
+    world.within("ws", &["start"]).run().expect(0);
+    let settings: serde_json::Value = serde_json::from_str(&read("~/.claude.json")).unwrap();
+    assert_eq!((&settings["own"], &settings["mcpServers"]["files"]["command"]), (&1.into(), &"npx".into()));
+}
