@@ -22,7 +22,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{Gid, Uid, fchownat};
+use nix::unistd::{Gid, Pid, Uid, fchownat};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::INIT;
@@ -42,7 +42,7 @@ const MOST_PASSWD: u64 = 4 << 20;
 
 /// The most files of the project that are looked at, and how deep.
 const MOST_FILES: usize = 2_000_000;
-const MOST_DEPTH: usize = 128;
+const MOST_DEPTH: usize = 400;
 
 /// How long what the tests have left may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -60,8 +60,10 @@ pub struct Case {
     pub seconds: f64,
     /// Whose the workspace is: what root has made there is given to him.
     pub owner: (u32, u32),
-    /// Where the workspace is mounted; `None` where nothing is.
-    pub project: Option<Utf8PathBuf>,
+    /// What is mounted for writing: what root has made there is given to the owner.
+    pub writable: Vec<Utf8PathBuf>,
+    /// Leave what still runs: for tests of a service that the agent has started.
+    pub keep: bool,
     /// How many bytes of archive follow.
     pub tests: u64,
 }
@@ -118,20 +120,30 @@ fn judge() -> io::Result<Finding> {
     // No test gets back what is given up here.
     process::keep_capabilities(&CAPABILITIES)?;
     process::forbid_dumps()?;
+    nix::sys::prctl::set_child_subreaper(true)?;
     let mut text = Vec::new();
     // One line: an engine need not say that there is no more.
     let mut input = io::BufReader::new(io::stdin());
     input.by_ref().take(MOST_CASE).read_until(b'\n', &mut text)?;
     let case: Case = serde_json::from_slice(&text).map_err(io::Error::other)?;
-    let tests = input.take(case.tests);
+    let finding = on_case(&case, input.take(case.tests));
+    // Whatever has happened, nobody finds them later.
+    let removed = remove_tree(Utf8Path::new(TESTS));
+    let finding = finding?;
+    removed?;
+    Ok(finding)
+}
+
+fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
     let passwd = read_bounded(Utf8Path::new("/etc/passwd"), MOST_PASSWD).unwrap_or_default();
-    let user = User::find(&case.user, &String::from_utf8_lossy(&passwd))
+    let mut user = User::find(&case.user, &String::from_utf8_lossy(&passwd))
         .ok_or_else(|| io::Error::other(format!("the image has no user `{}`", case.user)))?;
-    nix::sys::prctl::set_child_subreaper(true)?;
-    if user.uid == case.owner.0 {
-        // The same user could write the rewards and read the tests.
-        process::kill_all();
+    // The same user could write the rewards and read the tests.
+    let keep = case.keep && user.uid != case.owner.0;
+    if !keep {
+        end_all(&|_| true)?;
     }
+    let foreign = foreign(&case.writable, case.owner)?;
     let rewards = Utf8Path::new(REWARDS);
     for place in [rewards, Utf8Path::new(TESTS)] {
         match remove_tree(place) {
@@ -144,23 +156,71 @@ fn judge() -> io::Result<Finding> {
     // Closed before there is anything in it.
     own(Utf8Path::new(TESTS), &user, 0o700)?;
     unpack(tests)?;
+    if user.uid == case.owner.0 {
+        // What the agent keeps in its home would be read by the programs of the tests.
+        user.home = format!("{TESTS}/.home");
+        std::fs::create_dir(&user.home)?;
+    }
     if user.uid != 0 {
         give(Utf8Path::new(TESTS), &user)?;
     }
     let meta = std::fs::metadata(&case.script)?;
     std::fs::set_permissions(&case.script, Permissions::from_mode(meta.mode() | 0o555))?;
-    let foreign = case.project.as_deref().map(|project| foreign(project, case.owner.0)).transpose()?;
-    let finding = run(&case, &user)?;
-    remove_tree(Utf8Path::new(TESTS))?;
-    if let (Some(project), Some(before)) = (&case.project, foreign) {
-        walk(project, &mut |directory, name, meta| {
-            if meta.st_uid == case.owner.0 || before.contains(&meta.st_ino) {
+    let finding = run(case, &user)?;
+    // Nobody but the owner runs on: what the tests have run of the agent's may have become somebody else.
+    end_all(&|uid| !keep || uid != case.owner.0)?;
+    for place in &case.writable {
+        walk(place, &mut |directory, name, meta| {
+            if is_own(meta, case.owner) || foreign.contains(&(meta.st_dev, meta.st_ino)) {
                 return Ok(());
             }
+            // The kernel takes set-user-id bits away with the owner.
             hand_over(directory, name, case.owner)
         })?;
     }
     Ok(finding)
+}
+
+/// Ends every process but this one and the first whose user is meant, until there is none.
+fn end_all(meant: &dyn Fn(u32) -> bool) -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let mut any = false;
+        for entry in std::fs::read_dir("/proc")? {
+            let entry = entry?;
+            let id = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+            let Some(id) = id.filter(|id| *id != 1 && id.cast_unsigned() != std::process::id()) else {
+                continue;
+            };
+            let Ok(meta) = entry.metadata() else { continue };
+            if !meant(meta.uid()) || has_ended(id) {
+                continue;
+            }
+            any = true;
+            // It may have ended by itself.
+            let _gone = nix::sys::signal::kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+        while process::reap().is_some() {}
+        if !any {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(io::Error::other("what runs in the container does not end"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Says whether a process has ended, and only nobody has asked how.
+fn has_ended(id: i32) -> bool {
+    let status = read_bounded(Utf8Path::new(&format!("/proc/{id}/stat")), 4096).unwrap_or_default();
+    let text = String::from_utf8_lossy(&status);
+    let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
+}
+
+fn is_own(meta: &FileStat, owner: (u32, u32)) -> bool {
+    (meta.st_uid, meta.st_gid) == owner
 }
 
 /// Unpacks the tests, all of which are below one directory.
@@ -187,15 +247,17 @@ fn give(path: &Utf8Path, user: &User) -> io::Result<()> {
     walk(path, &mut |directory, name, _| hand_over(directory, name, (user.uid, user.gid)))
 }
 
-/// Returns the files of a tree that belong to somebody else, by their inodes.
-fn foreign(project: &Utf8Path, owner: u32) -> io::Result<HashSet<u64>> {
+/// Returns the files below some directories that belong to somebody else.
+fn foreign(places: &[Utf8PathBuf], owner: (u32, u32)) -> io::Result<HashSet<(u64, u64)>> {
     let mut found = HashSet::new();
-    walk(project, &mut |_, _, meta| {
-        if meta.st_uid != owner {
-            found.insert(meta.st_ino);
-        }
-        Ok(())
-    })?;
+    for place in places {
+        walk(place, &mut |_, _, meta| {
+            if !is_own(meta, owner) {
+                found.insert((meta.st_dev, meta.st_ino));
+            }
+            Ok(())
+        })?;
+    }
     Ok(found)
 }
 
@@ -205,7 +267,11 @@ type Visit<'a> = &'a mut dyn FnMut(&OwnedFd, &CStr, &FileStat) -> io::Result<()>
 /// Visits everything below a directory that is on the same file system. Each step is made from the directory before, so that no
 /// link leads elsewhere, whoever puts one there meanwhile.
 fn walk(top: &Utf8Path, visit: Visit<'_>) -> io::Result<()> {
-    let top = nix::fcntl::open(top.as_std_path(), DIRECTORY, Mode::empty())?;
+    let top = match nix::fcntl::open(top.as_std_path(), DIRECTORY, Mode::empty()) {
+        // A single file that is mounted is nobody's to make.
+        Err(Errno::ENOTDIR | Errno::ENOENT) => return Ok(()),
+        top => top?,
+    };
     let device = fstat(&top)?.st_dev;
     descend(&top, device, 0, &mut 0, visit)
 }
@@ -282,14 +348,7 @@ fn run(case: &Case, user: &User) -> io::Result<Finding> {
         }
         std::thread::sleep(Duration::from_millis(5));
     }
-    // Nothing of the tests stays: not what has left their group either, for it is this process's by then.
     process::signal_group(leader, Signal::SIGKILL as i32);
-    let end = Instant::now() + PATIENCE;
-    while process::has_children() && Instant::now() < end {
-        process::kill_children(std::process::id());
-        while process::reap().is_some() {}
-        std::thread::sleep(Duration::from_millis(2));
-    }
     Ok(match found {
         Some(Ended::Code(code)) => Finding::Ended { code },
         Some(signal @ Ended::Signal(_)) => Finding::Ended { code: signal.code() },

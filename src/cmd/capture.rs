@@ -8,7 +8,7 @@ use serde_json::json;
 use super::owner::{self, RootOwned};
 use super::trials::{self, Asked, Source};
 use super::verify::{CLAUDE, random};
-use super::{Global, Outcome, project};
+use super::{Global, Outcome, project, workspaces};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::record::{Agent, Trial};
@@ -55,6 +55,9 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
         trials::here(&cwd.join(directory))?;
     }
     asked.check(&registered, in_container)?;
+    if found.is_some() {
+        workspaces::require_own(&environment, &root, false)?;
+    }
     let started = Timestamp::now();
     let (agent, source) = match &found {
         Some(found) if in_container == Some(true) => of_container(&asked, found)?,
@@ -66,7 +69,7 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
         return Err(nothing(&agent));
     }
     if let Some(found) = &found {
-        trials::copy_artifacts(&found.session, &root, &draft)?;
+        trials::copy_artifacts(&found.session, &root, &draft);
     }
     let task = found.as_ref().map_or_else(|| root.clone(), |found| found.session.task_dir.clone());
     let checksum = Listing::read(&task).ok().and_then(|listing| digest::checksum(&listing).ok());

@@ -5,7 +5,8 @@ use clap::Args;
 
 use super::owner::{self, RootOwned};
 use super::workspaces::apart;
-use super::{Global, Outcome, project, workspaces};
+use super::{Global, Outcome, image, project, workspaces};
+use crate::backend::docker::kept::{self, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
@@ -34,7 +35,15 @@ pub fn run(global: &Global, args: &Sync) -> Outcome {
     let found = found?.ok_or(workspace::Error::None { path: cwd })?;
     let environment = require_apart(global, &found)?;
     let _held = workspaces::hold(&environment, &found.root)?;
+    let engine = image::engine(&environment)?.connect()?;
+    let name = workspaces::container(&found);
+    // Nothing is changed inside between a look and a copy.
+    let paused = match kept::state(&engine, &name)? {
+        State::Running => Some(kept::pause(&engine, &name)?),
+        State::Stopped | State::Absent => None,
+    };
     let report = apart::settle(&environment, &found.root)?;
+    drop(paused);
     if args.json {
         ui::json(&report);
     } else {

@@ -15,7 +15,8 @@ use crate::plan::INIT;
 use crate::record::is_name;
 use crate::session::aside;
 use crate::session::beneath::Beneath;
-use crate::trial::assemble::{AGENT, Draft};
+use crate::trial::assemble::{AGENT, ARTIFACTS, Draft};
+use crate::ui;
 use crate::util::text::escape;
 use crate::workspace::{Mode, RECORDS, Session, Workspace};
 
@@ -32,8 +33,10 @@ const MOST_TIME: Duration = Duration::from_mins(10);
 /// Where a trial takes what an agent did from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A directory of this host.
+    /// A directory of this host that a person names.
     Here(Utf8PathBuf),
+    /// A session below the workspace: relative to it, and an agent can write there.
+    Recorded { root: Utf8PathBuf, path: Utf8PathBuf },
     /// One of the container.
     Inside(String),
     /// Claude Code's own directory for this project, on this host.
@@ -107,17 +110,17 @@ impl Asked<'_> {
             }
             return here(directory).map(Some);
         }
-        let records = root.join(RECORDS);
+        let recorded = |path| Source::Recorded { root: root.clone(), path };
         if let Some(stamp) = self.session {
-            let path = records.join(EXEC).join(stamp);
-            if !path.is_dir() {
+            let path = Utf8Path::new(RECORDS).join(EXEC).join(stamp);
+            if !is_directory(root, &path) {
                 let message = format!("the session `{}` is not found", escape(stamp));
                 return Err(usage(&message, "`ls .pier/_harbor/agent/exec` shows them"));
             }
-            return Ok(Some(Source::Here(path)));
+            return Ok(Some(recorded(path)));
         }
         if in_container {
-            return Ok(agent.and_then(|agent| latest(&records, agent)).map(Source::Here));
+            return Ok(agent.and_then(|agent| latest(root, agent)).map(recorded));
         }
         Ok(None)
     }
@@ -132,39 +135,58 @@ pub fn here(directory: &Utf8Path) -> Result<Source, Failure> {
     Ok(Source::Here(directory.to_owned()))
 }
 
+/// Says whether a directory is there, and no link leads to it.
+fn is_directory(root: &Utf8Path, path: &Utf8Path) -> bool {
+    Beneath::open(root).and_then(|root| root.existing(path)).is_ok()
+}
+
+fn is_plain(path: &Utf8Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+}
+
 /// Returns the newest session of an agent, by its name; else what lies where Harbor puts it.
-fn latest(records: &Utf8Path, agent: &str) -> Option<Utf8PathBuf> {
+fn latest(root: &Utf8Path, agent: &str) -> Option<Utf8PathBuf> {
     let of_agent = |path: &Utf8Path| {
-        path.join(format!("{agent}.txt")).is_file()
-            || matches!(agent, "claude-code" | "codex") && has_log(&path.join("sessions"))
+        is_directory(root, path)
+            && (is_plain(&root.join(path).join(format!("{agent}.txt")))
+                || matches!(agent, "claude-code" | "codex") && has_log(&root.join(path).join("sessions")))
     };
-    let mut names: Vec<Utf8PathBuf> = records
-        .join(EXEC)
-        .read_dir_utf8()
+    let place = Utf8Path::new(RECORDS).join(EXEC);
+    let entries = root.join(&place).read_dir_utf8();
+    let mut names: Vec<Utf8PathBuf> = entries
         .into_iter()
         .flatten()
         .flatten()
-        .map(camino::Utf8DirEntry::into_path)
+        .map(|entry| place.join(entry.file_name()))
         .filter(|path| of_agent(path))
         .collect();
     // Names have the second, and those of one second the time at which they were made.
     names.sort_by_key(|path| {
         let second = path.file_name().and_then(|name| name.get(..SECOND)).unwrap_or_default().to_owned();
-        (second, path.metadata().and_then(|meta| meta.modified()).ok(), path.clone())
+        (second, root.join(path).symlink_metadata().and_then(|meta| meta.modified()).ok(), path.clone())
     });
-    let whole = records.join("agent");
+    let whole = Utf8Path::new(RECORDS).join("agent");
     names.pop().or_else(|| of_agent(&whole).then_some(whole))
 }
 
-/// Says whether a log is below: an empty directory is nobody's session.
+/// The most entries that are looked at for a log.
+const MOST_ENTRIES: usize = 10_000;
+
+/// Says whether a log is below: an empty directory is nobody's session. Links are not followed.
 fn has_log(directory: &Utf8Path) -> bool {
     let mut pending = vec![(directory.to_owned(), 0)];
+    let mut left = MOST_ENTRIES;
     while let Some((directory, depth)) = pending.pop() {
+        if !directory.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+            continue;
+        }
         for entry in directory.read_dir_utf8().into_iter().flatten().flatten() {
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_directory && depth < 8 {
+            let Some(less) = left.checked_sub(1) else { return false };
+            left = less;
+            let Ok(kind) = entry.file_type() else { continue };
+            if kind.is_dir() && depth < 8 {
                 pending.push((entry.into_path(), depth + 1));
-            } else if entry.path().extension() == Some("jsonl") {
+            } else if kind.is_file() && entry.path().extension() == Some("jsonl") {
                 return true;
             }
         }
@@ -176,6 +198,7 @@ fn has_log(directory: &Utf8Path) -> bool {
 pub fn copy_session(source: &Source, draft: &Draft, inside: Option<&Utf8Path>) -> Result<bool, Failure> {
     match source {
         Source::Here(path) => draft.copy(path, AGENT)?,
+        Source::Recorded { root, path } => draft.copy_below(root, path, AGENT)?,
         Source::OfClaude(path) => {
             let slug = path.file_name().unwrap_or("project");
             draft.copy(path, &format!("{AGENT}/sessions/projects/{slug}"))?;
@@ -211,11 +234,15 @@ pub fn of_claude(home: &Utf8Path, project: &Utf8Path) -> Option<Source> {
     has.then_some(Source::OfClaude(path))
 }
 
-/// The artifacts of a workspace become those of the trial.
-pub fn copy_artifacts(session: &Session, root: &Utf8Path, draft: &Draft) -> Result<(), Failure> {
-    let artifacts = root.join(RECORDS).join("artifacts");
-    if session.mode == Mode::Container && Beneath::open(&artifacts).is_ok() {
-        draft.copy(&artifacts, crate::trial::assemble::ARTIFACTS)?;
+/// The artifacts of a workspace become those of the trial, as far as they can be copied: an agent writes them, and what it found
+/// out counts without them.
+pub fn copy_artifacts(session: &Session, root: &Utf8Path, draft: &Draft) {
+    if session.mode != Mode::Container {
+        return;
     }
-    Ok(())
+    let artifacts = Utf8Path::new(RECORDS).join(ARTIFACTS);
+    if let Err(error) = draft.copy_below(root, &artifacts, ARTIFACTS) {
+        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        ui::warn(&format!("not all artifacts are in the trial: {}", escape(&why)));
+    }
 }

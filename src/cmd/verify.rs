@@ -17,7 +17,7 @@ use crate::backend::docker::engine::Connected;
 use crate::backend::docker::kept::{self, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::plan::Plan;
+use crate::plan::{Access, Mount, MountKind, Plan};
 use crate::record::{Agent, Trial};
 use crate::session::beneath::Beneath;
 use crate::session::stop;
@@ -60,6 +60,10 @@ pub struct Verify {
     /// The least reward that is good enough; below it the exit code is 1.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     min_reward: Option<f64>,
+    /// Leave what still runs in the workspace, for tests of a service that the agent has started. Where the tests run as the
+    /// agent's own user, it is ended all the same.
+    #[arg(long)]
+    keep_running: bool,
     /// Give the tests the variables of this host that the task asks for.
     #[arg(long)]
     accept: bool,
@@ -105,14 +109,20 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     let _held = workspaces::hold(&environment, root)?;
     let listing = Listing::read(&loaded.directory)
         .map_err(|error| trials::usage(&error.to_string(), "look at the directory of the task"))?;
-    let place = prepare(&workspace, &environment, global, &loaded)?;
+    let place = prepare(&workspace, &environment, global, &loaded, args.keep_running)?;
     let draft =
         args.trial_dir.as_ref().map_or_else(|| Draft::new(root, started), |dir| Draft::at(&cwd.join(dir)))?;
     ui::say("running the tests");
     let records = fresh(root)?;
     let began = Timestamp::now();
-    let verified = verify::verify(&place.site(), &loaded.task, &listing, variables, &records);
+    let verified =
+        verify::verify(&place.site(args.keep_running), &loaded.task, &listing, variables, &records);
     let verified = verified.map_err(|error| {
+        if let (crate::trial::Error::Docker(_), Place::Own(own)) = (&error, &place) {
+            // Nobody has said that what the tests have started is over.
+            let _closed = kept::close(&own.engine, &own.name);
+            ui::say("the workspace was stopped: the verifier has not come to its end");
+        }
         let failure = Failure::from(error);
         let output = records.join("test-stdout.txt");
         ui::say(&format!("what the tests said is in {}", escape(output.as_str())));
@@ -120,7 +130,7 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     })?;
     let finished = Timestamp::now();
     draft.copy(&records, VERIFIER)?;
-    trials::copy_artifacts(session, root, &draft)?;
+    trials::copy_artifacts(session, root, &draft);
     let told = match &source {
         Some(source) => {
             trials::copy_session(source, &draft, Some(&workspace::private(&environment.state, root)))?
@@ -210,13 +220,17 @@ struct Own {
 }
 
 impl Place {
-    fn site(&self) -> Site<'_> {
+    fn site(&self, keep: bool) -> Site<'_> {
         let (engine, container, plan, user) = match self {
             Place::Own(own) => (&own.engine, &own.name, &own.plan, &own.user),
             Place::Temporary(made) => (&made.engine, &made.name, &made.plan, &made.user),
         };
         let at = plan.project.at.as_path();
-        Site { engine, container, cwd: at, owner: (plan.user.uid, plan.user.gid), project: Some(at), user }
+        let writable = |mount: &Mount| {
+            matches!(mount.kind, MountKind::Bind { access: Access::ReadWrite, .. }).then(|| mount.at.clone())
+        };
+        let writable = plan.mounts.iter().filter_map(writable).collect();
+        Site { engine, container, cwd: at, owner: (plan.user.uid, plan.user.gid), writable, keep, user }
     }
 }
 
@@ -226,9 +240,12 @@ fn prepare(
     environment: &Environment,
     global: &Global,
     loaded: &Loaded,
+    keep: bool,
 ) -> Result<Place, Failure> {
     let root = &workspace.root;
-    end_all(environment, root)?;
+    if !keep {
+        end_all(environment, root)?;
+    }
     if workspace.session.mode == Mode::Host {
         let base = Base::Task(Box::new(loaded.clone()));
         return Ok(Place::Temporary(Box::new(Temporary::start(global, environment, root, &base)?)));

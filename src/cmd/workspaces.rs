@@ -155,6 +155,10 @@ pub fn plan(
         kind::judge(&mut plan);
     }
     if let Some(files) = asked.apart {
+        if kind::hides(&plan, Utf8Path::new(OWN)) {
+            let message = "not available yet: `hide` in a workspace that is not mounted";
+            return Err(Failure::new(Exit::Usage, "cli::not-yet", message).help("leave `--no-mount` out"));
+        }
         kind::set_apart(&mut plan, files);
     }
     let shelf = agents::shelf(&environment.cache);

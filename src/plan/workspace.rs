@@ -76,6 +76,13 @@ pub fn judge(plan: &mut Plan) {
     plan.judged = plan.user.uid != 0;
 }
 
+/// Says whether something of the project is hidden, besides pier's own directory.
+pub fn hides(plan: &Plan, own: &Utf8Path) -> bool {
+    let at = &plan.project.at;
+    let hidden = |mount: &Mount| matches!(mount.kind, MountKind::Hidden { .. }) && mount.at.starts_with(at);
+    plan.mounts.iter().any(|mount| hidden(mount) && mount.at != at.join(own))
+}
+
 /// Mounts other files in the place of the project's: those that are brought together with it later.
 pub fn set_apart(plan: &mut Plan, files: &Utf8Path) {
     let at = plan.project.at.clone();

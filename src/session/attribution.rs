@@ -10,7 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::beneath::Beneath;
 use crate::util::fs::open_without_links;
 
-/// The most files that are looked at, and the most that is copied of one, in bytes.
+/// The most files that are looked at, and the most that is copied of all, in bytes.
 const MOST_FILES: usize = 50_000;
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -23,6 +23,8 @@ pub struct Watch {
     home: Utf8PathBuf,
     patterns: Vec<String>,
     before: BTreeMap<Utf8PathBuf, Mark>,
+    /// How many bytes may still be copied.
+    left: u64,
 }
 
 impl Watch {
@@ -31,7 +33,7 @@ impl Watch {
         let home = home.canonicalize_utf8().ok()?;
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         let before = marks(&home, &patterns);
-        Some(Watch { home, patterns, before })
+        Some(Watch { home, patterns, before, left: MOST_BYTES })
     }
 
     /// Returns the logs that are not as they were, relative to the home.
@@ -44,13 +46,14 @@ impl Watch {
     }
 
     /// Copies one of them to a place where nothing is.
-    pub fn copy(&self, path: &Utf8Path, to: &Beneath, name: &Utf8Path) -> io::Result<()> {
+    pub fn copy(&mut self, path: &Utf8Path, to: &Beneath, name: &Utf8Path) -> io::Result<()> {
         let from = open_without_links(&self.home.join(path))?;
         if !from.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mut copy: File = to.create(name, 0o600)?;
-        io::copy(&mut from.take(MOST_BYTES), &mut copy).map(drop)
+        self.left -= io::copy(&mut from.take(self.left), &mut copy)?;
+        Ok(())
     }
 }
 
@@ -140,7 +143,7 @@ mod tests {
             fs_err::create_dir_all(home.join(name).parent().unwrap()).unwrap();
             fs_err::write(home.join(name), text).unwrap();
         }
-        let watch = Watch::start(&home, &["logs/*/*.jsonl"]).unwrap();
+        let mut watch = Watch::start(&home, &["logs/*/*.jsonl"]).unwrap();
         fs_err::write(home.join("logs/two/grown.jsonl"), "ab").unwrap();
         fs_err::write(home.join("logs/two/new.jsonl"), "new").unwrap();
         fs_err::write(home.join("logs/two/other"), "").unwrap();

@@ -42,6 +42,18 @@ impl Beneath {
         Ok(at)
     }
 
+    /// Opens a directory below that is there.
+    pub fn existing(&self, relative: &Utf8Path) -> io::Result<OwnedFd> {
+        let mut at = self.0.try_clone()?;
+        for component in relative.components() {
+            let Utf8Component::Normal(name) = component else {
+                return Err(io::ErrorKind::InvalidInput.into());
+            };
+            at = openat(&at, name, DIRECTORY, Mode::empty())?;
+        }
+        Ok(at)
+    }
+
     /// Makes an empty file where nothing is; refuses a link of that name.
     pub fn file(&self, relative: &Utf8Path) -> io::Result<()> {
         let (parent, name) = self.parent(relative)?;

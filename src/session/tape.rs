@@ -16,6 +16,9 @@ const MOST: u64 = 64 << 20;
 /// How often a pipe that says nothing is asked whether its command has ended, in milliseconds.
 const ROUND: u16 = 20;
 
+/// The most that is passed on after the end of a command, in bytes.
+const LAST: usize = 2 << 20;
+
 /// A file that several streams are written to.
 #[derive(Clone)]
 pub struct Tape(Arc<Mutex<(File, u64)>>);
@@ -69,6 +72,7 @@ impl Drop for Copied {
 
 fn copy(mut from: PipeReader, mut to: &File, tape: &Tape, ended: &AtomicBool) {
     let mut buffer = vec![0; 64 * 1024];
+    let mut left = LAST;
     loop {
         // Asked before the pipe is: what came before the end is there by then.
         let last = ended.load(Ordering::Acquire);
@@ -80,6 +84,11 @@ fn copy(mut from: PipeReader, mut to: &File, tape: &Tape, ended: &AtomicBool) {
             Err(_) => return,
         }
         let Ok(count @ 1..) = from.read(&mut buffer) else { return };
+        if last {
+            // More than a pipe holds is of somebody who goes on.
+            let Some(less) = left.checked_sub(count) else { return };
+            left = less;
+        }
         let said = buffer.get(..count).unwrap_or_default();
         tape.write(said);
         // Nobody reads it any more: the pipe closes, and the command hears of it.

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Error, failed};
 use crate::record::{self, Trial};
 use crate::session::beneath::Beneath;
-use crate::util::fs::{open_place, write_atomic};
+use crate::util::fs::write_atomic;
 
 /// Where the trials of a workspace are.
 pub const TRIALS: &str = ".pier/trials";
@@ -69,25 +69,32 @@ impl Draft {
         Ok(self)
     }
 
-    /// Copies a tree into one of its directories: files and directories, no links.
+    /// Copies a tree into one of its directories: files and directories, no links. Where it is named by a person, links lead
+    /// to it.
     pub fn copy(&self, from: &Utf8Path, to: &str) -> Result<(), Error> {
-        let source = match open_place(from) {
+        let real = match from.canonicalize_utf8() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            source => OwnedFd::from(source.map_err(failed(from))?),
+            real => real.map_err(failed(from))?,
         };
-        if from.canonicalize_utf8().is_ok_and(|real| self.path.starts_with(real)) {
+        if self.path.starts_with(&real) {
             let error = io::Error::new(io::ErrorKind::InvalidInput, "the trial itself is in there");
             return Err(failed(from)(error));
         }
+        let source = Beneath::open(&real).and_then(|real| real.existing("".into()));
+        self.copy_open(source.map_err(failed(from))?, from, to)
+    }
+
+    /// Copies a tree below a directory that an agent writes: no step to it is a link.
+    pub fn copy_below(&self, root: &Utf8Path, from: &Utf8Path, to: &str) -> Result<(), Error> {
+        let source = Beneath::open(root).and_then(|root| root.existing(from));
+        match source {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            source => self.copy_open(source.map_err(failed(from))?, from, to),
+        }
+    }
+
+    fn copy_open(&self, source: OwnedFd, from: &Utf8Path, to: &str) -> Result<(), Error> {
         let target = Beneath::open(&self.path).map_err(failed(&self.path))?;
-        // A descriptor of a place reads nothing; the directory is opened by it.
-        let source = nix::fcntl::openat(
-            &source,
-            ".",
-            nix::fcntl::OFlag::O_DIRECTORY | nix::fcntl::OFlag::O_CLOEXEC,
-            nix::sys::stat::Mode::empty(),
-        );
-        let source = source.map_err(|errno| failed(from)(errno.into()))?;
         target.copy_tree(source, to.into()).map_err(failed(from))
     }
 

@@ -31,8 +31,10 @@ pub struct Site<'a> {
     pub cwd: &'a Utf8Path,
     /// Whose the workspace is.
     pub owner: (u32, u32),
-    /// Where it is mounted, if it is.
-    pub project: Option<&'a Utf8Path>,
+    /// What is mounted for writing.
+    pub writable: Vec<Utf8PathBuf>,
+    /// Leave what still runs there.
+    pub keep: bool,
     /// Whom the image runs its commands as.
     pub user: &'a str,
 }
@@ -67,7 +69,8 @@ pub fn verify(
         script: "/tests/test.sh".into(),
         seconds,
         owner: site.owner,
-        project: site.project.map(Utf8Path::to_owned),
+        writable: site.writable.clone(),
+        keep: site.keep,
         tests: tests.len() as u64,
     };
     let path = directory.join(OUTPUT);

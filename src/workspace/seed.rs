@@ -19,6 +19,10 @@ pub fn unpack(archive: impl Read, to: &Utf8Path) -> Result<usize, Error> {
 pub fn beside(from: &Utf8Path, to: &Utf8Path) -> Result<usize, Error> {
     let failed = |source| Error::Io { path: from.to_owned(), source };
     let defines = |name: &str| name == "Dockerfile" || name.starts_with("docker-compose");
+    // A link of the task leads elsewhere.
+    if !from.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        return Ok(0);
+    }
     let mut count = 0;
     let mut pending = vec![Utf8PathBuf::new()];
     while let Some(directory) = pending.pop() {

@@ -16,6 +16,9 @@ use crate::util::fs::{open_without_links, sha256_of};
 const MOST_ENTRIES: usize = 1_000_000;
 const MOST_DEPTH: usize = 128;
 
+/// The most bytes of one side.
+const MOST_BYTES: u64 = 256 << 30;
+
 /// What is at a place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +62,7 @@ pub struct Change {
 /// Reads a side, without the directories that belong to pier and to the task.
 pub fn read(root: &Utf8Path) -> io::Result<Tree> {
     let mut tree = Tree::new();
+    let mut left = MOST_BYTES;
     let mut pending = vec![(Utf8PathBuf::new(), 0)];
     while let Some((directory, depth)) = pending.pop() {
         let entries = match root.join(&directory).read_dir_utf8() {
@@ -76,6 +80,9 @@ pub fn read(root: &Utf8Path) -> io::Result<Tree> {
             }
             let full = root.join(&path);
             let Ok(meta) = full.symlink_metadata() else { continue };
+            let size = if meta.is_file() { meta.len() } else { 0 };
+            let too_large = || io::Error::other(format!("`{path}` is too large"));
+            left = left.checked_sub(size).ok_or_else(too_large)?;
             if let Some(found) = entry_of(&full, &meta)? {
                 if found == Entry::Directory {
                     pending.push((path.clone(), depth + 1));
@@ -203,7 +210,15 @@ fn copy(from: &Utf8Path, to: &Utf8Path, root: &Utf8Path) -> io::Result<()> {
         return Ok(());
     }
     if there.as_ref().is_some_and(Metadata::is_dir) {
-        std::fs::remove_dir_all(to)?;
+        // What it holds and the other side has never seen is not lost for a file of its name.
+        match std::fs::remove_dir(to) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                return Err(io::Error::other(format!(
+                    "`{to}` is a directory with files, and a file on the other side"
+                )));
+            }
+            removed => removed?,
+        }
     }
     if meta.is_dir() {
         if there.is_some() {
@@ -290,6 +305,19 @@ mod tests {
         assert_eq!(fs_err::read_link(host.join("link")).unwrap().to_str(), Some("/etc/passwd"));
         assert_eq!(text(&container, "changed-here"), "of the host");
         assert_eq!(text(&container, "kept-here"), "of the host");
+    }
+
+    #[test]
+    fn a_file_takes_no_place_of_a_directory_with_files() {
+        let base = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+        let (host, container) = (base.join("host"), base.join("container"));
+        write(&host, "d/new", "of the host alone");
+        write(&container, "d", "a file");
+        let was = Tree::from([("d".into(), Entry::Directory)]);
+        let changes = compare(&was, &read(&host).unwrap(), &read(&container).unwrap());
+        assert!(apply(&changes, Side::Container, &container, &host, ".theirs").is_err());
+        assert_eq!(text(&host, "d/new"), "of the host alone");
     }
 
     #[test]

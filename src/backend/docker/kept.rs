@@ -213,6 +213,23 @@ pub fn close(engine: &Connected, name: &str) -> Result<bool, Error> {
     Ok(true)
 }
 
+/// A running container in which nothing happens, until this is dropped.
+pub struct Paused<'a>(&'a Connected, &'a str);
+
+/// Stops the time in a container that runs.
+pub fn pause<'a>(engine: &'a Connected, name: &'a str) -> Result<Paused<'a>, Error> {
+    engine.wait(engine.docker.pause_container(name)).map_err(failed("pause the container"))?;
+    Ok(Paused(engine, name))
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.wait(self.0.docker.unpause_container(self.1)) {
+            tracing::warn!(%error, container = self.1, "still paused");
+        }
+    }
+}
+
 /// Removes the container, running or not, with everything that was changed in it.
 pub fn discard(engine: &Connected, name: &str) {
     remove(engine, name);

@@ -52,8 +52,8 @@ impl Recording {
     }
 
     /// Puts the logs that the agent has written beside what it said.
-    pub fn finish(self) {
-        let Some(watch) = &self.watch else { return };
+    pub fn finish(mut self) {
+        let Some(watch) = &mut self.watch else { return };
         for path in watch.changed() {
             let name = self.place.join(place_of(self.agent, &path));
             if let Err(error) = watch.copy(&path, &self.root, &name) {

@@ -186,7 +186,9 @@ pub fn servers(wanted: &Wanted, servers: &[McpServer], home: &Utf8Path) -> Resul
     }
     // Which file it is, and then what is in it.
     let Some(place) = adapter.registers(&known, None) else {
-        known.iter().for_each(|server| told(server.name, "it has no MCP client"));
+        for server in &known {
+            told(server.name, "it has no MCP client");
+        }
         return Ok(None);
     };
     let now =

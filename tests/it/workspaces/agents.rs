@@ -101,7 +101,7 @@ fn what_goes_through_a_pipe_is_whole_and_a_reader_that_leaves_ends_it() {
         return;
     }
     let world = World::new();
-    let program = "#!/bin/sh\ncase $1 in cat) cat;; flood) while :; do echo flood; done;; left) sleep 60 & echo left;; esac\n";
+    let program = "#!/bin/sh\ncase $1 in cat) cat;; flood) while :; do echo flood; done;; left) sleep 60 & echo left;; yes) setsid yes & sleep 0.3; echo said;; esac\n";
     install(&world.0, "claude-code", "@anthropic-ai/claude-code", program.as_bytes());
     world.start("ws", DEBIAN, &["--agent", "claude-code"]).run().expect(0);
     let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
@@ -111,6 +111,10 @@ fn what_goes_through_a_pipe_is_whole_and_a_reader_that_leaves_ends_it() {
     // Nobody waits for what is left behind with the pipe in its hands.
     let began = Instant::now();
     assert_eq!(world.within("ws", &["exec", "claude", "left"]).run().expect(0).text(), "left");
+    assert!(began.elapsed().as_secs() < 20);
+    // Nor for what never stops saying something.
+    let began = Instant::now();
+    world.within("ws", &["exec", "claude", "yes"]).run().expect(0);
     assert!(began.elapsed().as_secs() < 20);
     let mut call = world.within("ws", &["exec", "claude", "flood"]);
     call.command.stdout(std::process::Stdio::piped());

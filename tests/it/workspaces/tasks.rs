@@ -189,6 +189,7 @@ fn no_link_of_a_task_shows_what_is_outside() {
     }
     let world = World::of_task("");
     world.0.write("secret", "of the host");
+    world.0.write("hidden/key", "of the host");
     for (name, code) in [("instruction.md", "task::file"), ("task.toml", "workspace::task")] {
         let path = world.place("task").join(name);
         let text = fs_err::read(&path).unwrap();
@@ -199,4 +200,12 @@ fn no_link_of_a_task_shows_what_is_outside() {
         fs_err::remove_file(&path).unwrap();
         fs_err::write(&path, text).unwrap();
     }
+    world.0.write(
+        "task/task.toml",
+        format!("[environment]\ndocker_image = \"{DEBIAN}\"\nworkdir = \"/srv/empty\"\n"),
+    );
+    fs_err::remove_dir_all(world.place("task/environment")).unwrap();
+    std::os::unix::fs::symlink(world.place("hidden"), world.place("task/environment")).unwrap();
+    world.call(&["start", "task", "-d", "ws"]).run();
+    assert!(!world.place("ws/key").exists());
 }

@@ -298,3 +298,69 @@ fn a_directory_that_is_no_workspace_has_trials_of_its_own() {
     world.within("plain", &named("../log")).run().expect(0);
     assert!(!world.place("plain/.pier/session.json").exists());
 }
+
+#[test]
+fn what_the_agent_left_is_over_before_the_tests_and_after_them() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("");
+    // What the tests run of the agent's is root for that time, and leaves a process and a program that would go on being it.
+    let test = "#!/bin/sh\nsh ./solution\npgrep -f service > /dev/null && echo served || echo alone\necho 1 > /logs/verifier/reward.txt\n";
+    script(
+        &world,
+        "tests/test.sh",
+        &test.replace("pgrep -f service > /dev/null", "grep -qs service /proc/[0-9]*/cmdline"),
+    );
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let sleep = crate::sandbox::unique_sleep();
+    let solution = format!(
+        "setsid sleep {sleep} &\ncp /bin/sh ./shell; chmod 4755 shell; cp shell /logs/artifacts/shell\nchmod 4755 /logs/artifacts/shell\n"
+    );
+    world.0.write("ws/solution", solution);
+    let service = "setsid sh -c 'exec 3>&-; while :; do sleep 1; done; : service' > /dev/null 2>&1 &";
+    world.within("ws", &["exec", "--", "sh", "-c", service]).run().expect(0);
+    let output = || world.0.read("ws/.pier/_harbor/verifier/test-stdout.txt");
+    world.within("ws", &["verify", "--keep-running"]).run().expect(0);
+    assert_eq!(output(), "served\n");
+    assert!(crate::sandbox::host_process(&sleep).is_none(), "root's own is over in any case");
+    for path in ["ws/shell", "ws/.pier/_harbor/artifacts/shell"] {
+        let meta = fs_err::metadata(world.place(path)).unwrap();
+        assert_eq!((meta.uid(), meta.mode() & 0o6000), (world.0.owner(), 0), "{path}");
+    }
+    world.within("ws", &["verify"]).run().expect(0);
+    assert_eq!(output(), "alone\n");
+    assert_eq!(world.within("ws", &["exec", "echo", "still there"]).run().expect(0).text(), "still there");
+}
+
+#[test]
+fn no_link_of_an_agent_leads_a_trial_out_of_its_records() {
+    if !can_run() {
+        return;
+    }
+    let world = World::judged("");
+    world.0.write("secret/codex.txt", "of the host");
+    world.0.write("secret/sessions/x.jsonl", "of the host");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let exec = world.place("ws/.pier/_harbor/agent/exec");
+    fs_err::create_dir(&exec).unwrap();
+    std::os::unix::fs::symlink(world.place("secret"), exec.join("9999-12-31_23-59-59-x")).unwrap();
+    world.within("ws", &["capture", "--agent", "codex"]).run().refused(1, "trial::session");
+    let named = ["capture", "--agent", "codex", "--session", "9999-12-31_23-59-59-x"];
+    world.within("ws", &named).run().refused(2, "trial::usage");
+    // Artifacts that cannot be copied cost nobody the result.
+    let artifacts = world.place("ws/.pier/_harbor/artifacts");
+    fs_err::remove_dir_all(&artifacts).unwrap();
+    std::os::unix::fs::symlink(world.place("secret"), &artifacts).unwrap();
+    let said = world.within("ws", &["verify", "--agent", "codex"]).run().expect(0);
+    assert!(said.said().contains("not all artifacts"), "{}", said.said());
+    let grep = std::process::Command::new("grep")
+        .args(["-rl", "of the host"])
+        .arg(world.place("ws/.pier/trials"))
+        .output();
+    assert_eq!(String::from_utf8(grep.unwrap().stdout).unwrap(), "");
+    // Nor does a workspace that was planted in one.
+    let planted = r#"{ "mode": "container", "task_dir": "/nowhere", "agents": ["codex"] }"#;
+    world.0.write("ws/sub/.pier/session.json", planted);
+    world.within("ws/sub", &["capture"]).run().refused(125, "workspace::changed");
+}
