@@ -106,6 +106,11 @@ impl Loaded {
         }
         let definition = rules.definition(&task).map_err(|problem| wrong(vec![problem], &sources))?;
         refuse_what_is_not_there(&task, &definition)?;
+        if task.agent.user.is_some() {
+            ui::warn(
+                "`[agent] user` has no effect: a workspace works as its caller, so that its files stay yours",
+            );
+        }
         let instruction = match listing.entry(INSTRUCTION.into()) {
             None => Vec::new(),
             Some(_) => read(INSTRUCTION).map_err(|error| failed(&format!("`{INSTRUCTION}`: {error}")))?,

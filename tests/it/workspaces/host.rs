@@ -18,8 +18,9 @@ impl World {
 #[test]
 fn a_task_without_a_container_runs_on_this_host() {
     let world = World::new();
-    task(&world, "[environment]\n");
+    task(&world, "[agent]\nuser = \"root\"\n");
     let said = world.alone("", &["start", "task", "-d", "ws", "--host"]).run().expect(0);
+    assert!(said.flat().contains("`[agent] user` has no effect"), "{}", said.said());
     assert!(said.said().contains("without any sandbox") && said.text().contains("cd "), "{}", said.said());
     // Without an engine: what is beside the Dockerfile.
     assert_eq!(world.0.read("ws/data"), "of the task\n");
