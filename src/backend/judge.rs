@@ -395,11 +395,11 @@ mod tests {
 
     #[test]
     fn users_are_found_as_images_name_them() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nbad\napp:x:100:101::/srv/app:/bin/sh\n";
+        let passwd = "root:x:0:0::/root:/bin/sh\nbad\napp:x:100:101::/opt/app:/bin/sh\n";
         let user = |uid, gid, home: &str| Some(User { uid, gid, home: home.to_owned() });
         assert_eq!(User::find("", passwd), user(0, 0, "/root"));
-        assert_eq!(User::find("app", passwd), user(100, 101, "/srv/app"));
-        assert_eq!(User::find("100:7", passwd), user(100, 7, "/srv/app"));
+        assert_eq!(User::find("app", passwd), user(100, 101, "/opt/app"));
+        assert_eq!(User::find("100:7", passwd), user(100, 7, "/opt/app"));
         assert_eq!(User::find("4242", passwd), user(4242, 0, "/"));
         assert_eq!(User::find("", ""), user(0, 0, "/root"));
         assert_eq!(User::find("nobody", passwd), None);

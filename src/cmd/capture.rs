@@ -1,6 +1,6 @@
 //! `pier capture`: a trial without a reward, of what an agent did.
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
@@ -24,15 +24,8 @@ use crate::workspace::{self, Mode, Workspace};
     after_help = "Examples:\n  pier capture\n  pier capture --agent claude-code --session-dir ~/.claude/projects/-home-me-app"
 )]
 pub struct Capture {
-    /// The agent whose work it is; the only one of the workspace, otherwise.
-    #[arg(short, long, value_name = "NAME")]
-    agent: Option<String>,
-    /// The directory with the agent's session: in the container, or on this host without one.
-    #[arg(long, value_name = "DIR")]
-    session_dir: Option<Utf8PathBuf>,
-    /// The session, as a directory in `.pier/_harbor/agent/exec` is called; the newest, otherwise.
-    #[arg(long, value_name = "STAMP")]
-    session: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
     /// As JSON.
     #[arg(long)]
     json: bool,
@@ -44,14 +37,10 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     let found = workspace::around(&cwd)?;
     let root = found.as_ref().map_or(cwd.clone(), |found| found.root.clone());
     let environment = owner::settle(Environment::of_process()?, global, &root, RootOwned::Refuse)?;
-    let asked = Asked {
-        agent: args.agent.as_deref(),
-        session_dir: args.session_dir.as_deref(),
-        session: args.session.as_deref(),
-    };
+    let asked = &args.asked;
     let registered = found.as_ref().map(|found| found.session.agents.clone()).unwrap_or_default();
     let in_container = found.as_ref().map(|found| found.session.mode == Mode::Container);
-    if let (Some(false) | None, Some(directory)) = (in_container, &args.session_dir) {
+    if let (Some(false) | None, Some(directory)) = (in_container, &asked.session_dir) {
         trials::here(&cwd.join(directory))?;
     }
     asked.check(&registered, in_container)?;
@@ -60,8 +49,8 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     }
     let started = Timestamp::now();
     let (agent, source) = match &found {
-        Some(found) if in_container == Some(true) => of_container(&asked, found)?,
-        _ => of_host(&asked, &environment, &cwd, &root)?,
+        Some(found) if in_container == Some(true) => of_container(asked, found)?,
+        _ => of_host(asked, &environment, &cwd, &root)?,
     };
     let draft = Draft::new(&root, started)?;
     let inside = workspace::private(&environment.state, &root);
@@ -103,7 +92,7 @@ fn nothing(agent: &str) -> Failure {
         .help("run the agent by `pier exec`, or name its directory by `--session-dir`")
 }
 
-fn of_container(asked: &Asked<'_>, found: &Workspace) -> Result<(String, Source), Failure> {
+fn of_container(asked: &Asked, found: &Workspace) -> Result<(String, Source), Failure> {
     let agent = asked.agent(&found.session.agents)?;
     let agent = agent
         .ok_or_else(|| trials::usage("no agent is registered here", "say whose it is: `--agent NAME`"))?;
@@ -112,16 +101,19 @@ fn of_container(asked: &Asked<'_>, found: &Workspace) -> Result<(String, Source)
 }
 
 fn of_host(
-    asked: &Asked<'_>,
+    asked: &Asked,
     environment: &Environment,
     cwd: &Utf8Path,
     root: &Utf8Path,
 ) -> Result<(String, Source), Failure> {
-    if let (Some(directory), Some(agent)) = (asked.session_dir, asked.agent) {
-        return Ok((agent.to_owned(), trials::here(&cwd.join(directory))?));
+    if let (Some(directory), Some(agent)) = (&asked.session_dir, &asked.agent) {
+        return Ok((agent.clone(), trials::here(&cwd.join(directory))?));
     }
-    let found =
-        asked.agent.is_none_or(|agent| agent == CLAUDE).then(|| trials::of_claude(&environment.home, root));
+    let found = asked
+        .agent
+        .as_deref()
+        .is_none_or(|agent| agent == CLAUDE)
+        .then(|| trials::of_claude(&environment.home, root));
     match found.flatten() {
         Some(source) => Ok((CLAUDE.to_owned(), source)),
         None => Err(trials::usage(

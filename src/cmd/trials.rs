@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use clap::Args;
 
 use super::verify::CLAUDE;
 use crate::agent::{self, Places};
@@ -44,20 +45,27 @@ pub enum Source {
 }
 
 /// The flags about sessions.
-pub struct Asked<'a> {
-    pub agent: Option<&'a str>,
-    pub session_dir: Option<&'a Utf8Path>,
-    pub session: Option<&'a str>,
+#[derive(Debug, Args)]
+pub struct Asked {
+    /// The agent whose work it is; the only one of the workspace, otherwise.
+    #[arg(short, long, value_name = "NAME")]
+    pub agent: Option<String>,
+    /// The directory with the agent's session: in the container, or on this host without one.
+    #[arg(long, value_name = "DIR")]
+    pub session_dir: Option<Utf8PathBuf>,
+    /// The session, as a directory in `.pier/_harbor/agent/exec` is called; the newest, otherwise.
+    #[arg(long, value_name = "STAMP")]
+    pub session: Option<String>,
 }
 
 pub fn usage(message: &str, help: &str) -> Failure {
     Failure::new(Exit::Usage, "trial::usage", message).help(help)
 }
 
-impl Asked<'_> {
+impl Asked {
     /// Checks what makes no sense whatever is there; `in_container` is `None` outside of a workspace.
     pub fn check(&self, registered: &[String], in_container: Option<bool>) -> Result<(), Failure> {
-        if let Some(name) = self.agent.filter(|name| !agent::is_known(name)) {
+        if let Some(name) = self.agent.as_ref().filter(|name| !agent::is_known(name)) {
             let message = format!("Unknown agent `{}`", escape(name));
             return Err(usage(&message, "write a name of Harbor's, such as `claude-code`"));
         }
@@ -73,7 +81,9 @@ impl Asked<'_> {
                 "name the directory by `--session-dir`",
             ));
         }
-        if let Some(session) = self.session.filter(|session| !is_name(session) || session.contains("..")) {
+        if let Some(session) =
+            self.session.as_ref().filter(|session| !is_name(session) || session.contains(".."))
+        {
             let message = format!("`{}` is no name of a session", escape(session));
             return Err(usage(&message, "it is that of a directory in `.pier/_harbor/agent/exec`"));
         }
@@ -89,8 +99,8 @@ impl Asked<'_> {
 
     /// Returns the agent that is meant: the named one, or the only one.
     pub fn agent(&self, registered: &[String]) -> Result<Option<String>, Failure> {
-        match (self.agent, registered) {
-            (Some(name), _) => Ok(Some(name.to_owned())),
+        match (&self.agent, registered) {
+            (Some(name), _) => Ok(Some(name.clone())),
             (None, []) => Ok(None),
             (None, [only]) => Ok(Some(only.clone())),
             (None, several) => {
@@ -104,14 +114,14 @@ impl Asked<'_> {
     pub fn source(&self, workspace: &Workspace, agent: Option<&str>) -> Result<Option<Source>, Failure> {
         let Workspace { root, session } = workspace;
         let in_container = session.mode == Mode::Container;
-        if let Some(directory) = self.session_dir {
+        if let Some(directory) = &self.session_dir {
             if in_container {
                 return Ok(Some(Source::Inside(directory.to_string())));
             }
             return here(directory).map(Some);
         }
         let recorded = |path| Source::Recorded { root: root.clone(), path };
-        if let Some(stamp) = self.session {
+        if let Some(stamp) = &self.session {
             let path = Utf8Path::new(RECORDS).join(EXEC).join(stamp);
             if !is_directory(root, &path) {
                 let message = format!("the session `{}` is not found", escape(stamp));

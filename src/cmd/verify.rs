@@ -48,15 +48,8 @@ pub struct Verify {
     /// Where the trial goes, instead of a new directory in `.pier/trials`.
     #[arg(long, value_name = "DIR")]
     trial_dir: Option<Utf8PathBuf>,
-    /// The agent whose work it is; the only one, otherwise.
-    #[arg(short, long, value_name = "NAME")]
-    agent: Option<String>,
-    /// The directory with the agent's session: in the container, or on this host without one.
-    #[arg(long, value_name = "DIR")]
-    session_dir: Option<Utf8PathBuf>,
-    /// The session, as a directory in `.pier/_harbor/agent/exec` is called; the newest, otherwise.
-    #[arg(long, value_name = "STAMP")]
-    session: Option<String>,
+    #[command(flatten)]
+    asked: Asked,
     /// The least reward that is good enough; below it the exit code is 1.
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     min_reward: Option<f64>,
@@ -77,15 +70,11 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     let home = owner::of_sessions(global)?.home;
     let workspace = workspaces::meant(&cwd, &home)?;
     let Workspace { root, session } = &workspace;
-    let asked = Asked {
-        agent: args.agent.as_deref(),
-        session_dir: args.session_dir.as_deref(),
-        session: args.session.as_deref(),
-    };
+    let asked = &args.asked;
     let in_container = session.mode == Mode::Container;
     asked.check(&session.agents, Some(in_container))?;
     let agent = asked.agent(&session.agents)?;
-    if let (None, Some(agent)) = (&args.agent, &agent) {
+    if let (None, Some(agent)) = (&asked.agent, &agent) {
         ui::say(&format!("the agent is that of the workspace: {}", escape(agent)));
     }
     let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
@@ -120,8 +109,13 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     let verified = verified.map_err(|error| {
         if let (crate::trial::Error::Docker(_), Place::Own(own)) = (&error, &place) {
             // Nobody has said that what the tests have started is over.
-            let _closed = kept::close(&own.engine, &own.name);
-            ui::say("the workspace was stopped: the verifier has not come to its end");
+            match kept::close(&own.engine, &own.name) {
+                Ok(_) => ui::say("the workspace was stopped: the verifier has not come to its end"),
+                Err(error) => ui::warn(&format!(
+                    "what the tests have started may run on, and the workspace cannot be stopped: {}",
+                    escape(&error.to_string())
+                )),
+            }
         }
         let failure = Failure::from(error);
         let output = records.join("test-stdout.txt");

@@ -173,13 +173,13 @@ fn a_prepared_image_has_the_files_of_the_task_beside_it() {
         return;
     }
     let world =
-        World::of_task(&format!("[environment]\ndocker_image = \"{DEBIAN}\"\nworkdir = \"/srv/it\"\n"));
+        World::of_task(&format!("[environment]\ndocker_image = \"{DEBIAN}\"\nworkdir = \"/opt/it\"\n"));
     fs_err::remove_file(world.place("task/environment/Dockerfile")).unwrap();
     world.0.write("task/environment/below/file", "x");
     world.call(&["start", "task", "-d", "ws"]).run().expect(0);
     let said =
         world.within("ws", &["exec", "--", "sh", "-c", "pwd; cat data below/file"]).run().expect(0).text();
-    assert_eq!(said, "/srv/it\nof the task\nx");
+    assert_eq!(said, "/opt/it\nof the task\nx");
 }
 
 #[test]
@@ -202,7 +202,7 @@ fn no_link_of_a_task_shows_what_is_outside() {
     }
     world.0.write(
         "task/task.toml",
-        format!("[environment]\ndocker_image = \"{DEBIAN}\"\nworkdir = \"/srv/empty\"\n"),
+        format!("[environment]\ndocker_image = \"{DEBIAN}\"\nworkdir = \"/opt/empty\"\n"),
     );
     fs_err::remove_dir_all(world.place("task/environment")).unwrap();
     std::os::unix::fs::symlink(world.place("hidden"), world.place("task/environment")).unwrap();
