@@ -345,6 +345,26 @@ pub struct Agent {
     pub hosts: Vec<Sourced<String>>,
 }
 
+impl Agent {
+    /// One of which nothing is said but its name.
+    pub fn named(name: Sourced<String>) -> Self {
+        Agent {
+            name,
+            default: Sourced::built_in(false),
+            version: None,
+            model: None,
+            tools: None,
+            args: None,
+            imports: Vec::new(),
+            mcp: Vec::new(),
+            skills: Vec::new(),
+            run: None,
+            logs: None,
+            hosts: Vec::new(),
+        }
+    }
+}
+
 /// `import auth settings sync="always" from="~/.claude"` in `agent`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentImport {

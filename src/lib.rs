@@ -48,6 +48,10 @@ pub fn run() -> ExitCode {
     if words.next_if(|word| word == "__judge").is_some() {
         return backend::judge::main(words);
     }
+    // Beside a workspace, for as long as that runs.
+    if words.next_if(|word| word == session::keeper::WORD).is_some() {
+        return session::keeper::main();
+    }
     if words.next_if(|word| word == backend::pack::WORD).is_some() {
         return backend::pack::main(words);
     }

@@ -485,6 +485,15 @@ pub struct Gateway {
     pub roots: Option<Utf8PathBuf>,
 }
 
+impl Plan {
+    /// Says whether something of pier's is in the network of the sandbox: a gateway, or what publishes ports. An engine
+    /// publishes those of its own networks itself.
+    pub fn is_joined(&self) -> bool {
+        let published = !self.ports.is_empty() && self.network.mode != NetworkMode::Bridge;
+        self.network.mode == NetworkMode::Allowlist || published
+    }
+}
+
 /// The proxy that takes allowed connections out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {

@@ -10,12 +10,12 @@ use thiserror::Error;
 
 use crate::audit::{self, Event};
 use crate::backend::protocol::Refusal;
-use crate::backend::sandbox::{self, Given, Network, PATIENCE, Program, Sandbox, Waiting};
+use crate::backend::sandbox::{self, Given, PATIENCE, Program, Sandbox, Waiting};
 use crate::gateway::authority::{Authority, Bundle};
 use crate::gateway::publish::{self, Publisher};
 use crate::gateway::secrets::Secret;
 use crate::gateway::upstream::{Login, Upstream};
-use crate::gateway::{Gateway, Settings};
+use crate::gateway::{Gateway, Settings, Sockets};
 use crate::plan::{self, Plan, RootFilesystem};
 use crate::sys::failpoint;
 use crate::sys::process::Ended;
@@ -29,6 +29,7 @@ mod control;
 pub mod detach;
 mod front;
 pub mod gate;
+pub mod keeper;
 mod live;
 pub mod log;
 mod modes;
@@ -228,7 +229,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         } else {
             let (starting, network) = starting.network(plan, &place.path)?;
             if let (Some(gateway), Some(trust)) = (&plan.network.gateway, trust) {
-                opened.0 = Some(open_gateway(gateway, &network, trust, secrets, login)?);
+                let sockets = network.sockets(&gateway.ports).map_err(set_up("open the gateway"))?;
+                opened.0 = Some(open_gateway(gateway, sockets, trust, secrets, login)?);
             }
             if !ports.is_empty() {
                 let publisher = network.door().and_then(|door| Publisher::start(ports, door));
@@ -383,13 +385,12 @@ impl Trust {
 /// Opens the sandbox's only way out.
 fn open_gateway(
     gateway: &plan::Gateway,
-    network: &Network,
+    sockets: Sockets,
     trust: Trust,
     secrets: Vec<Secret>,
     login: Option<Login>,
 ) -> Result<Gateway, Error> {
     let failed = |source| Error::SetUp { what: "open the gateway", source };
-    let sockets = network.sockets(&gateway.ports).map_err(failed)?;
     let Trust { authority, roots, .. } = trust;
     Gateway::start(
         sockets,

@@ -108,13 +108,14 @@ pub fn door(program: &str, namespace: BorrowedFd<'_>) -> io::Result<Door> {
         environment: &[],
         standard_error: complain.as_fd(),
         placed: &[(theirs.as_fd(), SOCKET), (namespace, NAMESPACE)],
+        outlives: false,
     })?;
     drop(theirs);
     Ok(door_on(socket, Helper { child }))
 }
 
 /// Returns the door behind a socket; `keeper` is what has to be kept as long, and is dropped after the socket.
-pub(super) fn door_on(socket: OwnedFd, keeper: impl Send + 'static) -> Door {
+pub fn door_on(socket: OwnedFd, keeper: impl Send + 'static) -> Door {
     // Asked one at a time; the other side ends when the socket is closed.
     let state = Mutex::new((socket, keeper));
     Box::new(move |six| {
@@ -181,6 +182,7 @@ pub fn sockets(program: &str, namespace: BorrowedFd<'_>, ports: &[u16]) -> io::R
         environment: &[],
         standard_error: complain.as_fd(),
         placed: &[(theirs.as_fd(), SOCKET), (namespace, NAMESPACE)],
+        outlives: false,
     })?;
     drop(theirs);
     let received = receive(socket.as_fd(), ports);
@@ -208,8 +210,17 @@ fn require_other(namespace: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes the sockets that the helper sends.
-pub(super) fn receive(socket: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
+/// Hands sockets to somebody who takes them by [`receive`].
+pub fn hand(socket: BorrowedFd<'_>, sockets: &Sockets) -> io::Result<()> {
+    fd::send(socket, &DNS.to_be_bytes(), &[sockets.dns.as_fd()])?;
+    sockets
+        .tcp
+        .iter()
+        .try_for_each(|(port, listener)| fd::send(socket, &port.to_be_bytes(), &[listener.as_fd()]))
+}
+
+/// Takes the sockets that somebody else has made.
+pub fn receive(socket: BorrowedFd<'_>, ports: &[u16]) -> io::Result<Sockets> {
     let next = |wanted: u16| -> io::Result<OwnedFd> {
         let (message, mut descriptors) = fd::receive(socket)?;
         match (descriptors.pop(), descriptors.is_empty()) {

@@ -134,9 +134,7 @@ impl Manifest {
         let is_open = in_container && mounts.get(Utf8Path::new(ROOT)).is_some_and(|root| !root.read_only);
         let allowed = if is_open { Vec::new() } else { allowed(plan, &mounts) };
         let command = plan.command.argv.clone();
-        // An engine publishes the ports of its own networks itself.
-        let published = !plan.ports.is_empty() && plan.network.mode != NetworkMode::Bridge;
-        let gateway = plan.network.mode == NetworkMode::Allowlist || published;
+        let gateway = plan.is_joined();
         let container = in_container
             .then(|| InContainer { environment: plan.variables(values), cwd: plan.command.cwd.clone() });
         Manifest { mounts, namespaces, loopback_only, processes, allowed, gateway, command, container }

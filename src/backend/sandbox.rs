@@ -194,6 +194,14 @@ impl Starting {
         Ok(Starting { sandbox, complaints, _sources: sources, wanted })
     }
 
+    /// Its first process, where this host has a descriptor of it.
+    pub fn process(&self) -> Option<BorrowedFd<'_>> {
+        match &self.sandbox.body {
+            Body::Container(container) => Some(container.process().as_fd()),
+            Body::Bubblewrap { .. } | Body::Guest | Body::Unconfined(_) => None,
+        }
+    }
+
     /// Control groups that were made for it.
     pub fn groups(&self) -> Vec<Utf8PathBuf> {
         self.sandbox.group.directories().to_vec()
@@ -254,6 +262,14 @@ impl Network {
         }
     }
 
+    /// Returns a socket to what makes sockets there until it is closed: for [`join::door_on`] in another process.
+    pub fn open_door(&self) -> io::Result<OwnedFd> {
+        match self {
+            Network::Namespace(_) => Err(io::ErrorKind::Unsupported.into()),
+            Network::Container(beside) => beside.open_door(),
+        }
+    }
+
     /// Returns what makes sockets there, for as long as it is kept.
     pub fn door(&self) -> io::Result<Door> {
         match self {
@@ -275,6 +291,7 @@ fn unconfined() -> io::Result<(OwnedFd, Body)> {
         environment: &[],
         standard_error: complain.as_fd(),
         placed: &[(theirs.as_fd(), protocol::CONTROL)],
+        outlives: false,
     })?;
     Ok((ours, Body::Unconfined(child)))
 }

@@ -9,9 +9,12 @@ use serde::Serialize;
 use super::owner::{self, RootOwned};
 use super::{Global, Outcome, audit, project};
 use crate::audit::{Connection, Event};
-use crate::diag::Exit;
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::session::keeper;
 use crate::ui;
 use crate::util::text::{escape, print_bytes};
+use crate::workspace;
 
 #[derive(Debug, Args)]
 #[command(
@@ -53,8 +56,7 @@ pub fn run(global: &Global, args: &Net) -> Outcome {
     let found = if let Some(wanted) = &which.session {
         audit::find(&owner::of_sessions(global)?.state, Some(wanted))?
     } else {
-        let project = project::load(global, RootOwned::Stay)?;
-        audit::newest_of(&project.environment.state, &project.root)?
+        of_here(global)?
     };
     // On standard error: what is on standard output is pasted.
     if !which.json {
@@ -70,6 +72,21 @@ pub fn run(global: &Global, args: &Net) -> Outcome {
     }
     audit::require_whole(&found)?;
     Ok(Exit::Done)
+}
+
+/// Returns the newest session of the project around here; in a workspace with a gateway, what that has recorded.
+fn of_here(global: &Global) -> Result<audit::Found, Failure> {
+    let cwd = project::current_directory()?;
+    if let Some(workspace) = workspace::around(&cwd)? {
+        let environment =
+            owner::settle(Environment::of_process()?, global, &workspace.root, RootOwned::Stay)?;
+        let directory = workspace::private(&environment.state, &workspace.root);
+        if let Some(session) = keeper::session(&directory) {
+            return audit::find(&environment.state, Some(session.as_str()));
+        }
+    }
+    let project = project::load(global, RootOwned::Stay)?;
+    audit::newest_of(&project.environment.state, &project.root)
 }
 
 /// Leaves out that a connection was open where its end is recorded as well.

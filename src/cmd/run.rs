@@ -243,8 +243,8 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
             return Err(Failure::new(Exit::NotSetUp, "session::set-up", message));
         }
     };
-    let secrets = super::secrets::fetch(project, &planned.plan, &mut planned.values)?;
-    let login = super::secrets::login(project, &planned.plan)?;
+    let secrets = super::secrets::fetch(&project.environment, &planned.plan, &mut planned.values)?;
+    let login = super::secrets::login(&project.environment, &planned.plan)?;
     project::keep_plan(project, &planned.plan)?;
     let Planned { plan, values, shell: _held } = &planned;
     let side = match leave(away)? {

@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use zeroize::Zeroizing;
 
-use super::project::Project;
 use crate::diag::{Exit, Failure};
+use crate::env::Environment;
 use crate::gateway::secrets::{MOST, Secret, Use};
 use crate::gateway::upstream::Login;
 use crate::plan::{self, Plan};
@@ -34,19 +34,19 @@ fn absent(what: &str, from: &str, origin: &str, why: &str, help: &str) -> Failur
 }
 
 /// Fetches the login of the proxy that takes connections out.
-pub fn login(project: &Project, plan: &Plan) -> Result<Option<Login>, Failure> {
+pub fn login(environment: &Environment, plan: &Plan) -> Result<Option<Login>, Failure> {
     let upstream = plan.network.gateway.as_ref().and_then(|gateway| gateway.upstream.as_ref());
     let Some((from, origin)) = upstream.and_then(|it| Some((it.login.as_ref()?, &it.origin))) else {
         return Ok(None);
     };
     let failed = |why: &str, help: &str| absent("the login of the proxy", from, origin, why, help);
-    let value = value(project, plan, from).map_err(|(why, help)| failed(&why, &help))?;
+    let value = value(environment, plan, from).map_err(|(why, help)| failed(&why, &help))?;
     Login::new(&value).map(Some).ok_or_else(|| failed("it is none", "`USER:PASSWORD` is meant"))
 }
 
 /// Fetches the value of each secret of a plan, and adds what stands for it inside to the variables of the session.
 pub fn fetch(
-    project: &Project,
+    environment: &Environment,
     plan: &Plan,
     values: &mut BTreeMap<String, String>,
 ) -> Result<Vec<Secret>, Failure> {
@@ -56,7 +56,7 @@ pub fn fetch(
             let what = format!("the secret `{}`", escape(&secret.name));
             absent(&what, &secret.from, &secret.origin, &why, help)
         };
-        let value = value(project, plan, &secret.from).map_err(|(why, help)| failed(why, &help))?;
+        let value = value(environment, plan, &secret.from).map_err(|(why, help)| failed(why, &help))?;
         let header = secret.header.as_deref().map(str::parse).transpose();
         let header =
             header.map_err(|_| failed("its header is none".into(), "write the name of an HTTP header"))?;
@@ -71,7 +71,7 @@ pub fn fetch(
 }
 
 /// Returns a value without the end of its line, or why there is none and what helps.
-fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>, (String, String)> {
+fn value(environment: &Environment, plan: &Plan, from: &str) -> Result<Zeroizing<String>, (String, String)> {
     let most = MOST as u64 + 2;
     let text = |bytes: Vec<u8>, whose: &str| {
         let text = Zeroizing::new(String::from_utf8(bytes).map_err(|error| {
@@ -81,12 +81,12 @@ fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>
         Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     };
     match from.split_once(':') {
-        Some(("env", name)) => match project.environment.get(name) {
+        Some(("env", name)) => match environment.get(name) {
             Some(value) => Ok(Zeroizing::new(value.to_owned())),
             None => Err((format!("`{name}` is not set"), format!("`export {name}=…` before pier starts"))),
         },
         Some(("file", path)) => {
-            let bytes = written(project, plan).read(Utf8Path::new(path), most).map_err(|error| {
+            let bytes = written(environment, plan).read(Utf8Path::new(path), most).map_err(|error| {
                 (format!("`{}`: {error}", escape(path)), "make it readable for you".to_owned())
             })?;
             text(bytes, &escape(path))
@@ -94,7 +94,11 @@ fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>
         Some(("cmd", command)) => {
             // Not in the project: many a program runs what it finds where it is started.
             let mut shell = Command::new("/bin/sh");
-            shell.args(["-c", command]).current_dir("/").env_remove("ENV").env("PATH", path(project, plan));
+            shell
+                .args(["-c", command])
+                .current_dir("/")
+                .env_remove("ENV")
+                .env("PATH", path(environment, plan));
             text(answer(shell, most)?, "what the command prints")
         }
         Some(("keyring", name)) => {
@@ -116,18 +120,18 @@ fn value(project: &Project, plan: &Plan, from: &str) -> Result<Zeroizing<String>
 }
 
 /// Returns where somebody inside can have put something.
-fn written(project: &Project, plan: &Plan) -> Written {
-    Written::new(plan.written().into_iter().chain([project.environment.state.clone()]))
+fn written(environment: &Environment, plan: &Plan) -> Written {
+    Written::new(plan.written().into_iter().chain([environment.state.clone()]))
 }
 
 /// Returns the directories of commands that no sandbox can write.
-fn path(project: &Project, plan: &Plan) -> String {
-    let written = written(project, plan);
+fn path(environment: &Environment, plan: &Plan) -> String {
+    let written = written(environment, plan);
     let own = |directory: &&str| {
         let directory = Utf8Path::new(directory);
         directory.is_absolute() && written.resolve(directory).is_ok_and(|real| !written.holds(&real))
     };
-    let all = project.environment.get("PATH").unwrap_or("/usr/bin:/bin");
+    let all = environment.get("PATH").unwrap_or("/usr/bin:/bin");
     all.split(':').filter(own).collect::<Vec<_>>().join(":")
 }
 

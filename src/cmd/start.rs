@@ -19,6 +19,8 @@ use crate::backend::docker::kept::{self, How, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::session::beneath::Beneath;
+use crate::session::keeper;
+use crate::task::Phase;
 use crate::ui;
 use crate::util::fs::create_private;
 use crate::util::text::escape;
@@ -306,7 +308,8 @@ fn restart(
     let before = workspaces::remembered(environment, root);
     let agents = subject::agents(session, before.as_ref(), args.agent.as_deref())?;
     if kept::state(&engine, &name)? == State::Running {
-        if let (false, Some(agent), Some(kept)) = (changes, &args.agent, before) {
+        if let (false, Some(agent), Some(kept)) = (changes, &args.agent, &before) {
+            let kept = kept.clone();
             let base = subject.base(environment)?;
             return agent::add(environment, workspace, kept, &agents, &Wanted::parse(agent)?, &base);
         }
@@ -316,8 +319,13 @@ fn restart(
                 "`pier stop`, then `pier start` with what shall be different",
             ));
         }
-        ui::say(&format!("the workspace `{root}` is already running"));
-        return Ok(Exit::Done);
+        let directory = workspace::private(&environment.state, root);
+        if !before.as_ref().is_some_and(|kept| kept.plan.is_joined()) || keeper::answers(&directory) {
+            ui::say(&format!("the workspace `{root}` is already running"));
+            return Ok(Exit::Done);
+        }
+        ui::say("the network of this workspace has ended: the container starts again");
+        kept::close(&engine, &name)?;
     }
     drop(engine);
     let base = subject.base(environment)?;
@@ -420,7 +428,8 @@ fn begin(
     let apart = files.as_deref();
     let sources = skills::sources(environment, root, &workspace.session, base)?;
     let mounts = &workspace.session.extra_mounts;
-    let asked = Asked { base, entries, ports, mounts, agents, apart, skills: &sources };
+    let phase = Phase::Agent;
+    let asked = Asked { base, entries, ports, mounts, agents, apart, skills: &sources, phase };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
     if seeds {
         first_files(base, &prepared.engine.connect()?, &prepared.ground, apart.unwrap_or(root))?;
@@ -442,7 +451,7 @@ fn begin(
     }
     let directory = workspace::private(&environment.state, root);
     create_private(&directory).map_err(failed)?;
-    let how = workspaces::open(&prepared, workspace, &directory)?;
+    let how = workspaces::open(&prepared, environment, workspace, &directory)?;
     let began = || {
         if let Some(check) = base.task().and_then(|task| task.task.environment.healthcheck.as_ref()) {
             health::wait(&prepared.plan, &directory, check)?;

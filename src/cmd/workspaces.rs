@@ -10,20 +10,23 @@ use serde::{Deserialize, Serialize};
 
 use super::image::fetch::For;
 use super::project::{self, Place};
-use super::{Global, image};
-use crate::backend::docker::kept::{self, How, Named};
+use super::{Global, image, secrets};
+use crate::backend::docker::kept::{How, Named};
 use crate::backend::docker::{self, Engine, engine::Connected};
 use crate::backend::probe;
-use crate::backend::sandbox::Given;
-use crate::config::Layer;
 use crate::config::layers::{self, Inputs};
 use crate::config::overlay::Overlay;
 use crate::config::path::quote;
+use crate::config::{self, Config, HostRule, Layer, NetworkMode, Sourced, Verdict};
 use crate::diag::{Exit, Failure};
 use crate::env::{self, Environment};
+use crate::gateway::secrets::Secret;
+use crate::gateway::upstream::Login;
+use crate::plan::facts::Facts;
 use crate::plan::{self, Plan, Target, workspace as kind};
 use crate::session::beneath::Beneath;
-use crate::session::prepare;
+use crate::session::{keeper, prepare};
+use crate::task::Phase;
 use crate::util::fs::{create_private, read_bounded, sha256, write_atomic};
 use crate::util::text::escape;
 use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
@@ -51,6 +54,8 @@ pub struct Asked<'a> {
     pub apart: Option<&'a Utf8Path>,
     /// Directories whose skills the agents have.
     pub skills: &'a [Utf8PathBuf],
+    /// Whose network it is, where a task says what may be reached.
+    pub phase: Phase,
 }
 
 /// The plan of a workspace, with what is beside it.
@@ -59,6 +64,8 @@ pub struct Prepared {
     pub values: BTreeMap<String, String>,
     pub engine: Engine,
     pub ground: Ground,
+    secrets: Vec<Secret>,
+    login: Option<Login>,
 }
 
 /// Loads the configuration: what is asked for is one more layer over the user's own, beneath the policy.
@@ -68,9 +75,11 @@ fn configure(
     root: &Utf8Path,
     asked: &Asked<'_>,
     (image, workdir): (&str, &str),
+    network: Option<&str>,
 ) -> Result<layers::Loaded, Failure> {
     let mut beneath = vec![Overlay::new("a workspace", Layer::BuiltIn, "workspace { git \"direct\"; }")];
-    beneath.extend(asked.base.lines().map(|lines| Overlay::new(task::FILE, Layer::Project, lines)));
+    let of_task = asked.base.lines().into_iter().chain(network.map(str::to_owned));
+    beneath.extend(of_task.map(|lines| Overlay::new(task::FILE, Layer::Project, lines)));
     let mut text = format!(
         "runtime \"container\" {{ image {}; }}\nworkspace at={} {{ root \"here\"; }}\n",
         quote(image),
@@ -119,37 +128,41 @@ pub fn plan(
     asked: &Asked<'_>,
 ) -> Result<Prepared, Failure> {
     let first = (asked.base.reference(), asked.base.workdir());
-    let mut loaded = configure(global, environment, root, asked, first)?;
+    let mut loaded = configure(global, environment, root, asked, first, None)?;
+    // Whoever starts it says what may be reached before the task does.
+    let is_own = loaded.config.network.mode.origin.layer != Layer::BuiltIn;
+    let of_task = asked.base.network(asked.phase, !asked.agents.is_empty());
+    if is_own && of_task.is_some() {
+        ui::warn("the network is as your configuration says, and not as the task does");
+    }
+    let of_task = of_task.filter(|_| !is_own);
+    if of_task.is_some() {
+        loaded = configure(global, environment, root, asked, first, of_task.as_deref())?;
+    }
     let engine = image::engine(environment)?;
     let ground = asked.base.ground(For { environment, root }, (&engine, &engine.connect()?))?;
     let known = (ground.reference.as_str(), ground.workdir.as_str());
     if first != known {
-        loaded = configure(global, environment, root, asked, known)?;
+        loaded = configure(global, environment, root, asked, known, of_task.as_deref())?;
     }
-    let config = &loaded.config;
     // What is given counts as set, and never enters the plan.
     let given = asked.entries.iter().map(|entry| (entry.name.clone(), entry.value.clone()));
     let environment = &environment.clone().with(given);
-    let mut probed = probe::gather(config, environment, root, root)?;
+    let mut probed = probe::gather(&loaded.config, environment, root, root)?;
     probed.facts.launchers.clear();
     // The container outlives this program's file.
     probed.facts.own_binary = None;
     probed.facts.image = Some(ground.image.clone());
+    if loaded.config.network.mode.value == NetworkMode::Allowlist {
+        for agent in asked.agents {
+            allow_needs(&mut loaded.config, &probed.facts, agent.name);
+        }
+    }
     let target = Target::Exec { argv: vec!["true".into()] };
     let mut plan = built(&loaded, &probed.facts, &target)?;
     let records: Vec<kind::Record> =
         LOGS.iter().map(|(name, at)| (root.join(RECORDS).join(name), Utf8PathBuf::from(*at))).collect();
-    let of_user = config.network.mode.origin.layer != Layer::BuiltIn;
-    let not_yet = match plan.network.mode {
-        plan::NetworkMode::Allowlist if of_user => Some("`network allowlist`"),
-        _ if of_user && !plan.ports.is_empty() => Some("ports beside a `network` of your own"),
-        _ => None,
-    };
-    if let Some(what) = not_yet {
-        let message = format!("not available yet: {what} in a workspace");
-        return Err(Failure::new(Exit::Usage, "cli::not-yet", message)
-            .help("`--set network=none` takes the network away"));
-    }
+    let of_user = loaded.config.network.mode.origin.layer != Layer::BuiltIn;
     kind::adapt(&mut plan, Utf8Path::new(OWN), &records, of_user);
     if asked.base.task().is_some() {
         kind::judge(&mut plan);
@@ -176,7 +189,28 @@ pub fn plan(
     }
     let launchers = launchers.iter().collect();
     kind::show(&mut plan, kind::Agents { shelf: &shelf, launchers, links });
-    Ok(Prepared { plan, values: probed.values, engine, ground })
+    let secrets = secrets::fetch(environment, &plan, &mut probed.values)?;
+    let login = secrets::login(environment, &plan)?;
+    Ok(Prepared { plan, values: probed.values, engine, ground, secrets, login })
+}
+
+/// Allows what an agent does not work without: the services of its model.
+fn allow_needs(config: &mut Config, facts: &Facts, agent: &str) {
+    let declared = config::Agent::named(Sourced::built_in(agent.to_owned()));
+    let needed = plan::hosts_of(config, &declared, &facts.addresses, &facts.home, &facts.project.root);
+    for warning in &needed.warnings {
+        ui::warn(&escape(warning));
+    }
+    config.network.rules.extend(needed.hosts.into_iter().map(|need| {
+        Sourced::built_in(HostRule {
+            verdict: Verdict::Allow,
+            hosts: vec![need.host],
+            port: Some(need.port),
+            methods: None,
+            paths: None,
+            private: false,
+        })
+    }));
 }
 
 /// Makes the plan of a workspace without a sandbox.
@@ -202,7 +236,7 @@ pub fn plan_without_sandbox(
     Ok(plan)
 }
 
-fn built(loaded: &layers::Loaded, facts: &plan::facts::Facts, target: &Target) -> Result<Plan, Failure> {
+fn built(loaded: &layers::Loaded, facts: &Facts, target: &Target) -> Result<Plan, Failure> {
     plan::build(&loaded.config, facts, target, &loaded.sources).map_err(|problems| Failure {
         exit: Exit::Usage,
         report: crate::diag::Report { sources: loaded.sources.clone(), problems },
@@ -254,8 +288,13 @@ pub fn hold(environment: &Environment, root: &Utf8Path) -> Result<Flock<File>, F
 }
 
 /// Starts its container.
-pub fn open(prepared: &Prepared, workspace: &Workspace, directory: &Utf8Path) -> Result<How, Failure> {
-    let Prepared { plan, values, engine, .. } = prepared;
+pub fn open(
+    prepared: &Prepared,
+    environment: &Environment,
+    workspace: &Workspace,
+    directory: &Utf8Path,
+) -> Result<How, Failure> {
+    let Prepared { plan, .. } = prepared;
     let project = workspace::project_name(&workspace::session_id(&workspace.root));
     // As Compose would have made it, for those who look for it so.
     let labels = [
@@ -274,12 +313,23 @@ pub fn open(prepared: &Prepared, workspace: &Workspace, directory: &Utf8Path) ->
         _ => {}
     }
     prepare::prepare(plan, directory).map_err(crate::session::Error::from)?;
-    let given = Given { values, bundle: None, directory };
-    Ok(kept::open(plan, engine, given, &named).map_err(crate::session::Error::from)?)
+    open_as(prepared, environment, directory, &named)
+}
+
+/// Starts a container by any name, with what is kept of it in `directory`.
+pub fn open_as(
+    prepared: &Prepared,
+    environment: &Environment,
+    directory: &Utf8Path,
+    named: &Named,
+) -> Result<How, Failure> {
+    let Prepared { plan, values, engine, secrets, login, .. } = prepared;
+    let (state, login) = (environment.state.as_path(), login.as_ref());
+    Ok(keeper::open(&keeper::Start { plan, engine, values, directory, named, state, secrets, login })?)
 }
 
 /// What pier keeps of a workspace for itself.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Remembered {
     pub plan: Plan,
     /// SHA-256 of the `.pier/session.json` that pier wrote.

@@ -393,20 +393,7 @@ impl Decoder {
             }
         }
         let index = config.agents.iter().position(|agent| agent.name.value == name).unwrap_or_else(|| {
-            config.agents.push(Agent {
-                name: self.sourced(node, name.to_owned()),
-                default: Sourced::built_in(false),
-                version: None,
-                model: None,
-                tools: None,
-                args: None,
-                imports: Vec::new(),
-                mcp: Vec::new(),
-                skills: Vec::new(),
-                run: None,
-                logs: None,
-                hosts: Vec::new(),
-            });
+            config.agents.push(Agent::named(self.sourced(node, name.to_owned())));
             config.agents.len() - 1
         });
         let agent = &mut config.agents[index];

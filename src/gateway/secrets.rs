@@ -5,7 +5,8 @@ use std::io;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, InvalidHeaderName};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -88,6 +89,47 @@ pub struct Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Secret").field("what", &self.what).finish_non_exhaustive()
+    }
+}
+
+/// A secret on its way to another process of pier.
+#[derive(Serialize, Deserialize)]
+pub struct Handed {
+    name: String,
+    host: HostName,
+    port: u16,
+    header: Option<String>,
+    format: String,
+    methods: Vec<String>,
+    placeholder: String,
+    value: Zeroizing<String>,
+}
+
+impl From<&Secret> for Handed {
+    fn from(secret: &Secret) -> Self {
+        let Secret { what: Use { name, host, port, header, format, methods }, placeholder, value } = secret;
+        Handed {
+            name: name.clone(),
+            host: host.clone(),
+            port: *port,
+            header: header.as_ref().map(ToString::to_string),
+            format: format.clone(),
+            methods: methods.clone(),
+            placeholder: placeholder.clone(),
+            value: value.clone(),
+        }
+    }
+}
+
+impl TryFrom<&Handed> for Secret {
+    type Error = InvalidHeaderName;
+
+    fn try_from(handed: &Handed) -> Result<Self, InvalidHeaderName> {
+        let Handed { name, host, port, header, format, methods, placeholder, value } = handed;
+        let header = header.as_deref().map(str::parse).transpose()?;
+        let (name, host, format) = (name.clone(), host.clone(), format.clone());
+        let what = Use { name, host, port: *port, header, format, methods: methods.clone() };
+        Ok(Secret { what, placeholder: placeholder.clone(), value: value.clone() })
     }
 }
 

@@ -35,6 +35,11 @@ impl Login {
         })
     }
 
+    /// Returns `USER:PASSWORD`.
+    pub fn plain(&self) -> &str {
+        &self.plain
+    }
+
     /// Returns the field of a request, with the end of its line.
     pub fn field(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("Proxy-Authorization: Basic {}\r\n", *self.field))

@@ -21,6 +21,8 @@ pub struct Program<'a> {
     pub standard_error: BorrowedFd<'a>,
     /// Descriptors with the numbers that the program knows them by. It has no others above 2.
     pub placed: &'a [(BorrowedFd<'a>, RawFd)],
+    /// It leads a session of its own, without a terminal, and not only a process group.
+    pub outlives: bool,
 }
 
 /// A child that nobody else waits for.
@@ -64,7 +66,7 @@ pub fn spawn(program: &Program<'_>) -> io::Result<Child> {
         actions.close(number)?;
     }
     actions.directory()?;
-    let attributes = Attributes::new()?;
+    let attributes = Attributes::new(program.outlives)?;
     let mut id = 0;
     // SAFETY: every pointer is to a live value: lists of C strings that end with a null pointer, initialised records.
     checked(unsafe {
@@ -145,9 +147,11 @@ impl Drop for Actions {
 struct Attributes(libc::posix_spawnattr_t);
 
 impl Attributes {
-    /// A process group of its own, no signal blocked, and the end of a pipe ends it again: this process ignores that.
-    fn new() -> io::Result<Self> {
-        let flags = libc::POSIX_SPAWN_SETPGROUP | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
+    /// A process group or a session of its own, no signal blocked, and the end of a pipe ends it again: this process
+    /// ignores that.
+    fn new(session: bool) -> io::Result<Self> {
+        let own = if session { libc::POSIX_SPAWN_SETSID.into() } else { libc::POSIX_SPAWN_SETPGROUP };
+        let flags = own | libc::POSIX_SPAWN_SETSIGDEF | libc::POSIX_SPAWN_SETSIGMASK;
         let flags = libc::c_short::try_from(flags).map_err(io::Error::other)?;
         let (mut attributes, mut signals) = (MaybeUninit::uninit(), MaybeUninit::uninit());
         // SAFETY: each record is initialised before it is taken for one.
@@ -191,6 +195,7 @@ mod tests {
             environment: &[("A", "b c".to_owned())],
             standard_error: write.as_fd(),
             placed: &[(write.as_fd(), 40)],
+            outlives: false,
         });
         let child = child.unwrap();
         drop(write);
@@ -204,7 +209,13 @@ mod tests {
     fn what_is_not_there_is_an_error() {
         let (_read, write) = io::pipe().unwrap();
         let words = ["/no/such/program".to_owned()];
-        let program = Program { words: &words, environment: &[], standard_error: write.as_fd(), placed: &[] };
+        let program = Program {
+            words: &words,
+            environment: &[],
+            standard_error: write.as_fd(),
+            placed: &[],
+            outlives: false,
+        };
         assert_eq!(spawn(&program).err().unwrap().kind(), io::ErrorKind::NotFound);
     }
 }

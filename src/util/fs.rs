@@ -34,6 +34,14 @@ fn take(file: impl io::Read, most: u64, expected: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Reads an open file from its beginning, of at most `most` bytes, wherever somebody else has read it to.
+pub fn read_at_most(file: &File, most: u64) -> io::Result<Vec<u8>> {
+    use std::io::Seek as _;
+    let mut file = file;
+    file.rewind()?;
+    take(file, most, file.metadata()?.len())
+}
+
 /// Opens a path none of whose parts is a symbolic link, so that nobody can have pointed it elsewhere.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ mod guesses;
 mod keyring;
 mod registries;
 mod secure;
-mod servers;
+pub mod servers;
 pub mod web;
 
 use servers::Servers;
@@ -24,7 +24,7 @@ fn inside(project: &Project, hosts: &str, script: &str) -> Output {
 }
 
 /// The description of a call of a program where these names lead to these addresses.
-fn surrounded(project: &Project, hosts: &str, program: &Command) -> Call {
+pub fn surrounded(project: &Project, hosts: &str, program: &Command) -> Call {
     project.write_beside("hosts", hosts);
     let hosts = project.base().join("hosts").display().to_string();
     let bundle = project.base().join("bundle.pem");

@@ -81,6 +81,7 @@ impl Waiting {
             environment: &environment,
             standard_error: complain.as_fd(),
             placed: &placed,
+            outlives: false,
         });
         let child = child.map_err(|error| Error::Spawn { path: program.path.to_string(), error })?;
         let sandbox = Sandbox::new(control, Body::Bubblewrap { child, idle: true });

@@ -44,11 +44,15 @@ pub struct Beside {
 struct Helper {
     engine: Connected,
     id: String,
+    /// The engine removes it when it has ended by itself.
+    stays: bool,
 }
 
 impl Drop for Helper {
     fn drop(&mut self) {
-        remove(&self.engine, &self.id);
+        if !self.stays {
+            remove(&self.engine, &self.id);
+        }
     }
 }
 
@@ -83,6 +87,13 @@ impl Beside {
         Ok(door_on(socket, helper))
     }
 
+    /// Returns a socket that [`door_on`] takes, to a helper that ends when the socket is closed, wherever that is by then.
+    pub fn open_door(&self) -> io::Result<OwnedFd> {
+        let (mut helper, socket) = self.start("door", &[DOOR.to_owned()], &[])?;
+        helper.stays = true;
+        Ok(socket)
+    }
+
     /// Starts a helper, and returns it with the socket to it.
     fn start(&self, name: &str, words: &[String], capabilities: &[&str]) -> io::Result<(Helper, OwnedFd)> {
         let listener = socket::listen_in(&self.session, name)?;
@@ -95,7 +106,7 @@ impl Beside {
             CreateContainerOptionsBuilder::default().name(&format!("pier-{session}-{name}")).build();
         let body = self.body(name, words, capabilities);
         let id = engine.wait(engine.docker.create_container(Some(options), body)).map_err(failed)?.id;
-        let helper = Helper { engine, id };
+        let helper = Helper { engine, id, stays: false };
         let docker = &helper.engine.docker;
         helper
             .engine

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
@@ -19,7 +19,7 @@ use super::engine::{Connected, reason};
 use super::launch::{self, remove};
 use super::{Engine, Error, create_body};
 use crate::backend::protocol::{self, Order, Report};
-use crate::backend::sandbox::{self, Given};
+use crate::backend::sandbox::{self, Given, Network};
 use crate::plan::Plan;
 use crate::sys::{process, socket};
 use crate::util::fs::sha256;
@@ -96,8 +96,18 @@ pub fn states(engine: &Connected, label: &str) -> Result<BTreeMap<String, State>
     Ok(found.into_iter().filter_map(state).collect())
 }
 
-/// Starts the container of a workspace, which must not run.
-pub fn open(plan: &Plan, engine: &Engine, given: Given<'_>, named: &Named) -> Result<How, sandbox::Error> {
+/// Takes the network of a container that is being started, and its first process: before anything runs there, whoever
+/// answers in that network has to.
+pub type Connect<'a> = &'a mut dyn FnMut(&Network, BorrowedFd<'_>) -> Result<(), sandbox::Error>;
+
+/// Starts the container of a workspace, which must not run; `connect` is asked where something belongs into its network.
+pub fn open(
+    plan: &Plan,
+    engine: &Engine,
+    given: Given<'_>,
+    named: &Named,
+    connect: Connect<'_>,
+) -> Result<How, sandbox::Error> {
     let connected = engine.connect()?;
     let body = body(plan, given.directory, named);
     let found = inspect(&connected, &named.name)?;
@@ -123,7 +133,13 @@ pub fn open(plan: &Plan, engine: &Engine, given: Given<'_>, named: &Named) -> Re
     }
     let begun = launch::begin(engine.clone(), connected, named.name.clone());
     let met = begun.map_err(sandbox::Error::from).and_then(|container| {
-        let sandbox = launch::meet(plan, given, prepared, container, &launch::nothing()?)?.ready()?;
+        let mut starting = launch::meet(plan, given, prepared, container, &launch::nothing()?)?;
+        if plan.is_joined() {
+            let (met, network) = starting.network(plan, given.directory)?;
+            connect(&network, met.process().ok_or(Error::Ended)?)?;
+            starting = met;
+        }
+        let sandbox = starting.ready()?;
         let serve = || -> io::Result<bool> {
             sandbox.order(&Order::Serve { version: protocol::VERSION }, &[commands.as_fd()])?;
             Ok(matches!(protocol::receive::<Report>(&sandbox.control)?, Some((Report::Alive { .. }, _))))

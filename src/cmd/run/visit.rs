@@ -14,7 +14,8 @@ use crate::backend::sandbox::{self, Venue};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::{Agent, MountKind, Plan};
-use crate::session::{self, within};
+use crate::session::{self, keeper, within};
+use crate::ui;
 use crate::workspace::{self, Mode, Workspace};
 
 /// Variables of the caller's terminal.
@@ -62,6 +63,11 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         Mode::Container => Venue::Workspace(&directory),
         Mode::Host => Venue::Host,
     };
+    if session.mode == Mode::Container && plan.is_joined() && !keeper::answers(&directory) {
+        ui::warn(
+            "the network of this workspace has ended, so that nothing is reached: `pier start` brings it back",
+        );
+    }
     let home = home(&plan, session.mode, &environment);
     let recorded = Recording::start(root, home.as_deref(), &args.command);
     let (recording, tape) = recorded.map_or((None, None), |(recording, tape)| (Some(recording), Some(tape)));

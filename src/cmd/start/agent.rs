@@ -41,6 +41,12 @@ pub fn add(
         image: found.ok_or_else(none)?,
         workdir: kept.plan.project.at.clone(),
     };
+    if kept.plan.network.gateway.is_some() {
+        ui::warn(&format!(
+            "what `{}` needs to reach is allowed from the next start on: `pier stop`, then `pier start`",
+            wanted.name
+        ));
+    }
     let launcher = agents::install(environment, &engine, &ground, wanted)?;
     let is_shown =
         |library: &crate::plan::facts::Library| kept.plan.mounts.iter().any(|mount| mount.at == library.at);

@@ -5,7 +5,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::random;
 use crate::backend::docker::engine::Connected;
 use crate::backend::docker::kept::{self, Named};
-use crate::backend::sandbox::Given;
 use crate::cmd::Global;
 use crate::cmd::workspaces::base::Base;
 use crate::cmd::workspaces::{self, Asked};
@@ -13,6 +12,7 @@ use crate::diag::Failure;
 use crate::env::Environment;
 use crate::plan::Plan;
 use crate::session::prepare;
+use crate::task::Phase;
 use crate::util::fs::{create_private, hex};
 use crate::workspace;
 
@@ -34,8 +34,16 @@ impl Temporary {
         root: &Utf8Path,
         base: &Base,
     ) -> Result<Self, Failure> {
-        let asked =
-            Asked { base, entries: &[], ports: &[], mounts: &[], agents: &[], apart: None, skills: &[] };
+        let asked = Asked {
+            base,
+            entries: &[],
+            ports: &[],
+            mounts: &[],
+            agents: &[],
+            apart: None,
+            skills: &[],
+            phase: Phase::Verifier,
+        };
         workspaces::make_records(root)?;
         let prepared = workspaces::plan(global, environment, root, &asked)?;
         // Two at once are two.
@@ -47,10 +55,9 @@ impl Temporary {
         create_private(&directory)
             .map_err(|source| crate::trial::Error::Io { path: directory.clone(), source })?;
         prepare::prepare(&prepared.plan, &directory).map_err(crate::session::Error::from)?;
-        let given = Given { values: &prepared.values, bundle: None, directory: &directory };
         let named =
             Named { name: name.clone(), labels: [("com.docker.compose.project".to_owned(), project)].into() };
-        let opened = kept::open(&prepared.plan, &prepared.engine, given, &named);
+        let opened = workspaces::open_as(&prepared, environment, &directory, &named);
         let (user, plan) = (prepared.ground.image.user, prepared.plan);
         let engine = prepared.engine.connect();
         let made = match engine {
@@ -59,7 +66,7 @@ impl Temporary {
         };
         match opened {
             Ok(_) => Ok(made),
-            Err(error) => Err(crate::session::Error::from(error).into()),
+            Err(error) => Err(error),
         }
     }
 }

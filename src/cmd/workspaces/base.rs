@@ -13,6 +13,7 @@ use crate::backend::docker::images::{self, Wanted};
 use crate::backend::docker::{self, Engine};
 use crate::cmd::image::build::Job;
 use crate::cmd::image::fetch::{self, For};
+use crate::config::path::quote;
 use crate::diag::{Exit, Failure, Report, Sources};
 use crate::env::Environment;
 use crate::lock::Lock;
@@ -21,7 +22,7 @@ use crate::plan::image::Place;
 use crate::task::directory::{Definition, Directory, Verification};
 use crate::task::listing::Listing;
 use crate::task::templates::{self, Template};
-use crate::task::{self, McpServer, Mode, Os, Phase, Task, Variables, resolve_network};
+use crate::task::{self, AllowedHost, McpServer, Mode, Os, Phase, Task, Variables, resolve_network};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -166,14 +167,12 @@ pub fn variables(
 fn refuse_what_is_not_there(task: &Task, definition: &Definition) -> Result<(), Failure> {
     let environment = &task.environment;
     let needs_compose = definition.image.is_none() && !definition.dockerfile || definition.compose;
-    let agent = resolve_network(task, None, Phase::Agent);
     let not_there = [
         (environment.os == Os::Windows, "a task for Windows"),
         (needs_compose, "a task of several containers (`docker-compose.yaml`)"),
         (!task.steps.is_empty(), "a task of several steps"),
         (environment.gpus.is_some_and(|gpus| gpus > 0), "a task that needs a GPU"),
         (environment.tpu.is_some(), "a task that needs a TPU"),
-        (agent.mode == Mode::Allowlist, "a task with `network_mode = \"allowlist\"`"),
     ];
     not_there.iter().find(|(is, _)| *is).map_or(Ok(()), |(_, what)| Err(not_yet(what)))
 }
@@ -191,7 +190,7 @@ impl Base {
         self.task().map_or(&[], |loaded| &loaded.task.environment.mcp_servers)
     }
 
-    /// Returns what it says of the sandbox, as lines of configuration. A task only narrows the network.
+    /// Returns what it says of the sandbox, as lines of configuration.
     pub fn lines(&self) -> Option<String> {
         let Loaded { task, .. } = self.task()?;
         let mut text = String::new();
@@ -203,10 +202,22 @@ impl Base {
         if !limits.is_empty() {
             text.push_str(&format!("limits {{ {limits}}}\n"));
         }
-        if resolve_network(task, None, Phase::Agent).mode == Mode::NoNetwork {
-            text.push_str("network \"none\"\n");
-        }
         Some(text)
+    }
+
+    /// Returns what a task says of the network in one phase, as lines of configuration; `None` where it says nothing.
+    /// `agents` need the services of their models, as in Harbor's own trials.
+    pub fn network(&self, phase: Phase, agents: bool) -> Option<String> {
+        let policy = resolve_network(&self.task()?.task, None, phase);
+        match policy.mode {
+            Mode::Public => None,
+            Mode::NoNetwork if !agents => Some("network \"none\"\n".to_owned()),
+            Mode::NoNetwork | Mode::Allowlist => {
+                let rule = |host: &AllowedHost| format!("allow {}; ", quote(&host.to_string()));
+                let rules: String = policy.allowed_hosts.iter().map(rule).collect();
+                Some(format!("network \"allowlist\" {{ {rules}}}\n"))
+            }
+        }
     }
 
     /// The reference, or a word for it before the image is known.

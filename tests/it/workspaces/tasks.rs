@@ -151,7 +151,6 @@ fn what_is_no_task_makes_nothing() {
         ("[environment]\ncpus = \"many\"\n", "task::type"),
         ("[environment]\nos = \"windows\"\n", "task::file"),
         ("[environment]\ngpus = 1\n", "cli::not-yet"),
-        ("[environment]\nnetwork_mode = \"allowlist\"\nallowed_hosts = [\"a.example\"]\n", "cli::not-yet"),
         ("[environment.env]\n\"not a name\" = \"x\"\n", "workspace::variable"),
     ] {
         world.0.write("task/task.toml", toml);
