@@ -13,7 +13,7 @@ mod decode;
 pub mod directory;
 mod environment;
 mod hosts;
-mod ignore;
+pub mod ignore;
 pub mod listing;
 mod mcp;
 mod names;

@@ -64,6 +64,8 @@ pub struct Case {
     pub writable: Vec<Utf8PathBuf>,
     /// Leave what still runs: for tests of a service that the agent has started.
     pub keep: bool,
+    /// The tests are in the image; none follow.
+    pub bundled: bool,
     /// How many bytes of archive follow.
     pub tests: u64,
 }
@@ -145,7 +147,7 @@ fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
     }
     let foreign = foreign(&case.writable, case.owner)?;
     let rewards = Utf8Path::new(REWARDS);
-    for place in [rewards, Utf8Path::new(TESTS)] {
+    for place in [Some(rewards), (!case.bundled).then_some(Utf8Path::new(TESTS))].into_iter().flatten() {
         match remove_tree(place) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -153,9 +155,11 @@ fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
         std::fs::create_dir_all(place)?;
     }
     own(rewards, &user, 0o755)?;
-    // Closed before there is anything in it.
-    own(Utf8Path::new(TESTS), &user, 0o700)?;
-    unpack(tests)?;
+    if !case.bundled {
+        // Closed before there is anything in it.
+        own(Utf8Path::new(TESTS), &user, 0o700)?;
+        unpack(tests)?;
+    }
     if user.uid == case.owner.0 {
         // What the agent keeps in its home would be read by the programs of the tests.
         user.home = format!("{TESTS}/.home");

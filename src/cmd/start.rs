@@ -429,7 +429,18 @@ fn begin(
     let sources = skills::sources(environment, root, &workspace.session, base)?;
     let mounts = &workspace.session.extra_mounts;
     let phase = Phase::Agent;
-    let asked = Asked { base, entries, ports, mounts, agents, apart, skills: &sources, phase };
+    let asked = Asked {
+        base,
+        entries,
+        ports,
+        mounts,
+        agents,
+        apart,
+        skills: &sources,
+        phase,
+        instead: None,
+        at: None,
+    };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
     if seeds {
         first_files(base, &prepared.engine.connect()?, &prepared.ground, apart.unwrap_or(root))?;

@@ -14,7 +14,7 @@ use super::workspaces::base::{self, Base, Loaded};
 use super::workspaces::given::{Entry, kept_entries};
 use super::{Global, Outcome, image, project, sessions, workspaces};
 use crate::backend::docker::engine::Connected;
-use crate::backend::docker::kept::{self, State};
+use crate::backend::docker::kept::{self, Paused, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::{Access, Mount, MountKind, Plan};
@@ -24,7 +24,7 @@ use crate::session::stop;
 use crate::sys::process;
 use crate::task::directory::digest;
 use crate::task::listing::Listing;
-use crate::task::{Phase, VerifierMode, resolve_network, verifier_mode};
+use crate::task::{Phase, resolve_network};
 use crate::trial::assemble::{Draft, VERIFIER};
 use crate::trial::rewards::REWARD;
 use crate::trial::verify::{self, Site, Verified};
@@ -35,7 +35,7 @@ use crate::workspace::{self, Mode, RECORDS, Workspace};
 
 mod temporary;
 
-use temporary::Temporary;
+use temporary::{Agents, Temporary};
 
 /// How long what still runs in a workspace may take to end before it is verified.
 const GRACE: Duration = Duration::from_millis(500);
@@ -93,21 +93,23 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     workspaces::require_own(&environment, root, false)?;
     let started = Timestamp::now();
     let loaded = Loaded::read(&session.task_dir)?;
-    refuse_what_is_not_there(&loaded)?;
-    let variables = variables(&loaded, &workspace, &environment, args.accept)?;
-    let _held = workspaces::hold(&environment, root)?;
     let listing = Listing::read(&loaded.directory)
         .map_err(|error| trials::usage(&error.to_string(), "look at the directory of the task"))?;
+    let own = loaded.verifier(&listing)?;
+    let elsewhere = Elsewhere::of(&loaded, own, in_container, args.keep_running)?;
+    let variables = variables(elsewhere.task(&loaded), &workspace, &environment, args.accept)?;
+    let _held = workspaces::hold(&environment, root)?;
     let place = prepare(&workspace, &environment, global, &loaded, args.keep_running)?;
     let draft =
         args.trial_dir.as_ref().map_or_else(|| Draft::new(root, started), |dir| Draft::at(&cwd.join(dir)))?;
+    let (_frozen, other) = elsewhere.start(global, &environment, &workspace, &loaded, &place)?;
+    let site = other.as_ref().map_or_else(|| place.site(args.keep_running), |other| site(other, false));
     ui::say("running the tests");
     let records = fresh(root)?;
     let began = Timestamp::now();
-    let verified =
-        verify::verify(&place.site(args.keep_running), &loaded.task, &listing, variables, &records);
+    let verified = verify::verify(&site, &loaded.task, &listing, variables, &records);
     let verified = verified.map_err(|error| {
-        if let (crate::trial::Error::Docker(_), Place::Own(own)) = (&error, &place) {
+        if let (crate::trial::Error::Docker(_), Place::Own(own), None) = (&error, &place, &other) {
             // Nobody has said that what the tests have started is over.
             match kept::close(&own.engine, &own.name) {
                 Ok(_) => ui::say("the workspace was stopped: the verifier has not come to its end"),
@@ -156,16 +158,77 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
 /// The agent whose sessions are found without being named.
 pub const CLAUDE: &str = "claude-code";
 
-fn refuse_what_is_not_there(loaded: &Loaded) -> Result<(), Failure> {
-    let task = &loaded.task;
-    let (agent, verifier) =
-        (resolve_network(task, None, Phase::Agent), resolve_network(task, None, Phase::Verifier));
-    let what = match verifier_mode(task, None) {
-        VerifierMode::Separate => "a verifier with an environment of its own",
-        VerifierMode::Shared if agent != verifier => "a verifier with another network than the agent's",
-        VerifierMode::Shared => return Ok(()),
-    };
-    Err(Failure::new(Exit::Usage, "cli::not-yet", format!("not available yet: {what} in a workspace")))
+/// Where the tests of a workspace with a container run.
+enum Elsewhere {
+    /// Where the agent worked.
+    No,
+    /// In a copy of that, with a network of their own.
+    Network,
+    /// In an environment of their own; with whether the tests are in its image.
+    Own(Box<Loaded>, bool),
+}
+
+impl Elsewhere {
+    fn of(
+        loaded: &Loaded,
+        own: Option<(Loaded, bool)>,
+        in_container: bool,
+        keep: bool,
+    ) -> Result<Self, Failure> {
+        let of = |phase| resolve_network(&loaded.task, None, phase);
+        let found = match own {
+            Some(_) if !in_container => {
+                let message =
+                    "the verifier has an environment of its own, which takes files out of a container";
+                return Err(trials::usage(message, "start the task without `--host`"));
+            }
+            Some((own, bundled)) => Elsewhere::Own(Box::new(own), bundled),
+            None if in_container && of(Phase::Agent) != of(Phase::Verifier) => Elsewhere::Network,
+            None => Elsewhere::No,
+        };
+        match found {
+            Elsewhere::Network | Elsewhere::Own(..) if keep => Err(trials::usage(
+                "the tests run in a container of their own, where nothing of what the agent has started is",
+                "leave `--keep-running` out",
+            )),
+            found => Ok(found),
+        }
+    }
+
+    /// The task as the tests have it.
+    fn task<'a>(&'a self, loaded: &'a Loaded) -> &'a Loaded {
+        if let Elsewhere::Own(own, _) = self { own } else { loaded }
+    }
+
+    /// Starts the other container; in the one of the workspace no time goes by meanwhile.
+    fn start<'a>(
+        &self,
+        global: &Global,
+        environment: &Environment,
+        workspace: &Workspace,
+        loaded: &Loaded,
+        place: &'a Place,
+    ) -> Result<(Option<Paused<'a>>, Option<Temporary>), Failure> {
+        let Place::Own(own) = place else { return Ok((None, None)) };
+        let of = Agents { own, workspace };
+        Ok(match self {
+            Elsewhere::No => (None, None),
+            Elsewhere::Network => {
+                let frozen = kept::pause(&own.engine, &own.name)?;
+                let base = Base::Task(Box::new(loaded.clone()));
+                (Some(frozen), Some(Temporary::of_snapshot(global, environment, &base, &of)?))
+            }
+            Elsewhere::Own(task, bundled) => {
+                let directory = workspace::private(&environment.state, &workspace.root);
+                temporary::collect(&loaded.task.verifier.collect, &of, &directory)?;
+                let frozen = kept::pause(&own.engine, &own.name)?;
+                let base = Base::Task(task.clone());
+                let artifacts = &loaded.task.artifacts;
+                let made = Temporary::of_verifier(global, environment, (&base, *bundled), &of, artifacts)?;
+                (Some(frozen), Some(made))
+            }
+        })
+    }
 }
 
 /// Returns the variables of the tests: those of the task's environment, and over them the verifier's.
@@ -205,7 +268,7 @@ enum Place {
 }
 
 /// The container of a workspace.
-struct Own {
+pub struct Own {
     engine: Connected,
     name: String,
     plan: Plan,
@@ -215,17 +278,33 @@ struct Own {
 
 impl Place {
     fn site(&self, keep: bool) -> Site<'_> {
-        let (engine, container, plan, user) = match self {
-            Place::Own(own) => (&own.engine, &own.name, &own.plan, &own.user),
-            Place::Temporary(made) => (&made.engine, &made.name, &made.plan, &made.user),
-        };
-        let at = plan.project.at.as_path();
-        let writable = |mount: &Mount| {
-            matches!(mount.kind, MountKind::Bind { access: Access::ReadWrite, .. }).then(|| mount.at.clone())
-        };
-        let writable = plan.mounts.iter().filter_map(writable).collect();
-        Site { engine, container, cwd: at, owner: (plan.user.uid, plan.user.gid), writable, keep, user }
+        match self {
+            Place::Own(own) => {
+                let Own { engine, name, plan, user } = &**own;
+                described((engine, name), plan, (user, &plan.project.at), keep)
+            }
+            Place::Temporary(made) => site(made, keep),
+        }
     }
+}
+
+fn site(made: &Temporary, keep: bool) -> Site<'_> {
+    let Temporary { engine, name, plan, user, cwd, bundled, .. } = made;
+    Site { bundled: *bundled, ..described((engine, name), plan, (user, cwd), keep) }
+}
+
+fn described<'a>(
+    (engine, container): (&'a Connected, &'a str),
+    plan: &'a Plan,
+    (user, cwd): (&'a str, &'a Utf8Path),
+    keep: bool,
+) -> Site<'a> {
+    let writable = |mount: &Mount| {
+        matches!(mount.kind, MountKind::Bind { access: Access::ReadWrite, .. }).then(|| mount.at.clone())
+    };
+    let writable = plan.mounts.iter().filter_map(writable).collect();
+    let owner = (plan.user.uid, plan.user.gid);
+    Site { engine, container, cwd, owner, writable, keep, user, bundled: false }
 }
 
 /// Ends what still runs in the workspace; one without a container gets one for the tests.

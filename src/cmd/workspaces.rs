@@ -56,6 +56,10 @@ pub struct Asked<'a> {
     pub skills: &'a [Utf8PathBuf],
     /// Whose network it is, where a task says what may be reached.
     pub phase: Phase,
+    /// What it stands on instead of what its base says.
+    pub instead: Option<&'a Ground>,
+    /// Where its files are, instead of where the base has them.
+    pub at: Option<&'a str>,
 }
 
 /// The plan of a workspace, with what is beside it.
@@ -140,8 +144,11 @@ pub fn plan(
         loaded = configure(global, environment, root, asked, first, of_task.as_deref())?;
     }
     let engine = image::engine(environment)?;
-    let ground = asked.base.ground(For { environment, root }, (&engine, &engine.connect()?))?;
-    let known = (ground.reference.as_str(), ground.workdir.as_str());
+    let ground = match asked.instead {
+        Some(ground) => ground.clone(),
+        None => asked.base.ground(For { environment, root }, (&engine, &engine.connect()?))?,
+    };
+    let known = (ground.reference.as_str(), asked.at.unwrap_or(ground.workdir.as_str()));
     if first != known {
         loaded = configure(global, environment, root, asked, known, of_task.as_deref())?;
     }
@@ -189,6 +196,10 @@ pub fn plan(
     }
     let launchers = launchers.iter().collect();
     kind::show(&mut plan, kind::Agents { shelf: &shelf, launchers, links });
+    if asked.phase == Phase::Verifier {
+        // The tests are not the agent: what it may use without having it is not theirs.
+        plan.secrets.clear();
+    }
     let secrets = secrets::fetch(environment, &plan, &mut probed.values)?;
     let login = secrets::login(environment, &plan)?;
     Ok(Prepared { plan, values: probed.values, engine, ground, secrets, login })

@@ -13,6 +13,7 @@ use crate::sandbox::{Call, Project, host_process, unique_sleep, within};
 
 mod agents;
 mod apart;
+mod elsewhere;
 mod flags;
 mod host;
 mod network;

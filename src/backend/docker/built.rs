@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
+use bollard::models::ContainerConfig;
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder,
+    CommitContainerOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+    RemoveImageOptionsBuilder,
 };
 
 use super::engine::{Connected, reason};
@@ -36,6 +38,24 @@ pub fn list(engine: &Connected) -> Result<Vec<Built>, Error> {
         Some(Built { tag, bytes: u64::try_from(image.size).unwrap_or(0), made, in_use, id: image.id })
     });
     Ok(built.collect())
+}
+
+/// Makes an image of what a container is now, without what is mounted there, and returns its tag. Whoever makes it removes
+/// it; one that is left over is an image that pier built.
+pub fn snapshot(engine: &Connected, container: &str, name: &str) -> Result<String, Error> {
+    let tag = format!("pier-build:{name}");
+    let options = CommitContainerOptionsBuilder::default()
+        .container(container)
+        .repo("pier-build")
+        .tag(name)
+        .pause(false)
+        .build();
+    let labels = Some(HashMap::from([(BUILT.to_owned(), tag.clone())]));
+    let config = ContainerConfig { labels, ..ContainerConfig::default() };
+    match engine.wait(engine.docker.commit_container(options, config)) {
+        Ok(_) => Ok(tag),
+        Err(error) => Err(Error::Failed { what: "make an image of the container", said: reason(&error) }),
+    }
 }
 
 /// Removes one by its tag; false where a container still needs it.

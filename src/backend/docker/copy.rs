@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 
-use bollard::query_parameters::DownloadFromContainerOptionsBuilder;
+use bollard::query_parameters::{DownloadFromContainerOptionsBuilder, UploadToContainerOptionsBuilder};
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
 
@@ -49,6 +49,57 @@ pub fn take(engine: &Connected, id: &str, path: &str, most: u64) -> Result<Optio
         Ok(true)
     })?;
     Ok(found.then_some(file))
+}
+
+/// Puts an archive of one file or directory into a container that runs, where its source was, as root's; without the
+/// entries that `leaves_out` names, by their paths below the source.
+pub fn give(
+    engine: &Connected,
+    id: &str,
+    archive: impl Read,
+    source: &Utf8Path,
+    leaves_out: &dyn Fn(&str) -> bool,
+) -> Result<(), Error> {
+    let failed = |said: String| Error::Failed { what: "copy files into a container", said };
+    let packed = repack(archive, source, leaves_out).map_err(|error| failed(error.to_string()))?;
+    let options = UploadToContainerOptionsBuilder::default().path("/").build();
+    let body = bollard::body_full(packed.into());
+    engine
+        .wait(engine.docker.upload_to_container(id, Some(options), body))
+        .map_err(|error| failed(reason(&error)))
+}
+
+/// Writes an archive anew, with the paths that its entries had.
+fn repack(archive: impl Read, source: &Utf8Path, leaves_out: &dyn Fn(&str) -> bool) -> io::Result<Vec<u8>> {
+    let place = source.strip_prefix("/").unwrap_or(source);
+    let above = place.parent().unwrap_or(Utf8Path::new(""));
+    let mut archive = tar::Archive::new(archive.take(MOST_BYTES));
+    let mut packed = tar::Builder::new(Vec::new());
+    for entry in archive.entries()?.take(MOST_ENTRIES) {
+        let mut entry = entry?;
+        let Ok(path) = Utf8PathBuf::from_path_buf(entry.path()?.into_owned()) else { continue };
+        let below: Utf8PathBuf = path.components().skip(1).collect();
+        if !below.as_str().is_empty() && leaves_out(below.as_str()) {
+            continue;
+        }
+        let kind = entry.header().entry_type();
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(entry.header().mode()? & 0o777);
+        header.set_mtime(entry.header().mtime()?);
+        let to = above.join(&path);
+        if kind.is_file() || kind.is_dir() {
+            header.set_size(if kind.is_file() { entry.size() } else { 0 });
+            packed.append_data(&mut header, &to, &mut entry)?;
+        } else if let (true, Some(link)) = (kind.is_symlink() || kind.is_hard_link(), entry.link_name()?) {
+            header.set_size(0);
+            let link = link.into_owned();
+            // Another entry's path.
+            let link = if kind.is_hard_link() { above.as_std_path().join(link) } else { link };
+            packed.append_link(&mut header, &to, link)?;
+        }
+    }
+    packed.into_inner()
 }
 
 /// Unpacks an archive whose entries are below one directory into `to`: files, directories and links, the caller's, without

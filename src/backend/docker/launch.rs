@@ -184,8 +184,10 @@ pub(super) fn meet(
     let Prepared { listener, sources } = prepared;
     let control = connected(&listener, &container)?.ok_or(Error::Ended)?;
     drop(listener);
-    // Nothing inside has another one to connect to.
-    std::fs::remove_file(given.directory.join(image::SOCKET_NAME)).map_err(set_up("remove a socket"))?;
+    // Nothing inside has another one to connect to. An engine that copies files mounts everything once more, so that
+    // something has to be there.
+    let replaced = write_atomic(&given.directory.join(image::SOCKET_NAME), b"", 0o400);
+    replaced.map_err(set_up("remove a socket"))?;
     let manifest = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
     let sandbox = Sandbox::new(control, Body::Container(Box::new(container)));
     let given_over = [manifest.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];

@@ -52,6 +52,8 @@ pub struct Loaded {
     pub task: Task,
     pub definition: Definition,
     pub instruction: Vec<u8>,
+    /// What its image is built from, below the directory.
+    context: Utf8PathBuf,
 }
 
 /// What it stands on, as the engine has it.
@@ -116,15 +118,44 @@ impl Loaded {
             None => Vec::new(),
             Some(_) => read(INSTRUCTION).map_err(|error| failed(&format!("`{INSTRUCTION}`: {error}")))?,
         };
-        Ok(Loaded { directory: directory.clone(), task, definition, instruction })
+        Ok(Loaded {
+            directory: directory.clone(),
+            task,
+            definition,
+            instruction,
+            context: ENVIRONMENT.into(),
+        })
+    }
+
+    /// Returns this task with its verifier's own environment, and whether the tests are in the image of that; `None`
+    /// where the tests run in the agent's.
+    pub fn verifier(&self, listing: &Listing) -> Result<Option<(Self, bool)>, Failure> {
+        let wrong = |problem| Failure {
+            exit: Exit::Usage,
+            report: Report { sources: Sources::default(), problems: vec![problem] },
+        };
+        let Some(own) = Directory::new(listing).verifier(&self.task, None).map_err(wrong)? else {
+            return Ok(None);
+        };
+        if own.image.is_none() && listing.entry(&own.directory.join("docker-compose.yaml")).is_some() {
+            return Err(not_yet("a verifier of several containers"));
+        }
+        let image = own.image.map(str::to_owned);
+        let definition = Definition { dockerfile: image.is_none(), compose: false, image };
+        let mut task = self.task.clone();
+        task.environment = own.environment.clone();
+        refuse_what_is_not_there(&task, &definition)?;
+        let loaded = Loaded { task, definition, context: own.directory.clone(), ..self.clone() };
+        Ok(Some((loaded, own.bundled_tests)))
     }
 
     /// Reads what its image is built from.
     fn context(&self) -> Result<Context, Failure> {
         let place = Place { file: "Dockerfile".into(), context: Utf8PathBuf::new() };
-        Context::read(&self.directory.join(ENVIRONMENT), &place).map_err(|said| {
+        Context::read(&self.directory.join(&self.context), &place).map_err(|said| {
             let message = format!("the image of the task cannot be built: {}", escape(&said));
-            Failure::new(Exit::Usage, "image::build", message).help("look at `environment/Dockerfile`")
+            Failure::new(Exit::Usage, "image::build", message)
+                .help(format!("look at `{}/Dockerfile`", self.context))
         })
     }
 }

@@ -162,12 +162,6 @@ fn tests_that_do_not_end_or_say_nonsense_are_errors() {
     world.0.write("task/task.toml", "[verifier]\nuser = \"nobody-here\"\n");
     let said = world.within("ws", &["verify"]).run().refused(1, "trial::verifier");
     assert!(said.flat().contains("no user `nobody-here`"), "{}", said.said());
-    for toml in
-        ["[verifier]\nenvironment_mode = \"separate\"\n", "[verifier]\nnetwork_mode = \"no-network\"\n"]
-    {
-        world.0.write("task/task.toml", toml);
-        world.within("ws", &["verify"]).run().refused(2, "cli::not-yet");
-    }
     world.0.write("task/task.toml", "[verifier.env]\nKEY = \"${HOST_KEY}\"\n");
     world.within("ws", &["verify"]).run().refused(2, "workspace::variable");
     world.within("ws", &["verify"]).env("HOST_KEY", "x").run().refused(125, "workspace::variable");
