@@ -64,6 +64,10 @@ pub struct Group {
     directories: Vec<Utf8PathBuf>,
     /// Where the kernel counts what it killed for lack of memory.
     memory: Option<Utf8PathBuf>,
+    /// What it had counted before.
+    before: u64,
+    /// It has killed something since.
+    killed: bool,
     /// What bubblewrap is started with, in front of its own path.
     pub scope: Vec<String>,
     /// Asked for, and held by no control group.
@@ -109,11 +113,39 @@ impl Group {
             .try_for_each(|directory| fs_err::write(directory.join("cgroup.procs"), process.to_string()))
     }
 
-    /// Says whether the kernel has killed a process of the session because its memory was used up.
-    pub fn out_of_memory(&self) -> bool {
+    /// The group that somebody else has made for a process: pier only looks at it.
+    pub fn of_process(process: u32) -> Self {
+        let own = read(Utf8Path::new(&format!("/proc/{process}/cgroup"))).unwrap_or_default();
+        let host = Host { mounted: Utf8Path::new(MOUNTED), own: &own };
+        let of = |controller, name| Some(host.path_of(controller)?.join(name)).filter(|path| path.is_file());
+        let memory = of("memory", "memory.oom_control").or_else(|| of("", "memory.events"));
+        memory.map(|path| Self::counted_in(&path)).unwrap_or_default()
+    }
+
+    /// A group by the file that [`Group::counter`] returned.
+    pub fn counted_in(path: &Utf8Path) -> Self {
+        let mut group = Group::default();
+        group.memory = Some(path.to_owned());
+        group.before = group.count();
+        group
+    }
+
+    /// Where the kernel counts what it killed for lack of memory.
+    pub fn counter(&self) -> Option<&Utf8Path> {
+        self.memory.as_deref()
+    }
+
+    fn count(&self) -> u64 {
         let counted = self.memory.as_ref().and_then(|path| read(path).ok()).unwrap_or_default();
         let count = counted.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        count.and_then(|count| count.trim().parse::<u64>().ok()).is_some_and(|count| count > 0)
+        count.and_then(|count| count.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Says whether the kernel has killed a process of the session because its memory was used up. What is somebody
+    /// else's has to be asked before it is gone.
+    pub fn out_of_memory(&mut self) -> bool {
+        self.killed |= self.count() > self.before;
+        self.killed
     }
 
     /// Version 2. Returns what it does not hold.

@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use super::bwrap::{self, Bubblewrap};
 use super::docker::beside::Beside;
-use super::docker::kept::COMMANDS;
+use super::docker::kept::{COMMANDS, MEMORY};
 use super::docker::launch::Container;
 use super::docker::{self, Engine};
 use super::init::UNCONFINED;
@@ -29,6 +29,7 @@ use crate::gateway::publish::Door;
 use crate::plan::{CertificateForm, NetworkMode, Plan};
 use crate::sys::spawn::{self, Child};
 use crate::sys::{fd, process, socket};
+use crate::util::fs::read_bounded;
 
 /// How long an engine and the init may take to get ready, in milliseconds.
 pub const READY_WITHIN: u16 = 20_000;
@@ -41,6 +42,9 @@ const LEAST_TIER: u8 = 2;
 
 /// How long an engine may take to notice that all inside has ended.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// The most that the path of a file holds, in bytes.
+const MOST_PATH: u64 = 4096;
 
 /// The most that is read of an engine's own complaints, in bytes.
 const MOST_COMPLAINT: u64 = 8 * 1024;
@@ -202,6 +206,11 @@ impl Starting {
         }
     }
 
+    /// Where the kernel counts what it kills in there for lack of memory.
+    pub fn counter(&self) -> Option<&Utf8Path> {
+        self.sandbox.group.counter()
+    }
+
     /// Control groups that were made for it.
     pub fn groups(&self) -> Vec<Utf8PathBuf> {
         self.sandbox.group.directories().to_vec()
@@ -327,6 +336,12 @@ impl Sandbox {
         let text = serde_json::to_vec(command).map_err(|error| set_up("write the command")(error.into()))?;
         file.write_all_at(&text, 0).map_err(set_up("write the command"))?;
         let mut sandbox = Sandbox::new(control, body);
+        if let Venue::Workspace(directory) = venue
+            && let Ok(counter) = read_bounded(&directory.join(MEMORY), MOST_PATH)
+            && let Ok(counter) = std::str::from_utf8(&counter)
+        {
+            sandbox.group = Group::counted_in(Utf8Path::new(counter));
+        }
         let sent = [file.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
         sandbox.order(&Order::Run, &sent).map_err(set_up("speak with the workspace"))?;
         match sandbox.wait_for_ready() {

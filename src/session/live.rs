@@ -236,6 +236,7 @@ impl Live {
             Some((Report::Exited { id: FIRST, how }, _)) => {
                 // The init says so after it has ended and reaped all others.
                 self.sandbox.emptied = true;
+                self.sandbox.group.out_of_memory();
                 Some(match why {
                     Some(Why::TimeLimit) => Outcome::TimeLimit,
                     Some(Why::Asked) | None => Outcome::Ended(how),

@@ -16,6 +16,7 @@ use super::registry::Session;
 use super::space::Space;
 use super::tape::Tape;
 use super::{Error, Finished, Notice, Outcome, code_of, gate};
+use crate::audit::Event;
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{PATIENCE, Sandbox, Venue};
 use crate::plan::Plan;
@@ -86,11 +87,15 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         guest: None,
     };
     let outcome: Result<Outcome, Error> = live.watch();
-    let Live { started: ran, mut sandbox, mut front, server, record, used_up, .. } = live;
+    let Live { started: ran, mut sandbox, mut front, server, mut record, used_up, .. } = live;
     sandbox.end(PATIENCE);
     front.finish();
     if used_up {
         notice(Notice::SpaceUsedUp);
+    }
+    if sandbox.group.out_of_memory() {
+        record.note(&Event::Limit { what: "the memory".into() });
+        notice(Notice::OutOfMemory);
     }
     let id = place.id.to_string();
     let code = code_of(&outcome, ran);

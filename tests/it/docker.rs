@@ -13,6 +13,7 @@ use crate::sandbox::{Call, Output, Project, unique_sleep, within};
 pub mod agents;
 mod build;
 mod cache;
+mod exhausted;
 mod images;
 mod lifetime;
 mod registry;

@@ -22,10 +22,13 @@ use crate::backend::protocol::{self, Order, Report};
 use crate::backend::sandbox::{self, Given, Network};
 use crate::plan::Plan;
 use crate::sys::{process, socket};
-use crate::util::fs::sha256;
+use crate::util::fs::{sha256, write_atomic};
 
 /// The socket in the directory of a workspace on which its init takes commands.
 pub const COMMANDS: &str = "commands";
+
+/// The file in the directory of a workspace that says where the kernel counts what it kills there for lack of memory.
+pub const MEMORY: &str = "memory";
 
 /// Says which request a container was made by: another one makes another container.
 const REQUEST: &str = "pier.request";
@@ -134,6 +137,10 @@ pub fn open(
     let begun = launch::begin(engine.clone(), connected, named.name.clone());
     let met = begun.map_err(sandbox::Error::from).and_then(|container| {
         let mut starting = launch::meet(plan, given, prepared, container, &launch::nothing()?)?;
+        // For those who run commands there.
+        let counter = starting.counter().map_or("", Utf8Path::as_str);
+        write_atomic(&given.directory.join(MEMORY), counter.as_bytes(), 0o600)
+            .map_err(|error| sandbox::Error::SetUp { what: "write where its memory is counted", error })?;
         if plan.is_joined() {
             let (met, network) = starting.network(plan, given.directory)?;
             connect(&network, met.process().ok_or(Error::Ended)?)?;

@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::beside::Beside;
 use super::engine::{Connected, reason};
 use super::{Engine, Error, GENERATED, create_body, kept, source_of};
+use crate::backend::limits::Group;
 use crate::backend::protocol::Order;
 use crate::backend::sandbox::{self, Body, Given, READY_WITHIN, Sandbox, Starting};
 use crate::backend::sources::Sources;
@@ -189,7 +190,9 @@ pub(super) fn meet(
     let replaced = write_atomic(&given.directory.join(image::SOCKET_NAME), b"", 0o400);
     replaced.map_err(set_up("remove a socket"))?;
     let manifest = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
-    let sandbox = Sandbox::new(control, Body::Container(Box::new(container)));
+    let group = Group::of_process(container.id());
+    let mut sandbox = Sandbox::new(control, Body::Container(Box::new(container)));
+    sandbox.group = group;
     let given_over = [manifest.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
     sandbox.order(&Order::Adopt, &given_over).map_err(set_up("speak with the sandbox"))?;
     Starting::verify(sandbox, None, sources, plan, given, &manifest)

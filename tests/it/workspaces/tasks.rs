@@ -136,6 +136,20 @@ fn the_network_and_the_health_of_a_task_are_honoured() {
 }
 
 #[test]
+fn a_task_that_used_up_its_memory_is_told() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("[environment]\nmemory_mb = 48\n");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let eat = "head -c 300M /dev/zero | tail | wc -c; exit ${PIPESTATUS[1]}";
+    for (script, told) in [(eat, true), ("kill -9 $$", false), (eat, true)] {
+        let said = world.within("ws", &["exec", "--", "bash", "-c", script]).run().expect(137);
+        assert_eq!(said.flat().contains("used up `limits memory`"), told, "{}", said.flat());
+    }
+}
+
+#[test]
 fn what_is_no_task_makes_nothing() {
     if !can_run() {
         return;

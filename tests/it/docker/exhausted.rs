@@ -1,0 +1,118 @@
+//! What an engine runs out of: memory, and space.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::build::Building;
+use super::{BUSYBOX, DEBIAN, VARIABLE, can_run, exec, project};
+use crate::sandbox::{is_root, within};
+
+/// Takes more memory than there is.
+const EAT: &str = "head -c 300M /dev/zero | tail | wc -c; exit ${PIPESTATUS[1]}";
+
+#[test]
+fn a_container_that_used_up_its_memory_is_told() {
+    if !can_run() {
+        return;
+    }
+    let project = project(DEBIAN, "limits { memory \"48MiB\"; }");
+    let eaten = exec(&project, &["bash", "-c", EAT]).expect(137);
+    assert!(eaten.flat().contains("used up `limits memory`"), "{}", eaten.flat());
+    let enough = exec(&project, &["bash", "-c", "kill -9 $$"]).expect(137);
+    assert!(!enough.flat().contains("used up"), "{}", enough.flat());
+}
+
+/// An engine of its own on a small disk; it ends with this value.
+struct Small {
+    engine: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Small {
+    fn start() -> Option<Self> {
+        if !is_root() {
+            println!("skipped: only root starts an engine, on a disk of its own");
+            return None;
+        }
+        let directory = tempfile::Builder::new().prefix("pier-small-").tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).display().to_string();
+        std::os::unix::fs::chown(directory.path(), None, Some(1000)).unwrap();
+        fs_err::create_dir(directory.path().join("disk")).unwrap();
+        let run = |words: &[&str]| {
+            let output = Command::new(words[0]).args(&words[1..]).output().unwrap();
+            assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        };
+        run(&["mount", "-t", "tmpfs", "-o", "size=64m", "none", &at("disk")]);
+        // In a network of its own: it would take that of another engine down.
+        let engine = Command::new("unshare")
+            .args(["--net", "dockerd"])
+            .args(["--host", &format!("unix://{}", at("socket")), "--data-root", &at("disk/data")])
+            .args(["--exec-root", &at("exec"), "--pidfile", &at("pid"), "--group", "1000"])
+            .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        fs_err::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .unwrap();
+        let small = Small { engine, directory };
+        assert!(within(Duration::from_mins(1), || small.docker(&["version"]).status().unwrap().success()));
+        let mut save = Command::new("docker");
+        save.args(["save", BUSYBOX]).env("DOCKER_HOST", std::env::var(VARIABLE).unwrap());
+        let mut save = save.stdout(Stdio::piped()).spawn().unwrap();
+        let loaded = small.docker(&["load"]).stdin(save.stdout.take().unwrap()).status().unwrap();
+        assert!(save.wait().unwrap().success() && loaded.success());
+        Some(small)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn address(&self) -> String {
+        format!("unix://{}", self.path("socket").display())
+    }
+
+    fn docker(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(words).env("DOCKER_HOST", self.address()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    fn said(&self, words: &[&str]) -> String {
+        let output = self.docker(words).stdout(Stdio::piped()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let id = nix::unistd::Pid::from_raw(self.engine.id().cast_signed());
+        let _ended = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM);
+        let _ended = self.engine.wait();
+        let _unmounted = Command::new("umount").arg("--lazy").arg(self.path("disk")).status();
+    }
+}
+
+#[test]
+fn a_disk_that_is_full_ends_a_build_and_leaves_nothing() {
+    if !can_run() {
+        return;
+    }
+    let Some(small) = Small::start() else { return };
+    let building =
+        Building::new(&format!("FROM {BUSYBOX}\nRUN dd if=/dev/zero of=/big bs=1M count=400\n"), &[]);
+    building.trust();
+    let run = || building.0.call(["exec", "true"]).env("DOCKER_HOST", small.address()).run();
+    for _ in 0..2 {
+        let failed = run().refused(125, "image::build");
+        assert!(failed.said().contains("No space left on device"), "{}", failed.said());
+        assert_eq!(small.said(&["ps", "--all", "--quiet"]), "");
+        assert_eq!(small.said(&["images", "--quiet", "--filter", "label=pier.build"]), "");
+    }
+    building.0.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo small > /small\n"));
+    building.trust();
+    // There is space again.
+    run().expect(0);
+}
