@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use camino::Utf8Path;
 
-use super::{INSTRUCTION, Start, Subject, beside, cannot, first_files, ready, usage};
+use super::begin::{INSTRUCTION, beside, first_files, ready};
+use super::{Start, Subject, cannot, usage};
 use crate::cmd::image::fetch::For;
 use crate::cmd::workspaces::Remembered;
 use crate::cmd::workspaces::base::{Base, Loaded};

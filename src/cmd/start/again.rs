@@ -1,0 +1,131 @@
+//! A workspace that is there, started again.
+
+use camino::Utf8Path;
+use jiff::Timestamp;
+
+use super::begin::{Beginning, begin, ready, variables};
+use super::subject::Subject;
+use super::{Start, agent, given, host, skills, subject, usage};
+use crate::backend::docker::kept::{self, State};
+use crate::cmd::owner::{self, RootOwned};
+use crate::cmd::workspaces;
+use crate::cmd::workspaces::agents::Wanted;
+use crate::cmd::workspaces::base::Base;
+use crate::cmd::workspaces::given::{Entry, Published, kept_entries};
+use crate::cmd::{Global, Outcome, project};
+use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::session::keeper;
+use crate::ui;
+use crate::workspace::{self, Mode, Workspace};
+/// Starts the workspace around the current directory.
+pub fn around(global: &Global, args: &Start, cwd: &Utf8Path) -> Outcome {
+    let from = args.dir.as_ref().map_or_else(|| cwd.to_owned(), |dir| cwd.join(dir));
+    let found = if args.dir.is_some() { workspace::at(&from).map(Some) } else { workspace::around(&from) };
+    let Some(workspace) = found.map_err(Failure::from)? else {
+        return Err(usage(
+            "there is no workspace here, and neither a task path nor an image is given",
+            "`pier start TASK -d DIR` and `pier start -d DIR --image IMAGE` make one",
+        ));
+    };
+    let environment = owner::settle(Environment::of_process()?, global, &workspace.root, RootOwned::Refuse)?;
+    restart(global, args, None, &environment, &workspace)
+}
+
+pub fn restart(
+    global: &Global,
+    args: &Start,
+    asked: Option<&Subject>,
+    environment: &Environment,
+    workspace: &Workspace,
+) -> Outcome {
+    let Workspace { root, session } = workspace;
+    if args.force {
+        return Err(usage("`--force` is for a new workspace", "leave it out"));
+    }
+    let subject = subject::of(session, asked)?;
+    if session.mode == Mode::Host {
+        return host::again(global, args, environment, workspace, &subject);
+    }
+    if args.host {
+        let message = format!("the workspace `{root}` has a container");
+        return Err(usage(&message, "leave `--host` out, or use another directory"));
+    }
+    if args.no_mount && !session.no_mount {
+        let message = format!("the workspace `{root}` is mounted");
+        return Err(usage(&message, "leave `--no-mount` out, or use another directory"));
+    }
+    let _held = workspaces::hold(environment, root)?;
+    workspaces::require_own(environment, root, args.accept)?;
+    let engine = crate::cmd::image::engine(environment)?.connect()?;
+    let name = workspaces::container(workspace);
+    let changes = args.image.as_ref().is_some_and(|image| session.image.as_ref() != Some(image))
+        || !args.ports.is_empty()
+        || args.mounts_json.is_some()
+        || !args.e.is_empty()
+        || args.env_file.is_some()
+        || !args.skill.is_empty();
+    let before = workspaces::remembered(environment, root);
+    let agents = subject::agents(session, before.as_ref(), args.agent.as_deref())?;
+    if kept::state(&engine, &name)? == State::Running {
+        if let (false, Some(agent), Some(kept)) = (changes, &args.agent, &before) {
+            let kept = kept.clone();
+            let base = subject.base(environment)?;
+            return agent::add(environment, workspace, kept, &agents, &Wanted::parse(agent)?, &base);
+        }
+        if changes {
+            return Err(usage(
+                "the workspace is running, and cannot be changed meanwhile",
+                "`pier stop`, then `pier start` with what shall be different",
+            ));
+        }
+        let directory = workspace::private(&environment.state, root);
+        if !before.as_ref().is_some_and(|kept| kept.plan.is_joined()) || keeper::answers(&directory) {
+            ui::say(&format!("the workspace `{root}` is already running"));
+            return Ok(Exit::Done);
+        }
+        ui::say("the network of this workspace has ended: the container starts again");
+        kept::close(&engine, &name)?;
+    }
+    drop(engine);
+    let base = subject.base(environment)?;
+    let cwd = &project::current_directory()?;
+    let mut session = session.clone();
+    if let Base::Image(image) = &base {
+        session.image = Some(image.clone());
+    }
+    let given = given::entries(args)?;
+    let given = if args.e.is_empty() && args.env_file.is_none() {
+        kept_entries(&session.extra_env, environment)?
+    } else {
+        session.extra_env = given.iter().map(Entry::stored).collect();
+        given
+    };
+    let mut allowed = before.map(|kept| kept.allowed).unwrap_or_default();
+    session.agents = agents.iter().map(|agent| agent.name.to_owned()).collect();
+    let entries = variables(&base, &given, environment, args.accept, &mut allowed)?;
+    let ports: Vec<Published> = if args.ports.is_empty() {
+        workspaces::kept_ports(environment, root, &session.ports)
+    } else {
+        session.ports = args.ports.iter().map(|port| port.host).collect();
+        args.ports.clone()
+    };
+    let own: Vec<String> =
+        session.extra_mounts.iter().filter(|mount| skills::is_mount(root, mount)).cloned().collect();
+    if args.mounts_json.is_some() {
+        session.extra_mounts = given::mounts(args, environment)?;
+        session.extra_mounts.extend(own);
+    }
+    if let Some(mount) = skills::mount(args, &base, cwd, root)? {
+        session.extra_mounts.retain(|mount| !skills::is_mount(root, mount));
+        session.extra_mounts.push(mount);
+        skills::compose(args, cwd, root)?;
+    }
+    session.started_at = Some(Timestamp::now());
+    let workspace = Workspace { root: root.clone(), session };
+    let start =
+        Beginning { base: &base, ports: &ports, entries: &entries, allowed, agents: &agents, seeds: false };
+    begin(global, environment, &workspace, start)?;
+    ready(&workspace, &base);
+    Ok(Exit::Done)
+}

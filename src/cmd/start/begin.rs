@@ -1,0 +1,204 @@
+//! What every start of a container comes to: its files, its plan, its records.
+
+use std::collections::BTreeSet;
+
+use camino::Utf8Path;
+
+use super::{cannot, health, skills};
+use crate::backend::docker::engine::Connected;
+use crate::backend::docker::kept::{self, How};
+use crate::cmd::Global;
+use crate::cmd::workspaces::agents::Wanted;
+use crate::cmd::workspaces::apart;
+use crate::cmd::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded};
+use crate::cmd::workspaces::given::{Entry, Published};
+use crate::cmd::workspaces::{self, Asked, Remembered};
+use crate::diag::Failure;
+use crate::env::Environment;
+use crate::session::beneath::Beneath;
+use crate::task::Phase;
+use crate::ui;
+use crate::util::fs::create_private;
+use crate::util::text::escape;
+use crate::workspace::{self, Mode, Workspace, files, index, seed};
+/// Returns all variables of a workspace. Those of this host that a task asks for are given to it once somebody has said so.
+pub fn variables(
+    base: &Base,
+    given: &[Entry],
+    environment: &Environment,
+    accept: bool,
+    allowed: &mut BTreeSet<String>,
+) -> Result<Vec<Entry>, Failure> {
+    let Some(task) = base.task() else { return Ok(given.to_vec()) };
+    let mut may = |names: &BTreeSet<String>| {
+        let new: Vec<&str> = names.difference(allowed).map(String::as_str).collect();
+        workspaces::ask_for(&new, "the task asks", accept)?;
+        allowed.clone_from(names);
+        Ok(())
+    };
+    workspaces::base::variables(&task.task.environment.env, given, environment, &mut may)
+}
+
+/// The directory of the task that an older tool makes for an image.
+pub const FREE: &str = "pier-task-free";
+
+/// What a workspace begins with.
+pub struct Beginning<'a> {
+    pub base: &'a Base,
+    pub ports: &'a [Published],
+    pub entries: &'a [Entry],
+    /// Variables of this host that the task may have.
+    pub allowed: BTreeSet<String>,
+    pub agents: &'a [Wanted],
+    /// The first files are still to come.
+    pub seeds: bool,
+}
+
+/// Starts the container, and writes what the workspace is, last.
+pub fn begin(
+    global: &Global,
+    environment: &Environment,
+    workspace: &Workspace,
+    start: Beginning<'_>,
+) -> Result<(), Failure> {
+    let Beginning { base, ports, entries, allowed, agents, seeds } = start;
+    let root = &workspace.root;
+    let failed = |error: std::io::Error| cannot(root, &error);
+    let beneath = workspaces::make_records(root)?;
+    // What is in there is nobody's to commit: logs, and logins of agents.
+    let ignore = Utf8Path::new(workspace::OWN).join(".gitignore");
+    if !beneath.has(&ignore).map_err(failed)? {
+        beneath.write(&ignore, b"*\n", 0o644).map_err(failed)?;
+    }
+    match base {
+        Base::Image(image) => write_free_task(&beneath, image).map_err(failed)?,
+        Base::Task(_) => {}
+    }
+    let no_mount = workspace.session.no_mount;
+    let files = no_mount.then(|| apart::make(environment, root)).transpose()?;
+    let apart = files.as_deref();
+    let sources = skills::sources(environment, root, &workspace.session, base)?;
+    let mounts = &workspace.session.extra_mounts;
+    let phase = Phase::Agent;
+    let asked = Asked {
+        base,
+        entries,
+        ports,
+        mounts,
+        agents,
+        apart,
+        skills: &sources,
+        phase,
+        instead: None,
+        at: None,
+    };
+    let prepared = workspaces::plan(global, environment, root, &asked)?;
+    if seeds {
+        first_files(base, &prepared.engine.connect()?, &prepared.ground, apart.unwrap_or(root))?;
+    }
+    match (no_mount, seeds) {
+        (true, true) => apart::begin(environment, root)?,
+        // What was changed here meanwhile.
+        (true, false) => drop(apart::settle(environment, root)?),
+        (false, _) => {}
+    }
+    if let Some(task) = base.task().filter(|task| !task.instruction.is_empty()) {
+        let place = Utf8Path::new(INSTRUCTION);
+        beneath.write(place, &task.instruction, 0o644).map_err(failed)?;
+        if let Some(files) = apart {
+            Beneath::open(files)
+                .and_then(|files| files.write(place, &task.instruction, 0o644))
+                .map_err(failed)?;
+        }
+    }
+    let directory = workspace::private(&environment.state, root);
+    create_private(&directory).map_err(failed)?;
+    let how = workspaces::open(&prepared, environment, workspace, &directory)?;
+    let began = || {
+        if let Some(check) = base.task().and_then(|task| task.task.environment.healthcheck.as_ref()) {
+            health::wait(&prepared.plan, &directory, check)?;
+        }
+        let text = files::text(root, &workspace.session).map_err(Failure::from)?;
+        let kept = Remembered::new(prepared.plan.clone(), ports, allowed, agents);
+        workspaces::remember(&directory, kept, &text).map_err(failed)?;
+        if how == How::Replaced {
+            ui::say(
+                "the container was made anew: what it is made of has changed, and what was installed in it is gone",
+            );
+        }
+        files::write(root, &text).map_err(Failure::from)?;
+        index::add(&environment.home, root).map_err(Failure::from)
+    };
+    began().inspect_err(|_| {
+        if let Ok(engine) = prepared.engine.connect() {
+            let name = workspaces::container(workspace);
+            if how == How::Continued {
+                let _running = kept::close(&engine, &name);
+            } else {
+                kept::discard(&engine, &name);
+            }
+        }
+    })
+}
+
+/// Puts the first files into a workspace: those of the image, and what a task has beside a prepared one.
+pub fn first_files(base: &Base, engine: &Connected, ground: &Ground, root: &Utf8Path) -> Result<(), Failure> {
+    let mut count = 0;
+    if let Some(archive) = workspaces::first_files(engine, ground)? {
+        count = seed::unpack(archive, root).map_err(Failure::from)?;
+    }
+    match base {
+        Base::Task(task) if count == 0 && !task.definition.dockerfile => beside(task, root),
+        _ => Ok(()),
+    }
+}
+
+/// Puts into a workspace what a task has where its image is defined.
+pub fn beside(task: &Loaded, root: &Utf8Path) -> Result<(), Failure> {
+    seed::beside(&task.directory.join(ENVIRONMENT), root).map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Where an agent finds what it has to do.
+pub const INSTRUCTION: &str = ".task/instruction.md";
+
+/// Writes the task that an older tool works with where there is none.
+fn write_free_task(beneath: &Beneath, image: &str) -> std::io::Result<()> {
+    let dockerfile = format!("FROM {image}\nWORKDIR {}\n", workspaces::base::WORKDIR);
+    let toml = "[metadata]\nauthor_name = \"pier\"\n\n[environment]\n\n[verifier]\n\n[agent]\n";
+    let place = Utf8Path::new(workspace::OWN).join(FREE);
+    for (name, text, mode) in [
+        ("environment/Dockerfile", dockerfile.as_str(), 0o644),
+        ("task.toml", toml, 0o644),
+        ("instruction.md", "", 0o644),
+        ("tests/test.sh", "#!/bin/bash\nexit 0\n", 0o755),
+    ] {
+        let path = place.join(name);
+        if name.ends_with("Dockerfile") || !beneath.has(&path)? {
+            beneath.write(&path, text.as_bytes(), mode)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn ready(workspace: &Workspace, base: &Base) {
+    if workspace.session.mode == Mode::Host {
+        ui::warn("host mode: commands in this workspace run on this host, without any sandbox");
+    }
+    let root = escape(workspace.root.as_str());
+    let mut text = format!(
+        "the workspace is ready: {root}\n\n  cd {}\n  pier exec bash",
+        crate::util::text::shell_word(&root)
+    );
+    for agent in &workspace.session.agents {
+        if let Some(name) =
+            crate::agent::find(agent).ok().and_then(|agent| agent.launchers().first().copied())
+        {
+            text.push_str(&format!("\n  pier exec {name}"));
+        }
+    }
+    if base.task().is_some_and(|task| !task.instruction.is_empty()) {
+        text.push_str(&format!("\n\nwhat is to be done is in {INSTRUCTION}"));
+    }
+    ui::answer(&text);
+}
