@@ -119,7 +119,9 @@ impl Temporary {
     ) -> Result<Self, Failure> {
         let Workspace { root, session } = of.workspace;
         let own = Made::new(environment, root)?;
-        let name = own.directory.file_name().unwrap_or_default().replacen("verify", "snapshot", 1);
+        let of_workspace = own.labelled.rsplit('-').next().unwrap_or_default();
+        let made = own.directory.file_name().unwrap_or_default();
+        let name = made.replacen("verify", &format!("snapshot-{of_workspace}"), 1);
         let tag = built::snapshot(&of.own.engine, &of.own.name, &name)?;
         let started = || {
             let wanted = Wanted { reference: &tag, pin: None };

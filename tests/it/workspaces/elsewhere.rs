@@ -7,9 +7,11 @@ use crate::docker::{DEBIAN, can_run, docker};
 /// Images and containers of pier's that are there for a moment only.
 fn left(world: &World) -> String {
     let images = docker(&["images", "--format", "{{.Repository}}:{{.Tag}}"], b"");
-    let images = images.lines().filter(|line| line.contains("snapshot-"));
-    let containers =
-        docker(&["ps", "--all", "--format", "{{.Names}}", "--filter", "name=pier-verify-ws-"], b"");
+    let session = world.session("ws");
+    let id = session["harbor_session_id"].as_str().unwrap().rsplit('-').next().unwrap();
+    let images = images.lines().filter(|line| line.contains(&format!("snapshot-{id}-")));
+    let name = format!("name=pier-verify-ws-{id}");
+    let containers = docker(&["ps", "--all", "--format", "{{.Names}}", "--filter", &name], b"");
     assert!(!world.place("ws/.pier/_harbor/verify").exists());
     images.chain(containers.lines()).collect::<Vec<_>>().join("\n")
 }
