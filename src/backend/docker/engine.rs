@@ -55,6 +55,14 @@ pub struct About {
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Connected {
+    /// Says whether it is Podman, behind Docker's interface.
+    pub fn is_podman(&self) -> Result<bool, Error> {
+        let failed = |said| Error::Failed { what: "say what it is", said };
+        let version = self.wait(self.docker.version()).map_err(|error| failed(reason(&error)))?;
+        let parts = version.components.unwrap_or_default();
+        Ok(parts.iter().any(|part| part.name.starts_with("Podman")))
+    }
+
     /// Asks the engine what it is.
     pub fn about(&self) -> Result<About, Error> {
         let failed = |said| Error::Failed { what: "say what it is", said };

@@ -130,6 +130,7 @@ pub fn open(
     let commands = listen(given.directory)
         .map_err(|error| sandbox::Error::SetUp { what: "listen for commands", error })?;
     if how != How::Continued {
+        let body = launch::as_understood(body, &connected, given.directory)?;
         let options = CreateContainerOptionsBuilder::default().name(&named.name).build();
         let made = connected.wait(connected.docker.create_container(Some(options), body));
         made.map_err(failed("make the container"))?;

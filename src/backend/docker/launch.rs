@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
+use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, KillContainerOptionsBuilder, RemoveContainerOptionsBuilder,
 };
@@ -141,6 +142,7 @@ pub fn start(
     let name = format!("pier-{}", given.directory.file_name().unwrap_or_default());
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
     let body = create_body(plan, given.directory);
+    let body = as_understood(body, &connected, given.directory)?;
     let made = connected.wait(connected.docker.create_container(Some(options), body));
     made.map_err(|error| Error::Failed { what: "make the container", said: reason(&error) })?;
     if let Err(error) = failpoint::reach("container.made") {
@@ -152,6 +154,52 @@ pub fn start(
     failpoint::reach("launch.spawned").map_err(set_up("go on"))?;
     meet(plan, given, prepared, container, streams)
 }
+
+/// Returns a request as the engine reads it.
+pub(super) fn as_understood(
+    mut body: ContainerCreateBody,
+    engine: &Connected,
+    session: &Utf8Path,
+) -> Result<ContainerCreateBody, sandbox::Error> {
+    if let Some(host) = &mut body.host_config
+        && engine.is_podman()?
+    {
+        let path = session.join("filter.json");
+        if let Some(profile) = for_podman(host, &path) {
+            write_atomic(&path, profile.as_bytes(), 0o400)
+                .map_err(|error| sandbox::Error::SetUp { what: "write the filter of system calls", error })?;
+        }
+    }
+    Ok(body)
+}
+
+/// Says a request in Podman's words, and returns the filter of system calls, which it reads from a file.
+///
+/// It covers what the kernel tells by a list of its own, and gives a file system in memory to root: then everybody may
+/// write there, who is nobody but the caller. The init compares what is there with the plan all the same.
+fn for_podman(host: &mut HostConfig, filter: &Utf8Path) -> Option<String> {
+    let mut profile = None;
+    for option in host.security_opt.iter_mut().flatten() {
+        if let Some(text) = option.strip_prefix(PROFILE) {
+            profile = Some(text.to_owned());
+            *option = format!("{PROFILE}{filter}");
+        }
+    }
+    if host.masked_paths.iter().flatten().any(|path| path == image::SYSTEM) {
+        host.tmpfs.get_or_insert_default().insert(image::SYSTEM.into(), "ro,size=4k,mode=0555".into());
+    }
+    for options in host.tmpfs.iter_mut().flat_map(|all| all.values_mut()) {
+        let of_owner = |word: &str| word.starts_with("uid=") || word.starts_with("gid=");
+        if options.split(',').any(of_owner) {
+            let rest = options.split(',').filter(|word| !of_owner(word) && !word.starts_with("mode="));
+            *options = rest.chain(["mode=1777"]).collect::<Vec<_>>().join(",");
+        }
+    }
+    profile
+}
+
+/// How the engine is given the filter of system calls.
+const PROFILE: &str = "seccomp=";
 
 /// Starts a container that was made; it goes on when the returned value is dropped, unless it is told otherwise.
 pub(super) fn begin(address: Engine, engine: Connected, name: String) -> Result<Container, Error> {
@@ -258,5 +306,27 @@ fn connected(listener: &OwnedFd, container: &Container) -> Result<Option<OwnedFd
         if polled[1].any() == Some(true) {
             return Ok(None);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn podman_is_asked_in_its_own_words() {
+        let mut host = HostConfig {
+            security_opt: Some(vec!["no-new-privileges".into(), "seccomp={}".into()]),
+            masked_paths: Some(vec!["/proc/kcore".into(), "/sys".into()]),
+            tmpfs: Some(
+                [("/run".to_owned(), "rw,nosuid,mode=0755,uid=1000,gid=1000,size=4k".to_owned())].into(),
+            ),
+            ..HostConfig::default()
+        };
+        assert_eq!(for_podman(&mut host, "/session/filter.json".into()).as_deref(), Some("{}"));
+        assert_eq!(host.security_opt.unwrap(), ["no-new-privileges", "seccomp=/session/filter.json"]);
+        let tmpfs = host.tmpfs.unwrap();
+        assert_eq!(tmpfs["/run"], "rw,nosuid,size=4k,mode=1777");
+        assert_eq!(tmpfs["/sys"], "ro,size=4k,mode=0555");
     }
 }
