@@ -1,5 +1,5 @@
-//! What pier keeps of work that it did once, and how it goes: agents, shells of Nix, what is known of images, and images
-//! that were built.
+//! What pier keeps of work that it did once, and how it goes: agents, shells of Nix, tasks of repositories, what is known
+//! of images, and images that were built.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -11,12 +11,12 @@ use serde::Serialize;
 use super::docker::built;
 use super::docker::engine::Connected;
 use super::{docker, nix};
-use crate::util::fs::{read_bounded, remove_tree};
+use crate::util::fs::{canonical, create_private, read_bounded, remove_tree};
 
 /// The most that is read of a plan, in bytes.
 const MOST_PLAN: u64 = 16 << 20;
 
-/// The lock of the agents of one name; whoever installs holds it.
+/// The lock of the agents of one name, and that of all tasks; whoever installs or fetches holds it.
 const LOCK: &str = ".lock";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -26,6 +26,7 @@ pub enum Kind {
     Image,
     ImageFacts,
     NixShell,
+    Task,
 }
 
 impl Kind {
@@ -35,6 +36,7 @@ impl Kind {
             Kind::Image => "image",
             Kind::ImageFacts => "image facts",
             Kind::NixShell => "nix shell",
+            Kind::Task => "task",
         }
     }
 }
@@ -73,6 +75,21 @@ impl Running {
     }
 }
 
+/// Who may use what is kept.
+pub struct Users {
+    pub running: Running,
+    /// The directories of the tasks of all workspaces. `None` where they are not all known, so that any may be in use.
+    pub tasks: Option<Vec<Utf8PathBuf>>,
+}
+
+impl Users {
+    fn use_task(&self, directory: &Utf8Path) -> bool {
+        // A workspace knows its task by the path without links.
+        let directory = canonical(directory).unwrap_or_else(|_| directory.to_owned());
+        self.tasks.as_ref().is_none_or(|tasks| tasks.iter().any(|task| task.starts_with(&directory)))
+    }
+}
+
 fn stamp(time: SystemTime) -> jiff::Timestamp {
     jiff::Timestamp::try_from(time).unwrap_or_default()
 }
@@ -82,8 +99,9 @@ pub fn list(
     cache: &Utf8Path,
     state: &Utf8Path,
     engine: Option<&Connected>,
-    running: &Running,
+    users: &Users,
 ) -> Result<Vec<Item>, docker::Error> {
+    let running = &users.running;
     let mut found = Vec::new();
     for shelf in entries(&agents(cache)) {
         for path in entries(&shelf).into_iter().filter(|path| path.is_dir()) {
@@ -96,6 +114,11 @@ pub fn list(
     }
     for path in entries(&nix::shelves(state)).iter().flat_map(|shelf| entries(shelf)) {
         found.push(item(Kind::NixShell, &path, nix::is_held(&path)));
+    }
+    for place in entries(&tasks(cache)).into_iter().filter(|place| place.is_dir()) {
+        // What a killed call has left has no name yet.
+        let named = entries(&place).into_iter().next().filter(|_| !is_unfinished(&place));
+        found.push(item(Kind::Task, named.as_ref().unwrap_or(&place), users.use_task(&place)));
     }
     for image in engine.map(built::list).transpose()?.unwrap_or_default() {
         let known = facts(cache).join(format!("{}.json", image.id.trim_start_matches("sha256:")));
@@ -123,6 +146,7 @@ pub fn remove(item: &Item, engine: Option<&Connected>) -> Result<bool, Error> {
         Kind::ImageFacts => fs_err::remove_file(path).map(|()| true).map_err(io),
         Kind::NixShell => nix::forget(path).map_err(io),
         Kind::Agent => remove_agent(path).map_err(io),
+        Kind::Task => remove_task(path).map(|()| true).map_err(io),
     }
 }
 
@@ -153,6 +177,56 @@ fn remove_agent(path: &Utf8Path) -> io::Result<bool> {
     }
     remove_tree(&aside)?;
     Ok(true)
+}
+
+/// Removes a task with the directory that it is alone in, as [`remove_agent`] does; the lock is the caller's.
+fn remove_task(path: &Utf8Path) -> io::Result<()> {
+    let place = if is_unfinished(path) { path } else { path.parent().ok_or(io::ErrorKind::InvalidInput)? };
+    let all = place.parent().ok_or(io::ErrorKind::InvalidInput)?;
+    if is_unfinished(place) {
+        return remove_tree(place);
+    }
+    let aside = all.join(format!("{UNFINISHED}-{}", place.file_name().unwrap_or_default()));
+    fs_err::rename(place, &aside)?;
+    remove_tree(&aside)
+}
+
+/// The start of the names of directories into which a task is fetched, or in which one goes.
+const UNFINISHED: &str = ".tmp";
+
+fn is_unfinished(place: &Utf8Path) -> bool {
+    place.file_name().is_some_and(|name| name.starts_with(UNFINISHED))
+}
+
+/// Keeps all tasks where they are, for whoever fetches one and has not told yet which workspace is of it.
+pub fn keep_tasks(cache: &Utf8Path) -> io::Result<File> {
+    create_private(&tasks(cache))?;
+    let lock = lock_of_tasks(cache)?;
+    lock.lock_shared()?;
+    Ok(lock)
+}
+
+/// Keeps others from fetching tasks; `None` where one is being fetched, or none ever was.
+pub fn hold_tasks(cache: &Utf8Path) -> io::Result<Option<File>> {
+    let lock = match lock_of_tasks(cache) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        lock => lock?,
+    };
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn lock_of_tasks(cache: &Utf8Path) -> io::Result<File> {
+    let path = tasks(cache).join(LOCK);
+    Ok(fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(path)?.into_file())
+}
+
+/// Where tasks of repositories are, each in a directory of its own.
+pub fn tasks(cache: &Utf8Path) -> Utf8PathBuf {
+    cache.join("tasks")
 }
 
 fn agents(cache: &Utf8Path) -> Utf8PathBuf {

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::sessions::{self, table};
 use super::{Global, Outcome, image, owner};
-use crate::backend::cache::{self, Item, Running};
+use crate::backend::cache::{self, Item, Running, Users};
 use crate::backend::docker::{self, engine::Connected};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
 use crate::util::fs::sha256;
 use crate::util::text::parse_duration;
+use crate::workspace::index;
 
 #[derive(Debug, Args)]
 #[command(
@@ -26,14 +28,14 @@ pub struct Cache {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List agents, Nix shells and images that pier made, with their sizes.
+    /// List agents, Nix shells, tasks and images that pier made or fetched, with their sizes.
     #[command(after_help = "Examples:\n  pier cache list\n  pier cache list --json")]
     List {
         /// As JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Remove what no running session uses and was not used for some time; the next start makes it again.
+    /// Remove what no running session and no workspace uses and was not used for some time; the next start makes it again.
     #[command(after_help = "Examples:\n  pier cache prune --dry-run\n  pier cache prune --keep 24h")]
     Prune(Prune),
 }
@@ -54,8 +56,14 @@ struct Prune {
 pub fn run(global: &Global, args: &Cache) -> Outcome {
     let environment = owner::of_sessions(global)?;
     let engine = engine(&environment)?;
-    let running = running(&environment)?;
-    let found = cache::list(&environment.cache, &environment.state, engine.as_ref(), &running)?;
+    // Before the workspaces are read: each one whose task is here is among them by then.
+    let held = cache::hold_tasks(&environment.cache).unwrap_or_else(|error| {
+        tracing::debug!(%error, "tasks count as in use");
+        None
+    });
+    let tasks = held.as_ref().map(|_| tasks(&environment)).transpose()?.flatten();
+    let users = Users { running: running(&environment)?, tasks };
+    let found = cache::list(&environment.cache, &environment.state, engine.as_ref(), &users)?;
     match &args.what {
         What::List { json: true } => ui::json(&found),
         What::List { json: false } if found.is_empty() => ui::say("nothing is kept"),
@@ -83,6 +91,12 @@ fn running(environment: &Environment) -> Result<Running, Failure> {
     let place = |project: &str| plans.join(format!("{}.json", &sha256(project.as_bytes())[..16]));
     let live = sessions::live(&environment.state)?;
     Ok(Running::read(live.iter().map(|session| (place(session.project.as_str()), session.started))))
+}
+
+/// Returns the tasks of all workspaces; `None` where one of those cannot be read.
+fn tasks(environment: &Environment) -> Result<Option<Vec<Utf8PathBuf>>, Failure> {
+    let all = index::list(&environment.home)?;
+    Ok(all.into_iter().map(|found| Some(found.ok()?.session.task_dir)).collect())
 }
 
 fn prune(args: &Prune, found: Vec<Item>, engine: Option<&Connected>) -> Outcome {

@@ -44,6 +44,8 @@ pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) ->
     }
     let given = given::entries(args)?;
     let mounts = given::mounts(args, &environment)?;
+    // Until the workspace is in the index, which says what its task is used by.
+    let _kept = subject.keep(&environment)?;
     let base = subject.base(&environment)?;
     let agents: Vec<Wanted> = args.agent.iter().map(|text| Wanted::parse(text)).collect::<Result<_, _>>()?;
     let mut allowed = BTreeSet::new();

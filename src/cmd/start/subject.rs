@@ -1,5 +1,7 @@
 //! What a workspace is asked to be of, and what one that is there is of.
 
+use std::fs::File;
+
 use camino::Utf8PathBuf;
 
 use super::usage;
@@ -25,6 +27,14 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// Keeps what is fetched for it where it is, as long as the answer is held.
+    pub fn keep(&self, environment: &Environment) -> Result<Option<File>, Failure> {
+        match self {
+            Subject::Remote(_) => Remote::keep(environment).map(Some),
+            Subject::Image(_) | Subject::Task(_) => Ok(None),
+        }
+    }
+
     pub fn base(&self, environment: &Environment) -> Result<Base, Failure> {
         Ok(match self {
             Subject::Remote(remote) => Base::Task(Box::new(Loaded::read(&remote.fetch(environment)?)?)),

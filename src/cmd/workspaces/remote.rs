@@ -1,7 +1,10 @@
 //! Tasks of repositories that are elsewhere: `URL#path[@ref]`, kept by commit.
 
+use std::fs::File;
+
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
+use crate::backend::cache;
 use crate::backend::git::Git;
 use crate::backend::git::remote::Wanted;
 use crate::diag::{Exit, Failure};
@@ -19,13 +22,15 @@ pub struct Remote {
     pub reference: Option<String>,
 }
 
-/// Where fetched tasks are, below the cache.
-const PLACE: &str = "tasks";
-
 fn wrong(text: &str, why: &str) -> Failure {
     let message = format!("`{}` names no task of a repository: {why}", escape(text));
     Failure::new(Exit::Usage, "workspace::task", message)
         .help("write `URL#path` or `URL#path@ref`, as in `https://example.com/team/tasks#hello-world@v1`")
+}
+
+fn cannot_keep(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Failed, "workspace::files", format!("cannot keep the task: {error}"))
+        .help("check the space and the permissions of the cache directory")
 }
 
 impl Remote {
@@ -87,9 +92,14 @@ impl Remote {
     }
 
     /// Where it is kept.
-    fn place(&self, cache: &Utf8Path, commit: &str) -> Utf8PathBuf {
+    fn place(&self, kept: &Utf8Path, commit: &str) -> Utf8PathBuf {
         let text = format!("{}\0{commit}\0{}", self.url, self.path);
-        cache.join(PLACE).join(&sha256(text.as_bytes())[..22]).join(self.name())
+        cache::tasks(kept).join(&sha256(text.as_bytes())[..22]).join(self.name())
+    }
+
+    /// Keeps fetched tasks from being removed, until it is known which workspace one of them is of.
+    pub fn keep(environment: &Environment) -> Result<File, Failure> {
+        cache::keep_tasks(&environment.cache).map_err(|error| cannot_keep(&error))
     }
 
     /// Fetches it, and returns its directory; one that is known by its commit is not fetched again.
@@ -100,15 +110,13 @@ impl Remote {
         if let Some(commit) = self.reference.as_ref().filter(is_commit) {
             let place = self.place(&environment.cache, commit);
             if place.is_dir() {
+                cache::touch(&place);
                 return Ok(place);
             }
         }
-        let failed = |error: std::io::Error| {
-            Failure::new(Exit::Failed, "workspace::files", format!("cannot keep the task: {error}"))
-                .help("check the space and the permissions of the cache directory")
-        };
+        let failed = |error: std::io::Error| cannot_keep(&error);
         ui::say(&format!("fetching the task {} of {}", escape(self.path.as_str()), escape(&self.url)));
-        let all = environment.cache.join(PLACE);
+        let all = cache::tasks(&environment.cache);
         create_private(&all).map_err(failed)?;
         let work = tempfile::tempdir_in(&all).map_err(failed)?;
         let into =
@@ -126,6 +134,7 @@ impl Remote {
         })?;
         let place = self.place(&environment.cache, &commit);
         if place.is_dir() {
+            cache::touch(&place);
             return Ok(place);
         }
         let found = into.join(&self.path);

@@ -1,6 +1,11 @@
 //! Tasks of repositories that are elsewhere.
 
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
 
 use super::World;
 use super::tasks::task;
@@ -44,7 +49,7 @@ fn a_task_is_fetched_by_its_commit() {
     assert!(said.said().contains("fetching the task"), "{}", said.said());
     assert_eq!(world.0.read("it/data"), "of the task\n", "in a directory of the task's name");
     let directory = world.0.read("it/.pier/session.json");
-    let session: serde_json::Value = serde_json::from_str(&directory).unwrap();
+    let session: Value = serde_json::from_str(&directory).unwrap();
     let kept = session["task_dir"].as_str().unwrap().to_owned();
     assert!(kept.contains("/.cache/pier/tasks/") && kept.ends_with("/it"), "{kept}");
     assert_eq!(session["task_url"], whole.as_str());
@@ -88,4 +93,59 @@ fn what_names_no_task_is_refused() {
         world.start_alone(&[&text, "-d", "x"]).run().refused(exit, code);
         assert!(!world.place("x").exists(), "{text}");
     }
+}
+
+#[test]
+fn a_fetched_task_goes_when_no_workspace_is_of_it() {
+    let world = World::new();
+    task(&world, "[environment]\n");
+    let whole = format!("{}#tasks/it", world.repository());
+    world.start_alone(&[&whole, "-d", "one"]).run().expect(0);
+    let kept = PathBuf::from(world.session("one")["task_dir"].as_str().unwrap());
+    let all = kept.parent().unwrap().parent().unwrap().to_owned();
+    // What a killed fetch left.
+    fs_err::create_dir_all(all.join(".tmpAbCdEf/tasks")).unwrap();
+    world.0.give_away();
+    let cache = |words: &[&str]| -> Value {
+        let call = world.0.call(["cache"].iter().chain(words)).env("DOCKER_HOST", "unix:///nonexistent");
+        serde_json::from_str(&call.run().expect(0).text()).unwrap()
+    };
+    // All of it was used last many days ago.
+    let removed = || {
+        for path in [&kept, &all.join(".tmpAbCdEf")].into_iter().filter(|path| path.exists()) {
+            let before = SystemTime::now() - Duration::from_hours(24 * 30);
+            File::open(path).unwrap().set_modified(before).unwrap();
+        }
+        let said = cache(&["prune", "--json"]);
+        let names = said["removed"].as_array().unwrap().iter().map(|item| {
+            assert_eq!(item["kind"], "task");
+            PathBuf::from(item["name"].as_str().unwrap())
+        });
+        names.collect::<Vec<_>>()
+    };
+    let list = cache(&["list", "--json"]);
+    assert_eq!((&list[1]["name"], &list[1]["in_use"]), (&kept.to_str().unwrap().into(), &true.into()));
+    assert!(list[1]["bytes"].as_u64().unwrap() > 0 && list[0]["in_use"] == false, "{list}");
+    // Whoever fetches keeps all of them, for nobody knows yet which one a workspace will be of.
+    let fetching = File::open(all.join(".lock")).unwrap();
+    fetching.lock_shared().unwrap();
+    fs_err::rename(world.place("one"), world.place("away")).unwrap();
+    assert!(removed().is_empty());
+    drop(fetching);
+    // A workspace that cannot be read may be of any task.
+    world.start_alone(&[&whole, "-d", "two"]).run().expect(0);
+    assert!(kept.metadata().unwrap().modified().unwrap().elapsed().unwrap() < Duration::from_hours(1));
+    let file = "two/.pier/session.json";
+    let text = world.0.read(file);
+    world.0.write(file, "{");
+    assert!(removed().is_empty());
+    world.0.write(file, &text);
+    assert_eq!(removed(), [all.join(".tmpAbCdEf")]);
+    assert!(kept.join("task.toml").is_file());
+    fs_err::remove_dir_all(world.place("two")).unwrap();
+    assert_eq!(removed(), [kept.as_path()]);
+    assert_eq!(fs_err::read_dir(&all).unwrap().count(), 1, "the lock alone is left");
+    // It is fetched again where somebody wants it.
+    let again = world.start_alone(&[&whole, "-d", "three"]).run().expect(0);
+    assert!(again.said().contains("fetching") && kept.join("task.toml").is_file(), "{}", again.said());
 }
