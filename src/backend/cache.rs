@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::docker::built;
 use super::docker::engine::Connected;
 use super::{docker, nix};
+use crate::plan::workspace::SHELF;
 use crate::util::fs::{canonical, create_private, read_bounded, remove_tree};
 
 /// The most that is read of a plan, in bytes.
@@ -80,9 +81,39 @@ pub struct Users {
     pub running: Running,
     /// The directories of the tasks of all workspaces. `None` where they are not all known, so that any may be in use.
     pub tasks: Option<Vec<Utf8PathBuf>>,
+    /// The agents of all workspaces, whether those run or not; `None` as above.
+    pub agents: Option<Agents>,
+}
+
+/// Agents of workspaces, which have all that are on this host, and call some of them.
+#[derive(Debug, Default)]
+pub struct Agents {
+    /// `NAME@VERSION`
+    pub names: Vec<String>,
+    /// Where the names of programs lead inside: also to Node, which has no name of its own here.
+    pub links: Vec<Utf8PathBuf>,
+}
+
+impl Agents {
+    /// Says whether an installation is among them: the name of the agent, and the version with a hash.
+    fn have(&self, agent: &str, entry: &str) -> bool {
+        let inside = Utf8Path::new(SHELF).join(agent).join(entry);
+        let is_named = |name: &String| {
+            let version = name.strip_prefix(agent).and_then(|rest| rest.strip_prefix('@'));
+            entry.rsplit_once('-').is_some_and(|(of_entry, _)| version == Some(of_entry))
+        };
+        self.names.iter().any(is_named) || self.links.iter().any(|link| link.starts_with(&inside))
+    }
 }
 
 impl Users {
+    fn use_agent(&self, path: &Utf8Path) -> bool {
+        let agent = path.parent().and_then(Utf8Path::file_name).unwrap_or_default();
+        let entry = path.file_name().unwrap_or_default();
+        self.running.uses(path.as_str())
+            || self.agents.as_ref().is_none_or(|agents| agents.have(agent, entry))
+    }
+
     fn use_task(&self, directory: &Utf8Path) -> bool {
         // A workspace knows its task by the path without links.
         let directory = canonical(directory).unwrap_or_else(|_| directory.to_owned());
@@ -105,7 +136,7 @@ pub fn list(
     let mut found = Vec::new();
     for shelf in entries(&agents(cache)) {
         for path in entries(&shelf).into_iter().filter(|path| path.is_dir()) {
-            found.push(item(Kind::Agent, &path, running.uses(path.as_str())));
+            found.push(item(Kind::Agent, &path, users.use_agent(&path)));
         }
     }
     for path in entries(&facts(cache)) {
@@ -273,5 +304,32 @@ pub fn touch(path: &Utf8Path) {
     });
     if let Err(error) = touched {
         tracing::debug!(%path, %error, "the last use is not written down");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_a_workspaces_by_its_version_or_by_a_link() {
+        let agents = Agents {
+            names: vec!["codex@1.0.0".into(), "pi@2.0.0-rc.1".into()],
+            links: vec!["/.pier/agents/node/24.0.0-aaaaaaaa/bin/node".into(), "/usr/bin/claude".into()],
+        };
+        for (agent, entry, have) in [
+            ("codex", "1.0.0-aaaaaaaa", true),
+            ("codex", "1.0.0-bbbbbbbb", true),
+            ("codex", "1.0.0-rc.1-aaaaaaaa", false),
+            ("codex", "1.0.1-aaaaaaaa", false),
+            ("codex", ".tmp-1.0.0-aaaaaaaa", false),
+            ("pi", "2.0.0-rc.1-aaaaaaaa", true),
+            ("pi", "2.0.0-aaaaaaaa", false),
+            ("node", "24.0.0-aaaaaaaa", true),
+            ("node", "24.0.0-bbbbbbbb", false),
+            ("claude", "1.0.0-aaaaaaaa", false),
+        ] {
+            assert_eq!(agents.have(agent, entry), have, "{agent} {entry}");
+        }
     }
 }

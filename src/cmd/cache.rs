@@ -1,21 +1,23 @@
 //! `pier cache`: what pier keeps of work that it did once.
 
+use std::io;
 use std::time::Duration;
 
-use camino::Utf8PathBuf;
+use camino::{Utf8DirEntry, Utf8Path};
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::sessions::{self, table};
 use super::{Global, Outcome, image, owner};
-use crate::backend::cache::{self, Item, Running, Users};
+use crate::backend::cache::{self, Agents, Item, Running, Users};
 use crate::backend::docker::{self, engine::Connected};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::plan::image::LINKS_NAME;
 use crate::ui;
 use crate::util::fs::sha256;
 use crate::util::text::parse_duration;
-use crate::workspace::index;
+use crate::workspace::{self, Workspace, index};
 
 #[derive(Debug, Args)]
 #[command(
@@ -61,8 +63,11 @@ pub fn run(global: &Global, args: &Cache) -> Outcome {
         tracing::debug!(%error, "tasks count as in use");
         None
     });
-    let tasks = held.as_ref().map(|_| tasks(&environment)).transpose()?.flatten();
-    let users = Users { running: running(&environment)?, tasks };
+    let workspaces = workspaces(&environment)?;
+    let tasks = workspaces.as_deref().filter(|_| held.is_some());
+    let tasks = tasks.map(|all| all.iter().map(|workspace| workspace.session.task_dir.clone()).collect());
+    let agents = workspaces.and_then(|all| agents(&environment, &all));
+    let users = Users { running: running(&environment)?, tasks, agents };
     let found = cache::list(&environment.cache, &environment.state, engine.as_ref(), &users)?;
     match &args.what {
         What::List { json: true } => ui::json(&found),
@@ -93,10 +98,35 @@ fn running(environment: &Environment) -> Result<Running, Failure> {
     Ok(Running::read(live.iter().map(|session| (place(session.project.as_str()), session.started))))
 }
 
-/// Returns the tasks of all workspaces; `None` where one of those cannot be read.
-fn tasks(environment: &Environment) -> Result<Option<Vec<Utf8PathBuf>>, Failure> {
-    let all = index::list(&environment.home)?;
-    Ok(all.into_iter().map(|found| Some(found.ok()?.session.task_dir)).collect())
+/// Returns all workspaces; `None` where one of them cannot be read.
+fn workspaces(environment: &Environment) -> Result<Option<Vec<Workspace>>, Failure> {
+    Ok(index::list(&environment.home)?.into_iter().map(Result::ok).collect())
+}
+
+/// Returns the agents of workspaces; `None` where what is kept of one cannot be read.
+fn agents(environment: &Environment, all: &[Workspace]) -> Option<Agents> {
+    let mut agents = Agents::default();
+    for Workspace { root, .. } in all {
+        let is_there = |path: &Utf8Path| path.symlink_metadata().is_ok();
+        let directory = workspace::private(&environment.state, root);
+        match super::workspaces::remembered(environment, root) {
+            Some(kept) => agents.names.extend(kept.agents),
+            // Of one that this pier has not started, nothing of this host is mounted.
+            None if !is_there(&directory.join(super::workspaces::FILE)) => continue,
+            None => return None,
+        }
+        // One that was added while the workspace ran is there alone, and so is Node.
+        let links = directory.join(LINKS_NAME);
+        match links.read_dir_utf8() {
+            Ok(entries) => {
+                let link = |entry: io::Result<Utf8DirEntry>| entry.ok()?.path().read_link_utf8().ok();
+                agents.links.extend(entries.filter_map(link));
+            }
+            Err(_) if !is_there(&links) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(agents)
 }
 
 fn prune(args: &Prune, found: Vec<Item>, engine: Option<&Connected>) -> Outcome {

@@ -358,7 +358,8 @@ pub struct Remembered {
 /// The most that the file of it may hold, in bytes.
 const MOST: u64 = 16 << 20;
 
-const FILE: &str = "workspace.json";
+/// The file, in pier's own directory of the workspace.
+pub const FILE: &str = "workspace.json";
 
 /// Writes what pier keeps of a workspace, whose `.pier/session.json` will have this text.
 pub fn remember(directory: &Utf8Path, mut kept: Remembered, session: &[u8]) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! Agents in workspaces. Those here are scripts that say what they were given; `network/agents.rs` has a real one.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -88,7 +89,7 @@ fn an_agent_is_there_by_its_name_and_what_it_does_is_kept() {
     assert!(trial.join("agent").join(log).join("one.jsonl").is_file());
     // In the background, and in front of a terminal of its own.
     let session = world.within("ws", &["exec", "-d", "-t", "--", "claude", "away"]).run().expect(0).text();
-    assert!(within(std::time::Duration::from_secs(5), || {
+    assert!(within(Duration::from_secs(5), || {
         let runs = world.runs();
         runs.len() == 4 && text(runs[3].join("claude-code.txt")).contains("a terminal")
     }));
@@ -123,7 +124,7 @@ fn what_goes_through_a_pipe_is_whole_and_a_reader_that_leaves_ends_it() {
     let mut first = [0; 6];
     std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut first).unwrap();
     drop(child.stdout.take());
-    assert!(within(std::time::Duration::from_secs(10), || child.try_wait().unwrap().is_some()));
+    assert!(within(Duration::from_secs(10), || child.try_wait().unwrap().is_some()));
 }
 
 #[test]
@@ -264,7 +265,7 @@ fn a_reader_that_stalls_fills_no_memory() {
         let mut output = child.stdout.take().unwrap();
         let mut first = [0; 4096];
         std::io::Read::read_exact(&mut output, &mut first).unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         let peak = || {
             let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
             let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
@@ -280,4 +281,49 @@ fn a_reader_that_stalls_fills_no_memory() {
         drop(output);
         child.wait().unwrap();
     }
+}
+
+#[test]
+fn the_cache_keeps_the_agents_of_workspaces() {
+    if !can_run() {
+        return;
+    }
+    let world = World::with_claude();
+    let install = |agent, package| install(&world.0, agent, package, b"#!/bin/sh\necho $*\n");
+    let others = [install("codex", "@openai/codex"), install("pi", "@of/pi"), install("node", "node")];
+    let claude = world.0.home().join(".cache/pier/agents/claude-code");
+    let claude = fs_err::read_dir(claude).unwrap().next().unwrap().unwrap().path();
+    let removed = || {
+        let installed = others.iter().map(|program| program.parent().unwrap()).chain([claude.as_path()]);
+        for path in installed.filter(|path| path.exists()) {
+            let before = SystemTime::now() - Duration::from_hours(24 * 30);
+            File::open(path).unwrap().set_modified(before).unwrap();
+        }
+        let call = world.0.call(["cache", "prune", "--json"]).env("DOCKER_HOST", "unix:///nonexistent");
+        let said: Value = serde_json::from_str(&call.run().expect(0).text()).unwrap();
+        let agents = said["removed"].as_array().unwrap().iter().filter(|item| item["kind"] == "agent");
+        let mut names: Vec<String> = agents
+            .map(|item| item["name"].as_str().unwrap().rsplit('/').nth(1).unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    };
+    world.start("ws", DEBIAN, &["--agent", "claude-code"]).run().expect(0);
+    world.within("ws", &["start", "--agent", &format!("codex@{VERSION}")]).run().expect(0);
+    assert_eq!(removed(), ["node", "pi"]);
+    assert_eq!(world.within("ws", &["exec", "codex", "x"]).run().expect(0).text(), "x");
+    world.within("ws", &["stop"]).run().expect(0);
+    assert!(removed().is_empty(), "a stopped workspace starts again with them");
+    let list = world.0.call(["cache", "list"]).env("DOCKER_HOST", "unix:///nonexistent").run().expect(0);
+    assert_eq!(list.text().matches("in use").count(), 2, "{}", list.text());
+    // What cannot be read may be anything.
+    let state = world.0.home().join(".local/state/pier/workspaces");
+    let file = fs_err::read_dir(state).unwrap().next().unwrap().unwrap().path().join("workspace.json");
+    let text = fs_err::read_to_string(&file).unwrap();
+    fs_err::write(&file, "{").unwrap();
+    assert!(removed().is_empty());
+    fs_err::write(&file, text).unwrap();
+    world.within("ws", &["rm"]).run().expect(0);
+    fs_err::remove_dir_all(world.place("ws")).unwrap();
+    assert_eq!(removed(), ["claude-code", "codex"]);
 }
