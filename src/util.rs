@@ -6,3 +6,4 @@ pub mod pattern;
 pub mod planted;
 pub mod redact;
 pub mod text;
+pub mod unlocked;

@@ -41,6 +41,10 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
     match kept::state(&engine, &name)? {
         State::Absent => {
             ui::say(&format!("there is no container of `{}`", escape(found.root.as_str())));
+            // What an earlier call could not bring back.
+            if found.session.no_mount && apart::is_there(&environment, &found.root) {
+                apart::end(&environment, &found.root)?;
+            }
             return Ok(Exit::Done);
         }
         State::Running if !args.force => {
@@ -50,14 +54,15 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
         }
         State::Running | State::Stopped => {}
     }
+    let mut ended = Ok(());
     if found.session.no_mount {
         if kept::close(&engine, &name)? {
             ui::say("the container was ended, so that its files can be copied");
         }
-        apart::settle(&environment, &found.root)?;
-        apart::forget(&environment, &found.root)?;
+        // They are in no container, so that it can go whatever becomes of them.
+        ended = apart::end(&environment, &found.root);
     }
     kept::discard(&engine, &name);
     ui::answer(&name);
-    Ok(Exit::Done)
+    ended.map(|()| Exit::Done)
 }

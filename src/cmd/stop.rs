@@ -57,15 +57,14 @@ fn workspace(global: &Global, args: &Stop) -> Outcome {
     let engine = super::image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);
     let ran = kept::close(&engine, &name)?;
-    if found.session.no_mount {
-        // Also of one that something else has ended.
-        apart::settle(&environment, &found.root)?;
-    }
+    // Also of one that something else has ended.
+    let report = found.session.no_mount.then(|| apart::settle(&environment, &found.root)).transpose()?;
     if ran {
         ui::answer(&name);
     } else {
         ui::say(&format!("the workspace `{}` is not running", escape(found.root.as_str())));
     }
+    report.map_or(Ok(()), |report| report.require_whole(&environment, &found.root))?;
     Ok(Exit::Done)
 }
 

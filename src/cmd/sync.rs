@@ -49,6 +49,7 @@ pub fn run(global: &Global, args: &Sync) -> Outcome {
     } else {
         ui::answer(&format!("{} to the host, {} to the container", report.to_host, report.to_container));
     }
+    report.require_whole(&environment, &found.root)?;
     Ok(Exit::Done)
 }
 

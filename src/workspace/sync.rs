@@ -3,14 +3,18 @@
 //! Nothing of this follows a link: either side may be written by an agent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::util::fs::{open_without_links, sha256_of};
+use crate::util::text::escape_name;
+use crate::util::unlocked::reach;
 
 /// The most entries of one side, and how deep they are.
 const MOST_ENTRIES: usize = 1_000_000;
@@ -59,39 +63,94 @@ pub struct Change {
     pub conflict: bool,
 }
 
-/// Reads a side, without the directories that belong to pier and to the task.
-pub fn read(root: &Utf8Path) -> io::Result<Tree> {
-    let mut tree = Tree::new();
-    let mut left = MOST_BYTES;
+/// An entry that stays on one side, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Left {
+    /// A name that is not UTF-8 is written as [`escape_name`] does.
+    pub path: String,
+    /// Where it may be alone.
+    pub side: Side,
+    pub why: String,
+    /// What it is in trees, with all that is below.
+    #[serde(skip)]
+    at: Option<Utf8PathBuf>,
+}
+
+impl Left {
+    fn new(path: &Utf8Path, side: Side, error: &io::Error) -> Self {
+        Left { path: path.to_string(), side, why: error.to_string(), at: Some(path.to_owned()) }
+    }
+
+    fn unnamed(directory: &Utf8Path, name: &OsStr, side: Side) -> Self {
+        let path = directory.join(escape_name(name.as_bytes())).into_string();
+        Left { path, side, why: "its name is not UTF-8".to_owned(), at: None }
+    }
+}
+
+/// What was read of a side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub tree: Tree,
+    pub left: Vec<Left>,
+}
+
+/// Reads a side, without the directories that belong to pier and to the task. What cannot be read is left.
+pub fn read(root: &Utf8Path, side: Side) -> io::Result<Found> {
+    let mut found = Found { tree: Tree::new(), left: Vec::new() };
+    let Found { tree, left } = &mut found;
+    let mut bytes = MOST_BYTES;
     let mut pending = vec![(Utf8PathBuf::new(), 0)];
     while let Some((directory, depth)) = pending.pop() {
-        let entries = match root.join(&directory).read_dir_utf8() {
+        let names = match reach(&[(root, &directory)], || names(&root.join(&directory))) {
             // It has just gone.
             Err(error) if error.kind() == io::ErrorKind::NotFound && depth > 0 => continue,
-            entries => entries?,
+            Err(error) if depth > 0 => {
+                left.push(Left::new(&directory, side, &error));
+                continue;
+            }
+            names => names?,
         };
-        for entry in entries {
-            let path = directory.join(entry?.file_name());
+        for name in names {
+            if tree.len() + left.len() >= MOST_ENTRIES || depth > MOST_DEPTH {
+                return Err(io::Error::other("there are too many files, or they are too deep"));
+            }
+            let Some(known) = name.to_str() else {
+                left.push(Left::unnamed(&directory, &name, side));
+                continue;
+            };
+            let path = directory.join(known);
             if path == super::OWN || path == TASK {
                 continue;
             }
-            if tree.len() >= MOST_ENTRIES || depth > MOST_DEPTH {
-                return Err(io::Error::other("there are too many files, or they are too deep"));
-            }
             let full = root.join(&path);
-            let Ok(meta) = full.symlink_metadata() else { continue };
+            let meta = match reach(&[(root, &path)], || full.symlink_metadata()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    left.push(Left::new(&path, side, &error));
+                    continue;
+                }
+                Ok(meta) => meta,
+            };
             let size = if meta.is_file() { meta.len() } else { 0 };
             let too_large = || io::Error::other(format!("`{path}` is too large"));
-            left = left.checked_sub(size).ok_or_else(too_large)?;
-            if let Some(found) = entry_of(&full, &meta)? {
-                if found == Entry::Directory {
-                    pending.push((path.clone(), depth + 1));
+            bytes = bytes.checked_sub(size).ok_or_else(too_large)?;
+            match reach(&[(root, &path)], || entry_of(&full, &meta)) {
+                Ok(None) => {}
+                Ok(Some(entry)) => {
+                    if entry == Entry::Directory {
+                        pending.push((path.clone(), depth + 1));
+                    }
+                    tree.insert(path, entry);
                 }
-                tree.insert(path, found);
+                Err(error) => left.push(Left::new(&path, side, &error)),
             }
         }
     }
-    Ok(tree)
+    Ok(found)
+}
+
+fn names(directory: &Utf8Path) -> io::Result<Vec<OsString>> {
+    std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect()
 }
 
 /// The directory that tells what is to be done; each side has its own.
@@ -115,7 +174,7 @@ fn entry_of(path: &Utf8Path, meta: &Metadata) -> io::Result<Option<Entry>> {
 }
 
 /// Returns what both sides have changed since `base`, by path. What both have changed alike is no change.
-pub fn compare(base: &Tree, host: &Tree, container: &Tree) -> Vec<Change> {
+fn compare(base: &Tree, host: &Tree, container: &Tree) -> Vec<Change> {
     let paths: BTreeSet<&Utf8PathBuf> = base.keys().chain(host.keys()).chain(container.keys()).collect();
     let mut changes = Vec::new();
     for path in paths {
@@ -139,54 +198,184 @@ pub fn compare(base: &Tree, host: &Tree, container: &Tree) -> Vec<Change> {
     changes
 }
 
+/// Paths that are left where they are, with all that is below them.
+#[derive(Default)]
+struct Kept(BTreeSet<Utf8PathBuf>);
+
+impl Kept {
+    fn add(&mut self, left: &[Left]) {
+        self.0.extend(left.iter().filter_map(|left| left.at.clone()));
+    }
+
+    fn has(&self, path: &Utf8Path) -> bool {
+        !self.0.is_empty() && path.ancestors().any(|path| self.0.contains(path))
+    }
+
+    fn without(&self, changes: Vec<Change>) -> Vec<Change> {
+        changes.into_iter().filter(|change| !self.has(&change.path)).collect()
+    }
+}
+
+/// Returns what both sides have changed since `base`, without what cannot be read on one of them.
+pub fn differences(
+    base: &Tree,
+    host: &Utf8Path,
+    container: &Utf8Path,
+) -> io::Result<(Vec<Change>, Vec<Left>)> {
+    let (host, container) = (read(host, Side::Host)?, read(container, Side::Container)?);
+    let left = [host.left, container.left].concat();
+    let mut kept = Kept::default();
+    kept.add(&left);
+    Ok((kept.without(compare(base, &host.tree, &container.tree)), left))
+}
+
+/// What was done to make two sides one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct United {
+    pub to_host: usize,
+    pub to_container: usize,
+    /// Both sides had changed these.
+    pub conflicts: Vec<Utf8PathBuf>,
+    pub left: Vec<Left>,
+    /// What both are by now; of what was left, what both were before.
+    pub base: Tree,
+}
+
+/// Makes both sides one, as far as what is there can be read and written.
+pub fn unite(base: &Tree, host: &Utf8Path, container: &Utf8Path, suffix: &str) -> io::Result<United> {
+    let (here, there) = (read(host, Side::Host)?, read(container, Side::Container)?);
+    let (mut left, mut kept) = (here.left, Kept::default());
+    for left in &mut left {
+        // The container has something that never was here.
+        let is_new = |(path, entry): (&Utf8PathBuf, &Entry)| base.get(path) != Some(entry);
+        let at = left.at.as_deref();
+        if at.is_some_and(|at| {
+            there.tree.range(at.to_owned()..).take_while(|(path, _)| path.starts_with(at)).any(is_new)
+        }) {
+            left.side = Side::Container;
+        }
+    }
+    left.extend(there.left);
+    kept.add(&left);
+    let changes = kept.without(compare(base, &here.tree, &there.tree));
+    let to_host = apply(&changes, Side::Container, container, host, suffix)?;
+    kept.add(&to_host.left);
+    left.extend(to_host.left);
+    // The host has all of the rest by now.
+    let here = read(host, Side::Host)?;
+    kept.add(&here.left);
+    let rest = kept.without(compare(&there.tree, &here.tree, &there.tree));
+    let to_container = apply(&rest, Side::Host, host, container, suffix)?;
+    kept.add(&to_container.left);
+    left.extend(to_container.left);
+    let conflicts = changes.into_iter().filter(|change| change.conflict && change.side == Side::Container);
+    let conflicts = conflicts.map(|change| change.path).filter(|path| !kept.has(path)).collect();
+    let mut base = base.clone();
+    base.retain(|path, _| kept.has(path));
+    base.extend(here.tree.into_iter().filter(|(path, _)| !kept.has(path)));
+    Ok(United { to_host: to_host.count, to_container: to_container.count, conflicts, left, base })
+}
+
+/// Puts what the host has over what the container has, at the beginning; returns what both are then, and what was left.
+pub fn begin(host: &Utf8Path, container: &Utf8Path) -> io::Result<(Tree, Vec<Left>)> {
+    let Found { mut tree, mut left } = read(host, Side::Host)?;
+    let change = |path: &Utf8PathBuf| Change {
+        path: path.clone(),
+        what: What::Changed,
+        side: Side::Host,
+        conflict: false,
+    };
+    let mut kept = Kept::default();
+    kept.add(&left);
+    let changes = kept.without(tree.keys().map(change).collect());
+    let applied = apply(&changes, Side::Host, host, container, "")?;
+    kept.add(&applied.left);
+    left.extend(applied.left);
+    tree.retain(|path, _| !kept.has(path));
+    Ok((tree, left))
+}
+
+/// What was brought from one side to the other.
+#[derive(Debug)]
+struct Applied {
+    count: usize,
+    left: Vec<Left>,
+}
+
 /// Brings the changes of one side to the other; `from` and `to` are the directories of the two. What both have changed stays
 /// as it is in `to`, and the other version is put beside it, with `suffix`.
-pub fn apply(
-    changes: &[Change],
-    of: Side,
-    from: &Utf8Path,
-    to: &Utf8Path,
-    suffix: &str,
-) -> io::Result<usize> {
+fn apply(changes: &[Change], of: Side, from: &Utf8Path, to: &Utf8Path, suffix: &str) -> io::Result<Applied> {
     let chosen: Vec<&Change> = changes.iter().filter(|change| change.side == of).collect();
-    let mut count = 0;
-    for change in &chosen {
-        let place = to.join(&change.path);
-        match (change.what, change.conflict) {
-            (What::Removed, _) => {}
-            (_, false) => {
-                copy(&from.join(&change.path), &place, to)?;
-                count += 1;
-            }
-            // A removal on the other side loses against a change.
-            (_, true) => {
-                let beside = if place.symlink_metadata().is_ok() {
-                    Utf8PathBuf::from(format!("{place}{suffix}"))
-                } else {
-                    place
-                };
-                copy(&from.join(&change.path), &beside, to)?;
-                count += 1;
-            }
+    let mut applied = Applied { count: 0, left: Vec::new() };
+    let mut note = |path: &Utf8Path, side, done: io::Result<bool>| match done {
+        Ok(done) => {
+            applied.count += usize::from(done);
+            Ok(())
         }
+        // Nothing else would fare better.
+        Err(error) if is_full(&error) => Err(error),
+        Err(error) => {
+            applied.left.push(Left::new(path, side, &error));
+            Ok(())
+        }
+    };
+    for Change { path, conflict, .. } in chosen.iter().filter(|change| change.what != What::Removed) {
+        let place = to.join(path);
+        let done = reach(&[(from, path), (to, path)], || {
+            // A removal on the other side loses against a change.
+            let beside = if *conflict && place.symlink_metadata().is_ok() {
+                Utf8PathBuf::from(format!("{place}{suffix}"))
+            } else {
+                place.clone()
+            };
+            copy(&from.join(path), &beside, to)
+        });
+        note(path, of, done.map(|()| true))?;
     }
     // From the deepest upward, so that a directory is empty by then.
-    for change in chosen.iter().rev().filter(|change| change.what == What::Removed && !change.conflict) {
-        let place = to.join(&change.path);
-        inside(&place, to)?;
-        let removed = match place.symlink_metadata() {
-            Ok(meta) if meta.is_dir() => std::fs::remove_dir(&place),
-            Ok(_) => std::fs::remove_file(&place),
-            Err(error) => Err(error),
-        };
-        match removed {
-            Ok(()) => count += 1,
-            Err(error)
-                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
+    let removed = |change: &&&Change| change.what == What::Removed && !change.conflict;
+    for Change { path, .. } in chosen.iter().rev().filter(removed) {
+        let place = to.join(path);
+        // What cannot be removed is there, and lost nowhere.
+        note(path, Side::Host, reach(&[(to, path)], || remove(&place, to)))?;
+    }
+    Ok(applied)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind;
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// Removes a place; false where it is gone, or a directory that holds something.
+fn remove(place: &Utf8Path, root: &Utf8Path) -> io::Result<bool> {
+    let removed = inside(place, root).and_then(|()| match place.symlink_metadata()? {
+        meta if meta.is_dir() => std::fs::remove_dir(place),
+        _ => std::fs::remove_file(place),
+    });
+    match removed {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {
+            Ok(false)
+        }
+        removed => removed.map(|()| true),
+    }
+}
+
+/// Makes the directories above a place, where the other side has removed them; nothing behind a link.
+fn make_parents(place: &Utf8Path, root: &Utf8Path) -> io::Result<()> {
+    let Ok(below) = place.strip_prefix(root) else { return Ok(()) };
+    let mut at = root.to_owned();
+    for part in below.parent().into_iter().flat_map(Utf8Path::components) {
+        at.push(part.as_str());
+        match at.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => std::fs::create_dir(&at)?,
             Err(error) => return Err(error),
+            // It is refused by name.
+            Ok(_) => break,
         }
     }
-    Ok(count)
+    Ok(())
 }
 
 /// Refuses a place that a link leads out of the directory that it should be in.
@@ -204,6 +393,7 @@ fn copy(from: &Utf8Path, to: &Utf8Path, root: &Utf8Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         meta => meta?,
     };
+    make_parents(to, root)?;
     inside(to, root)?;
     let there = to.symlink_metadata().ok();
     if meta.is_dir() && there.as_ref().is_some_and(Metadata::is_dir) {
@@ -234,113 +424,14 @@ fn copy(from: &Utf8Path, to: &Utf8Path, root: &Utf8Path) -> io::Result<()> {
         }
         let mut source = open_without_links(from)?;
         let mut copy = std::fs::File::options().write(true).create_new(true).open(path)?;
-        io::copy(&mut source, &mut copy)?;
-        copy.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(meta.mode() & 0o777))
+        // Whoever gets it can read it.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(meta.mode() & 0o777 | 0o400);
+        io::copy(&mut source, &mut copy)
+            .and_then(|_| copy.set_permissions(mode))
+            .inspect_err(|_| drop(std::fs::remove_file(path)))
     })?;
     temporary.into_temp_path().persist(to).map_err(|error| error.error)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn write(root: &Utf8Path, path: &str, text: &str) {
-        fs_err::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-        fs_err::write(root.join(path), text).unwrap();
-    }
-
-    fn text(root: &Utf8Path, path: &str) -> String {
-        fs_err::read_to_string(root.join(path)).unwrap_or_default()
-    }
-
-    #[test]
-    fn both_sides_become_one_and_nothing_is_lost() {
-        let base = tempfile::tempdir().unwrap();
-        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
-        let (host, container) = (base.join("host"), base.join("container"));
-        for side in [&host, &container] {
-            for path in [
-                "same",
-                "changed-here",
-                "changed-there",
-                "both",
-                "gone-there",
-                "deep/gone",
-                "kept-here",
-                ".pier/x",
-            ] {
-                write(side, path, "old");
-            }
-        }
-        let was = read(&host).unwrap();
-        assert!(!was.contains_key(Utf8Path::new(".pier")));
-        write(&host, "changed-here", "of the host");
-        write(&host, "both", "of the host");
-        write(&host, "kept-here", "of the host");
-        write(&container, "changed-there", "of the container");
-        write(&container, "both", "of the container");
-        write(&container, "new/file", "new");
-        std::os::unix::fs::symlink("/etc/passwd", container.join("link")).unwrap();
-        for path in ["gone-there", "deep/gone", "kept-here"] {
-            fs_err::remove_file(container.join(path)).unwrap();
-        }
-        fs_err::remove_dir(container.join("deep")).unwrap();
-        let changes = compare(&was, &read(&host).unwrap(), &read(&container).unwrap());
-        let conflicts: Vec<&str> =
-            changes.iter().filter(|change| change.conflict).map(|change| change.path.as_str()).collect();
-        assert_eq!(conflicts, ["both", "both", "kept-here", "kept-here"]);
-        apply(&changes, Side::Container, &container, &host, ".theirs").unwrap();
-        apply(&changes, Side::Host, &host, &container, ".theirs").unwrap();
-        assert_eq!(text(&host, "changed-there"), "of the container");
-        assert_eq!(
-            (text(&host, "both"), text(&host, "both.theirs")),
-            ("of the host".into(), "of the container".into())
-        );
-        assert_eq!(
-            (text(&host, "new/file"), text(&host, "changed-here")),
-            ("new".into(), "of the host".into())
-        );
-        assert_eq!(text(&host, "kept-here"), "of the host", "a removal loses against a change");
-        assert!(!host.join("gone-there").exists() && !host.join("deep").exists());
-        assert_eq!(fs_err::read_link(host.join("link")).unwrap().to_str(), Some("/etc/passwd"));
-        assert_eq!(text(&container, "changed-here"), "of the host");
-        assert_eq!(text(&container, "kept-here"), "of the host");
-    }
-
-    #[test]
-    fn a_file_takes_no_place_of_a_directory_with_files() {
-        let base = tempfile::tempdir().unwrap();
-        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
-        let (host, container) = (base.join("host"), base.join("container"));
-        write(&host, "d/new", "of the host alone");
-        write(&container, "d", "a file");
-        let was = Tree::from([("d".into(), Entry::Directory)]);
-        let changes = compare(&was, &read(&host).unwrap(), &read(&container).unwrap());
-        assert!(apply(&changes, Side::Container, &container, &host, ".theirs").is_err());
-        assert_eq!(text(&host, "d/new"), "of the host alone");
-    }
-
-    #[test]
-    fn a_link_in_the_way_leads_nowhere() {
-        let base = tempfile::tempdir().unwrap();
-        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
-        let (host, container, out) = (base.join("host"), base.join("container"), base.join("out"));
-        for side in [&host, &container, &out] {
-            fs_err::create_dir(side).unwrap();
-        }
-        write(&container, "dir/file", "evil");
-        std::os::unix::fs::symlink(&out, host.join("dir")).unwrap();
-        let was = read(&host).unwrap();
-        let changes = compare(&was, &read(&host).unwrap(), &read(&container).unwrap());
-        apply(&changes, Side::Container, &container, &host, ".theirs").unwrap();
-        assert!(!out.join("file").exists());
-        assert_eq!(text(&host, "dir/file"), "evil", "the link was the workspace's, and is a directory now");
-        // One that is planted in between.
-        fs_err::remove_dir_all(host.join("dir")).unwrap();
-        std::os::unix::fs::symlink(&out, host.join("dir")).unwrap();
-        let only =
-            [Change { path: "dir/file".into(), what: What::Added, side: Side::Container, conflict: false }];
-        assert!(apply(&only, Side::Container, &container, &host, ".theirs").is_err());
-        assert!(!out.join("file").exists());
-    }
-}
+mod tests;

@@ -101,6 +101,9 @@ pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) ->
     if files::read(&root).map_err(Failure::from)?.is_some() {
         return Err(usage(&format!("`{root}` has just become a workspace"), "go into it: `pier exec bash`"));
     }
+    if args.no_mount {
+        apart::put_aside(&environment, &root)?;
+    }
     let start = Beginning {
         base: &base,
         ports: &args.ports,

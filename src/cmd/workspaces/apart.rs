@@ -9,10 +9,10 @@ use serde::Serialize;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
-use crate::util::fs::{create_private, read_bounded, write_atomic};
+use crate::util::fs::{create_private, read_bounded, remove_tree, write_atomic};
 use crate::util::text::escape;
 use crate::workspace;
-use crate::workspace::sync::{self, Change, Side, Tree, What};
+use crate::workspace::sync::{self, Change, Left, Side, Tree, United};
 
 /// The directory with the files, and what they were when both sides were one, in pier's own of the workspace.
 const FILES: &str = "files";
@@ -47,16 +47,26 @@ pub fn make(environment: &Environment, root: &Utf8Path) -> Result<Utf8PathBuf, F
     }
 }
 
+/// Moves away what a workspace that was here before has left, so that a new one takes nothing from it.
+pub fn put_aside(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
+    let place = files(environment, root);
+    if place.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    let aside = |number: u32| Utf8PathBuf::from(format!("{place}-{number}"));
+    let aside = (1..1000).map(aside).find(|aside| aside.symlink_metadata().is_err());
+    let aside = aside.ok_or_else(|| failed(root)(io::ErrorKind::AlreadyExists.into()))?;
+    std::fs::rename(&place, &aside).map_err(failed(root))?;
+    ui::say(&format!("files of an earlier workspace are kept in `{}`", escape(aside.as_str())));
+    Ok(())
+}
+
 /// Puts the workspace's files over those that are there: at the beginning.
 pub fn begin(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
     let place = make(environment, root)?;
-    let host = sync::read(root).map_err(failed(root))?;
-    let changes: Vec<Change> = host
-        .keys()
-        .map(|path| Change { path: path.clone(), what: What::Changed, side: Side::Host, conflict: false })
-        .collect();
-    sync::apply(&changes, Side::Host, root, &place, SUFFIX).map_err(failed(root))?;
-    remember(environment, root, &host)
+    let (base, left) = sync::begin(root, &place).map_err(failed(root))?;
+    tell(&left);
+    remember(environment, root, &base)
 }
 
 /// What was done to bring both together.
@@ -66,32 +76,65 @@ pub struct Report {
     pub to_container: usize,
     /// Both sides had changed these: the container's version lies beside.
     pub conflicts: Vec<Utf8PathBuf>,
+    /// These could not be read or written, and stay where they are.
+    pub left: Vec<Left>,
+}
+
+impl Report {
+    /// How many entries the container may have alone.
+    fn alone(&self) -> usize {
+        self.left.iter().filter(|left| left.side == Side::Container).count()
+    }
+
+    /// Fails where something is in the container's files alone.
+    pub fn require_whole(&self, environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
+        let place = files(environment, root);
+        let count = match self.alone() {
+            0 => return Ok(()),
+            1 => "one entry".to_owned(),
+            count => format!("{count} entries"),
+        };
+        let message = format!(
+            "{count} of the container could not be brought to `{}`, and {} in `{}`",
+            escape(root.as_str()),
+            if self.alone() == 1 { "stays" } else { "stay" },
+            escape(place.as_str()),
+        );
+        Err(Failure::new(Exit::Failed, "workspace::left", message)
+            .help("rename them or make them readable there, then do this again"))
+    }
 }
 
 /// Makes both sides one.
 pub fn sync(environment: &Environment, root: &Utf8Path) -> Result<Report, Failure> {
     let place = make(environment, root)?;
-    let failed = failed(root);
-    let base = base(environment, root);
-    let (host, container) = (sync::read(root).map_err(&failed)?, sync::read(&place).map_err(&failed)?);
-    let changes = sync::compare(&base, &host, &container);
-    let to_host = sync::apply(&changes, Side::Container, &place, root, SUFFIX).map_err(&failed)?;
-    let conflicts: Vec<Utf8PathBuf> = changes
-        .iter()
-        .filter(|change| change.conflict && change.side == Side::Container)
-        .map(|change| change.path.clone())
-        .collect();
-    // The host has all of it by now.
-    let host = sync::read(root).map_err(&failed)?;
-    let rest = sync::compare(&container, &host, &container);
-    let to_container = sync::apply(&rest, Side::Host, root, &place, SUFFIX).map_err(&failed)?;
-    remember(environment, root, &host)?;
-    Ok(Report { to_host, to_container, conflicts })
+    let united = sync::unite(&base(environment, root), root, &place, SUFFIX).map_err(failed(root))?;
+    remember(environment, root, &united.base)?;
+    let United { to_host, to_container, conflicts, left, .. } = united;
+    Ok(Report { to_host, to_container, conflicts, left })
+}
+
+/// The most entries that are named in warnings.
+const MOST_NAMED: usize = 20;
+
+/// Says what was left where it is.
+fn tell(left: &[Left]) {
+    for Left { path, side, why, .. } in left.iter().take(MOST_NAMED) {
+        let side = match side {
+            Side::Host => "this host",
+            Side::Container => "the container",
+        };
+        ui::warn(&format!("`{}` is left on the side of {side}: {}", escape(path), escape(why)));
+    }
+    if left.len() > MOST_NAMED {
+        ui::warn(&format!("{} more are left where they are", left.len() - MOST_NAMED));
+    }
 }
 
 /// Brings both together, and says what people should know of it.
 pub fn settle(environment: &Environment, root: &Utf8Path) -> Result<Report, Failure> {
     let report = sync(environment, root)?;
+    tell(&report.left);
     for path in &report.conflicts {
         let path = escape(path.as_str());
         ui::warn(&format!("`{path}` was changed on both sides: the container's is `{path}{SUFFIX}`"));
@@ -102,9 +145,10 @@ pub fn settle(environment: &Environment, root: &Utf8Path) -> Result<Report, Fail
 /// Returns what differs.
 pub fn changes(environment: &Environment, root: &Utf8Path) -> Result<Vec<Change>, Failure> {
     let place = make(environment, root)?;
-    let failed = failed(root);
-    let (host, container) = (sync::read(root).map_err(&failed)?, sync::read(&place).map_err(&failed)?);
-    Ok(sync::compare(&base(environment, root), &host, &container))
+    let found = sync::differences(&base(environment, root), root, &place);
+    let (changes, left) = found.map_err(failed(root))?;
+    tell(&left);
+    Ok(changes)
 }
 
 fn base(environment: &Environment, root: &Utf8Path) -> Tree {
@@ -119,10 +163,18 @@ fn remember(environment: &Environment, root: &Utf8Path, tree: &Tree) -> Result<(
     text.and_then(|text| write_atomic(&path, &text, 0o600)).map_err(failed(root))
 }
 
-/// Forgets the files, which are the workspace's by now.
+/// Brings both together for the last time, and forgets the container's files, which are the workspace's by then.
+pub fn end(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
+    settle(environment, root)?.require_whole(environment, root)?;
+    forget(environment, root)
+}
+
+/// Says whether the container's files are still there.
+pub fn is_there(environment: &Environment, root: &Utf8Path) -> bool {
+    files(environment, root).symlink_metadata().is_ok()
+}
+
+/// Forgets the files.
 pub fn forget(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
-    match std::fs::remove_dir_all(files(environment, root)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(root)(error)),
-        _ => Ok(()),
-    }
+    remove_tree(&files(environment, root)).map_err(failed(root))
 }

@@ -1,10 +1,15 @@
 //! Workspaces whose files are not mounted.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
 
 use super::World;
 use super::tasks::{script, task};
 use crate::docker::{DEBIAN, Image, can_run, docker};
+use crate::sandbox::is_root;
 
 #[test]
 fn the_files_come_back_with_what_was_removed() {
@@ -90,4 +95,69 @@ fn a_workspace_is_mounted_or_not_from_its_beginning() {
     world.call(&["sync"]).run().refused(1, "workspace::none");
     let said = world.start("x", "127.0.0.1:9/none:1", &["--no-mount"]).run().refused(125, "image::missing");
     assert!(!world.place("x").exists(), "{}", said.said());
+}
+
+#[test]
+fn what_cannot_be_read_is_named_and_the_rest_comes_back() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.0.write("ws/closed/known", "of the host");
+    world.start("ws", DEBIAN, &["--no-mount", "--force"]).run().expect(0);
+    let script = "echo in > closed/file; echo s > secret; chmod 000 secret closed/file closed; \
+        mkdir odd; echo alone > \"odd/$(printf 'caf\\351')\"; echo plain > plain";
+    world.within("ws", &["exec", "--", "bash", "-c", script]).run().expect(0);
+    let synced = world.within("ws", &["sync", "--json"]).run().expect(1);
+    let report: Value = serde_json::from_str(&synced.text()).unwrap();
+    let why = "its name is not UTF-8";
+    let left = serde_json::json!([{ "path": "odd/caf\\x{e9}", "side": "container", "why": why }]);
+    assert_eq!((&report["left"], &report["to_host"]), (&left, &4.into()), "{report}");
+    assert!(synced.said().contains("workspace::left"), "{}", synced.said());
+    assert!(synced.said().contains("`odd/caf\\x{e9}` is left on the side of the container"));
+    for (path, text) in [("closed/known", "of the host"), ("closed/file", "in\n"), ("plain", "plain\n")] {
+        assert_eq!(world.0.read(format!("ws/{path}")), text);
+    }
+    assert_eq!(world.0.read("ws/secret"), "s\n");
+    let modes = world.within("ws", &["exec", "stat", "-c", "%a", "closed", "secret"]).run().expect(0);
+    assert_eq!(modes.text(), "0\n0", "inside everything is as it was made");
+    // One of somebody else's, as the tests of a task may leave it.
+    let workspaces = world.0.state().join("workspaces");
+    let private = fs_err::read_dir(workspaces).unwrap().next().unwrap().unwrap().path();
+    let files = private.join("files");
+    let of_root = files.join("odd/of-root");
+    if is_root() {
+        fs_err::write(&of_root, "of root").unwrap();
+        fs_err::set_permissions(&of_root, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let count = if is_root() { "2 entries" } else { "one entry" };
+    world.within("ws", &["exec", "--", "sh", "-c", "echo last > last"]).run().expect(0);
+    let stopped = world.within("ws", &["stop"]).run().expect(1);
+    assert!(stopped.flat().contains(count) && world.0.read("ws/last") == "last\n", "{}", stopped.said());
+    world.within("ws", &["stop"]).run().refused(1, "workspace::left");
+    // The container goes, and what is nowhere else stays where it is said to be.
+    let removed = world.within("ws", &["rm"]).run().expect(1);
+    assert!(
+        removed.said().contains("workspace::left") && world.containers().is_empty(),
+        "{}",
+        removed.said()
+    );
+    let place = files.canonicalize().unwrap().display().to_string();
+    assert!(removed.flat().replace(' ', "").contains(&place), "{}", removed.said());
+    let again = world.within("ws", &["rm"]).run().refused(1, "workspace::left");
+    assert!(again.said().contains("no container"), "{}", again.said());
+    // A workspace that is made anew in the same place takes nothing away.
+    let json = world.0.read("ws/.pier/session.json");
+    fs_err::remove_dir_all(world.place("ws/.pier")).unwrap();
+    let anew = world.start("ws", "127.0.0.1:9/none:1", &["--no-mount", "--force"]).run();
+    let anew = anew.refused(125, "image::missing");
+    assert!(anew.flat().contains("of an earlier workspace are kept"), "{}", anew.said());
+    fs_err::rename(private.join("files-1"), &files).unwrap();
+    world.0.write("ws/.pier/session.json", json);
+    let odd = |name: &[u8]| files.join("odd").join(OsStr::from_bytes(name));
+    fs_err::rename(odd(b"caf\xe9"), odd(b"cafe")).unwrap();
+    world.within("ws", &["rm"]).run().expect(0);
+    assert_eq!(world.0.read("ws/odd/cafe"), "alone\n");
+    assert!(!is_root() || world.0.read("ws/odd/of-root") == "of root");
+    assert!(!files.exists());
 }

@@ -1,0 +1,151 @@
+use super::*;
+
+fn write(root: &Utf8Path, path: &str, text: &str) {
+    fs_err::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+    fs_err::write(root.join(path), text).unwrap();
+}
+
+fn tree(root: &Utf8Path) -> Tree {
+    read(root, Side::Host).unwrap().tree
+}
+
+fn text(root: &Utf8Path, path: &str) -> String {
+    fs_err::read_to_string(root.join(path)).unwrap_or_default()
+}
+
+#[test]
+fn both_sides_become_one_and_nothing_is_lost() {
+    let base = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+    let (host, container) = (base.join("host"), base.join("container"));
+    for side in [&host, &container] {
+        for path in [
+            "same",
+            "changed-here",
+            "changed-there",
+            "both",
+            "gone-there",
+            "deep/gone",
+            "kept-here",
+            ".pier/x",
+        ] {
+            write(side, path, "old");
+        }
+    }
+    let was = tree(&host);
+    assert!(!was.contains_key(Utf8Path::new(".pier")));
+    write(&host, "changed-here", "of the host");
+    write(&host, "both", "of the host");
+    write(&host, "kept-here", "of the host");
+    write(&container, "changed-there", "of the container");
+    write(&container, "both", "of the container");
+    write(&container, "new/file", "new");
+    std::os::unix::fs::symlink("/etc/passwd", container.join("link")).unwrap();
+    for path in ["gone-there", "deep/gone", "kept-here"] {
+        fs_err::remove_file(container.join(path)).unwrap();
+    }
+    fs_err::remove_dir(container.join("deep")).unwrap();
+    let changes = compare(&was, &tree(&host), &tree(&container));
+    let conflicts: Vec<&str> =
+        changes.iter().filter(|change| change.conflict).map(|change| change.path.as_str()).collect();
+    assert_eq!(conflicts, ["both", "both", "kept-here", "kept-here"]);
+    apply(&changes, Side::Container, &container, &host, ".theirs").unwrap();
+    apply(&changes, Side::Host, &host, &container, ".theirs").unwrap();
+    assert_eq!(text(&host, "changed-there"), "of the container");
+    assert_eq!(
+        (text(&host, "both"), text(&host, "both.theirs")),
+        ("of the host".into(), "of the container".into())
+    );
+    assert_eq!((text(&host, "new/file"), text(&host, "changed-here")), ("new".into(), "of the host".into()));
+    assert_eq!(text(&host, "kept-here"), "of the host", "a removal loses against a change");
+    assert!(!host.join("gone-there").exists() && !host.join("deep").exists());
+    assert_eq!(fs_err::read_link(host.join("link")).unwrap().to_str(), Some("/etc/passwd"));
+    assert_eq!(text(&container, "changed-here"), "of the host");
+    assert_eq!(text(&container, "kept-here"), "of the host");
+}
+
+#[test]
+fn a_file_takes_no_place_of_a_directory_with_files() {
+    let base = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+    let (host, container) = (base.join("host"), base.join("container"));
+    write(&host, "d/new", "of the host alone");
+    write(&container, "d", "a file");
+    let was = Tree::from([("d".into(), Entry::Directory)]);
+    let changes = compare(&was, &tree(&host), &tree(&container));
+    let applied = apply(&changes, Side::Container, &container, &host, ".theirs").unwrap();
+    assert_eq!((applied.left.len(), applied.left[0].side), (1, Side::Container));
+    let united = unite(&was, &host, &container, ".theirs").unwrap();
+    assert_eq!((united.left.len(), united.base), (1, was), "both stay as they are");
+    assert_eq!((text(&host, "d/new"), text(&container, "d")), ("of the host alone".into(), "a file".into()));
+}
+
+#[test]
+fn a_link_in_the_way_leads_nowhere() {
+    let base = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+    let (host, container, out) = (base.join("host"), base.join("container"), base.join("out"));
+    for side in [&host, &container, &out] {
+        fs_err::create_dir(side).unwrap();
+    }
+    write(&container, "dir/file", "evil");
+    std::os::unix::fs::symlink(&out, host.join("dir")).unwrap();
+    let was = tree(&host);
+    let changes = compare(&was, &tree(&host), &tree(&container));
+    apply(&changes, Side::Container, &container, &host, ".theirs").unwrap();
+    assert!(!out.join("file").exists());
+    assert_eq!(text(&host, "dir/file"), "evil", "the link was the workspace's, and is a directory now");
+    // One that is planted in between.
+    fs_err::remove_dir_all(host.join("dir")).unwrap();
+    std::os::unix::fs::symlink(&out, host.join("dir")).unwrap();
+    let only =
+        [Change { path: "dir/file".into(), what: What::Added, side: Side::Container, conflict: false }];
+    let applied = apply(&only, Side::Container, &container, &host, ".theirs").unwrap();
+    assert!(applied.count == 0 && applied.left[0].why.contains("link"), "{applied:?}");
+    assert!(!out.join("file").exists());
+}
+
+#[test]
+fn what_cannot_be_brought_stays_and_the_rest_is_brought() {
+    let base = tempfile::tempdir().unwrap();
+    let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+    let (host, container) = (base.join("host"), base.join("container"));
+    let close = |path: &str| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o000);
+        fs_err::set_permissions(container.join(path), mode).unwrap();
+    };
+    for side in [&host, &container] {
+        for path in ["closed/known", "gone/there", "plain"] {
+            write(side, path, "old");
+        }
+    }
+    let was = tree(&host);
+    write(&container, "closed/file", "in a closed directory");
+    write(&container, "secret", "closed");
+    write(&container, "gone/there", "changed");
+    fs_err::remove_dir_all(host.join("gone")).unwrap();
+    write(&host, "closed/of-host", "new");
+    let odd = std::path::Path::new(OsStr::from_bytes(b"caf\xe9"));
+    fs_err::write(container.as_std_path().join(odd), "only here").unwrap();
+    std::os::unix::fs::symlink(odd, container.join("link")).unwrap();
+    close("secret");
+    close("closed/file");
+    close("closed");
+    let united = unite(&was, &host, &container, ".theirs").unwrap();
+    let left: Vec<(&str, Side)> = united.left.iter().map(|left| (left.path.as_str(), left.side)).collect();
+    let mut sorted = left.clone();
+    sorted.sort();
+    assert_eq!(sorted, [("caf\\x{e9}", Side::Container), ("link", Side::Container)]);
+    assert_eq!(text(&host, "closed/file"), "in a closed directory");
+    assert_eq!(text(&host, "closed/known"), "old", "what cannot be read is not removed");
+    assert_eq!((text(&host, "secret"), text(&host, "gone/there")), ("closed".into(), "changed".into()));
+    let mode = |path: &str| container.join(path).symlink_metadata().unwrap().mode() & 0o777;
+    assert_eq!((mode("secret"), mode("closed")), (0, 0), "as it was made");
+    fs_err::set_permissions(container.join("closed"), std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .unwrap();
+    assert_eq!(text(&container, "closed/of-host"), "new");
+    assert_eq!(fs_err::read(container.as_std_path().join(odd)).unwrap(), b"only here");
+    // Nothing is left to do, and what was left still is.
+    let again = unite(&united.base, &host, &container, ".theirs").unwrap();
+    assert_eq!((again.to_host, again.to_container, again.left.len()), (0, 0, 2));
+}
