@@ -41,6 +41,13 @@ fn failed(path: &Utf8Path) -> impl Fn(io::Error) -> Failure + '_ {
 pub fn make(environment: &Environment, root: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
     let place = files(environment, root);
     create_private(&workspace::private(&environment.state, root)).map_err(failed(root))?;
+    if place.symlink_metadata().is_err() {
+        // Without the files nothing is known of them: they were not removed by the container.
+        match std::fs::remove_file(workspace::private(&environment.state, root).join(BASE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(root)(error)),
+            _ => {}
+        }
+    }
     match std::fs::create_dir(&place) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(root)(error)),
         _ => place.canonicalize_utf8().map_err(failed(root)),

@@ -161,3 +161,19 @@ fn what_cannot_be_read_is_named_and_the_rest_comes_back() {
     assert!(!is_root() || world.0.read("ws/odd/of-root") == "of root");
     assert!(!files.exists());
 }
+
+#[test]
+fn files_that_went_with_the_container_were_not_removed_by_it() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.0.write("ws/kept", "of the host");
+    world.start("ws", DEBIAN, &["--no-mount", "--force"]).run().expect(0);
+    world.within("ws", &["exec", "--", "sh", "-c", "echo plain > plain"]).run().expect(0);
+    world.within("ws", &["rm", "--force"]).run().expect(0);
+    world.within("ws", &["start"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "cat", "plain"]).run().expect(0).text(), "plain");
+    world.within("ws", &["rm", "--force"]).run().expect(0);
+    assert_eq!((world.0.read("ws/plain"), world.0.read("ws/kept")), ("plain\n".into(), "of the host".into()));
+}
