@@ -13,6 +13,7 @@ mod e;
 mod f;
 mod g;
 mod h;
+mod i;
 mod internet;
 mod j;
 mod k;
@@ -29,7 +30,7 @@ mod world;
 
 use case::Case;
 
-/// The ids of the catalogue that a session has to stand, containers apart.
+/// The ids of the catalogue that a session has to stand.
 const IDS: &[&str] = &[
     "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "A13", "A14", "A15", //
     "B1", "B2", "B3", "B6", "B8", "B9", "B10", "B11", "B12", "B13", "B14", "B15", "B16", "B17",
@@ -41,6 +42,7 @@ const IDS: &[&str] = &[
     "F1", "F2", "F3", "F4", "F6", "F7", "F8", "F9", "F10", //
     "G1", "G2", "G3", "G4", "G5", "G7", "G8", "G9", "G10", //
     "H1", "H2", "H3", "H4", "H6", "H8", "H10", "H11", "H12", "H13", "H14", //
+    "I1", "I2", "I3", "I5", "I6", "I7", "I8", //
     "J1", "J3", "J4", "J5", //
     "K3", "K4", "K5", "K6", "K7", "K8",
 ];
@@ -58,6 +60,10 @@ fn catalogue() -> Vec<&'static Case> {
         f::CASES,
         g::CASES,
         h::CASES,
+        i::CASES,
+        i::image::CASES,
+        i::engine::CASES,
+        i::process::CASES,
         j::CASES,
         k::CASES,
     ]

@@ -26,6 +26,8 @@ pub enum Around {
     Own,
     /// A network of the case's own, and what `pier.kdl` asks for is approved.
     Internet,
+    /// The container engine of the tests, and what `pier.kdl` asks for is approved.
+    Engine,
 }
 
 /// The common part.
@@ -125,6 +127,8 @@ pub enum Open {
     RootProbe(&'static [&'static str]),
     /// The kernel of this machine may not have what is asked for; then there is nothing to show.
     RootIfThere,
+    /// The same action in a container that the engine's own client starts with these options.
+    Container(&'static [&'static str]),
     /// Not done, and why.
     Not(&'static str),
 }

@@ -334,6 +334,7 @@ fn numbers(stage: &Stage) -> Verdict {
         column: Column::Open,
         open: Open::User,
         internet: None,
+        engine: None,
     };
     let outside = outside.probe(&["numbers"]);
     let parse = |text: &str| -> BTreeMap<u32, String> {

@@ -11,6 +11,7 @@ use super::internet::Internet;
 use super::scene::{Scene, no_marker, probed};
 use super::stage::Stage;
 use super::world::{OWNER, World};
+use crate::docker;
 use crate::sandbox::{is_root, was_too_late};
 
 /// Runs at a time: most of them wait for something.
@@ -84,6 +85,8 @@ fn matches(word: &str, id: &str) -> bool {
 
 fn meant(case: &Case, column: Column) -> bool {
     match column {
+        // A shell of the host's is not in an image.
+        Column::Nix if case.around == Around::Engine => false,
         Column::Nix => case.columns.iter().any(|column| matches!(column, Column::User | Column::Nix)),
         Column::Open => !matches!(case.action, Action::Later(_)),
         column => case.columns.contains(&column),
@@ -134,10 +137,14 @@ fn stage(case: &Case, column: Column, uid: u32) -> Result<Stage, String> {
     if case.around == Around::Internet && !is_root() {
         return Err("only root can make a network".into());
     }
+    let engine = match case.around {
+        Around::Engine => Some(docker::address()?),
+        Around::Own | Around::Internet => None,
+    };
     let world = World::new(uid, case.config, case.prepare);
     let internet = (case.around == Around::Internet).then(|| Internet::new(&world));
-    let stage = Stage { world, column, open: case.open, internet };
-    if stage.internet.is_some() && stage.sandboxed() {
+    let stage = Stage { world, column, open: case.open, internet, engine };
+    if case.around != Around::Own && stage.sandboxed() {
         // What could not be approved does not run, which every check sees.
         let _refused = stage.pier(&["trust"]);
     }

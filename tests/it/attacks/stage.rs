@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::case::{Column, Open};
 use super::internet::{self, Internet};
 use super::world::{World, become_user};
+use crate::docker;
 use crate::sandbox::{PIER, wait};
 use crate::tty::Terminal;
 
@@ -25,6 +26,16 @@ pub struct Stage {
     pub open: Open,
     /// The network of its own.
     pub internet: Option<Internet>,
+    /// The address of the container engine.
+    pub engine: Option<String>,
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if self.engine.is_some() {
+            docker::remove_containers_of(&self.world.project());
+        }
+    }
 }
 
 /// What a run printed and how it ended.
@@ -132,6 +143,9 @@ impl Stage {
         if self.sandboxed() {
             return self.call_pier(&[&["exec", "--"], words].concat());
         }
+        if let Open::Container(options) = self.open {
+            return self.container(options, docker::DEBIAN, words);
+        }
         let namespace = [
             "bwrap",
             "--dev-bind",
@@ -159,6 +173,24 @@ impl Stage {
         self.called_by(if by_root { 0 } else { self.world.uid }, command)
     }
 
+    /// The call of a container without a sandbox: by the engine's own client, as root, with the world where the host has
+    /// it, and with the project where a sandbox has it, too.
+    pub fn container(&self, options: &[&str], image: &str, words: &[&str]) -> Command {
+        let (base, project) = (self.world.base().display(), self.world.project());
+        let start = ["run", "--rm", "--label", &docker::label(&project), "--workdir", &self.inside()];
+        let same = format!("{base}:{base}");
+        let workspace = format!("{}:/workspace", project.display());
+        let mounts = ["--volume", &same, "--volume", &workspace];
+        self.client(&[&start, &mounts[..], options, &[image], words].concat())
+    }
+
+    /// A call of the engine's own client by the owner, not yet made.
+    pub fn client(&self, words: &[&str]) -> Command {
+        let mut command = self.surrounded("docker");
+        command.args(words);
+        self.called_by(self.world.uid, command)
+    }
+
     /// A call of pier by the caller of this column, not yet made.
     pub fn call_pier(&self, words: &[&str]) -> Command {
         let mut command = self.surrounded(PIER);
@@ -182,6 +214,7 @@ impl Stage {
     fn surrounded(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         command.env_clear().envs(self.world.variables()).current_dir(self.world.project());
+        command.envs(self.engine.iter().map(|address| ("DOCKER_HOST", address)));
         command
     }
 
