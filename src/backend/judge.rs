@@ -64,7 +64,8 @@ pub struct Case {
     pub writable: Vec<Utf8PathBuf>,
     /// Leave what still runs: for tests of a service that the agent has started.
     pub keep: bool,
-    /// The tests are in the image; none follow.
+    /// The tests are in the image; none follow. Not said otherwise, for containers of an older version.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub bundled: bool,
     /// How many bytes of archive follow.
     pub tests: u64,

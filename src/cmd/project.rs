@@ -23,7 +23,7 @@ use crate::util::text::escape;
 use crate::{plan, policy, ui};
 
 pub mod agents;
-mod ceiling;
+pub mod ceiling;
 
 pub use agents::show;
 

@@ -9,6 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::image::fetch::For;
+use super::project::ceiling::{self, Sent};
 use super::project::{self, Place};
 use super::{Global, image, secrets};
 use crate::backend::docker::kept::{How, Named};
@@ -22,10 +23,11 @@ use crate::diag::{Exit, Failure};
 use crate::env::{self, Environment};
 use crate::gateway::secrets::Secret;
 use crate::gateway::upstream::Login;
-use crate::plan::facts::Facts;
+use crate::plan::facts::{Addresses, Facts};
 use crate::plan::{self, Plan, Target, workspace as kind};
 use crate::session::beneath::Beneath;
 use crate::session::{keeper, prepare};
+use crate::sys::process;
 use crate::task::Phase;
 use crate::util::fs::{create_private, read_bounded, sha256, write_atomic};
 use crate::util::text::escape;
@@ -154,8 +156,9 @@ pub fn plan(
     }
     // What is given counts as set, and never enters the plan.
     let given = asked.entries.iter().map(|entry| (entry.name.clone(), entry.value.clone()));
-    let environment = &environment.clone().with(given);
-    let mut probed = probe::gather(&loaded.config, environment, root, root)?;
+    // Some of it is the task's: it says nothing about what runs on this host, nor where a secret comes from.
+    let inside = &environment.clone().with(given);
+    let mut probed = probe::gather(&loaded.config, inside, root, root)?;
     probed.facts.launchers.clear();
     // The container outlives this program's file.
     probed.facts.own_binary = None;
@@ -164,6 +167,8 @@ pub fn plan(
         for agent in asked.agents {
             allow_needs(&mut loaded.config, &probed.facts, agent.name);
         }
+        let sent = Sent { addresses: &probed.facts.addresses, home: &probed.facts.home };
+        ceiling::check(&loaded, environment, root, &sent)?;
     }
     let target = Target::Exec { argv: vec!["true".into()] };
     let mut plan = built(&loaded, &probed.facts, &target)?;
@@ -200,15 +205,29 @@ pub fn plan(
         // The tests are not the agent: what it may use without having it is not theirs.
         plan.secrets.clear();
     }
+    let upstream = plan.network.gateway.as_ref().and_then(|gateway| gateway.upstream.as_ref());
+    if !plan.secrets.is_empty() || upstream.is_some_and(|upstream| upstream.login.is_some()) {
+        // Their values are in this process's memory.
+        process::forbid_dumps().map_err(|error| {
+            Failure::new(
+                Exit::NotSetUp,
+                "session::set-up",
+                format!("cannot close this process's memory: {error}"),
+            )
+        })?;
+    }
     let secrets = secrets::fetch(environment, &plan, &mut probed.values)?;
     let login = secrets::login(environment, &plan)?;
     Ok(Prepared { plan, values: probed.values, engine, ground, secrets, login })
 }
 
-/// Allows what an agent does not work without: the services of its model.
+/// Allows what an agent does not work without: the services of its model. Where variables lead is not among them, for a
+/// task sets some.
 fn allow_needs(config: &mut Config, facts: &Facts, agent: &str) {
-    let declared = config::Agent::named(Sourced::built_in(agent.to_owned()));
-    let needed = plan::hosts_of(config, &declared, &facts.addresses, &facts.home, &facts.project.root);
+    let named = || config::Agent::named(Sourced::built_in(agent.to_owned()));
+    let declared = config.agents.iter().find(|one| one.name.value == agent).cloned().unwrap_or_else(named);
+    let nowhere = Addresses::default();
+    let needed = plan::hosts_of(config, &declared, &nowhere, &facts.home, &facts.project.root);
     for warning in &needed.warnings {
         ui::warn(&escape(warning));
     }

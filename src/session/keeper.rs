@@ -10,6 +10,7 @@ use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
@@ -53,6 +54,9 @@ const LOG: &str = "gateway.log";
 
 /// Connections that are written down before anything else is looked at.
 const MOST_AT_ONCE: usize = 1024;
+
+/// How long the keeper of the container before may take to end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The most that the lock holds, in bytes.
 const MOST_NAME: u64 = 64;
@@ -188,7 +192,9 @@ impl Keeper {
         let given: Vec<BorrowedFd<'_>> = [first].into_iter().chain(door.map(|door| door.as_fd())).collect();
         protocol::send(&self.0, &Word::Hold, &given)?;
         if let Some(sockets) = sockets {
-            join::hand(self.0.as_fd(), sockets)?;
+            // Where it has ended, it has said why.
+            join::hand(self.0.as_fd(), sockets)
+                .or_else(|error| expect(&self.0, |word| matches!(word, Word::Answers)).and(Err(error)))?;
         }
         expect(&self.0, |word| matches!(word, Word::Answers)).map(drop)
     }
@@ -230,8 +236,7 @@ fn keep(socket: &OwnedFd) -> Result<(), Error> {
     let mut options = File::options();
     options.create(true).truncate(false).write(true).mode(0o600);
     let lock = options.open(directory.join(LOCK)).map_err(gateway)?;
-    // One at a time: the one before ends with its container.
-    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| gateway(errno.into()))?;
+    let lock = alone(lock).map_err(gateway)?;
     let ports = plan.ports.iter().map(|port| Port::open(&port.listen, port.to));
     let ports = ports.collect::<io::Result<Vec<_>>>().map_err(gateway)?;
     let place = Place::make(state).map_err(gateway)?;
@@ -278,6 +283,22 @@ fn keep(socket: &OwnedFd) -> Result<(), Error> {
     let code = u8::from(ended.is_err());
     record.end(&ended, code);
     ended.map(drop)
+}
+
+/// Waits until there is no other one: it ends with its container.
+fn alone(mut lock: File) -> io::Result<Flock<File>> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => return Ok(held),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < end => lock = file,
+            Err((_, Errno::EWOULDBLOCK)) => {
+                return Err(io::Error::other("the one of the container before has not ended"));
+            }
+            Err((_, errno)) => return Err(errno.into()),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Sends what is believed inside.

@@ -96,14 +96,22 @@ impl Beside {
 
     /// Starts a helper, and returns it with the socket to it.
     fn start(&self, name: &str, words: &[String], capabilities: &[&str]) -> io::Result<(Helper, OwnedFd)> {
+        let place = self.session.join(name);
+        let clear = || match std::fs::remove_file(&place) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        // What a start that was broken off has left.
+        clear()?;
         let listener = socket::listen_in(&self.session, name)?;
         // Its user 0 has no right to others' files. Nobody else can enter the directory around it.
-        std::fs::set_permissions(self.session.join(name), Permissions::from_mode(0o666))?;
+        std::fs::set_permissions(&place, Permissions::from_mode(0o666))?;
         let engine = self.engine.connect().map_err(io::Error::other)?;
         let failed = |error: bollard::errors::Error| io::Error::other(reason(&error));
         let session = self.session.file_name().unwrap_or_default();
-        let options =
-            CreateContainerOptionsBuilder::default().name(&format!("pier-{session}-{name}")).build();
+        let container = format!("pier-{session}-{name}");
+        remove(&engine, &container);
+        let options = CreateContainerOptionsBuilder::default().name(&container).build();
         let body = self.body(name, words, capabilities);
         let id = engine.wait(engine.docker.create_container(Some(options), body)).map_err(failed)?.id;
         let helper = Helper { engine, id, stays: false };
@@ -113,7 +121,7 @@ impl Beside {
             .wait(docker.start_container(&helper.id, None::<StartContainerOptions>))
             .map_err(failed)?;
         let socket = accept(&listener)?;
-        std::fs::remove_file(self.session.join(name))?;
+        clear()?;
         Ok((helper, socket))
     }
 

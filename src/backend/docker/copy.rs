@@ -51,17 +51,17 @@ pub fn take(engine: &Connected, id: &str, path: &str, most: u64) -> Result<Optio
     Ok(found.then_some(file))
 }
 
-/// Puts an archive of one file or directory into a container that runs, where its source was, as root's; without the
+/// Puts an archive of one file or directory into a container that runs, where its source was, as the owner's; without the
 /// entries that `leaves_out` names, by their paths below the source.
 pub fn give(
     engine: &Connected,
     id: &str,
     archive: impl Read,
-    source: &Utf8Path,
+    (source, owner): (&Utf8Path, (u32, u32)),
     leaves_out: &dyn Fn(&str) -> bool,
 ) -> Result<(), Error> {
     let failed = |said: String| Error::Failed { what: "copy files into a container", said };
-    let packed = repack(archive, source, leaves_out).map_err(|error| failed(error.to_string()))?;
+    let packed = repack(archive, (source, owner), leaves_out).map_err(|error| failed(error.to_string()))?;
     let options = UploadToContainerOptionsBuilder::default().path("/").build();
     let body = bollard::body_full(packed.into());
     engine
@@ -70,13 +70,20 @@ pub fn give(
 }
 
 /// Writes an archive anew, with the paths that its entries had.
-fn repack(archive: impl Read, source: &Utf8Path, leaves_out: &dyn Fn(&str) -> bool) -> io::Result<Vec<u8>> {
+fn repack(
+    archive: impl Read,
+    (source, (uid, gid)): (&Utf8Path, (u32, u32)),
+    leaves_out: &dyn Fn(&str) -> bool,
+) -> io::Result<Vec<u8>> {
     let place = source.strip_prefix("/").unwrap_or(source);
     let above = place.parent().unwrap_or(Utf8Path::new(""));
     let mut archive = tar::Archive::new(archive.take(MOST_BYTES));
     let mut packed = tar::Builder::new(Vec::new());
-    for entry in archive.entries()?.take(MOST_ENTRIES) {
+    for (count, entry) in archive.entries()?.enumerate() {
         let mut entry = entry?;
+        if count == MOST_ENTRIES {
+            return Err(io::Error::other("there are too many files"));
+        }
         let Ok(path) = Utf8PathBuf::from_path_buf(entry.path()?.into_owned()) else { continue };
         let below: Utf8PathBuf = path.components().skip(1).collect();
         if !below.as_str().is_empty() && leaves_out(below.as_str()) {
@@ -87,6 +94,8 @@ fn repack(archive: impl Read, source: &Utf8Path, leaves_out: &dyn Fn(&str) -> bo
         header.set_entry_type(kind);
         header.set_mode(entry.header().mode()? & 0o777);
         header.set_mtime(entry.header().mtime()?);
+        header.set_uid(uid.into());
+        header.set_gid(gid.into());
         let to = above.join(&path);
         if kind.is_file() || kind.is_dir() {
             header.set_size(if kind.is_file() { entry.size() } else { 0 });

@@ -93,7 +93,8 @@ pub fn states(engine: &Connected, label: &str) -> Result<BTreeMap<String, State>
         engine.wait(engine.docker.list_containers(Some(options))).map_err(failed("list containers"))?;
     let state = |container: bollard::models::ContainerSummary| {
         let value = container.labels?.remove(label)?;
-        let running = container.state.is_some_and(|state| state.to_string() == "running");
+        let running =
+            container.state.is_some_and(|state| matches!(state.to_string().as_str(), "running" | "paused"));
         Some((value, if running { State::Running } else { State::Stopped }))
     };
     Ok(found.into_iter().filter_map(state).collect())
@@ -210,6 +211,7 @@ pub fn close(engine: &Connected, name: &str) -> Result<bool, Error> {
     if state_of(found.as_ref()) != State::Running {
         return Ok(false);
     }
+    thaw(engine, name)?;
     let init = found.and_then(|found| found.state?.pid).and_then(|id| u32::try_from(id).ok());
     let init = init.and_then(|id| process::open_process(id).ok());
     let signal = |signal: &str| {
@@ -235,6 +237,27 @@ pub fn close(engine: &Connected, name: &str) -> Result<bool, Error> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(true)
+}
+
+/// Lets the time go on in a container where somebody has stopped it and gone away.
+pub fn thaw(engine: &Connected, name: &str) -> Result<(), Error> {
+    let found = inspect(engine, name)?.and_then(|found| found.state);
+    if found.and_then(|state| state.paused) == Some(true) {
+        engine.wait(engine.docker.unpause_container(name)).map_err(failed("let the container go on"))?;
+    }
+    Ok(())
+}
+
+/// Removes all containers whose label has a value.
+pub fn discard_all(engine: &Connected, label: &str, value: &str) -> Result<(), Error> {
+    let filters = HashMap::from([("label".to_owned(), vec![format!("{label}={value}")])]);
+    let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+    let found =
+        engine.wait(engine.docker.list_containers(Some(options))).map_err(failed("list containers"))?;
+    for id in found.into_iter().filter_map(|container| container.id) {
+        remove(engine, &id);
+    }
+    Ok(())
 }
 
 /// A running container in which nothing happens, until this is dropped.

@@ -189,6 +189,8 @@ fn for_podman(host: &mut HostConfig, filter: &Utf8Path) -> Option<String> {
         host.tmpfs.get_or_insert_default().insert(image::SYSTEM.into(), "ro,size=4k,mode=0555".into());
     }
     for options in host.tmpfs.iter_mut().flat_map(|all| all.values_mut()) {
+        // It would begin with what is there beneath, also where that is hidden.
+        options.push_str(",notmpcopyup");
         let of_owner = |word: &str| word.starts_with("uid=") || word.starts_with("gid=");
         if options.split(',').any(of_owner) {
             let rest = options.split(',').filter(|word| !of_owner(word) && !word.starts_with("mode="));
@@ -326,7 +328,7 @@ mod tests {
         assert_eq!(for_podman(&mut host, "/session/filter.json".into()).as_deref(), Some("{}"));
         assert_eq!(host.security_opt.unwrap(), ["no-new-privileges", "seccomp=/session/filter.json"]);
         let tmpfs = host.tmpfs.unwrap();
-        assert_eq!(tmpfs["/run"], "rw,nosuid,size=4k,mode=1777");
-        assert_eq!(tmpfs["/sys"], "ro,size=4k,mode=0555");
+        assert_eq!(tmpfs["/run"], "rw,nosuid,size=4k,notmpcopyup,mode=1777");
+        assert_eq!(tmpfs["/sys"], "ro,size=4k,mode=0555,notmpcopyup");
     }
 }

@@ -119,9 +119,28 @@ fn mounts(manifest: &Manifest, found: &BTreeMap<Utf8PathBuf, Mounted>) -> Result
     for (at, expected) in &manifest.mounts {
         let mounted = found.get(at).ok_or_else(|| format!("nothing is mounted at `{at}`"))?;
         as_expected(at, *expected, mounted, manifest.container.is_some())?;
+        if manifest.container.is_some() && expected.what == What::Tmpfs && expected.read_only {
+            is_empty(manifest, at)?;
+        }
     }
     for (at, mounted) in found.iter().filter(|(at, _)| !manifest.mounts.contains_key(*at)) {
         came_along(manifest, at, mounted)?;
+    }
+    Ok(())
+}
+
+/// Proves that there is nothing in what hides a directory: some engines copy what is there beneath.
+fn is_empty(manifest: &Manifest, at: &Utf8Path) -> Result<(), Finding> {
+    if at == image::SYSTEM {
+        return Ok(());
+    }
+    let entries = at.read_dir_utf8().map_err(|error| format!("`{at}` cannot be looked at: {error}"))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| format!("`{at}` cannot be looked at: {error}"))?;
+        // What is mounted below has a place there.
+        if !manifest.mounts.keys().any(|mount| mount.starts_with(entry.path())) {
+            return Err(format!("`{at}` is not empty"));
+        }
     }
     Ok(())
 }

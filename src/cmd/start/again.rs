@@ -64,10 +64,13 @@ pub fn restart(
         || args.mounts_json.is_some()
         || !args.e.is_empty()
         || args.env_file.is_some()
-        || !args.skill.is_empty();
+        || !args.skill.is_empty()
+        || !global.set.is_empty();
     let before = workspaces::remembered(environment, root);
     let agents = subject::agents(session, before.as_ref(), args.agent.as_deref())?;
     if kept::state(&engine, &name)? == State::Running {
+        // Nobody verifies it now.
+        kept::thaw(&engine, &name)?;
         if let (false, Some(agent), Some(kept)) = (changes, &args.agent, &before) {
             let kept = kept.clone();
             let base = subject.base(environment)?;

@@ -72,13 +72,19 @@ impl Made {
     fn new(environment: &Environment, root: &Utf8Path) -> Result<Self, Failure> {
         // Two at once are two.
         let own = format!("verify-{}", &hex(&random()?)[..8]);
-        let labelled =
-            workspace::project_name(&workspace::session_id(root)).replacen("pier-", "pier-verify-", 1);
+        let labelled = labelled(root);
         let directory = workspace::private(&environment.state, root).join(&own);
         create_private(&directory)
             .map_err(|source| crate::trial::Error::Io { path: directory.clone(), source })?;
         Ok(Made { name: format!("{labelled}-{own}"), labelled, directory })
     }
+}
+
+/// The label of the containers for the tests of a workspace.
+const PROJECT: &str = "com.docker.compose.project";
+
+fn labelled(root: &Utf8Path) -> String {
+    workspace::project_name(&workspace::session_id(root)).replacen("pier-", "pier-verify-", 1)
 }
 
 fn asked(base: &Base) -> Asked<'_> {
@@ -169,10 +175,10 @@ impl Temporary {
         workspaces::make_records(&root)?;
         let mut made =
             Self::open(global, environment, &root, &Asked { at: Some(ASIDE), ..asked(base) }, own)?;
+        (made.bundled, made.files) = (bundled, Some(root));
         for artifact in artifacts {
             made.give(artifact, of)?;
         }
-        (made.bundled, made.files) = (bundled, Some(root));
         Ok(made)
     }
 
@@ -194,9 +200,10 @@ impl Temporary {
             ui::say(&format!("there is no `{}` for the tests", escape(source.as_str())));
             return Ok(());
         };
+        let owner = (self.plan.user.uid, self.plan.user.gid);
         let rules = Rules::parse(&artifact.exclude.join("\n"));
         let leaves_out = |path: &str| rules.decide(path, Kind::File) == Some(true);
-        Ok(copy::give(&self.engine, &self.name, archive, &source, &leaves_out)?)
+        Ok(copy::give(&self.engine, &self.name, archive, (&source, owner), &leaves_out)?)
     }
 
     fn open(
@@ -207,18 +214,35 @@ impl Temporary {
         own: Made,
     ) -> Result<Self, Failure> {
         let Made { name, labelled, directory } = own;
-        let prepared = workspaces::plan(global, environment, root, asked)?;
-        prepare::prepare(&prepared.plan, &directory).map_err(crate::session::Error::from)?;
-        let labels = [("com.docker.compose.project".to_owned(), labelled)].into();
+        let planned = workspaces::plan(global, environment, root, asked).and_then(|prepared| {
+            prepare::prepare(&prepared.plan, &directory).map_err(crate::session::Error::from)?;
+            let engine = prepared.engine.connect()?;
+            Ok((prepared, engine))
+        });
+        let (prepared, engine) = planned.inspect_err(|_| {
+            let _gone = remove_tree(&directory);
+        })?;
+        let labels = [(PROJECT.to_owned(), labelled)].into();
         let named = Named { name: name.clone(), labels };
         let opened = workspaces::open_as(&prepared, environment, &directory, &named);
         let (user, cwd) = (prepared.ground.image.user, prepared.ground.workdir);
-        let engine = prepared.engine.connect()?;
         let plan = prepared.plan;
         let made =
             Temporary { engine, name, plan, user, cwd, bundled: false, directory, image: None, files: None };
         opened.map(|_| made)
     }
+}
+
+/// Removes what a verification that was broken off has left: no other one runs in this workspace.
+pub fn sweep(environment: &Environment, root: &Utf8Path, engine: &Connected) -> Result<(), Failure> {
+    kept::discard_all(engine, PROJECT, &labelled(root))?;
+    let private = workspace::private(&environment.state, root);
+    for entry in private.read_dir_utf8().into_iter().flatten().flatten() {
+        if entry.file_name().starts_with("verify-") {
+            let _gone = remove_tree(entry.path());
+        }
+    }
+    Ok(())
 }
 
 /// Runs what a task wants to have run in the agent's container before its artifacts are taken.

@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::World;
+use super::tasks::{script, task};
 use crate::agents::{reached_the_registry, with_registry};
 use crate::docker::{DEBIAN, can_run, docker};
 use crate::model_server::Script;
@@ -126,6 +127,28 @@ fn a_port_is_published_from_a_workspace_without_a_network() {
         world.containers()
     );
     world.within("ws", &["rm", "--force"]).run().expect(0);
+}
+
+#[test]
+fn a_task_does_not_say_where_a_secret_comes_from() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    script(&world, "bin/tell-the-key", &format!("#!/bin/sh\ntouch {}\n", world.place("ran").display()));
+    let path = format!("PATH = \"{}:/usr/bin:/bin\"\n", world.place("task/bin").display());
+    for (variable, from, code, error) in [
+        (path.as_str(), "cmd:tell-the-key", 2, "env::reserved"),
+        ("", "cmd:tell-the-key", 125, "secret::from"),
+        ("OWN = \"of-the-task\"\n", "env:OWN", 125, "secret::from"),
+    ] {
+        let network = "network_mode = \"allowlist\"\nallowed_hosts = [\"a.test\"]\n";
+        task(&world, &format!("[environment]\n{network}[environment.env]\n{variable}"));
+        let config = format!("env {{ secret KEY host=a.test from=\"{from}\"; }}\n");
+        world.0.write_beside("home/.config/pier/config.kdl", config);
+        world.call(&["start", "task", "-d", "ws"]).run().refused(code, error);
+    }
+    assert!(!world.place("ran").exists() && !world.place("ws").exists());
 }
 
 /// The real agent and a scripted model: of a task that reaches nothing, the agent reaches its model, and has no key.
