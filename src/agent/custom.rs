@@ -90,18 +90,10 @@ mod tests {
 
     fn block(name: &str, run: Option<&[&str]>) -> config::Agent {
         config::Agent {
-            name: Sourced::built_in(name.to_owned()),
-            default: Sourced::built_in(false),
-            version: None,
-            model: None,
-            tools: None,
-            args: None,
-            imports: Vec::new(),
-            mcp: Vec::new(),
-            skills: Vec::new(),
             run: run.map(|words| Sourced::built_in(words.iter().map(|word| (*word).to_owned()).collect())),
             logs: Some(Sourced::built_in("~/.mine/*.jsonl".to_owned())),
             hosts: vec![Sourced::built_in("api.mine.example".to_owned())],
+            ..config::Agent::named(Sourced::built_in(name.to_owned()))
         }
     }
 

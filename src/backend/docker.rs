@@ -56,6 +56,11 @@ pub enum Error {
     Login { registry: String, said: String },
     #[error("the image cannot be built:\n  {said}")]
     Build { said: String },
+    #[error(
+        "the engine maps the users of its containers, as one without root's rights does, so that the files of the project would \
+         be somebody else's"
+    )]
+    OtherUsers,
     #[error("the container ended without a reason")]
     Ended,
 }

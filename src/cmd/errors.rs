@@ -164,7 +164,7 @@ fn of_engine(error: &docker::Error) -> Failure {
     let (code, help) = match error {
         docker::Error::Unreachable { .. } => (
             "docker::engine",
-            "start it, or name its socket, as in `DOCKER_HOST=unix:///run/user/1000/docker.sock`; `runtime host` needs none",
+            "start it, or name its socket, as in `DOCKER_HOST=unix:///var/run/docker.sock`; `runtime host` needs none",
         ),
         docker::Error::NotLocal { .. } => (
             "docker::engine",
@@ -189,6 +189,10 @@ fn of_engine(error: &docker::Error) -> Failure {
         docker::Error::Build { .. } => (
             "image::build",
             "nothing ran in the sandbox; mend the Dockerfile or its context, or the space and the network of the engine",
+        ),
+        docker::Error::OtherUsers => (
+            "docker::users",
+            "nothing ran; not available yet: such engines; name one that runs with root's rights, as in `DOCKER_HOST=unix:///var/run/docker.sock`",
         ),
         docker::Error::Failed { .. } | docker::Error::Ended => {
             ("docker::failed", "nothing ran; `docker info` and the log of the engine say more")

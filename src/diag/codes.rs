@@ -42,6 +42,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unreadable", "A configuration file is there and cannot be read."),
     ("docker::engine", "There is no container engine of this machine that pier can use."),
     ("docker::failed", "The container engine cannot make the sandbox."),
+    ("docker::users", "The container engine gives files of the project to other users than this machine's."),
     ("env::directories", "`HOME` or an XDG variable is missing or is not an absolute path."),
     ("env::reserved", "A variable is passed or set that the sandbox or the agent sets itself."),
     ("exec::cannot-run", "The command is there and cannot be executed inside the sandbox."),

@@ -55,6 +55,13 @@ pub struct About {
 const SAYS_WITHIN: Duration = Duration::from_secs(10);
 
 impl Connected {
+    /// Says whether its containers have other users than this machine; false where it does not say.
+    pub fn maps_users(&self) -> bool {
+        let options = self.wait(self.docker.info()).ok().and_then(|info| info.security_options);
+        let maps = |option: &String| matches!(option.as_str(), "name=rootless" | "name=userns");
+        options.unwrap_or_default().iter().any(maps)
+    }
+
     /// Says whether it is Podman, behind Docker's interface.
     pub fn is_podman(&self) -> Result<bool, Error> {
         let failed = |said| Error::Failed { what: "say what it is", said };

@@ -21,7 +21,7 @@ use crate::backend::sandbox::{self, Body, Given, READY_WITHIN, Sandbox, Starting
 use crate::backend::sources::Sources;
 use crate::plan::{MountKind, Plan, image};
 use crate::sys::{failpoint, fd, process, socket};
-use crate::util::fs::{create_private, read_without_links, write_atomic};
+use crate::util::fs::{create_private, read_bounded, read_without_links, write_atomic};
 
 /// A running container.
 pub struct Container {
@@ -212,15 +212,26 @@ pub(super) fn begin(address: Engine, engine: Connected, name: String) -> Result<
             what: "show the processes of the container to this machine",
             said: error.to_string(),
         })?;
-        Ok((init, process))
+        // Of users that are mapped, the caller's number is another one on this machine. Not asked of the engine: it is
+        // what the kernel does that counts.
+        match (users_of("self"), users_of(&init.to_string())) {
+            (Some(own), Some(theirs)) if own == theirs => Ok((init, process)),
+            _ => Err(Error::OtherUsers),
+        }
     });
     match begun {
         Ok((init, process)) => Ok(Container { address, engine, id: name, init, process, ends_here: false }),
         Err(error) => {
             remove(&engine, &name);
-            Err(error)
+            // Of one that maps users the first process may not even reach its files.
+            Err(if engine.maps_users() { Error::OtherUsers } else { error })
         }
     }
+}
+
+/// Returns how the users of a process are those of this machine.
+fn users_of(process: &str) -> Option<Vec<u8>> {
+    read_bounded(Utf8Path::new(&format!("/proc/{process}/uid_map")), MOST_PATH).ok()
 }
 
 /// Meets the init of a started container, and tells it what to verify.

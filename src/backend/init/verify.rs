@@ -134,7 +134,11 @@ fn is_empty(manifest: &Manifest, at: &Utf8Path) -> Result<(), Finding> {
     if at == image::SYSTEM {
         return Ok(());
     }
-    let entries = at.read_dir_utf8().map_err(|error| format!("`{at}` cannot be looked at: {error}"))?;
+    let entries = match at.read_dir_utf8() {
+        // Nor can the command look.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(()),
+        entries => entries.map_err(|error| format!("`{at}` cannot be looked at: {error}"))?,
+    };
     for entry in entries {
         let entry = entry.map_err(|error| format!("`{at}` cannot be looked at: {error}"))?;
         // What is mounted below has a place there.

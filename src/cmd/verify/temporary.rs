@@ -1,5 +1,6 @@
 //! A container for the tests alone: of a workspace that has none, or whose tests run elsewhere than its agent.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -169,7 +170,14 @@ impl Temporary {
             let above = Beneath::open(&of.workspace.root)?;
             above.directory(&place)?;
             remove_tree(&root)?;
-            above.directory(&place)?.copy_tree(above.existing(&below)?, &below)
+            above.directory(&place)?.copy_tree(above.existing(&below)?, &below)?;
+            let published = Utf8Path::new("/logs").join(ARTIFACTS);
+            for artifact in artifacts.iter().filter(|artifact| !artifact.exclude.is_empty()) {
+                if let Ok(part) = Utf8Path::new(&artifact.source).strip_prefix(&published) {
+                    leave_out(&root.join(&below).join(part), Utf8Path::new(""), &rules(artifact))?;
+                }
+            }
+            Ok(())
         };
         taken().map_err(|source| crate::trial::Error::Io { path: root.clone(), source })?;
         workspaces::make_records(&root)?;
@@ -192,7 +200,7 @@ impl Temporary {
             return Ok(());
         }
         let source = of.own.plan.project.at.join(&artifact.source);
-        if artifact.exclude.is_empty() && source.starts_with(Utf8Path::new("/logs").join(ARTIFACTS)) {
+        if source.starts_with(Utf8Path::new("/logs").join(ARTIFACTS)) {
             // Mounted.
             return Ok(());
         }
@@ -201,7 +209,7 @@ impl Temporary {
             return Ok(());
         };
         let owner = (self.plan.user.uid, self.plan.user.gid);
-        let rules = Rules::parse(&artifact.exclude.join("\n"));
+        let rules = rules(artifact);
         let leaves_out = |path: &str| rules.decide(path, Kind::File) == Some(true);
         Ok(copy::give(&self.engine, &self.name, archive, (&source, owner), &leaves_out)?)
     }
@@ -240,6 +248,31 @@ pub fn sweep(environment: &Environment, root: &Utf8Path, engine: &Connected) -> 
     for entry in private.read_dir_utf8().into_iter().flatten().flatten() {
         if entry.file_name().starts_with("verify-") {
             let _gone = remove_tree(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn rules(artifact: &Artifact) -> Rules {
+    Rules::parse(&artifact.exclude.join("\n"))
+}
+
+/// Removes what rules exclude from a copy that is pier's own, and has no links.
+fn leave_out(top: &Utf8Path, below: &Utf8Path, rules: &Rules) -> std::io::Result<()> {
+    let entries = match top.join(below).read_dir_utf8() {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let path = below.join(entry.file_name());
+        let is_directory = entry.file_type()?.is_dir();
+        let kind = if is_directory { Kind::Directory } else { Kind::File };
+        match (rules.decide(path.as_str(), kind), is_directory) {
+            (Some(true), true) => remove_tree(entry.path())?,
+            (Some(true), false) => std::fs::remove_file(entry.path())?,
+            (_, true) => leave_out(top, &path, rules)?,
+            (_, false) => {}
         }
     }
     Ok(())

@@ -173,7 +173,8 @@ fn modes(stage: &Stage) -> Verdict {
     Verdict::open_if(status.is_none(), "no end").and(|| Verdict::open_if(spoiled, "the terminal stays raw"))
 }
 
-fn size(stage: &Stage) -> Verdict {
+/// Says whether the size of the terminal follows.
+pub fn size(stage: &Stage) -> Verdict {
     // Two changes come as two signals, for `stty` sets rows and columns one after the other, and bash forgets a
     // signal that comes while it runs the trap of that same signal.
     let script = "stty size; trap w=1 WINCH; trap 'exit 0' INT; echo ready

@@ -31,6 +31,11 @@ struct Small {
 
 impl Small {
     fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// One that maps users has those of `/etc/subuid` that the test says.
+    fn start_with(options: &[&str]) -> Option<Self> {
         if !is_root() {
             println!("skipped: only root starts an engine, on a disk of its own");
             return None;
@@ -45,8 +50,19 @@ impl Small {
         };
         run(&["mount", "-t", "tmpfs", "-o", "size=64m", "none", &at("disk")]);
         // In a network of its own: it would take that of another engine down.
-        let engine = Command::new("unshare")
-            .args(["--net", "dockerd"])
+        let name = Command::new("id").args(["-nu", "1000"]).output().unwrap().stdout;
+        let users = format!("{}:200000:65536\n", String::from_utf8(name).unwrap().trim());
+        fs_err::write(directory.path().join("users"), &users).unwrap();
+        let script = "mount --bind \"$0\" /etc/subuid && mount --bind \"$0\" /etc/subgid && exec \"$@\"";
+        let mut engine = Command::new("unshare");
+        if options.is_empty() {
+            engine.arg("--net");
+        } else {
+            engine.args(["--net", "--mount", "--propagation", "slave", "sh", "-c", script, &at("users")]);
+        }
+        let engine = engine
+            .arg("dockerd")
+            .args(options)
             .args(["--host", &format!("unix://{}", at("socket")), "--data-root", &at("disk/data")])
             .args(["--exec-root", &at("exec"), "--pidfile", &at("pid"), "--group", "1000"])
             .args(["--bridge=none", "--iptables=false", "--ip6tables=false"])
@@ -115,4 +131,25 @@ fn a_disk_that_is_full_ends_a_build_and_leaves_nothing() {
     building.trust();
     // There is space again.
     run().expect(0);
+}
+
+#[test]
+fn an_engine_that_maps_users_is_refused() {
+    if !can_run() {
+        return;
+    }
+    let name = Command::new("id").args(["-nu", "1000"]).output().unwrap();
+    let name = String::from_utf8(name.stdout).unwrap().trim().to_owned();
+    if name.is_empty() {
+        println!("skipped: user 1000 has no name, which an engine needs that maps users");
+        return;
+    }
+    let Some(small) = Small::start_with(&["--userns-remap", &name]) else { return };
+    let project = project(BUSYBOX, "");
+    for _ in 0..2 {
+        let refused = project.call(["exec", "touch", "made"]).env("DOCKER_HOST", small.address()).run();
+        refused.refused(125, "docker::users");
+        assert_eq!(small.said(&["ps", "--all", "--quiet"]), "");
+    }
+    assert!(!project.root().join("made").exists());
 }

@@ -60,7 +60,7 @@ fn a_verifier_has_an_environment_of_its_own_and_sees_artifacts_alone() {
     let world = World::new();
     task(
         &world,
-        "artifacts = [\"/work/answer\", { source = \"/opt/many\", exclude = [\"*.tmp\"] }]
+        "artifacts = [\"/work/answer\", { source = \"/opt/many\", exclude = [\"*.tmp\"] }, { source = \"/logs/artifacts\", exclude = [\"*.tmp\"] }]
 [verifier.environment]
 workdir = \"/judge\"
 [verifier.environment.env]
@@ -84,18 +84,18 @@ command = \"exit 3\"
         &world,
         "tests/test.sh",
         "#!/bin/bash
-pwd; echo $WHO; cat /work/answer /logs/artifacts/collected; ls /opt/many /work; ls /work/secret 2>/dev/null
+pwd; echo $WHO; cat /work/answer /logs/artifacts/collected; ls /opt/many /work; ls /work/secret 2>/dev/null; ls /logs/artifacts
 cmp -s /work/answer /tests/wanted && echo 1 > /logs/verifier/reward.txt || echo 0 > /logs/verifier/reward.txt
 ",
     );
     world.0.write("task/tests/wanted", "42\n");
     world.call(&["start", "task", "-d", "ws"]).run().expect(0);
-    let work = "echo 42 > answer; echo x > secret; touch /opt/many/a /opt/many/b.tmp; echo mine > /logs/artifacts/own";
+    let work = "echo 42 > answer; echo x > secret; touch /opt/many/a /opt/many/b.tmp; echo mine > /logs/artifacts/own; touch /logs/artifacts/no.tmp";
     world.within("ws", &["exec", "--", "sh", "-c", work]).run().expect(0);
     let said = world.within("ws", &["verify", "--min-reward", "1"]).run().expect(0);
     assert!(said.said().contains("`exit 3` of `[[verifier.collect]]` failed"), "{}", said.said());
     let output = world.0.read("ws/.pier/_harbor/verifier/test-stdout.txt");
-    assert_eq!(output, "/judge\njudge\n42\n42\n/opt/many:\na\n\n/work:\nanswer\n");
+    assert_eq!(output, "/judge\njudge\n42\n42\n/opt/many:\na\n\n/work:\nanswer\ncollected\nown\n");
     assert_eq!(left(&world), "");
     let again = world.within("ws", &["exec", "cat", "secret"]).run().expect(0).text();
     assert_eq!(again, "x");

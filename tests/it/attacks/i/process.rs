@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::case::{Action, Case, Open, TERMINALS, Verdict};
+use super::super::f::size;
 use super::super::stage::Stage;
 use super::{CONTAINER, Running};
 use crate::docker::docker;
@@ -28,7 +29,7 @@ pub const CASES: &[Case] = &[
     Case {
         id: "I7.terminal",
         tries: "nothing: the size of the terminal, and its changes",
-        action: Action::Steps(terminal),
+        action: Action::Steps(size),
         columns: TERMINALS,
         open: Open::Not("works without a sandbox: this case says that pier hands the size on"),
         ..CONTAINER
@@ -63,19 +64,6 @@ fn orphans(stage: &Stage) -> Verdict {
     let first = running.first();
     let gone = within(Duration::from_secs(2), || dead(first) == 0);
     Verdict::open_if(!gone, format!("{} dead processes stay", dead(first)))
-}
-
-fn terminal(stage: &Stage) -> Verdict {
-    let script = "stty size; trap w=1 WINCH; trap 'exit 0' INT; echo ready
-        while :; do [ \"$w\" ] && { w=; stty size; }; sleep 0.05; done";
-    let mut terminal = stage.terminal(&["bash", "-c", script]);
-    terminal.see("31 97\r\n");
-    terminal.see("ready");
-    terminal.stty(&["rows", "40", "cols", "120"]);
-    terminal.see("40 120");
-    terminal.press("\u{3}");
-    terminal.end(0);
-    Verdict::Held
 }
 
 /// Runs a script as part of a command that stays; returns how it ended, and whether the engine saw memory run out within
