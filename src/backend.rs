@@ -19,3 +19,4 @@ pub mod probe;
 pub mod protocol;
 pub mod sandbox;
 pub mod sources;
+pub mod walk;

@@ -48,6 +48,10 @@ pub fn run() -> ExitCode {
     if words.next_if(|word| word == "__judge").is_some() {
         return backend::judge::main(words);
     }
+    // In an image that is being made, over its files.
+    if words.next_if(|word| word == backend::docker::owned::WORD).is_some() {
+        return backend::docker::owned::main(words);
+    }
     // Beside a workspace, for as long as that runs.
     if words.next_if(|word| word == session::keeper::WORD).is_some() {
         return session::keeper::main();

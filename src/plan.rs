@@ -23,6 +23,7 @@ pub mod image;
 mod mounts;
 mod network;
 pub mod nix;
+mod owner;
 pub mod paths;
 mod system;
 pub mod workspace;
@@ -168,7 +169,21 @@ pub enum RootFilesystem {
         closure: Vec<Utf8PathBuf>,
     },
     /// An image by digest.
-    Image { reference: String, digest: String },
+    Image {
+        reference: String,
+        digest: String,
+        /// Whose name and files in the image the caller has; `None` where those have the caller's numbers already.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<Owner>,
+    },
+}
+
+/// A user of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

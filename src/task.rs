@@ -121,6 +121,20 @@ pub enum User {
     Id(i64),
 }
 
+impl User {
+    /// As an image names it.
+    pub fn text(&self) -> String {
+        match self {
+            User::Name(name) => name.clone(),
+            User::Id(id) => id.to_string(),
+        }
+    }
+
+    pub fn is_root(&self) -> bool {
+        matches!(self.text().as_str(), "root" | "0")
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RewardStrategy {

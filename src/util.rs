@@ -2,6 +2,7 @@
 
 pub mod fs;
 pub mod git;
+pub mod passwd;
 pub mod pattern;
 pub mod planted;
 pub mod redact;

@@ -14,7 +14,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::init::filter;
-use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan, RootFilesystem, image};
+use crate::plan::{Access, INIT, Mount, MountKind, NetworkMode, Plan, image};
 
 pub mod beside;
 pub mod build;
@@ -28,6 +28,7 @@ pub mod kept;
 pub mod launch;
 pub mod layers;
 pub mod login;
+pub mod owned;
 pub mod pull;
 mod still;
 
@@ -118,12 +119,8 @@ pub fn source_of(index: usize, mount: &Mount, session: &Utf8Path) -> Option<Utf8
 /// The directory of generated files below the session's own.
 pub const GENERATED: &str = "generated";
 
-/// Returns the request that makes the container of a plan.
-pub fn create_body(plan: &Plan, session: &Utf8Path) -> ContainerCreateBody {
-    let image = match &plan.root {
-        RootFilesystem::Image { digest, .. } => digest.clone(),
-        _ => String::new(),
-    };
+/// Returns the request that makes the container of a plan on an image, which is the plan's or made of that.
+pub fn create_body(plan: &Plan, image: String, session: &Utf8Path) -> ContainerCreateBody {
     let strings = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
     let mut tmpfs = HashMap::new();
     let (mut bound, mut masked) = (Vec::new(), Vec::from(MASKED));

@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -36,6 +37,9 @@ use serve::Server;
 
 /// The exit code of a sandbox that was not set up.
 const NOT_SET_UP: u8 = 125;
+
+/// How long a container stays for a supervisor to look at it, once all in it has ended.
+const RELEASE: Duration = Duration::from_secs(2);
 
 /// The id of the command on the init's own command line.
 pub const FIRST: u32 = 0;
@@ -156,7 +160,7 @@ fn run(mut argv: Vec<OsString>, from: &From) -> io::Result<u8> {
     }
     process::block_signals(&handled)?;
     let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-    let mut init = Init { socket, commands: BTreeMap::new() };
+    let mut init = Init { socket, contained: matches!(from, From::Socket(_)), commands: BTreeMap::new() };
     let known: Vec<i32> = keep.into_iter().chain([signals.as_raw_fd()]).collect();
     let walls = match contain(manifest.as_ref(), &streams, &known) {
         Ok(walls) => walls,
@@ -270,6 +274,8 @@ enum Begun {
 
 struct Init {
     socket: Option<OwnedFd>,
+    /// An engine made what this runs in, and takes it away as soon as this has ended.
+    contained: bool,
     /// Running commands by id; a command leads its own process group.
     commands: BTreeMap<u32, Running>,
 }
@@ -347,6 +353,7 @@ impl Init {
                     }
                     self.report(&Report::Exited { id, how })?;
                     if id == FIRST {
+                        self.wait_for_release()?;
                         return Ok(how.code());
                     }
                 }
@@ -373,6 +380,22 @@ impl Init {
                 // The supervisor is gone, and with it all that watched over this sandbox.
                 process::kill_all();
                 return Ok(Ended::Signal(libc_sigkill()).code());
+            }
+        }
+    }
+
+    /// Waits until the supervisor has read what the kernel counted for this container: it closes its side then.
+    fn wait_for_release(&self) -> io::Result<()> {
+        let Some(socket) = self.socket.as_ref().filter(|_| self.contained) else { return Ok(()) };
+        let until = Instant::now() + RELEASE;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut polled, PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO)) {
+                // Orders that were sent before the end was heard are read past.
+                Ok(1..) if protocol::receive::<Order>(socket)?.is_some() => {}
+                Err(Errno::EINTR) => {}
+                _ => return Ok(()),
             }
         }
     }

@@ -7,28 +7,27 @@
 //! user and runs the command.
 
 use std::collections::HashSet;
-use std::ffi::{CStr, OsString};
+use std::ffi::OsString;
 use std::fs::Permissions;
 use std::io::{self, BufRead as _, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
-use nix::dir::Dir;
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::signal::Signal;
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{Gid, Pid, Uid, fchownat};
+use nix::sys::stat::FileStat;
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use super::walk::{hand_over, walk};
 use crate::plan::INIT;
 use crate::sys::fd;
 use crate::sys::process::{self, Ended, Program};
 use crate::util::fs::{read_bounded, remove_tree};
+use crate::util::passwd::Account;
 
 /// Where the tests are, and the rewards.
 pub const TESTS: &str = "/tests";
@@ -39,10 +38,6 @@ const MOST_CASE: u64 = 16 << 20;
 
 /// The most that is read of `/etc/passwd`, in bytes.
 const MOST_PASSWD: u64 = 4 << 20;
-
-/// The most files of the project that are looked at, and how deep.
-const MOST_FILES: usize = 2_000_000;
-const MOST_DEPTH: usize = 400;
 
 /// How long what the tests have left may take to end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -139,7 +134,7 @@ fn judge() -> io::Result<Finding> {
 
 fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
     let passwd = read_bounded(Utf8Path::new("/etc/passwd"), MOST_PASSWD).unwrap_or_default();
-    let mut user = User::find(&case.user, &String::from_utf8_lossy(&passwd))
+    let mut user = Account::find(&case.user, &String::from_utf8_lossy(&passwd))
         .ok_or_else(|| io::Error::other(format!("the image has no user `{}`", case.user)))?;
     // The same user could write the rewards and read the tests.
     let keep = case.keep && user.uid != case.owner.0;
@@ -243,12 +238,12 @@ fn unpack(archive: impl io::Read) -> io::Result<()> {
     Ok(())
 }
 
-fn own(path: &Utf8Path, user: &User, mode: u32) -> io::Result<()> {
+fn own(path: &Utf8Path, user: &Account, mode: u32) -> io::Result<()> {
     lchown(path, Some(user.uid), Some(user.gid))?;
     std::fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
-fn give(path: &Utf8Path, user: &User) -> io::Result<()> {
+fn give(path: &Utf8Path, user: &Account) -> io::Result<()> {
     walk(path, &mut |directory, name, _| hand_over(directory, name, (user.uid, user.gid)))
 }
 
@@ -266,67 +261,7 @@ fn foreign(places: &[Utf8PathBuf], owner: (u32, u32)) -> io::Result<HashSet<(u64
     Ok(found)
 }
 
-/// A directory, a name in it, and what that is.
-type Visit<'a> = &'a mut dyn FnMut(&OwnedFd, &CStr, &FileStat) -> io::Result<()>;
-
-/// Visits everything below a directory that is on the same file system. Each step is made from the directory before, so that no
-/// link leads elsewhere, whoever puts one there meanwhile.
-fn walk(top: &Utf8Path, visit: Visit<'_>) -> io::Result<()> {
-    let top = match nix::fcntl::open(top.as_std_path(), DIRECTORY, Mode::empty()) {
-        // A single file that is mounted is nobody's to make.
-        Err(Errno::ENOTDIR | Errno::ENOENT) => return Ok(()),
-        top => top?,
-    };
-    let device = fstat(&top)?.st_dev;
-    descend(&top, device, 0, &mut 0, visit)
-}
-
-const DIRECTORY: OFlag = OFlag::O_DIRECTORY.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
-
-fn descend(
-    directory: &OwnedFd,
-    device: u64,
-    depth: usize,
-    count: &mut usize,
-    visit: Visit<'_>,
-) -> io::Result<()> {
-    for entry in Dir::from_fd(directory.try_clone()?)?.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        // It has just gone.
-        let Ok(meta) = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
-        if meta.st_dev != device {
-            continue;
-        }
-        *count += 1;
-        if *count > MOST_FILES {
-            return Err(io::Error::other("the workspace has too many files"));
-        }
-        visit(directory, name, &meta)?;
-        if meta.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits() && depth < MOST_DEPTH {
-            // Another thing may be there by now.
-            let Ok(below) = openat(directory, name, DIRECTORY, Mode::empty()) else { continue };
-            if fstat(&below)?.st_dev == device {
-                descend(&below, device, depth + 1, count, visit)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Gives what is at a name to somebody; a link itself, and not what it leads to.
-fn hand_over(directory: &OwnedFd, name: &CStr, (uid, gid): (u32, u32)) -> io::Result<()> {
-    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    match fchownat(directory, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW) {
-        Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn run(case: &Case, user: &User) -> io::Result<Finding> {
+fn run(case: &Case, user: &Account) -> io::Result<Finding> {
     let words = [INIT, "__judge", &user.uid.to_string(), &user.gid.to_string(), case.script.as_str()];
     let argv: Vec<OsString> = words.iter().map(OsString::from).collect();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
@@ -359,73 +294,4 @@ fn run(case: &Case, user: &User) -> io::Result<Finding> {
         Some(signal @ Ended::Signal(_)) => Finding::Ended { code: signal.code() },
         None => Finding::TimedOut,
     })
-}
-
-/// Whoever runs the tests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct User {
-    uid: u32,
-    gid: u32,
-    home: String,
-}
-
-impl User {
-    /// Finds a user as an image names it: nothing, a name or a number, and perhaps `:` and the number of a group.
-    fn find(text: &str, passwd: &str) -> Option<Self> {
-        let (name, group) = text.split_once(':').map_or((text, None), |(name, group)| (name, Some(group)));
-        let name = if name.is_empty() { "root" } else { name };
-        let line = passwd.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [known, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
-            (*known == name || *uid == name).then_some(())?;
-            Some(User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: (*home).to_owned() })
-        });
-        let none = User { uid: 0, gid: 0, home: "/".to_owned() };
-        let mut user = match (line, name.parse()) {
-            (Some(user), _) => user,
-            (None, Ok(uid)) => User { uid, ..none },
-            (None, Err(_)) if name == "root" => User { home: "/root".to_owned(), ..none },
-            (None, Err(_)) => return None,
-        };
-        if let Some(group) = group {
-            user.gid = group.parse().ok()?;
-        }
-        Some(user)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn users_are_found_as_images_name_them() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nbad\napp:x:100:101::/opt/app:/bin/sh\n";
-        let user = |uid, gid, home: &str| Some(User { uid, gid, home: home.to_owned() });
-        assert_eq!(User::find("", passwd), user(0, 0, "/root"));
-        assert_eq!(User::find("app", passwd), user(100, 101, "/opt/app"));
-        assert_eq!(User::find("100:7", passwd), user(100, 7, "/opt/app"));
-        assert_eq!(User::find("4242", passwd), user(4242, 0, "/"));
-        assert_eq!(User::find("", ""), user(0, 0, "/root"));
-        assert_eq!(User::find("nobody", passwd), None);
-        assert_eq!(User::find("app:staff", passwd), None);
-    }
-
-    #[test]
-    fn a_walk_follows_no_link() {
-        let base = tempfile::tempdir().unwrap();
-        let base = Utf8Path::from_path(base.path()).unwrap();
-        fs_err::create_dir_all(base.join("in/deep")).unwrap();
-        fs_err::create_dir(base.join("out")).unwrap();
-        fs_err::write(base.join("out/file"), "").unwrap();
-        std::os::unix::fs::symlink(base.join("out"), base.join("in/link")).unwrap();
-        let mut seen = Vec::new();
-        walk(&base.join("in"), &mut |_, name, _| {
-            seen.push(name.to_str().unwrap().to_owned());
-            Ok(())
-        })
-        .unwrap();
-        seen.sort();
-        assert_eq!(seen, ["deep", "link"]);
-    }
 }

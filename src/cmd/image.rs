@@ -1,12 +1,15 @@
 //! `runtime container` for the commands: the engine, the image as it is now, its approval.
 
 use super::project::{self, Fetch, Project};
-use crate::backend::docker::{self, Engine, images};
+use crate::backend::docker::{self, Engine, images, owned};
 use crate::backend::probe;
 use crate::diag::Failure;
 use crate::env::Environment;
 use crate::lock;
 use crate::plan::image::{asked, place, problems};
+use crate::plan::{Plan, RootFilesystem};
+use crate::ui;
+use crate::util::text::escape;
 
 pub mod agents;
 pub mod build;
@@ -51,6 +54,16 @@ pub fn add(
         }
         found => found,
     };
+    Ok(())
+}
+
+/// Says when the start will take longer than it looks: what the image has for a user is given to the caller first.
+pub fn announce(engine: &Engine, plan: &Plan) -> Result<(), Failure> {
+    if let RootFilesystem::Image { owner: Some(_), .. } = &plan.root
+        && let Some(user) = owned::missing(&engine.connect()?, plan)?
+    {
+        ui::say(&format!("giving what is `{}`'s in the image to you, once for this image", escape(user)));
+    }
     Ok(())
 }
 

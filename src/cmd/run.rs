@@ -237,7 +237,11 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
     let (program, early) = match planned.plan.backend {
         Backend::Bubblewrap => (host.program?, host.early),
         // The bubblewrap that waits was started before anything was known.
-        Backend::Docker => (Program::Docker(super::image::engine(&project.environment)?), None),
+        Backend::Docker => {
+            let engine = super::image::engine(&project.environment)?;
+            super::image::announce(&engine, &planned.plan)?;
+            (Program::Docker(engine), None)
+        }
         Backend::None => {
             let message = "a project always has a sandbox".to_owned();
             return Err(Failure::new(Exit::NotSetUp, "session::set-up", message));

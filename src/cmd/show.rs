@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::plan::{
-    Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Plan, Port, RootFilesystem, Secret,
-    Upstream,
+    Access, ImportRule, Limits, MountCounts, MountKind, NetworkMode, Owner, Plan, Port, RootFilesystem,
+    Secret, Upstream,
 };
 use crate::policy::host::{Budget, Rule};
 use crate::util::text::{escape, print_bytes, print_duration, shell_line};
@@ -18,7 +18,13 @@ pub fn plan(plan: &Plan) -> String {
         out.push('\n');
     };
     line(format!("project   {} at {} (state {})", plan.project.root, plan.project.at, plan.project.state));
-    line(format!("user      {} ({}:{})", plan.user.name, plan.user.uid, plan.user.gid));
+    let of_image = match &plan.root {
+        RootFilesystem::Image { owner: Some(Owner { uid, gid, .. }), .. } => {
+            format!(", who has what is {uid}:{gid}'s in the image")
+        }
+        _ => String::new(),
+    };
+    line(format!("user      {} ({}:{}){of_image}", plan.user.name, plan.user.uid, plan.user.gid));
     let mode = match plan.network.mode {
         NetworkMode::None => "none",
         NetworkMode::Allowlist => "allowlist",

@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use super::owner::{self, RootOwned};
-use super::workspaces::apart;
+use super::workspaces::{apart, paused};
 use super::{Global, Outcome, image, project, workspaces};
 use crate::backend::docker::kept::{self, State};
 use crate::diag::{Exit, Failure};
@@ -39,7 +39,7 @@ pub fn run(global: &Global, args: &Sync) -> Outcome {
     let name = workspaces::container(&found);
     // Nothing is changed inside between a look and a copy.
     let paused = match kept::state(&engine, &name)? {
-        State::Running => Some(kept::pause(&engine, &name)?),
+        State::Running => Some(paused::pause(&environment, &found.root, &engine, &name)?),
         State::Stopped | State::Absent => None,
     };
     let report = apart::settle(&environment, &found.root)?;

@@ -12,9 +12,10 @@ use super::owner::{self, RootOwned};
 use super::trials::{self, Asked};
 use super::workspaces::base::{self, Base, Loaded};
 use super::workspaces::given::{Entry, kept_entries};
+use super::workspaces::paused::{self, Pause};
 use super::{Global, Outcome, image, project, sessions, workspaces};
 use crate::backend::docker::engine::Connected;
-use crate::backend::docker::kept::{self, Paused, State};
+use crate::backend::docker::kept::{self, State};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::{Access, Mount, MountKind, Plan};
@@ -213,20 +214,20 @@ impl Elsewhere {
         workspace: &Workspace,
         loaded: &Loaded,
         place: &'a Place,
-    ) -> Result<(Option<Paused<'a>>, Option<Temporary>), Failure> {
+    ) -> Result<(Option<Pause<'a>>, Option<Temporary>), Failure> {
         let Place::Own(own) = place else { return Ok((None, None)) };
         let of = Agents { own, workspace };
         Ok(match self {
             Elsewhere::No => (None, None),
             Elsewhere::Network => {
-                let frozen = kept::pause(&own.engine, &own.name)?;
+                let frozen = paused::pause(environment, &workspace.root, &own.engine, &own.name)?;
                 let base = Base::Task(Box::new(loaded.clone()));
                 (Some(frozen), Some(Temporary::of_snapshot(global, environment, &base, &of)?))
             }
             Elsewhere::Own(task, bundled) => {
                 let directory = workspace::private(&environment.state, &workspace.root);
                 temporary::collect(&loaded.task.verifier.collect, &of, &directory)?;
-                let frozen = kept::pause(&own.engine, &own.name)?;
+                let frozen = paused::pause(environment, &workspace.root, &own.engine, &own.name)?;
                 let base = Base::Task(task.clone());
                 let artifacts = &loaded.task.artifacts;
                 let made = Temporary::of_verifier(global, environment, (&base, *bundled), &of, artifacts)?;

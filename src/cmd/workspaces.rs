@@ -38,6 +38,7 @@ pub mod agents;
 pub mod apart;
 pub mod base;
 pub mod given;
+pub mod paused;
 pub mod remote;
 
 use agents::Wanted;
@@ -86,8 +87,9 @@ fn configure(
     let mut beneath = vec![Overlay::new("a workspace", Layer::BuiltIn, "workspace { git \"direct\"; }")];
     let of_task = asked.base.lines().into_iter().chain(network.map(str::to_owned));
     beneath.extend(of_task.map(|lines| Overlay::new(task::FILE, Layer::Project, lines)));
+    let user = asked.base.user(asked.phase).map_or(String::new(), |user| format!("user {}; ", quote(&user)));
     let mut text = format!(
-        "runtime \"container\" {{ image {}; }}\nworkspace at={} {{ root \"here\"; }}\n",
+        "runtime \"container\" {{ image {}; {user}}}\nworkspace at={} {{ root \"here\"; }}\n",
         quote(image),
         quote(workdir)
     );
@@ -218,6 +220,7 @@ pub fn plan(
     }
     let secrets = secrets::fetch(environment, &plan, &mut probed.values)?;
     let login = secrets::login(environment, &plan)?;
+    image::announce(&engine, &plan)?;
     Ok(Prepared { plan, values: probed.values, engine, ground, secrets, login })
 }
 
@@ -310,7 +313,7 @@ pub fn hold(environment: &Environment, root: &Utf8Path) -> Result<Flock<File>, F
     match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
         Ok(held) => Ok(held),
         Err((file, nix::errno::Errno::EWOULDBLOCK)) => {
-            ui::say("waiting for another pier that starts or ends this workspace");
+            ui::say("waiting for another pier that works on this workspace");
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| failed(errno.into()))
         }
         Err((_, errno)) => Err(failed(errno.into())),

@@ -65,6 +65,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("image::moved", "`pier.lock` pins an image that is not to be had any more, and its tag is another one."),
     ("image::none", "`runtime container` does not say which image."),
     ("image::reference", "A text cannot be the name of an image."),
+    ("image::user", "The image has no such user, or it is root."),
     ("image::volume", "The image keeps a volume inside of something that is mounted."),
     ("init::exists", "There is a `pier.kdl` already."),
     ("init::write", "The starter file cannot be written."),

@@ -9,7 +9,7 @@ use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Cap, Command, Directory, GateMode, Import, ImportKind, ImportRule, Limits, Mount,
     MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment, git, grants,
-    image, network, nix, system,
+    image, network, nix, owner, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -42,7 +42,7 @@ pub fn build(
     let mut problems = available::problems(config);
     problems.extend(network::problems(config));
     problems.extend(nix::problems(config, &facts.home, &facts.project.root));
-    problems.extend(image::problems(config));
+    problems.extend(image::problems(config).into_iter().chain(owner::problems(config, facts)));
     let in_nix = nix::asked(config).is_some();
     let in_image = image::asked(config).is_some();
     let at = |origin: &Origin| place(origin, sources);
@@ -255,8 +255,8 @@ fn user(config: &Config, facts: &Facts) -> User {
         Runtime::Container(_) => image::shell(facts),
         Runtime::Auto | Runtime::Host { .. } => "/bin/bash".into(),
     };
-    let name = if facts.older.is_some() { "pi" } else { "pier" };
-    User { uid, gid, name: name.into(), home: Utf8Path::new("/home").join(name), shell }
+    let own = if facts.older.is_some() { "pi" } else { "pier" };
+    User { uid, gid, name: owner::name(config, facts, own), home: Utf8Path::new("/home").join(own), shell }
 }
 
 fn project(

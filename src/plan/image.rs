@@ -6,6 +6,7 @@ use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 
 use super::build::problem;
 use super::facts::{Facts, Image};
+use super::owner;
 use super::system::{self, BUILT_IN};
 use super::{Access, CertificateForm, Mount, MountKind, NetworkMode, RootFilesystem, User, Variable};
 use crate::config::{Build, Config, Container, Runtime, Sourced};
@@ -69,7 +70,7 @@ fn below(text: &str) -> Option<Utf8PathBuf> {
 
 /// Returns what is wrong with the `runtime container` block, whatever the host has.
 pub fn problems(config: &Config) -> Vec<Problem> {
-    let Some(Container { image, build, user, engine }) = asked(config) else { return Vec::new() };
+    let Some(Container { image, build, engine, .. }) = asked(config) else { return Vec::new() };
     let origin = &config.runtime.origin;
     let mut found = Vec::new();
     let mut add = |code, message: String, help: &str| {
@@ -97,9 +98,8 @@ pub fn problems(config: &Config) -> Vec<Problem> {
             "write paths relative to the project, as in `build \"Dockerfile\" context=\".\"`",
         );
     }
-    if let Some(user) = user.as_deref().filter(|user| *user != "host") {
-        let message = format!("not available yet: `user \"{user}\"`");
-        add("plan::not-available", message, "leave it out: the sandbox has the caller's own numbers");
+    if let Some((message, help)) = owner::refusal(config) {
+        add(owner::CODE, message, help);
     }
     if let Some(engine) = engine.as_deref().filter(|engine| *engine != "docker") {
         let message = format!("not available yet: `engine \"{engine}\"`");
@@ -123,7 +123,7 @@ pub fn root(config: &Config, facts: &Facts) -> Option<RootFilesystem> {
     let tag = || facts.build.as_ref().and_then(|build| build.tag.clone());
     let reference = asked(config)?.image.clone().or_else(tag).unwrap_or_default();
     let digest = facts.image.as_ref().map(|image| image.digest.clone()).unwrap_or_default();
-    Some(RootFilesystem::Image { reference, digest })
+    Some(RootFilesystem::Image { reference, digest, owner: owner::owner(config, facts) })
 }
 
 /// Returns what people should know about the image.

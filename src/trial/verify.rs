@@ -58,11 +58,7 @@ pub fn verify(
     directory: &Utf8Path,
 ) -> Result<Verified, Error> {
     let tests = if site.bundled { empty()? } else { pack(listing)? };
-    let user = match &task.verifier.user {
-        Some(User::Name(name)) => name.clone(),
-        Some(User::Id(id)) => id.to_string(),
-        None => site.user.to_owned(),
-    };
+    let user = task.verifier.user.as_ref().map_or_else(|| site.user.to_owned(), User::text);
     let seconds = task.verifier.timeout_sec;
     let case = Case {
         user,

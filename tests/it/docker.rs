@@ -18,6 +18,7 @@ mod images;
 mod lifetime;
 mod registry;
 pub mod specification;
+pub mod user;
 
 /// Images of `tests/docker/engine`.
 pub const DEBIAN: &str = "pier-test/debian:1";
@@ -212,7 +213,8 @@ fn what_is_no_image_is_refused_by_name() {
         ("runtime container { image \"--privileged\"; }", "image::reference"),
         ("runtime container { image \"../etc\"; }", "image::reference"),
         ("runtime container { image \"a b\"; }", "image::reference"),
-        ("runtime container { image \"a\"; user \"root\"; }", "plan::not-available"),
+        ("runtime container { image \"a\"; user \"root\"; }", "image::user"),
+        ("runtime container { image \"a\"; user \"a b\"; }", "image::user"),
         ("runtime container { image \"a\"; engine \"podman\"; }", "plan::not-available"),
     ] {
         Project::new(&format!("{text}\n")).pier(&["exec", "true"]).refused(2, code);

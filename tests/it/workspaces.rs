@@ -52,6 +52,12 @@ impl World {
         serde_json::from_str(&self.0.read(format!("{name}/.pier/session.json"))).unwrap()
     }
 
+    /// The directory of the one workspace, below the user's own state.
+    fn private(&self) -> PathBuf {
+        let all = self.0.home().join(".local/state/pier/workspaces");
+        fs_err::read_dir(all).unwrap().next().unwrap().unwrap().path()
+    }
+
     fn containers(&self) -> String {
         docker(&["ps", "--all", "--format", "{{.Names}} {{.State}}", "--filter", &self.label()], b"")
     }

@@ -17,7 +17,7 @@ use camino::Utf8Path;
 
 use super::engine::{Connected, reason};
 use super::launch::{self, remove};
-use super::{Engine, Error, create_body};
+use super::{Engine, Error, create_body, owned};
 use crate::backend::protocol::{self, Order, Report};
 use crate::backend::sandbox::{self, Given, Network};
 use crate::plan::Plan;
@@ -113,7 +113,8 @@ pub fn open(
     connect: Connect<'_>,
 ) -> Result<How, sandbox::Error> {
     let connected = engine.connect()?;
-    let body = body(plan, given.directory, named);
+    let image = owned::image(&connected, plan)?;
+    let body = body(plan, image, given.directory, named);
     let found = inspect(&connected, &named.name)?;
     let made_by = |found: &ContainerInspectResponse| {
         found.config.as_ref().and_then(|config| config.labels.as_ref()?.get(REQUEST).cloned())
@@ -178,8 +179,8 @@ fn listen(directory: &Utf8Path) -> io::Result<OwnedFd> {
     socket::listen_in(directory, COMMANDS)
 }
 
-fn body(plan: &Plan, directory: &Utf8Path, named: &Named) -> ContainerCreateBody {
-    let mut body = create_body(plan, directory);
+fn body(plan: &Plan, image: String, directory: &Utf8Path, named: &Named) -> ContainerCreateBody {
+    let mut body = create_body(plan, image, directory);
     if let Some(host) = &mut body.host_config {
         host.auto_remove = Some(false);
     }

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::beside::Beside;
 use super::engine::{Connected, reason};
-use super::{Engine, Error, GENERATED, create_body, kept, source_of};
+use super::{Engine, Error, GENERATED, create_body, kept, owned, source_of};
 use crate::backend::limits::Group;
 use crate::backend::protocol::Order;
 use crate::backend::sandbox::{self, Body, Given, READY_WITHIN, Sandbox, Starting};
@@ -141,7 +141,7 @@ pub fn start(
     written.map_err(set_up("write which engine it is"))?;
     let name = format!("pier-{}", given.directory.file_name().unwrap_or_default());
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
-    let body = create_body(plan, given.directory);
+    let body = create_body(plan, owned::image(&connected, plan)?, given.directory);
     let body = as_understood(body, &connected, given.directory)?;
     let made = connected.wait(connected.docker.create_container(Some(options), body));
     made.map_err(|error| Error::Failed { what: "make the container", said: reason(&error) })?;

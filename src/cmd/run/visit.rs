@@ -40,6 +40,9 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     let mut plan = workspaces::remembered(&environment, root).ok_or_else(not_running)?.plan;
     plan.command.argv.clone_from(&args.command);
     plan.command.cwd = place(&plan.project.at, root)?;
+    if session.mode == Mode::Container {
+        workspaces::paused::awake(&environment, root, &workspaces::container(found))?;
+    }
     let mut variables = variables(&environment, session.mode, root, &plan.command.cwd);
     let agent = detect::detect(&args.command);
     if session.mode == Mode::Container {

@@ -30,7 +30,7 @@ pub fn add(
     let root = &workspace.root;
     let failed = |error: std::io::Error| super::cannot(root, &error);
     let engine = image::engine(environment)?;
-    let RootFilesystem::Image { reference, digest } = &kept.plan.root else {
+    let RootFilesystem::Image { reference, digest, .. } = &kept.plan.root else {
         return Err(usage("the workspace has no image", "start it anew"));
     };
     let found =

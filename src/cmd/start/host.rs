@@ -30,6 +30,9 @@ pub fn begin(
     task: &Loaded,
 ) -> Result<(), Failure> {
     let root = &workspace.root;
+    if task.task.agent.user.as_ref().is_some_and(|user| !user.is_root()) {
+        ui::warn("`[agent] user` has no effect: without a sandbox, commands are those of their caller");
+    }
     seed(environment, root, task)?;
     let failed = |error: std::io::Error| cannot(root, &error);
     let beneath = Beneath::open(root).map_err(failed)?;

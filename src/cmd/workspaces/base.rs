@@ -22,7 +22,7 @@ use crate::plan::image::Place;
 use crate::task::directory::{Definition, Directory, Verification};
 use crate::task::listing::Listing;
 use crate::task::templates::{self, Template};
-use crate::task::{self, AllowedHost, McpServer, Mode, Os, Phase, Task, Variables, resolve_network};
+use crate::task::{self, AllowedHost, McpServer, Mode, Os, Phase, Task, User, Variables, resolve_network};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -109,9 +109,9 @@ impl Loaded {
         }
         let definition = rules.definition(&task).map_err(|problem| wrong(vec![problem], &sources))?;
         refuse_what_is_not_there(&task, &definition)?;
-        if task.agent.user.is_some() {
+        if task.agent.user.as_ref().is_some_and(User::is_root) {
             ui::warn(
-                "`[agent] user` has no effect: a workspace works as its caller, so that its files stay yours",
+                "`[agent] user` has no effect: no workspace works as root, and its files stay its caller's",
             );
         }
         let instruction = match listing.entry(INSTRUCTION.into()) {
@@ -249,6 +249,12 @@ impl Base {
                 Some(format!("network \"allowlist\" {{ {rules}}}\n"))
             }
         }
+    }
+
+    /// Returns whose name and files in the image the agent of a task has; those of root nobody has.
+    pub fn user(&self, phase: Phase) -> Option<String> {
+        let user = self.task().filter(|_| phase == Phase::Agent)?.task.agent.user.as_ref();
+        user.filter(|user| !user.is_root()).map(User::text)
     }
 
     /// The reference, or a word for it before the image is known.

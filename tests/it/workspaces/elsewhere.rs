@@ -53,6 +53,39 @@ id -u; cat answer /opt/installed; ls /proc | grep -c '^[0-9]'
 }
 
 #[test]
+fn a_workspace_that_a_killed_pier_left_paused_goes_on() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let name = format!("{}-main-1", world.session("ws")["harbor_session_id"].as_str().unwrap());
+    let private = world.private();
+    fs_err::write(private.join("paused"), "").unwrap();
+    world.0.give_away();
+    docker(&["pause", &name], b"");
+    let said = world.within("ws", &["exec", "--", "echo", "on"]).run().expect(0);
+    assert_eq!(said.text(), "on");
+    assert!(!private.join("paused").exists());
+
+    // Whoever still looks at the files is waited for.
+    let lock = fs_err::File::open(private.join("lock")).unwrap().into_parts().0;
+    let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive).unwrap();
+    fs_err::write(private.join("paused"), "").unwrap();
+    world.0.give_away();
+    let waiting = std::thread::scope(|scope| {
+        let call = world.within("ws", &["exec", "--", "echo", "later"]);
+        let waiting = scope.spawn(move || call.run().expect(0));
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        assert!(!waiting.is_finished());
+        drop(held);
+        waiting.join().unwrap()
+    });
+    assert!(waiting.said().contains("waiting for another pier"), "{}", waiting.said());
+    assert_eq!(waiting.text(), "later");
+}
+
+#[test]
 fn a_verifier_has_an_environment_of_its_own_and_sees_artifacts_alone() {
     if !can_run() {
         return;

@@ -18,7 +18,7 @@ impl World {
 #[test]
 fn a_task_without_a_container_runs_on_this_host() {
     let world = World::new();
-    task(&world, "[agent]\nuser = \"root\"\n");
+    task(&world, "[agent]\nuser = \"app\"\n");
     let said = world.alone("", &["start", "task", "-d", "ws", "--host"]).run().expect(0);
     assert!(said.flat().contains("`[agent] user` has no effect"), "{}", said.said());
     assert!(said.said().contains("without any sandbox") && said.text().contains("cd "), "{}", said.said());

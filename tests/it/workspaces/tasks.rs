@@ -1,8 +1,9 @@
 //! Workspaces of tasks in Harbor's format.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
 use super::World;
+use crate::docker::user::MAKE;
 use crate::docker::{DEBIAN, can_run, docker};
 
 /// A task on an image that every test has.
@@ -221,4 +222,35 @@ fn no_link_of_a_task_shows_what_is_outside() {
     std::os::unix::fs::symlink(world.place("hidden"), world.place("task/environment")).unwrap();
     world.call(&["start", "task", "-d", "ws"]).run();
     assert!(!world.place("ws/key").exists());
+}
+
+#[test]
+fn a_task_says_who_its_agent_is() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    task(&world, "[agent]\nuser = \"app\"\n[verifier]\nuser = \"app\"\n");
+    let dockerfile = format!("FROM {DEBIAN}\nWORKDIR /work\n{MAKE}\n");
+    world.0.write("task/environment/Dockerfile", dockerfile);
+    let test =
+        "#!/bin/sh\ntest \"$(id -un)\" = app && cat /srv/own/file && echo 1 > /logs/verifier/reward.txt\n";
+    script(&world, "tests/test.sh", test);
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let said = world.within("ws", &["exec", "--", "sh", "-c", "id -un; cat /srv/own/file; touch made"]);
+    assert_eq!(said.run().expect(0).text(), "app\nhis");
+    let made = fs_err::metadata(world.place("ws/made")).unwrap();
+    assert_eq!(made.uid(), world.0.owner());
+    world.within("ws", &["verify", "--min-reward", "1"]).run().expect(0);
+    // It is started again as it was.
+    world.within("ws", &["stop"]).run().expect(0);
+    let again = world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    assert!(!again.said().contains("anew"), "{}", again.said());
+    let said = world.within("ws", &["exec", "--", "id", "-un"]).run().expect(0);
+    assert_eq!(said.text(), "app");
+
+    // Root is nobody, which is said.
+    let world = World::of_task("[agent]\nuser = 0\n");
+    let said = world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    assert!(said.said().contains("`[agent] user` has no effect"), "{}", said.said());
 }
