@@ -14,6 +14,7 @@ mod cache;
 mod capture;
 mod completions;
 mod config;
+mod coord;
 mod diff;
 mod doctor;
 mod drop;
@@ -160,6 +161,8 @@ enum Command {
     Audit(audit::Audit),
     /// Show what sessions have tried to reach, and the lines that would allow it.
     Net(net::Net),
+    /// Plan, claim and review work in a repository that people and agents share.
+    Coord(coord::Coord),
     /// Print the completions of a shell.
     Completions(completions::Completions),
     /// Print the manual page.
@@ -259,6 +262,7 @@ pub fn main() -> ExitCode {
         Command::Cache(args) => cache::run(global, &args),
         Command::Audit(args) => audit::run(global, &args),
         Command::Net(args) => net::run(global, &args),
+        Command::Coord(args) => coord::run(global, &args),
         Command::Completions(args) => Ok(completions::run(&args)),
         Command::Man(args) => man::run(&args),
         Command::Own(args) => self_install::run(&args),

@@ -9,6 +9,7 @@ mod audit;
 mod backend;
 mod cmd;
 mod config;
+mod coord;
 mod diag;
 mod env;
 mod gateway;

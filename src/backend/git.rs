@@ -19,6 +19,7 @@ use super::bwrap::program::verify;
 use crate::sys::process;
 
 pub mod remote;
+pub mod shared;
 
 /// Where distributions put it.
 const PLACES: &[&str] = &["/usr/bin/git", "/usr/local/bin/git", "/run/current-system/sw/bin/git", "/bin/git"];
@@ -67,6 +68,8 @@ pub enum Error {
     Missing,
     #[error("`{path}` is not run as git: {reason}")]
     Refused { path: Utf8PathBuf, reason: &'static str },
+    #[error("`{path}` sets `{key}`, which a sandbox may have written there")]
+    Says { path: Utf8PathBuf, key: String },
     #[error("cannot run `git {command}`")]
     Run {
         command: String,

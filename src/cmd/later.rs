@@ -12,7 +12,6 @@ use crate::util::text::{escape, nearest};
 const LATER: &[&str] = &[
     "analyze",
     "check",
-    "coord",
     "critique",
     "gate",
     "job",

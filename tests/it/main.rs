@@ -15,6 +15,7 @@ mod audit;
 mod bad;
 mod cli;
 mod cli_init;
+mod coord;
 mod differences;
 mod docker;
 mod docs;

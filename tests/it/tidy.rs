@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["gateway"],
     &["backend"],
     &["session"],
-    &["trial", "workspace"],
+    &["coord", "trial", "workspace"],
     &["ui"],
     &["cmd"],
 ];

@@ -1,18 +1,17 @@
 //! Fetches one directory of a repository that is elsewhere, with the user's own ways in: keys, helpers, proxies.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use camino::Utf8Path;
 
-use super::{Error, Git, failed, wait};
-use crate::sys::process;
+use super::shared::Call;
+use super::{Error, Git, failed};
 
 /// How long one step may take.
 const TIME: Duration = Duration::from_mins(15);
 
 /// Settings of every call: nothing of the repository's is run, and it leads nowhere else.
-const SETTINGS: &[&str] = &[
+pub(super) const SETTINGS: &[&str] = &[
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
     "gc.auto=0",
@@ -28,7 +27,7 @@ const SETTINGS: &[&str] = &[
 ];
 
 /// Variables of the user that say how a host is reached.
-const PASSED: &[&str] = &[
+pub(super) const PASSED: &[&str] = &[
     "ALL_PROXY",
     "all_proxy",
     "GIT_ASKPASS",
@@ -68,7 +67,7 @@ impl Git {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, Error> {
         let run = |words: &[&str]| -> Result<Vec<u8>, Error> {
-            let answer = wait(self.elsewhere(into, words, variable), words, b"", TIME)?;
+            let answer = self.ask_in(into, variable, Call { words, time: Some(TIME), ..Call::default() })?;
             if answer.code == Some(0) { Ok(answer.stdout) } else { Err(failed(words, &answer)) }
         };
         run(&["init", "--quiet"])?;
@@ -87,27 +86,5 @@ impl Git {
         run(&["sparse-checkout", "set", "--no-cone", "--end-of-options", &format!("/{}/", wanted.path)])?;
         run(&["checkout", "--quiet", "--detach", "FETCH_HEAD"])?;
         Ok(String::from_utf8_lossy(&commit).trim().to_owned())
-    }
-
-    fn elsewhere(
-        &self,
-        place: &Utf8Path,
-        words: &[&str],
-        variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Command {
-        let mut command = Command::new(&self.program);
-        command.env_clear().env("HOME", &self.home).env("LC_ALL", "C").env("GIT_TERMINAL_PROMPT", "0");
-        for name in PASSED {
-            command.envs(variable(name).map(|value| (name, value)));
-        }
-        for setting in SETTINGS {
-            command.args(["-c", setting]);
-        }
-        command.args(words).current_dir(place);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // The terminal's Ctrl-C is not for it.
-        std::os::unix::process::CommandExt::process_group(&mut command, 0);
-        process::end_together(&mut command);
-        command
     }
 }

@@ -1,0 +1,48 @@
+//! What went wrong with the coordination repository, for people.
+
+use crate::coord::{domain, store};
+use crate::diag::{Exit, Failure};
+use crate::util::text::escape;
+
+impl From<store::Error> for Failure {
+    fn from(error: store::Error) -> Self {
+        let message = escape(&error.to_string());
+        match error {
+            store::Error::NoRepository { .. } => Failure::new(Exit::Failed, "coord::none", message)
+                .help("`pier coord bootstrap` makes one, `pier coord clone` takes one that is there"),
+            store::Error::None { .. } | store::Error::Many { .. } => {
+                Failure::new(Exit::Failed, "coord::item", message).help("`pier coord list` has the ids")
+            }
+            store::Error::Read { .. } | store::Error::TooMany { .. } => {
+                Failure::new(Exit::Failed, "coord::files", message)
+                    .help("`pier coord lint` names every item with its faults")
+            }
+        }
+    }
+}
+
+impl From<domain::Error> for Failure {
+    fn from(error: domain::Error) -> Self {
+        use domain::Error;
+        let message = escape(&error.to_string());
+        let failed = |code| Failure::new(Exit::Failed, code, message.clone());
+        match error {
+            Error::Store(error) => error.into(),
+            Error::Git(error) => error.into(),
+            Error::Refused(_) => failed("coord::refused").help("`pier coord log ID` shows what has happened to it"),
+            Error::Subject { .. } => Failure::new(Exit::Usage, "coord::usage", message).help("say it in fewer words"),
+            Error::Name { .. } => failed("coord::files").help("give the file another name"),
+            Error::Lock(_) | Error::Write { .. } => failed("coord::files").help("nothing was pushed; look at the disk and the owners of the clone"),
+            Error::Detached => failed("coord::clone").help("`git switch main` in the clone"),
+            Error::Unfinished => failed("coord::clone").help("`git rebase --continue` or `git rebase --abort` in the clone"),
+            Error::Unreachable { .. } => failed("coord::remote").help("nothing has changed; try again when it can be reached"),
+            Error::Declined { .. } => failed("coord::remote").help("nothing has changed; ask whoever keeps the remote"),
+            Error::Rewritten { .. } => failed("coord::remote")
+                .help("nothing has changed; when that was meant, `git fetch` and `git reset --hard @{upstream}` in the clone take it"),
+            Error::Conflict { .. } => failed("coord::conflict")
+                .help("nothing has changed; `git pull --rebase` in the clone, and keep the events of both"),
+            Error::Busy { .. } => failed("coord::remote").help("nothing has changed; try again"),
+            Error::Other(_) => failed("coord::usage"),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Which repositories of the domain a call is about.
+
+use clap::Args;
+
+use super::context::{Context, FILE, knob, of_file};
+use crate::coord::registry;
+use crate::coord::store::Entry;
+use crate::diag::{Exit, Failure};
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct Scoped {
+    /// One repository of the domain; that of the project otherwise.
+    #[arg(long, value_name = "ID")]
+    pub repo_id: Option<String>,
+    /// All repositories of the domain.
+    #[arg(long, conflicts_with = "repo_id")]
+    pub all_repos: bool,
+}
+
+pub enum Scope {
+    /// The domain has no repositories of its own.
+    Domain,
+    All {
+        shown: bool,
+    },
+    Repo {
+        id: String,
+        shown: bool,
+    },
+}
+
+impl Scope {
+    pub fn of(context: &Context, asked: &Scoped, show: bool) -> Result<Self, Failure> {
+        if asked.all_repos {
+            return Ok(Scope::All { shown: true });
+        }
+        match repo(context, asked.repo_id.as_deref())? {
+            Some(id) => Ok(Scope::Repo { id, shown: show }),
+            None if context.store.repos()?.is_empty() => Ok(Scope::Domain),
+            None => Ok(Scope::All { shown: true }),
+        }
+    }
+
+    pub fn has(&self, entry: &Entry) -> bool {
+        match (self, entry.repo()) {
+            (Scope::Repo { id, .. }, Some(repo)) => id == repo,
+            // What has no place of a repository is everybody's.
+            _ => true,
+        }
+    }
+
+    pub fn name(&self) -> String {
+        match self {
+            Scope::Domain => "domain".to_owned(),
+            Scope::All { .. } => "all repos".to_owned(),
+            Scope::Repo { id, .. } => format!("repo {id}"),
+        }
+    }
+
+    pub fn shows_repo(&self) -> bool {
+        matches!(self, Scope::All { shown: true } | Scope::Repo { shown: true, .. })
+    }
+}
+
+/// Returns the repository of the domain that a call is about; `None` where the domain has none, or nobody says which.
+pub fn repo(context: &Context, given: Option<&str>) -> Result<Option<String>, Failure> {
+    let known = registry::read(&context.store);
+    let named = given
+        .map(str::to_owned)
+        .or_else(|| knob(&context.environment, "REPO_ID").map(str::to_owned))
+        .or_else(|| of_file(&context.project, "repo_id"));
+    if let Some(named) = named {
+        if known.is_empty() && given.is_none() {
+            return Ok(None);
+        }
+        let found = registry::resolve(&known, &named).map_err(|why| {
+            Failure::new(Exit::Failed, "coord::repo", why)
+                .help(format!("`pier coord repo list` has them; `{FILE}` of the project names one"))
+        })?;
+        if found != named {
+            crate::ui::say(&format!("`{}` is `{found}` now", crate::util::text::escape(&named)));
+        }
+        return Ok(Some(found));
+    }
+    let url = super::context::origin_of(context);
+    Ok(url.and_then(|url| registry::by_remote(&known, &url)))
+}

@@ -1,0 +1,54 @@
+//! `pier coord pull` and `pier coord push`.
+
+use clap::Args;
+
+use super::super::{Global, Outcome};
+use super::context::{Common, Context};
+use super::step::report;
+use crate::coord::domain::Arrived;
+use crate::diag::Exit;
+use crate::ui;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pier coord pull")]
+pub struct Pull {
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  pier coord push\n  pier coord push -m \"Add notes\"")]
+pub struct Push {
+    #[command(flatten)]
+    common: Common,
+    /// The first line of the commit.
+    #[arg(short, long, default_value = "Update coordination state", value_name = "TEXT")]
+    message: String,
+    /// Commit only what was added to the index.
+    #[arg(long)]
+    no_add: bool,
+}
+
+pub fn pull(global: &Global, args: &Pull) -> Outcome {
+    let context = Context::open(global, &args.common)?;
+    context.hold(|domain| {
+        if domain.shared.origin().is_none() {
+            ui::say("the clone has no remote");
+        }
+        domain.pull()
+    })?;
+    Ok(Exit::Done)
+}
+
+pub fn push(global: &Global, args: &Push) -> Outcome {
+    let context = Context::open(global, &args.common)?;
+    let arrived = context.hold(|domain| domain.push(&args.message, !args.no_add))?;
+    report(&arrived);
+    match arrived {
+        Arrived::Pushed => ui::say("the remote has everything"),
+        Arrived::Here => ui::say("the clone has no remote"),
+        // It was asked for.
+        Arrived::Queued { .. } => return Ok(Exit::Failed),
+    }
+    Ok(Exit::Done)
+}

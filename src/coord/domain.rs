@@ -1,0 +1,571 @@
+//! A clone and its remote: every change is fetched for, applied to what is there, and pushed, or it has not happened.
+//!
+//! The commit of a change is made beside the branch and pushed; only when the remote has taken it do the branch and the
+//! files follow. Whoever loses begins again with what the winner has left. A process that is killed leaves a clone in
+//! which nothing is half done: at most the remote knows more than the clone, which the next fetch brings.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::time::{Duration, Instant};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
+use thiserror::Error;
+
+use super::history::Actor;
+use super::item::Item;
+use super::store::{self, Store};
+use super::verdict::{Verdict, said, verdict};
+use super::{id, kind};
+use crate::backend::git::shared::{Author, Call, Shared};
+use crate::backend::git::{self, failed};
+use crate::session::beneath::Beneath;
+use crate::sys::failpoint;
+
+/// How often, and for how long, a change is tried again that others were faster with.
+const MOST_TRIES: u32 = 100;
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Where commits are kept that the remote has not taken yet.
+const PENDING: &str = "refs/pier/pending";
+
+/// The longest first line of a commit, in characters.
+const LONGEST_SUBJECT: usize = 72;
+
+/// Held while a process changes a clone, below its `.git`.
+const LOCK: &str = "pier-coordination.lock";
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    #[error(transparent)]
+    Refused(#[from] super::transition::Refusal),
+    #[error("the clone cannot be locked: {0}")]
+    Lock(#[source] io::Error),
+    #[error("`{path}` cannot be written: {source}")]
+    Write { path: Utf8PathBuf, source: io::Error },
+    #[error("`{path}` is no name of a file for an item")]
+    Name { path: Utf8PathBuf },
+    #[error("the subject has {count} characters, and commits have at most {LONGEST_SUBJECT}: {subject}")]
+    Subject { subject: String, count: usize },
+    #[error("the clone is on no branch")]
+    Detached,
+    #[error("a rebase or a merge of the clone was not finished")]
+    Unfinished,
+    #[error("the remote cannot be reached: {said}")]
+    Unreachable { said: String },
+    #[error("the remote does not take it: {said}")]
+    Declined { said: String },
+    #[error("the history of the remote was rewritten: `{before}` is no longer in it")]
+    Rewritten { before: String },
+    #[error("commits of this clone that are not pushed do not fit to those of the remote: {said}")]
+    Conflict { said: String },
+    #[error("others were faster {tries} times")]
+    Busy { tries: u32 },
+    #[error("{0}")]
+    Other(String),
+}
+
+/// One file that is written, or removed.
+#[derive(Clone, Debug)]
+pub struct Write {
+    pub path: Utf8PathBuf,
+    /// `None` to remove it.
+    pub text: Option<String>,
+}
+
+/// Where a change has to arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// At the remote, or it has not happened: what only one may have.
+    Exclusive,
+    /// At the remote, or in this clone until that can be reached.
+    Push,
+    /// In this clone.
+    Local,
+}
+
+/// Where it has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    Pushed,
+    /// There is no remote, or nobody wants it there.
+    Here,
+    /// The remote was not to be reached.
+    Queued {
+        said: String,
+    },
+}
+
+/// What a change is, and what it comes to.
+pub struct Change<T> {
+    pub subject: String,
+    pub writes: Vec<Write>,
+    pub value: T,
+}
+
+/// A clone with its remote, held by this process.
+pub struct Domain<'a> {
+    pub store: &'a Store,
+    pub shared: &'a Shared<'a>,
+    pub actor: &'a Actor,
+    _lock: Flock<File>,
+}
+
+/// What the clone and its remote have.
+struct State {
+    branch: String,
+    head: Option<String>,
+    upstream: Option<String>,
+}
+
+impl<'a> Domain<'a> {
+    /// Waits until no other process changes the clone.
+    pub fn hold(store: &'a Store, shared: &'a Shared<'a>, actor: &'a Actor) -> Result<Self, Error> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc_nofollow());
+        let file = options.open(store.root.join(".git").join(LOCK)).map_err(Error::Lock)?;
+        let lock =
+            Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::Lock(errno.into()))?;
+        Ok(Domain { store, shared, actor, _lock: lock })
+    }
+
+    fn author<T>(&self, then: impl FnOnce(Author<'_>) -> T) -> T {
+        let name = self.actor.name();
+        let name: String = name.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>')).collect();
+        let name = if name.trim().is_empty() { "agent".to_owned() } else { name };
+        then(Author { name: name.trim(), address: &self.actor.address() })
+    }
+
+    fn run(&self, words: &[&str]) -> Result<String, Error> {
+        Ok(self.shared.run(words)?)
+    }
+
+    /// Asks for a commit by name; `None` where there is none.
+    fn commit(&self, name: &str) -> Result<Option<String>, Error> {
+        let words = ["rev-parse", "--quiet", "--verify", "--end-of-options", &format!("{name}^{{commit}}")];
+        let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+        let text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        Ok((answer.code == Some(0) && !text.is_empty()).then_some(text))
+    }
+
+    fn state(&self) -> Result<State, Error> {
+        let words = ["symbolic-ref", "--quiet", "--short", "HEAD"];
+        let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+        let branch = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        if branch.is_empty() {
+            let unfinished = ["rebase-merge", "rebase-apply"]
+                .iter()
+                .any(|name| self.store.root.join(".git").join(name).exists());
+            return Err(if unfinished { Error::Unfinished } else { Error::Detached });
+        }
+        let upstream = self.commit(&format!("refs/remotes/origin/{branch}"))?;
+        Ok(State { head: self.commit("HEAD")?, upstream, branch })
+    }
+
+    /// Brings the clone to what its remote has; own commits come after it.
+    pub fn pull(&self) -> Result<(), Error> {
+        self.integrate(&self.state()?).map(drop)
+    }
+
+    fn integrate(&self, before: &State) -> Result<State, Error> {
+        if self.shared.origin().is_none() {
+            return Ok(State { upstream: None, branch: before.branch.clone(), head: before.head.clone() });
+        }
+        self.shared.fetch().map_err(|error| Error::Unreachable { said: said(&error) })?;
+        let upstream = self.commit(&format!("refs/remotes/origin/{}", before.branch))?;
+        let state = State { branch: before.branch.clone(), head: before.head.clone(), upstream };
+        let Some(upstream) = &state.upstream else { return Ok(state) };
+        if state.head.as_ref() == Some(upstream) {
+            return Ok(state);
+        }
+        if let Some(before) = before.upstream.as_ref().filter(|before| *before != upstream)
+            && !self.is_in(before, upstream)?
+        {
+            // What was known is kept, for whoever decides what becomes of it.
+            let reference = format!("refs/remotes/origin/{}", state.branch);
+            self.run(&["update-ref", &reference, before])?;
+            return Err(Error::Rewritten { before: before.clone() });
+        }
+        match &state.head {
+            Some(head) if self.is_in(upstream, head)? => return Ok(state),
+            _ => {
+                self.forget_taken(upstream)?;
+                self.rename_taken(upstream)?;
+            }
+        }
+        let words = ["-c", "rebase.backend=merge", "rebase", "--quiet", "--autostash", upstream];
+        let answer = self.author(|author| {
+            self.shared.ask(Call { words: &words, author: Some(author), ..Call::default() })
+        })?;
+        if answer.code != Some(0) {
+            let error = failed(&["rebase"], &answer);
+            let conflict = String::from_utf8_lossy(&answer.stdout);
+            let paths: Vec<&str> =
+                conflict.lines().filter(|line| line.starts_with("CONFLICT")).take(3).collect();
+            let _aborted = self.shared.run(&["rebase", "--abort"]);
+            let said = if paths.is_empty() { said(&error) } else { paths.join("; ") };
+            return Err(Error::Conflict { said });
+        }
+        Ok(State { head: self.commit("HEAD")?, ..state })
+    }
+
+    /// Says whether a commit is in the history of another.
+    fn is_in(&self, one: &str, other: &str) -> Result<bool, Error> {
+        let words = ["merge-base", "--is-ancestor", one, other];
+        let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+        match answer.code {
+            Some(0) => Ok(true),
+            Some(1) => Ok(false),
+            _ => Err(failed(&["merge-base"], &answer).into()),
+        }
+    }
+
+    /// Takes changes out of the clone that the remote has already: they were made by a process that was killed before it
+    /// could say so. The rebase brings them.
+    fn forget_taken(&self, upstream: &str) -> Result<(), Error> {
+        let Some(head) = self.commit("HEAD")? else { return Ok(()) };
+        let changed = self.run(&["diff", "-z", "--no-renames", "--name-only", &head, "--"])?;
+        let untracked = self.run(&["ls-files", "-z", "--others", "--exclude-standard"])?;
+        for path in changed.split('\0').chain(untracked.split('\0')).filter(|path| !path.is_empty()) {
+            let of = |commit: &str| -> Result<Option<Vec<u8>>, Error> {
+                let words = ["cat-file", "blob", &format!("{commit}:{path}")];
+                let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+                Ok((answer.code == Some(0)).then_some(answer.stdout))
+            };
+            let ours = self.store.text(Utf8Path::new(path)).ok().map(String::into_bytes);
+            if ours != of(upstream)? {
+                continue;
+            }
+            if of(&head)?.is_some() {
+                self.run(&["checkout", "--quiet", &head, "--", path])?;
+            } else {
+                self.run(&["rm", "--quiet", "--cached", "--ignore-unmatch", "--", path])?;
+                self.write(&[Write { path: path.into(), text: None }])?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives new ids to items of this clone whose names the remote has given to others meanwhile.
+    fn rename_taken(&self, upstream: &str) -> Result<(), Error> {
+        let lines =
+            |text: String| text.split('\0').filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        let untracked: Vec<String> =
+            lines(self.run(&["ls-files", "-z", "--others", "--exclude-standard"])?);
+        let mut committed: Vec<String> = Vec::new();
+        let base = match self.commit("HEAD")? {
+            Some(_) => {
+                let answer =
+                    self.shared.ask(Call { words: &["merge-base", "HEAD", upstream], ..Call::default() })?;
+                let base = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+                if !base.is_empty() {
+                    let words = ["diff", "-z", "--no-renames", "--name-only", "--diff-filter=A", &base, "--"];
+                    committed = lines(self.run(&words)?);
+                }
+                base
+            }
+            None => String::new(),
+        };
+        let theirs: std::collections::HashSet<String> =
+            lines(self.run(&["ls-tree", "-r", "-z", "--name-only", upstream])?).into_iter().collect();
+        let is_taken =
+            |path: &&String| theirs.contains(*path) && Utf8Path::new(path).extension() == Some("yaml");
+        let committed: Vec<&String> = committed.iter().filter(is_taken).collect();
+        let untracked: Vec<&String> = untracked.iter().filter(is_taken).collect();
+        if committed.is_empty() && untracked.is_empty() {
+            return Ok(());
+        }
+        let mut used: std::collections::HashSet<String> = theirs.iter().map(|path| stem(path)).collect();
+        used.extend(self.store.paths(store::Part::All)?.iter().map(|path| stem(path.as_str())));
+        let mut renamed = Vec::new();
+        for path in committed.iter().chain(&untracked) {
+            renamed.push((Utf8PathBuf::from(path.as_str()), self.renamed(path, &mut used)?));
+        }
+        if !committed.is_empty() {
+            // What is not pushed becomes one commit: each of its own would meet the other's item on the way.
+            self.run(&["reset", "--quiet", "--soft", &base])?;
+        }
+        let beneath = self.beneath()?;
+        for (old, (new, text)) in &renamed {
+            let failed = |source| Error::Write { path: new.clone(), source };
+            beneath.write(new, text.as_bytes(), 0o644).map_err(failed)?;
+            std::fs::remove_file(self.store.root.join(old)).map_err(failed)?;
+        }
+        if !committed.is_empty() {
+            let paths = renamed.iter().take(committed.len());
+            for (old, (new, _)) in paths {
+                self.run(&["rm", "--quiet", "--cached", "--ignore-unmatch", "--", old.as_str()])?;
+                self.run(&["add", "--", new.as_str()])?;
+            }
+            self.commit_staged("Update coordination state")?;
+        }
+        Ok(())
+    }
+
+    /// Returns an item of this clone under a name that nobody has.
+    fn renamed(
+        &self,
+        path: &str,
+        used: &mut std::collections::HashSet<String>,
+    ) -> Result<(Utf8PathBuf, String), Error> {
+        let path = Utf8Path::new(path);
+        let text = self.store.text(path).map_err(|source| Error::Write { path: path.to_owned(), source })?;
+        let mut item = Item::parse(&text);
+        let old = item.get("id");
+        let code = id::code(&old).map_or_else(|| kind::Kind::of(&item.get("type")).code, str::to_owned);
+        let key = old.split('-').next().map_or_else(|| "ITEM".to_owned(), id::key);
+        let new = id::fresh(&key, &code, Timestamp::now(), any_number(), &|id| used.contains(id));
+        used.insert(new.clone());
+        item.set("id", &new);
+        if item.get("requirement_key") == old {
+            item.set("requirement_key", &new);
+        }
+        Ok((path.with_file_name(format!("{new}.yaml")), item.text()))
+    }
+
+    fn beneath(&self) -> Result<Beneath, Error> {
+        let root = &self.store.root;
+        Beneath::open(root).map_err(|source| Error::Write { path: root.clone(), source })
+    }
+
+    fn commit_staged(&self, subject: &str) -> Result<(), Error> {
+        let words = ["commit", "--quiet", "--no-verify", "--message", subject];
+        let answer = self.author(|author| {
+            self.shared.ask(Call { words: &words, author: Some(author), ..Call::default() })
+        })?;
+        if answer.code == Some(0) { Ok(()) } else { Err(failed(&["commit"], &answer).into()) }
+    }
+
+    /// Makes a change: `change` is called with what is there, again for each time that somebody else was faster.
+    pub fn change<T>(
+        &self,
+        way: Way,
+        pull: bool,
+        change: &mut dyn FnMut(&Store) -> Result<Change<T>, Error>,
+    ) -> Result<(T, Arrived), Error> {
+        let end = Instant::now() + PATIENCE;
+        for tries in 1..=MOST_TRIES {
+            let mut state = self.state()?;
+            let mut offline = None;
+            if way == Way::Exclusive || (way == Way::Push && pull) {
+                match self.integrate(&state) {
+                    Ok(now) => state = now,
+                    Err(Error::Unreachable { said }) if way == Way::Push => offline = Some(said),
+                    Err(error) => return Err(error),
+                }
+            }
+            let made = change(self.store)?;
+            require_short(&made.subject)?;
+            let Some(commit) = self.pending(&state, &made.subject, &made.writes)? else {
+                return Ok((made.value, Arrived::Here));
+            };
+            failpoint::pass("coord.pending");
+            let arrived = match offline {
+                Some(said) => Arrived::Queued { said },
+                None if way == Way::Local || self.shared.origin().is_none() => Arrived::Here,
+                None => match verdict(&self.shared.push(&commit, &state.branch, &[])?) {
+                    Verdict::Taken => Arrived::Pushed,
+                    Verdict::Late if pull && Instant::now() < end => {
+                        wait_a_little(tries);
+                        continue;
+                    }
+                    Verdict::Late => return Err(Error::Busy { tries }),
+                    Verdict::Declined(said) => return Err(Error::Declined { said }),
+                    Verdict::Unreachable(said) if way == Way::Push => Arrived::Queued { said },
+                    Verdict::Unreachable(said) => return Err(Error::Unreachable { said }),
+                },
+            };
+            failpoint::pass("coord.pushed");
+            self.follow(&state, &commit, &made.writes, arrived == Arrived::Pushed)?;
+            return Ok((made.value, arrived));
+        }
+        Err(Error::Busy { tries: MOST_TRIES })
+    }
+
+    /// Makes the commit of a change beside the branch; `None` where nothing changes.
+    fn pending(&self, state: &State, subject: &str, writes: &[Write]) -> Result<Option<String>, Error> {
+        if writes.is_empty() {
+            return Ok(None);
+        }
+        let mut input: Vec<u8> = Vec::new();
+        let pending = format!("{PENDING}-{}", std::process::id());
+        let stamp = format!("{} +0000", Timestamp::now().as_second());
+        let (name, address) = self.author(|author| (author.name.to_owned(), author.address.to_owned()));
+        let mut say = |text: &str| input.extend_from_slice(text.as_bytes());
+        say(&format!("reset {pending}\n\ncommit {pending}\n"));
+        say(&format!("author {name} <{address}> {stamp}\ncommitter {name} <{address}> {stamp}\n"));
+        say(&format!("data {}\n{subject}\n\n", subject.len() + 1));
+        if let Some(head) = &state.head {
+            say(&format!("from {head}\n"));
+        }
+        for Write { path, text } in writes {
+            if path.as_str().chars().any(|c| c.is_control() || matches!(c, '"' | '\\')) {
+                return Err(Error::Name { path: path.clone() });
+            }
+            match text {
+                None => say(&format!("D {path}\n")),
+                Some(text) => say(&format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len())),
+            }
+        }
+        say("\ndone\n");
+        let words = ["fast-import", "--quiet", "--force", "--done"];
+        let answer = self.shared.ask(Call { words: &words, input: &input, ..Call::default() })?;
+        if answer.code != Some(0) {
+            return Err(failed(&words, &answer).into());
+        }
+        let commit = self.commit(&pending)?.ok_or(Error::Detached)?;
+        // Found by its number from here on; nothing else needs the name.
+        self.run(&["update-ref", "-d", &pending])?;
+        if let Some(head) = &state.head {
+            let same = ["diff-tree", "--quiet", head.as_str(), commit.as_str()];
+            if self.shared.ask(Call { words: &same, ..Call::default() })?.code == Some(0) {
+                return Ok(None);
+            }
+        }
+        Ok(Some(commit))
+    }
+
+    /// Writes files that nobody commits yet.
+    pub fn write(&self, writes: &[Write]) -> Result<(), Error> {
+        let beneath = self.beneath()?;
+        for Write { path, text } in writes {
+            let failed = |source| Error::Write { path: path.clone(), source };
+            match text {
+                Some(text) => {
+                    beneath.write(path, text.as_bytes(), 0o644).map_err(failed)?;
+                    self.open_directories(path);
+                }
+                None => match std::fs::remove_file(self.store.root.join(path)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+                    _ => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the files and the branch of the clone follow. In this order: whoever is killed in between leaves files that are
+    /// those of the next commit, and not ones that undo it.
+    fn follow(&self, state: &State, commit: &str, writes: &[Write], pushed: bool) -> Result<(), Error> {
+        self.write(writes)?;
+        failpoint::pass("coord.written");
+        let paths: Vec<&str> = writes.iter().map(|write| write.path.as_str()).collect();
+        let mut words = vec!["update-index", "--add", "--remove", "--"];
+        words.extend(&paths);
+        self.run(&words)?;
+        failpoint::pass("coord.indexed");
+        let mut input = format!("update refs/heads/{} {commit}", state.branch);
+        if let Some(head) = &state.head {
+            input.push_str(&format!(" {head}"));
+        }
+        input.push('\n');
+        if pushed {
+            input.push_str(&format!("update refs/remotes/origin/{} {commit}\n", state.branch));
+        }
+        let words = ["update-ref", "-m", "pier coord", "--stdin"];
+        let answer = self.shared.ask(Call { words: &words, input: input.as_bytes(), ..Call::default() })?;
+        if answer.code == Some(0) { Ok(()) } else { Err(failed(&words, &answer).into()) }
+    }
+
+    /// Directories of the repository are for everybody who may read the clone.
+    fn open_directories(&self, path: &Utf8Path) {
+        use std::os::unix::fs::PermissionsExt as _;
+        for above in path.ancestors().skip(1).filter(|above| !above.as_str().is_empty()) {
+            let at = self.store.root.join(above);
+            if std::fs::symlink_metadata(&at)
+                .is_ok_and(|meta| meta.is_dir() && meta.permissions().mode() & 0o777 == 0o700)
+            {
+                let _kept = std::fs::set_permissions(&at, std::fs::Permissions::from_mode(0o755));
+            }
+        }
+    }
+
+    /// Commits everything that was changed in the clone, and pushes what it has.
+    pub fn push(&self, subject: &str, add: bool) -> Result<Arrived, Error> {
+        require_short(subject)?;
+        if self.state()?.head.is_some() && self.shared.origin().is_some() {
+            // Items whose names others have taken meanwhile are told before anything is committed.
+            match self.shared.fetch() {
+                Ok(()) => {
+                    let state = self.state()?;
+                    if let (Some(upstream), Some(head)) = (&state.upstream, &state.head)
+                        && !self.is_in(upstream, head)?
+                    {
+                        self.rename_taken(upstream)?;
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "not fetched"),
+            }
+        }
+        if add {
+            self.run(&["add", "--all"])?;
+        }
+        let words = ["diff", "--cached", "--quiet"];
+        match self.shared.ask(Call { words: &words, ..Call::default() })?.code {
+            Some(0) => {}
+            _ => self.commit_staged(subject)?,
+        }
+        self.push_commits()
+    }
+
+    /// Pushes what is committed.
+    pub fn push_commits(&self) -> Result<Arrived, Error> {
+        let end = Instant::now() + PATIENCE;
+        for tries in 1..=MOST_TRIES {
+            if self.shared.origin().is_none() {
+                return Ok(Arrived::Here);
+            }
+            let state = match self.integrate(&self.state()?) {
+                Ok(state) => state,
+                Err(Error::Unreachable { said }) => return Ok(Arrived::Queued { said }),
+                Err(error) => return Err(error),
+            };
+            if state.head.is_none() || state.head == state.upstream {
+                return Ok(Arrived::Pushed);
+            }
+            match verdict(&self.shared.push("HEAD", &state.branch, &[])?) {
+                Verdict::Taken => return Ok(Arrived::Pushed),
+                Verdict::Late if Instant::now() < end => wait_a_little(tries),
+                Verdict::Late => return Err(Error::Busy { tries }),
+                Verdict::Declined(said) => return Err(Error::Declined { said }),
+                Verdict::Unreachable(said) => return Ok(Arrived::Queued { said }),
+            }
+        }
+        Err(Error::Busy { tries: MOST_TRIES })
+    }
+}
+
+fn require_short(subject: &str) -> Result<(), Error> {
+    let count = subject.chars().count();
+    if count > LONGEST_SUBJECT || subject.chars().any(char::is_control) {
+        return Err(Error::Subject { subject: crate::util::text::escape(subject), count });
+    }
+    Ok(())
+}
+
+fn stem(path: &str) -> String {
+    Utf8Path::new(path).file_stem().unwrap_or_default().to_owned()
+}
+
+/// Those who lose at the same time do not come back at the same time.
+fn wait_a_little(tries: u32) {
+    let most = 20 * u64::from(tries.min(20));
+    std::thread::sleep(Duration::from_millis(u64::from(any_number()) * most / 999));
+}
+
+/// Returns any number from 1 to 999.
+pub fn any_number() -> u16 {
+    use std::hash::{BuildHasher as _, RandomState};
+    let any = RandomState::new().hash_one(std::process::id());
+    u16::try_from(any % 999).unwrap_or(0) + 1
+}
+
+fn libc_nofollow() -> i32 {
+    nix::fcntl::OFlag::O_NOFOLLOW.bits()
+}

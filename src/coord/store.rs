@@ -1,0 +1,345 @@
+//! The files of a coordination repository, on disk. Nothing there is believed: no link is followed, and all is bounded.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use thiserror::Error;
+
+use super::item::{Head, MOST};
+use super::kind::{Kind, STATES};
+use crate::util::fs::read_bounded;
+
+/// The most files and the deepest directory that are looked at.
+const MOST_FILES: usize = 200_000;
+const MOST_DEPTH: usize = 4;
+
+/// Directories of the repository that hold no items.
+const NO_ITEMS: &[&str] = &["agents", "designs", "docs", "repos", "roles"];
+
+/// Files that are no items wherever they are.
+const NO_ITEM: &[&str] = &["AGENTS.md", "PROJECT.md", "README.md", "REPO.md"];
+
+/// What a repository has that is one.
+const SIGNS: [&str; 3] = ["AGENTS.md", "docs/SYNC_PROTOCOL.md", "docs/ITEM_FORMAT.md"];
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("`{path}` is no coordination repository: it has no {missing}")]
+    NoRepository { path: Utf8PathBuf, missing: &'static str },
+    #[error("`{path}` cannot be read: {source}")]
+    Read { path: Utf8PathBuf, source: io::Error },
+    #[error("`{path}` has more than {MOST_FILES} items")]
+    TooMany { path: Utf8PathBuf },
+    #[error("item not found: {query}")]
+    None { query: String },
+    #[error("multiple items match {query}: {}", .found.join(", "))]
+    Many { query: String, found: Vec<String> },
+}
+
+/// One file of an item.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Relative to the repository.
+    pub path: Utf8PathBuf,
+    pub text: String,
+    pub head: Head,
+}
+
+impl Entry {
+    /// Returns the repository of the domain that it is about, if it is in the place of one.
+    pub fn repo(&self) -> Option<&str> {
+        repo_of(&self.path)
+    }
+}
+
+/// Returns the id of the repository that a path is in the place of.
+pub fn repo_of(path: &Utf8Path) -> Option<&str> {
+    let mut parts = path.components().map(|part| part.as_str());
+    if parts.next() == Some("repos") { parts.next() } else { None }
+}
+
+/// Which part of the repository is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    All,
+    Issues,
+    /// The directory of another kind.
+    Directory(&'a str),
+}
+
+/// A clone of a coordination repository.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub root: Utf8PathBuf,
+}
+
+impl Store {
+    /// Opens a clone.
+    pub fn open(root: &Utf8Path) -> Result<Self, Error> {
+        let missing = |missing| Error::NoRepository { path: root.to_owned(), missing };
+        if !is_directory(&root.join(".git")) {
+            return Err(missing("`.git` directory"));
+        }
+        if !is_file(&root.join(SIGNS[0])) {
+            return Err(missing("`AGENTS.md`"));
+        }
+        Ok(Store { root: root.to_owned() })
+    }
+
+    /// Says whether a directory is a coordination repository, by all that one has.
+    pub fn is_one(root: &Utf8Path) -> bool {
+        is_directory(&root.join(".git")) && SIGNS.iter().all(|sign| is_file(&root.join(sign)))
+    }
+
+    /// Returns the files of items, in the order of their paths.
+    pub fn paths(&self, part: Part<'_>) -> Result<Vec<Utf8PathBuf>, Error> {
+        let mut found = Vec::new();
+        match part {
+            Part::Issues => self.issues(&mut found)?,
+            Part::Directory(directory) => self.walk(Utf8Path::new(directory), 0, &mut found)?,
+            Part::All => {
+                for (name, is_directory) in self.list(Utf8Path::new(""))? {
+                    if is_directory && name != "issues" && !NO_ITEMS.contains(&name.as_str()) {
+                        self.walk(Utf8Path::new(&name), 0, &mut found)?;
+                    }
+                }
+                self.issues(&mut found)?;
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    fn issues(&self, found: &mut Vec<Utf8PathBuf>) -> Result<(), Error> {
+        self.walk(Utf8Path::new("issues"), 0, found)?;
+        for repo in self.repos()? {
+            self.walk(&Utf8Path::new("repos").join(repo).join("issues"), 0, found)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the names of the repositories that have a place of their own.
+    pub fn repos(&self) -> Result<Vec<String>, Error> {
+        let mut names: Vec<String> = self
+            .list(Utf8Path::new("repos"))?
+            .into_iter()
+            .filter_map(|(name, is_directory)| is_directory.then_some(name))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn walk(&self, directory: &Utf8Path, depth: usize, found: &mut Vec<Utf8PathBuf>) -> Result<(), Error> {
+        for (name, is_directory) in self.list(directory)? {
+            if is_directory {
+                if depth < MOST_DEPTH {
+                    self.walk(&directory.join(name), depth + 1, found)?;
+                }
+            } else if is_item(&name) {
+                found.push(directory.join(name));
+            }
+            if found.len() > MOST_FILES {
+                return Err(Error::TooMany { path: self.root.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what is in a directory, without hidden things, links and anything else that is no file.
+    fn list(&self, directory: &Utf8Path) -> Result<Vec<(String, bool)>, Error> {
+        let path = self.root.join(directory);
+        let failed = |source| Error::Read { path: path.clone(), source };
+        let entries = match std::fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => std::fs::read_dir(&path).map_err(failed)?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(_) | Err(_) => return Ok(Vec::new()),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
+            if !name.starts_with('.') && (kind.is_dir() || kind.is_file()) {
+                found.push((name, kind.is_dir()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads items, in the order of their paths. What cannot be read has a reason in place of its text.
+    pub fn read(&self, paths: Vec<Utf8PathBuf>) -> Vec<Result<Entry, Error>> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        if paths.len() < 256 || threads == 1 {
+            return paths.into_iter().map(|path| self.entry(path)).collect();
+        }
+        let size = paths.len().div_ceil(threads);
+        let mut parts: Vec<Vec<Utf8PathBuf>> = Vec::new();
+        let mut paths = paths.into_iter();
+        loop {
+            let part: Vec<_> = paths.by_ref().take(size).collect();
+            if part.is_empty() {
+                break;
+            }
+            parts.push(part);
+        }
+        std::thread::scope(|scope| {
+            let read =
+                |part: Vec<Utf8PathBuf>| part.into_iter().map(|path| self.entry(path)).collect::<Vec<_>>();
+            let running: Vec<_> = parts.into_iter().map(|part| scope.spawn(move || read(part))).collect();
+            running.into_iter().flat_map(|thread| thread.join().unwrap_or_default()).collect()
+        })
+    }
+
+    fn entry(&self, path: Utf8PathBuf) -> Result<Entry, Error> {
+        match self.text(&path) {
+            Ok(text) => Ok(Entry { head: Head::read(&text), path, text }),
+            Err(source) => Err(Error::Read { path, source }),
+        }
+    }
+
+    /// Reads one file of the repository; what is no UTF-8 in it is replaced.
+    pub fn text(&self, path: &Utf8Path) -> io::Result<String> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let at = self.root.join(path);
+        let mut file = File::from(openat(nix::fcntl::AT_FDCWD, at.as_std_path(), flags, Mode::empty())?);
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if meta.len() > MOST {
+            return Err(io::Error::other(format!("it has more than {MOST} bytes")));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0) + 1);
+        file.by_ref().take(MOST).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8(bytes)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// Returns every item that can be read; the others are told.
+    pub fn entries(&self, part: Part<'_>) -> Result<(Vec<Entry>, Vec<Error>), Error> {
+        let (mut entries, mut errors) = (Vec::new(), Vec::new());
+        for found in self.read(self.paths(part)?) {
+            match found {
+                Ok(entry) => entries.push(entry),
+                Err(error) => errors.push(error),
+            }
+        }
+        Ok((entries, errors))
+    }
+
+    /// Finds one item by the name of its file, by the beginning of it up to a dash, or by its id.
+    pub fn find(&self, query: &str) -> Result<Entry, Error> {
+        let paths = self.paths(Part::All)?;
+        let matches = |path: &&Utf8PathBuf| {
+            let (name, stem) = (path.file_name().unwrap_or_default(), path.file_stem().unwrap_or_default());
+            let begins = name.strip_prefix(query).is_some_and(|rest| rest.starts_with('-'));
+            path.as_str() == query || name == query || stem == query || begins
+        };
+        let mut found: Vec<Utf8PathBuf> = paths.iter().filter(matches).cloned().collect();
+        if found.is_empty() {
+            let entries = self.read(paths).into_iter().flatten();
+            found = entries.filter(|entry| entry.head.id == query).map(|entry| entry.path).collect();
+        }
+        match found.as_slice() {
+            [] => Err(Error::None { query: query.to_owned() }),
+            [one] => self.entry(one.clone()),
+            many => {
+                let found = many.iter().map(ToString::to_string).collect();
+                Err(Error::Many { query: query.to_owned(), found })
+            }
+        }
+    }
+
+    /// Returns where a new item of a kind is written.
+    pub fn place(kind: &Kind, repo: Option<&str>, id: &str) -> Utf8PathBuf {
+        let directory = match (kind.is_issue(), repo) {
+            (true, Some(repo)) => Utf8Path::new("repos").join(repo).join("issues").join(STATES[0]),
+            (true, None) => Utf8Path::new("issues").join(STATES[0]),
+            (false, _) => Utf8PathBuf::from(&kind.directory),
+        };
+        directory.join(format!("{id}.yaml"))
+    }
+
+    /// Returns where an issue is that has come into another state.
+    pub fn moved(path: &Utf8Path, state: &str) -> Utf8PathBuf {
+        let (Some(name), Some(above)) = (path.file_name(), path.parent().and_then(Utf8Path::parent)) else {
+            return path.to_owned();
+        };
+        above.join(state).join(name)
+    }
+
+    /// Reads a document of the repository, such as `PROJECT.md`.
+    pub fn document(&self, path: &str) -> Option<String> {
+        String::from_utf8(read_bounded(&self.root.join(path), MOST).ok()?).ok()
+    }
+}
+
+fn is_item(name: &str) -> bool {
+    let by_name = [".yaml", ".yml", ".md"].iter().any(|end| name.ends_with(end));
+    by_name && !NO_ITEM.contains(&name)
+}
+
+fn is_directory(path: &Utf8Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir())
+}
+
+fn is_file(path: &Utf8Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let root = Utf8PathBuf::try_from(directory.path().to_owned()).unwrap();
+        let write = |path: &str, text: &str| {
+            fs_err::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+            fs_err::write(root.join(path), text).unwrap();
+        };
+        write(".git/HEAD", "");
+        write("AGENTS.md", "");
+        write("issues/open/P-ISS-1.yaml", "id: P-ISS-1\ntype: issue\n");
+        write("issues/done/legacy-name.yaml", "id: OTHER\ntype: issue\n");
+        write("repos/one/REPO.md", "---\nrepo_id: one\n---\n");
+        write("repos/one/issues/open/P-ISS-2.yaml", "id: P-ISS-2\n");
+        write("todos/P-TODO-1.yaml", "id: P-TODO-1\ntype: todo\n");
+        write("risks/R.md", "---\nid: R\ntype: risk\n---\n");
+        write("docs/x.yaml", "id: no\n");
+        write("notes/README.md", "");
+        std::os::unix::fs::symlink("/etc/passwd", root.join("todos/link.yaml")).unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
+        (directory, Store::open(&root).unwrap())
+    }
+
+    #[test]
+    fn items_are_found_in_both_layouts() {
+        let (_kept, store) = store();
+        let all: Vec<String> = store.paths(Part::All).unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            all,
+            [
+                "issues/done/legacy-name.yaml",
+                "issues/open/P-ISS-1.yaml",
+                "repos/one/issues/open/P-ISS-2.yaml",
+                "risks/R.md",
+                "todos/P-TODO-1.yaml"
+            ]
+        );
+        assert_eq!(store.find("P-ISS-2").unwrap().repo(), Some("one"));
+        assert_eq!(store.find("OTHER").unwrap().path, "issues/done/legacy-name.yaml");
+        assert_eq!(store.find("legacy").unwrap().head.id, "OTHER");
+        assert!(matches!(store.find("P"), Err(Error::Many { .. })));
+        assert!(matches!(store.find("../AGENTS.md"), Err(Error::None { .. })));
+        assert!(matches!(store.find("absent"), Err(Error::None { .. })));
+        assert!(store.text(Utf8Path::new("todos/link.yaml")).is_err());
+        assert_eq!(
+            Store::moved(Utf8Path::new("repos/one/issues/open/x.yaml"), "done"),
+            "repos/one/issues/done/x.yaml"
+        );
+        assert!(!Store::is_one(&store.root));
+    }
+}

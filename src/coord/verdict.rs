@@ -1,0 +1,53 @@
+//! What a remote says to a push, as git tells it.
+
+use crate::backend::git::{self, Answer, failed};
+
+/// What a remote said to a push.
+pub enum Verdict {
+    Taken,
+    /// Somebody else was faster.
+    Late,
+    /// A rule of the remote forbids it.
+    Declined(String),
+    Unreachable(String),
+}
+
+pub fn verdict(answer: &Answer) -> Verdict {
+    if answer.code == Some(0) {
+        return Verdict::Taken;
+    }
+    let lines = String::from_utf8_lossy(&answer.stdout);
+    // `!`, the references, and the reason in brackets.
+    let refused = lines.lines().find(|line| line.starts_with('!')).unwrap_or_default();
+    let late = ["fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref"];
+    if late.iter().any(|reason| refused.contains(reason)) {
+        return Verdict::Late;
+    }
+    let error = said(&failed(&["push"], answer));
+    // Two who push at once to a directory get this.
+    if error.contains("cannot lock ref") || error.contains("incorrect old value") {
+        return Verdict::Late;
+    }
+    if refused.is_empty() {
+        Verdict::Unreachable(error)
+    } else {
+        Verdict::Declined(error_of(refused, answer))
+    }
+}
+
+/// Returns what a remote has given as its reason.
+fn error_of(refused: &str, answer: &Answer) -> String {
+    let stderr = String::from_utf8_lossy(&answer.stderr);
+    let remote: Vec<&str> =
+        stderr.lines().filter_map(|line| line.strip_prefix("remote:")).map(str::trim).collect();
+    let remote = remote.into_iter().filter(|line| !line.is_empty()).take(3).collect::<Vec<_>>().join("; ");
+    let reason = refused.rsplit('\t').next().unwrap_or_default();
+    if remote.is_empty() { reason.to_owned() } else { format!("{reason}: {remote}") }
+}
+
+pub fn said(error: &git::Error) -> String {
+    match error {
+        git::Error::Failed { said, .. } => said.clone(),
+        other => other.to_string(),
+    }
+}

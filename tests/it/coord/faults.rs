@@ -1,0 +1,164 @@
+//! Remotes that are gone, refuse or rewrite; processes that are killed; files that are broken.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::{Domain, json};
+use crate::sandbox::Project;
+
+/// A remote outside of the project, whose hooks are its own.
+fn with_server() -> (Domain, std::path::PathBuf) {
+    let domain = Domain(Project::new(""));
+    let server = domain.0.base().join("server.git");
+    domain.pier(&["bootstrap", "--remote", server.to_str().unwrap()]).expect(0);
+    (domain, server)
+}
+
+#[test]
+fn a_remote_that_declines_leaves_nobody_with_a_claim() {
+    let (domain, server) = with_server();
+    let id = domain.issue("one");
+    let hook = server.join("hooks/pre-receive");
+    fs_err::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs_err::write(&hook, "#!/bin/sh\necho not today >&2\nexit 1\n").unwrap();
+    fs_err::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    domain.0.give_away();
+    let before = domain.git(&domain.clone_of(), &["rev-parse", "HEAD"]);
+    let said = domain.pier(&["claim", &id]).refused(1, "coord::remote");
+    assert!(said.flat().contains("not today"), "{}", said.said());
+    assert_eq!(domain.git(&domain.clone_of(), &["rev-parse", "HEAD"]), before);
+    assert_eq!(domain.git(&domain.clone_of(), &["status", "--porcelain"]), "");
+    assert_eq!(domain.rows(&["issues"])[0]["status"], "open");
+    domain.pier(&["comment", &id, "x"]).refused(1, "coord::remote");
+    fs_err::remove_file(&hook).unwrap();
+    domain.pier(&["claim", &id]).expect(0);
+}
+
+#[test]
+fn without_the_remote_work_waits_and_claims_do_not() {
+    let (domain, server) = with_server();
+    let id = domain.issue("one");
+    let away = server.with_extension("away");
+    fs_err::rename(&server, &away).unwrap();
+    domain.pier(&["claim", &id]).refused(1, "coord::remote");
+    let said = domain.pier(&["comment", "--json", &id, "offline"]).expect(0);
+    assert!(said.flat().contains("in the clone alone until the next push"), "{}", said.said());
+    assert_eq!(json(&said)["pushed"], false);
+    let other = domain.issue("made offline");
+    assert_eq!(domain.pier(&["push"]).code(), Some(1));
+    domain.pier(&["pull"]).refused(1, "coord::remote");
+    fs_err::rename(&away, &server).unwrap();
+    domain.pier(&["push"]).expect(0);
+    let clone = domain.another("other");
+    let rows = json(&domain.pier(&["list", "--json", "--coord-dir", &clone]).expect(0));
+    assert!(rows.as_array().unwrap().iter().any(|row| row["id"] == other.as_str()));
+    assert!(domain.pier(&["log", "--coord-dir", &clone, &id]).expect(0).text().contains("offline"));
+}
+
+#[test]
+fn changes_of_one_item_in_two_clones_lose_nothing() {
+    let (domain, server) = with_server();
+    let id = domain.issue("one");
+    let other = domain.another("other");
+    // Both come to the remote: the second one is applied to what the first one has left.
+    domain.pier(&["comment", &id, "first"]).expect(0);
+    domain.pier(&["comment", "--coord-dir", &other, &id, "second"]).expect(0);
+    let log = domain.pier(&["log", "--coord-dir", &other, &id]).expect(0).text();
+    assert!(log.contains("first") && log.contains("second"), "{log}");
+    // What was committed without the remote and does not fit is told, and stays.
+    let away = server.with_extension("away");
+    fs_err::rename(&server, &away).unwrap();
+    domain.pier(&["comment", &id, "third, offline"]).expect(0);
+    fs_err::rename(&away, &server).unwrap();
+    domain.pier(&["comment", "--coord-dir", &other, &id, "fourth"]).expect(0);
+    domain.pier(&["claim", &id]).refused(1, "coord::conflict");
+    assert!(domain.pier(&["log", &id]).expect(0).text().contains("third, offline"));
+    assert_eq!(domain.git(&domain.clone_of(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_rewritten_history_is_told_and_nothing_is_lost() {
+    let (domain, _) = with_server();
+    let id = domain.issue("one");
+    let other = domain.another("other");
+    domain.git(other.as_ref(), &["commit", "-q", "--amend", "-m", "rewritten"]);
+    domain.git(other.as_ref(), &["push", "-q", "--force"]);
+    domain.pier(&["pull"]).refused(1, "coord::remote");
+    domain.pier(&["claim", &id]).refused(1, "coord::remote");
+    assert_eq!(domain.rows(&["issues"])[0]["status"], "open");
+}
+
+#[test]
+fn a_clone_in_the_middle_of_something_is_left_alone() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    domain.git(&domain.clone_of(), &["checkout", "-q", "--detach"]);
+    domain.pier(&["claim", &id]).refused(1, "coord::clone");
+    domain.git(&domain.clone_of(), &["checkout", "-q", "main"]);
+    domain.pier(&["claim", &id]).expect(0);
+}
+
+/// Only a debug build has the steps.
+#[cfg(debug_assertions)]
+#[test]
+fn whoever_is_killed_leaves_nothing_half_done() {
+    for (step, has_it) in
+        [("coord.pending", false), ("coord.pushed", true), ("coord.written", true), ("coord.indexed", true)]
+    {
+        let domain = Domain::new();
+        let id = domain.issue("one");
+        let other = domain.another("other");
+        let killed =
+            domain.call(&["claim", "--agent-id", "a", &id]).env("PIER_FAILPOINT", format!("{step}:kill"));
+        assert_eq!(killed.run().code(), None, "{step}");
+        // The remote decides, for everybody.
+        let taken = domain.pier(&["claim", "--coord-dir", &other, "--agent-id", "b", &id]);
+        assert_eq!(taken.code(), Some(i32::from(has_it)), "{step}: {}", taken.said());
+        domain.pier(&["pull"]).expect(0);
+        let winner = if has_it { "a" } else { "b" };
+        assert_eq!(domain.rows(&["issues"])[0]["owner"], winner, "{step}");
+        assert_eq!(domain.git(&domain.clone_of(), &["status", "--porcelain"]), "", "{step}");
+        let again = domain.pier(&["claim", "--agent-id", "a", &id]);
+        assert_eq!(again.code(), Some(i32::from(!has_it)), "{step}: {}", again.said());
+        // Moving a file is one step, too.
+        if has_it {
+            let killed =
+                domain.call(&["done", "--agent-id", "a", &id]).env("PIER_FAILPOINT", format!("{step}:kill"));
+            assert_eq!(killed.run().code(), None, "{step}");
+            domain.pier(&["pull"]).expect(0);
+            assert_eq!(domain.rows(&["issues"]).len(), 1, "{step}");
+            assert_eq!(domain.rows(&["issues"])[0]["status"], "done", "{step}");
+            assert_eq!(domain.git(&domain.clone_of(), &["status", "--porcelain"]), "", "{step}");
+        }
+    }
+}
+
+#[test]
+fn broken_items_are_shown_as_far_as_they_can_be() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    let clone = domain.clone_of();
+    let write = |path: &str, text: &[u8]| {
+        fs_err::create_dir_all(clone.join(path).parent().unwrap()).unwrap();
+        fs_err::write(clone.join(path), text).unwrap();
+    };
+    write("issues/open/B-1.yaml", b"id: B-1\ntype: issue\nstatus: open\ntitle: [unclosed\n\tbad\n");
+    write("issues/open/B-2.yaml", b"<<<<<<< HEAD\nid: B-2\ntype: issue\nstatus: open\n=======\nid: B-3\n>>>>>>> x\ntitle: \x1b[31mred\xff\n");
+    write(
+        "issues/open/B-4.yaml",
+        b"id: B-4\r\ntype: issue\r\nstatus: open\r\ntitle: dos\r\nown_key: kept # so\r\n",
+    );
+    write("issues/open/empty.yaml", b"");
+    write("issues/open/huge.yaml", &vec![b'x'; 5 << 20]);
+    std::os::unix::fs::symlink("/etc/passwd", clone.join("issues/open/link.yaml")).unwrap();
+    domain.0.give_away();
+    let listed = domain.pier(&["list", "issues"]).expect(0);
+    assert!(listed.said().contains("huge.yaml"), "{}", listed.said());
+    let text = listed.text();
+    assert!(
+        text.contains("B-1\topen\t[unclosed") && text.contains("B-4\topen\tdos") && text.contains(&id),
+        "{text}"
+    );
+    assert!(!text.contains('\u{1b}'), "{text}");
+    domain.pier(&["comment", "--no-push", "B-4", "x"]).refused(1, "coord::refused");
+    domain.pier(&["priority", "--no-push", "B-4", "high"]).expect(1);
+}
