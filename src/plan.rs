@@ -488,6 +488,27 @@ pub enum NetworkMode {
     Host,
 }
 
+impl NetworkMode {
+    /// More for what reaches more.
+    pub fn width(self) -> u8 {
+        match self {
+            NetworkMode::None => 0,
+            NetworkMode::Allowlist => 1,
+            NetworkMode::Bridge => 2,
+            NetworkMode::Host => 3,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            NetworkMode::None => "`none`",
+            NetworkMode::Allowlist => "a list of hosts",
+            NetworkMode::Bridge => "the engine's own",
+            NetworkMode::Host => "the host's",
+        }
+    }
+}
+
 /// The rules a gateway decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {

@@ -193,7 +193,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let slow = || notice(Notice::ReadsHistory);
     let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
     step(failpoint::reach("session.prepared"))?;
-    let outside = Outside::watch(matches!(side, Side::Nobody(_))).map_err(set_up("watch signals"))?;
+    let outside = Outside::watch(matches!(side, Side::Nobody(_)), true).map_err(set_up("watch signals"))?;
     let (mut front, waiting, caller) = match side {
         Side::Person(Early { front, waiting }) => (front, waiting, None),
         Side::Nobody(Detached { caller, terminal }) => {

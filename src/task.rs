@@ -131,7 +131,8 @@ impl User {
     }
 
     pub fn is_root(&self) -> bool {
-        matches!(self.text().as_str(), "root" | "0")
+        let text = self.text();
+        text == "root" || text.parse() == Ok(0_u64)
     }
 }
 

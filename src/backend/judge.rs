@@ -139,8 +139,9 @@ fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
     // The same user could write the rewards and read the tests.
     let keep = case.keep && user.uid != case.owner.0;
     if !keep {
-        end_all(&|_| true)?;
+        end_everything()?;
     }
+    require_no_mounts(case.bundled)?;
     let foreign = foreign(&case.writable, case.owner)?;
     let rewards = Utf8Path::new(REWARDS);
     for place in [Some(rewards), (!case.bundled).then_some(Utf8Path::new(TESTS))].into_iter().flatten() {
@@ -168,7 +169,11 @@ fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
     std::fs::set_permissions(&case.script, Permissions::from_mode(meta.mode() | 0o555))?;
     let finding = run(case, &user)?;
     // Nobody but the owner runs on: what the tests have run of the agent's may have become somebody else.
-    end_all(&|uid| !keep || uid != case.owner.0)?;
+    if keep {
+        end_all(&|uid| uid != case.owner.0)?;
+    } else {
+        end_everything()?;
+    }
     for place in &case.writable {
         walk(place, &mut |directory, name, meta| {
             if is_own(meta, case.owner) || foreign.contains(&(meta.st_dev, meta.st_ino)) {
@@ -179,6 +184,54 @@ fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
         })?;
     }
     Ok(finding)
+}
+
+/// Ends every process but this one and the first. The kernel kills all of them in one step: one that makes another and
+/// ends, again and again, is not missed, as it is by whoever looks at one after the other.
+fn end_everything() -> io::Result<()> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        process::kill_all();
+        while process::reap().is_some() {}
+        if !is_any(&|_| true)? {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            return Err(io::Error::other("what runs in the container does not end"));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Refuses places that are mounted, or have something mounted in them: what is there is somebody's own.
+fn require_no_mounts(bundled: bool) -> io::Result<()> {
+    let mounts = read_bounded(Utf8Path::new("/proc/self/mountinfo"), MOST_CASE)?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    for place in [Some(REWARDS), (!bundled).then_some(TESTS)].into_iter().flatten() {
+        // The fifth field of each line; what is odd in it is written as numbers.
+        let mut points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+        if points.any(|point| Utf8Path::new(point).starts_with(place)) {
+            return Err(io::Error::other(format!(
+                "something is mounted at `{place}`, which is the tests' own"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Says whether there is a process whose user is meant, besides this one and the first; those that are gone while they are
+/// looked at count.
+fn is_any(meant: &dyn Fn(u32) -> bool) -> io::Result<bool> {
+    for entry in std::fs::read_dir("/proc")? {
+        let entry = entry?;
+        let id = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        let Some(id) = id.filter(|id| *id != 1 && id.cast_unsigned() != std::process::id()) else { continue };
+        let is_meant = entry.metadata().map_or(true, |meta| meant(meta.uid()));
+        if is_meant && !is_zombie(id) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Ends every process but this one and the first whose user is meant, until there is none.
@@ -192,8 +245,12 @@ fn end_all(meant: &dyn Fn(u32) -> bool) -> io::Result<()> {
             let Some(id) = id.filter(|id| *id != 1 && id.cast_unsigned() != std::process::id()) else {
                 continue;
             };
-            let Ok(meta) = entry.metadata() else { continue };
-            if !meant(meta.uid()) || has_ended(id) {
+            // One that is gone has perhaps made another.
+            let Ok(meta) = entry.metadata() else {
+                any = true;
+                continue;
+            };
+            if !meant(meta.uid()) || is_zombie(id) {
                 continue;
             }
             any = true;
@@ -212,11 +269,11 @@ fn end_all(meant: &dyn Fn(u32) -> bool) -> io::Result<()> {
 }
 
 /// Says whether a process has ended, and only nobody has asked how.
-fn has_ended(id: i32) -> bool {
+fn is_zombie(id: i32) -> bool {
     let status = read_bounded(Utf8Path::new(&format!("/proc/{id}/stat")), 4096).unwrap_or_default();
     let text = String::from_utf8_lossy(&status);
     let state = text.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    matches!(state, None | Some('Z' | 'X'))
+    matches!(state, Some('Z' | 'X'))
 }
 
 fn is_own(meta: &FileStat, owner: (u32, u32)) -> bool {

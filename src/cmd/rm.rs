@@ -4,6 +4,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use super::owner::{self, RootOwned};
+use super::verify::temporary;
 use super::workspaces::apart;
 use super::{Global, Outcome, image, project, workspaces};
 use crate::backend::docker::kept::{self, State};
@@ -38,6 +39,7 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
     let _held = workspaces::hold(&environment, &found.root)?;
     let engine = image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);
+    temporary::sweep(&environment, &found.root, &engine)?;
     match kept::state(&engine, &name)? {
         State::Absent => {
             ui::say(&format!("there is no container of `{}`", escape(found.root.as_str())));

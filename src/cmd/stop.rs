@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 
 use super::owner::RootOwned;
+use super::verify::temporary;
 use super::workspaces::apart;
 use super::{Global, Outcome, owner};
 use super::{project, sessions, workspaces};
@@ -57,6 +58,7 @@ fn workspace(global: &Global, args: &Stop) -> Outcome {
     let engine = super::image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);
     let ran = kept::close(&engine, &name)?;
+    temporary::sweep(&environment, &found.root, &engine)?;
     // Also of one that something else has ended.
     let report = found.session.no_mount.then(|| apart::settle(&environment, &found.root)).transpose()?;
     if ran {

@@ -34,7 +34,7 @@ use crate::util::fs::remove_tree;
 use crate::util::text::escape;
 use crate::workspace::{self, Mode, RECORDS, Workspace};
 
-mod temporary;
+pub mod temporary;
 
 use temporary::{Agents, Temporary};
 
@@ -52,7 +52,7 @@ pub struct Verify {
     #[command(flatten)]
     asked: Asked,
     /// The least reward that is good enough; below it the exit code is 1.
-    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true, value_parser = finite)]
     min_reward: Option<f64>,
     /// Leave what still runs in the workspace, for tests of a service that the agent has started. Where the tests run as the
     /// agent's own user, it is ended all the same.
@@ -156,6 +156,14 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
         Some(least) if reward.is_none_or(|reward| reward < least) => Ok(Exit::Failed),
         _ => Ok(Exit::Done),
     }
+}
+
+/// Parses a number that can be compared.
+fn finite(text: &str) -> Result<f64, String> {
+    text.parse::<f64>()
+        .ok()
+        .filter(|number| number.is_finite())
+        .ok_or_else(|| format!("`{text}` is no finite number"))
 }
 
 /// The agent whose sessions are found without being named.

@@ -14,7 +14,7 @@ use super::project::{self, Place};
 use super::{Global, image, secrets};
 use crate::backend::docker::kept::{How, Named};
 use crate::backend::docker::{self, Engine, engine::Connected};
-use crate::backend::probe;
+use crate::backend::{judge, probe};
 use crate::config::layers::{self, Inputs};
 use crate::config::overlay::Overlay;
 use crate::config::path::quote;
@@ -24,7 +24,7 @@ use crate::env::{self, Environment};
 use crate::gateway::secrets::Secret;
 use crate::gateway::upstream::Login;
 use crate::plan::facts::{Addresses, Facts};
-use crate::plan::{self, Plan, Target, workspace as kind};
+use crate::plan::{self, MountKind, Plan, Target, workspace as kind};
 use crate::session::beneath::Beneath;
 use crate::session::{keeper, prepare};
 use crate::sys::process;
@@ -179,6 +179,9 @@ pub fn plan(
     let of_user = loaded.config.network.mode.origin.layer != Layer::BuiltIn;
     kind::adapt(&mut plan, Utf8Path::new(OWN), &records, of_user);
     if asked.base.task().is_some() {
+        if asked.phase == Phase::Agent {
+            require_room(&plan)?;
+        }
         kind::judge(&mut plan);
     }
     if let Some(files) = asked.apart {
@@ -222,6 +225,21 @@ pub fn plan(
     let login = secrets::login(environment, &plan)?;
     image::announce(&engine, &plan)?;
     Ok(Prepared { plan, values: probed.values, engine, ground, secrets, login })
+}
+
+/// Refuses places where the tests and their rewards come and go: what is there is removed.
+fn require_room(plan: &Plan) -> Result<(), Failure> {
+    let own = [judge::TESTS, judge::REWARDS].map(Utf8Path::new);
+    let is_taken = |at: &Utf8Path| own.iter().any(|own| at.starts_with(own) || own.starts_with(at));
+    let mounted = plan.mounts.iter().filter(|mount| matches!(mount.kind, MountKind::Bind { .. }));
+    match mounted.map(|mount| mount.at.as_path()).chain([plan.project.at.as_path()]).find(|at| is_taken(at)) {
+        None => Ok(()),
+        Some(at) => {
+            let message = format!("`{at}` of this workspace is where the tests of its task come and go");
+            Err(Failure::new(Exit::Usage, "workspace::usage", message)
+                .help("name another working directory in `task.toml`, or another place for the mount"))
+        }
+    }
 }
 
 /// Allows what an agent does not work without: the services of its model. Where variables lead is not among them, for a
@@ -375,6 +393,11 @@ pub struct Remembered {
     /// Its agents, as [`Wanted::text`] writes them.
     #[serde(default)]
     pub agents: Vec<String>,
+    /// What it was started with besides: settings, and a profile.
+    #[serde(default)]
+    pub set: Vec<String>,
+    #[serde(default)]
+    pub profile: Option<String>,
 }
 
 /// The most that the file of it may hold, in bytes.
@@ -393,7 +416,19 @@ impl Remembered {
     pub fn new(plan: Plan, ports: &[Published], allowed: BTreeSet<String>, agents: &[Wanted]) -> Self {
         let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
         let agents = agents.iter().map(Wanted::text).collect();
-        Remembered { plan, session: String::new(), ports, allowed, agents }
+        Remembered { plan, session: String::new(), ports, allowed, agents, set: Vec::new(), profile: None }
+    }
+
+    /// Keeps what a call has set, for the next start.
+    pub fn with(mut self, environment: &Environment, global: &Global) -> Self {
+        let of_variable = environment.get("PIER_SET").unwrap_or_default().split(';');
+        let of_variable = of_variable.filter(|part| !part.trim().is_empty()).map(str::to_owned);
+        for setting in of_variable.chain(global.set.iter().cloned()) {
+            self.set.retain(|known| *known != setting);
+            self.set.push(setting);
+        }
+        self.profile.clone_from(&global.profile);
+        self
     }
 }
 

@@ -43,7 +43,7 @@ pub fn refusal(config: &Config) -> Option<Refusal> {
         user if !is_user(user) => {
             Some((format!("`{user}` is no user of an image"), "write its name, or its number"))
         }
-        user @ ("root" | "0") => Some(is_root(user)),
+        user if user == "root" || user.parse() == Ok(0_u64) => Some(is_root(user)),
         _ => None,
     }
 }

@@ -54,8 +54,9 @@ impl Outside {
     /// Takes signals from a descriptor before anything starts, so that none is lost in between.
     ///
     /// A session in the foreground ends with the process that started it, as by a closed terminal. One that was
-    /// started by `nohup`, as a background job of a script or in a session of its own was meant to outlive it.
-    pub fn watch(detached: bool) -> io::Result<Self> {
+    /// started by `nohup`, as a background job of a script or in a session of its own was meant to outlive it; and so is one that
+    /// is not `bound`.
+    pub fn watch(detached: bool, bound: bool) -> io::Result<Self> {
         let mut handled = SigSet::empty();
         for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGWINCH] {
             handled.add(signal);
@@ -63,7 +64,7 @@ impl Outside {
         let hangs_up = !detached && !process::is_ignored(Signal::SIGHUP);
         process::block_signals(&handled)?;
         let signals = SignalFd::with_flags(&handled, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-        let bound = hangs_up && !process::is_ignored(Signal::SIGINT);
+        let bound = bound && hangs_up && !process::is_ignored(Signal::SIGINT);
         Ok(Outside { signals, hangs_up, parent: if bound { parent() } else { None } })
     }
 }

@@ -41,7 +41,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
     let Start { plan, venue, command, state, notice, detached, tape } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
-    let outside = Outside::watch(detached.is_some()).map_err(set_up("watch signals"))?;
+    let outside = Outside::watch(detached.is_some(), false).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
         None => {
             let (front, streams) = Front::person(tape).map_err(set_up("set up the streams"))?;

@@ -201,6 +201,26 @@ fn secrets_are_in_memory_alone() {
 }
 
 #[test]
+fn a_start_that_was_killed_is_repeated_as_it_was() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    let slow = format!("FROM {DEBIAN}\nWORKDIR /work\nRUN sleep 3; echo {}\n", world.0.base().display());
+    world.0.write("task/environment/Dockerfile", slow);
+    let mut running = world.call(&["start", "task", "-d", "ws"]).start();
+    assert!(within(Duration::from_secs(10), || world.place("ws/.pier").exists()));
+    std::thread::sleep(Duration::from_millis(300));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "--", "echo", "on"]).run().expect(0).text(), "on");
+    // What somebody else has put there is theirs.
+    world.0.write("other/file", "");
+    world.call(&["start", "task", "-d", "other"]).run().refused(2, "workspace::usage");
+}
+
+#[test]
 fn a_failed_start_leaves_nothing_and_is_repeated_as_it_was() {
     if !can_run() {
         return;

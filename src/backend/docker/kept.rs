@@ -33,6 +33,9 @@ pub const MEMORY: &str = "memory";
 /// Says which request a container was made by: another one makes another container.
 const REQUEST: &str = "pier.request";
 
+/// How long a container may be on its way to its end.
+const ENDING: Duration = Duration::from_secs(10);
+
 /// How long the processes of a workspace may take to end when they are asked to.
 const ENDS_WITHIN: Duration = Duration::from_millis(400);
 
@@ -66,10 +69,19 @@ fn failed(what: &'static str) -> impl Fn(bollard::errors::Error) -> Error {
 }
 
 fn inspect(engine: &Connected, name: &str) -> Result<Option<ContainerInspectResponse>, Error> {
-    match engine.wait(engine.docker.inspect_container(name, None::<InspectContainerOptions>)) {
-        Ok(found) => Ok(Some(found)),
-        Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => Ok(None),
-        Err(error) => Err(failed("look at the container")(error)),
+    let end = Instant::now() + ENDING;
+    loop {
+        match engine.wait(engine.docker.inspect_container(name, None::<InspectContainerOptions>)) {
+            Ok(found) => return Ok(Some(found)),
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
+                return Ok(None);
+            }
+            // Podman has a word of its own for one that is ending.
+            Err(error) if Instant::now() < end && error.to_string().contains("`stopped`") => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(error) => return Err(failed("look at the container")(error)),
+        }
     }
 }
 
@@ -104,7 +116,7 @@ pub fn states(engine: &Connected, label: &str) -> Result<BTreeMap<String, State>
 /// answers in that network has to.
 pub type Connect<'a> = &'a mut dyn FnMut(&Network, BorrowedFd<'_>) -> Result<(), sandbox::Error>;
 
-/// Starts the container of a workspace, which must not run; `connect` is asked where something belongs into its network.
+/// Starts the container of a workspace; one that runs, and that nobody knows of any more, ends first. `connect` is asked where something belongs into its network.
 pub fn open(
     plan: &Plan,
     engine: &Engine,
@@ -113,8 +125,11 @@ pub fn open(
     connect: Connect<'_>,
 ) -> Result<How, sandbox::Error> {
     let connected = engine.connect()?;
-    let image = owned::image(&connected, plan)?;
+    let image = owned::image(&connected, plan, launch::above(given.directory))?;
     let body = body(plan, image, given.directory, named);
+    if close(&connected, &named.name)? {
+        tracing::warn!(container = named.name, "it was running");
+    }
     let found = inspect(&connected, &named.name)?;
     let made_by = |found: &ContainerInspectResponse| {
         found.config.as_ref().and_then(|config| config.labels.as_ref()?.get(REQUEST).cloned())
@@ -261,21 +276,9 @@ pub fn discard_all(engine: &Connected, label: &str, value: &str) -> Result<(), E
     Ok(())
 }
 
-/// A running container in which nothing happens, until this is dropped.
-pub struct Paused<'a>(&'a Connected, &'a str);
-
 /// Stops the time in a container that runs.
-pub fn pause<'a>(engine: &'a Connected, name: &'a str) -> Result<Paused<'a>, Error> {
-    engine.wait(engine.docker.pause_container(name)).map_err(failed("pause the container"))?;
-    Ok(Paused(engine, name))
-}
-
-impl Drop for Paused<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = self.0.wait(self.0.docker.unpause_container(self.1)) {
-            tracing::warn!(%error, container = self.1, "still paused");
-        }
-    }
+pub fn pause(engine: &Connected, name: &str) -> Result<(), Error> {
+    engine.wait(engine.docker.pause_container(name)).map_err(failed("pause the container"))
 }
 
 /// Removes the container, running or not, with everything that was changed in it.

@@ -126,6 +126,11 @@ pub fn sweep(session: &Utf8Path) {
     }
 }
 
+/// Returns pier's own directory of this user, for the directory of a session or a workspace.
+pub(super) fn above(directory: &Utf8Path) -> &Utf8Path {
+    directory.parent().and_then(Utf8Path::parent).unwrap_or(directory)
+}
+
 /// Makes the container, and tells its init what to verify.
 pub fn start(
     plan: &Plan,
@@ -141,7 +146,7 @@ pub fn start(
     written.map_err(set_up("write which engine it is"))?;
     let name = format!("pier-{}", given.directory.file_name().unwrap_or_default());
     let options = CreateContainerOptionsBuilder::default().name(&name).build();
-    let body = create_body(plan, owned::image(&connected, plan)?, given.directory);
+    let body = create_body(plan, owned::image(&connected, plan, above(given.directory))?, given.directory);
     let body = as_understood(body, &connected, given.directory)?;
     let made = connected.wait(connected.docker.create_container(Some(options), body));
     made.map_err(|error| Error::Failed { what: "make the container", said: reason(&error) })?;

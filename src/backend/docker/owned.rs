@@ -5,20 +5,22 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bollard::models::{ContainerConfig, ContainerCreateBody, HostConfig};
+use bollard::models::{ContainerConfig, ContainerCreateBody, HealthConfig, HostConfig, HostConfigLogConfig};
 use bollard::query_parameters::{
-    CommitContainerOptionsBuilder, CreateContainerOptions, StartContainerOptions, WaitContainerOptions,
+    CommitContainerOptionsBuilder, CreateContainerOptionsBuilder, StartContainerOptions, WaitContainerOptions,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use futures_util::StreamExt as _;
+use nix::fcntl::{Flock, FlockArg};
 
 use super::engine::{Connected, reason};
 use super::launch::remove;
-use super::{BUILT, Error, LABEL, bind};
+use super::{BUILT, Error, LABEL, bind, profile};
 use crate::backend::walk::{hand_over, walk};
 use crate::plan::{Access, INIT, Owner, Plan, RootFilesystem, User};
 use crate::util::fs::sha256;
@@ -33,13 +35,17 @@ const REPOSITORY: &str = "pier-build";
 const PREFIX: &str = "user-";
 
 /// Bumped when the same image gives another one.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
+
+/// Held while one is made.
+const LOCK: &str = "user-images.lock";
 
 /// How long an image with many files may take.
 const WITHIN: Duration = Duration::from_mins(30);
 
 /// Returns the engine's name of the image that a plan runs on. One that is not there yet is made.
-pub fn image(engine: &Connected, plan: &Plan) -> Result<String, Error> {
+/// Others of this user wait meanwhile, by a lock in `state`.
+pub fn image(engine: &Connected, plan: &Plan, state: &Utf8Path) -> Result<String, Error> {
     let RootFilesystem::Image { digest, owner, .. } = &plan.root else { return Ok(String::new()) };
     let Some(owner) = owner else { return Ok(digest.clone()) };
     let name = name(digest, owner, &plan.user);
@@ -48,9 +54,16 @@ pub fn image(engine: &Connected, plan: &Plan) -> Result<String, Error> {
         return Ok(found);
     }
     let said = |why: &dyn std::fmt::Display| Error::Failed { what: WHAT, said: why.to_string() };
+    let lock = File::options().create(true).truncate(false).write(true).open(state.join(LOCK));
+    let lock = lock.map_err(|error| said(&error))?;
+    let _held = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| said(&errno))?;
+    // Another one may have made it meanwhile.
+    if let Some(found) = find(engine, &tag)? {
+        return Ok(found);
+    }
     let program = std::env::current_exe().map_err(|error| said(&error))?;
     let program = Utf8PathBuf::try_from(program).map_err(|error| said(&error))?;
-    let made = Made::start(engine, digest, &program, owner, &plan.user)?;
+    let made = Made::start(engine, &format!("pier-{name}"), (digest, &program), owner, &plan.user)?;
     made.wait()?;
     made.keep(&name, &tag)?;
     find(engine, &tag)?.ok_or(Error::NoImage { reference: tag })
@@ -82,6 +95,11 @@ fn failed(error: bollard::errors::Error) -> Error {
     Error::Failed { what: WHAT, said: reason(&error) }
 }
 
+/// Says whether what an image has for its user is one, and no more instructions.
+fn is_user(text: &str) -> bool {
+    text.len() <= 64 && text.chars().all(|c| c.is_ascii_alphanumeric() || "_.:-".contains(c))
+}
+
 /// The container in which it happens; it is removed when this is dropped.
 struct Made<'a> {
     engine: &'a Connected,
@@ -93,8 +111,8 @@ struct Made<'a> {
 impl<'a> Made<'a> {
     fn start(
         engine: &'a Connected,
-        digest: &str,
-        program: &Utf8Path,
+        name: &str,
+        (digest, program): (&str, &Utf8Path),
         owner: &Owner,
         user: &User,
     ) -> Result<Self, Error> {
@@ -108,11 +126,13 @@ impl<'a> Made<'a> {
             network_mode: Some("none".into()),
             privileged: Some(false),
             cap_drop: strings(&["ALL"]),
-            // To change owners, and to look into every directory.
-            cap_add: strings(&["CHOWN", "DAC_READ_SEARCH"]),
-            security_opt: strings(&["no-new-privileges"]),
+            // To change owners, and to look into every directory. The other one that does is also a way to every file of
+            // the host that shares a disk with the container.
+            cap_add: strings(&["CHOWN", "DAC_OVERRIDE"]),
+            security_opt: Some(vec!["no-new-privileges".into(), format!("seccomp={}", profile())]),
             pids_limit: Some(16),
             init: Some(false),
+            log_config: Some(HostConfigLogConfig { typ: Some("none".into()), config: None }),
             ..HostConfig::default()
         };
         let body = ContainerCreateBody {
@@ -122,13 +142,21 @@ impl<'a> Made<'a> {
             cmd: strings(&[WORD, &from, &to]),
             working_dir: Some("/".into()),
             network_disabled: Some(true),
+            // An image's own would be run here, as root.
+            healthcheck: Some(HealthConfig { test: strings(&["NONE"]), ..HealthConfig::default() }),
             labels: Some([(LABEL.to_owned(), String::new())].into()),
             host_config: Some(host),
             ..ContainerCreateBody::default()
         };
-        let made = engine.wait(engine.docker.create_container(None::<CreateContainerOptions>, body));
-        let made =
-            Made { engine, id: made.map_err(failed)?.id, says: says.unwrap_or_else(|| "0".to_owned()) };
+        // What a pier that was killed has left: nobody else makes one of this name now.
+        remove(engine, name);
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let made = engine.wait(engine.docker.create_container(Some(options), body));
+        let made = Made {
+            engine,
+            id: made.map_err(failed)?.id,
+            says: says.filter(|says| is_user(says)).unwrap_or_else(|| "0".to_owned()),
+        };
         engine
             .wait(engine.docker.start_container(&made.id, None::<StartContainerOptions>))
             .map_err(failed)?;

@@ -9,13 +9,14 @@ use super::super::{Global, Outcome, project, workspaces};
 use super::record::Recording;
 use super::{Away, Exec, ended, leave, notice};
 use crate::agent::detect;
-use crate::backend::protocol::Command;
+use crate::backend::protocol::{Command, Refusal};
 use crate::backend::sandbox::{self, Venue};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::{Agent, MountKind, Plan};
 use crate::session::{self, keeper, within};
 use crate::ui;
+use crate::util::text::escape;
 use crate::workspace::{self, Mode, Workspace};
 
 /// Variables of the caller's terminal.
@@ -92,6 +93,11 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
             if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
         {
             Err(not_running())
+        }
+        Err(session::Error::Refused(Refusal::NotFound)) => {
+            let word = escape(args.command.first().map_or("", String::as_str));
+            Err(Failure::new(Exit::NotFound, "exec::not-found", format!("there is no command `{word}` in this workspace"))
+                .help("`pier exec -- ls /usr/bin` shows what is there; what the image lacks belongs into its Dockerfile"))
         }
         finished => ended(finished?.outcome),
     }

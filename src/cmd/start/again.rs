@@ -104,6 +104,13 @@ pub fn restart(
         session.extra_env = given.iter().map(Entry::stored).collect();
         given
     };
+    // What it was started with still holds: a network that was closed is not opened by starting again.
+    let mut global = global.clone();
+    if let Some(kept) = &before {
+        global.set.splice(0..0, kept.set.iter().cloned());
+        global.profile = global.profile.or_else(|| kept.profile.clone());
+    }
+    let network = before.as_ref().map(|kept| kept.plan.network.mode);
     let mut allowed = before.map(|kept| kept.allowed).unwrap_or_default();
     session.agents = agents.iter().map(|agent| agent.name.to_owned()).collect();
     let entries = variables(&base, &given, environment, args.accept, &mut allowed)?;
@@ -126,9 +133,16 @@ pub fn restart(
     }
     session.started_at = Some(Timestamp::now());
     let workspace = Workspace { root: root.clone(), session };
-    let start =
-        Beginning { base: &base, ports: &ports, entries: &entries, allowed, agents: &agents, seeds: false };
-    begin(global, environment, &workspace, start)?;
+    let start = Beginning {
+        base: &base,
+        ports: &ports,
+        entries: &entries,
+        allowed,
+        agents: &agents,
+        seeds: false,
+        network,
+    };
+    begin(&global, environment, &workspace, start)?;
     ready(&workspace, &base);
     Ok(Exit::Done)
 }

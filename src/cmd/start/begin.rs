@@ -13,8 +13,9 @@ use crate::cmd::workspaces::apart;
 use crate::cmd::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded};
 use crate::cmd::workspaces::given::{Entry, Published};
 use crate::cmd::workspaces::{self, Asked, Remembered};
-use crate::diag::Failure;
+use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::plan::NetworkMode;
 use crate::session::beneath::Beneath;
 use crate::task::Phase;
 use crate::ui;
@@ -52,6 +53,8 @@ pub struct Beginning<'a> {
     pub agents: &'a [Wanted],
     /// The first files are still to come.
     pub seeds: bool,
+    /// The network that it had before.
+    pub network: Option<NetworkMode>,
 }
 
 /// Starts the container, and writes what the workspace is, last.
@@ -61,7 +64,7 @@ pub fn begin(
     workspace: &Workspace,
     start: Beginning<'_>,
 ) -> Result<(), Failure> {
-    let Beginning { base, ports, entries, allowed, agents, seeds } = start;
+    let Beginning { base, ports, entries, allowed, agents, seeds, network } = start;
     let root = &workspace.root;
     let failed = |error: std::io::Error| cannot(root, &error);
     let beneath = workspaces::make_records(root)?;
@@ -93,6 +96,15 @@ pub fn begin(
         at: None,
     };
     let prepared = workspaces::plan(global, environment, root, &asked)?;
+    let is_wider = |before: &NetworkMode| prepared.plan.network.mode.width() > before.width();
+    if let Some(before) = network.filter(is_wider)
+        && !global.set.iter().any(|setting| setting.trim_start().starts_with("network"))
+    {
+        let (before, now) = (before.name(), prepared.plan.network.mode.name());
+        let message = format!("the network of this workspace was {before}, and would be {now}");
+        return Err(Failure::new(Exit::Usage, "workspace::network", message)
+            .help("your configuration or the task has changed; if that is meant, say so: `--set network=…`, or `pier rm` first"));
+    }
     if seeds {
         first_files(base, &prepared.engine.connect()?, &prepared.ground, apart.unwrap_or(root))?;
     }
@@ -120,6 +132,7 @@ pub fn begin(
         }
         let text = files::text(root, &workspace.session).map_err(Failure::from)?;
         let kept = Remembered::new(prepared.plan.clone(), ports, allowed, agents);
+        let kept = kept.with(environment, global);
         workspaces::remember(&directory, kept, &text).map_err(failed)?;
         if how == How::Replaced {
             ui::say(

@@ -36,7 +36,7 @@ pub fn wait(plan: &Plan, directory: &Utf8Path, check: &HealthCheck) -> Result<()
         if !starts {
             failures += 1;
         }
-        if failures >= check.retries.max(1) {
+        if failures >= check.retries.max(1) || began.elapsed() > MOST {
             let message =
                 format!("the task is not healthy: `{}` failed {failures} times", escape(&check.command));
             return Err(Failure::new(Exit::Failed, "workspace::health", message)

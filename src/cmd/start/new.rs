@@ -17,7 +17,12 @@ use crate::cmd::workspaces::given::Entry;
 use crate::cmd::{Global, Outcome, project};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::util::fs::write_atomic;
 use crate::workspace::{self, Mode, Session, Workspace, files};
+
+/// In pier's own directory of a workspace, while it is being made in a directory that had nothing.
+const STARTING: &str = "starting";
+
 /// Makes a workspace; where one is there already, it is started again.
 pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Outcome {
     let nearest = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
@@ -35,7 +40,12 @@ pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) ->
         let workspace = workspace::at(dir).map_err(Failure::from)?;
         return again::restart(global, args, Some(subject), &environment, &workspace);
     }
-    let is_empty = || Ok::<_, std::io::Error>(dir.read_dir_utf8()?.next().is_none());
+    // A start that was broken off has left what it had made, and says so.
+    let is_broken_off = || {
+        let root = dir.canonicalize_utf8().ok();
+        root.is_some_and(|root| workspace::private(&environment.state, &root).join(STARTING).exists())
+    };
+    let is_empty = || Ok::<_, std::io::Error>(dir.read_dir_utf8()?.next().is_none() || is_broken_off());
     if dir.is_dir() && !args.force && !is_empty().map_err(failed)? {
         return Err(usage(&format!("`{dir}` is not empty"), "`--force` uses it as it is"));
     }
@@ -104,6 +114,10 @@ pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) ->
     if args.no_mount {
         apart::put_aside(&environment, &root)?;
     }
+    let starting = workspace::private(&environment.state, &root).join(STARTING);
+    if made || was_empty {
+        write_atomic(&starting, b"", 0o600).map_err(failed)?;
+    }
     let start = Beginning {
         base: &base,
         ports: &args.ports,
@@ -111,6 +125,7 @@ pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) ->
         allowed,
         agents: &agents,
         seeds: true,
+        network: None,
     };
     let composed = || {
         workspaces::make_records(&root)?;
@@ -121,6 +136,7 @@ pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) ->
         (Base::Task(task), Mode::Host) => host::begin(global, &environment, &workspace, task),
         _ => begin(global, &environment, &workspace, start),
     });
+    let _over = std::fs::remove_file(&starting);
     if let Err(error) = begun {
         // A failed start can be repeated as it was.
         if own.is_err() {

@@ -244,6 +244,11 @@ impl Temporary {
 /// Removes what a verification that was broken off has left: no other one runs in this workspace.
 pub fn sweep(environment: &Environment, root: &Utf8Path, engine: &Connected) -> Result<(), Failure> {
     kept::discard_all(engine, PROJECT, &labelled(root))?;
+    let of_workspace = labelled(root).rsplit('-').next().unwrap_or_default().to_owned();
+    let snapshot = format!("pier-build:snapshot-{of_workspace}-");
+    for image in built::list(engine)?.iter().filter(|image| image.tag.starts_with(&snapshot)) {
+        built::remove(engine, &image.tag)?;
+    }
     let private = workspace::private(&environment.state, root);
     for entry in private.read_dir_utf8().into_iter().flatten().flatten() {
         if entry.file_name().starts_with("verify-") {

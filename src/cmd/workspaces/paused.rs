@@ -17,12 +17,17 @@ const MARK: &str = "paused";
 /// A container in which nothing happens, until this is dropped.
 pub struct Pause<'a> {
     mark: Utf8PathBuf,
-    _paused: kept::Paused<'a>,
+    engine: &'a Connected,
+    name: &'a str,
 }
 
 impl Drop for Pause<'_> {
     fn drop(&mut self) {
-        // Whoever comes now waits for the engine, for a moment.
+        if let Err(error) = kept::thaw(self.engine, self.name) {
+            // With its mark, for whoever comes next.
+            tracing::warn!(%error, container = self.name, "still paused");
+            return;
+        }
         if let Err(error) = std::fs::remove_file(&self.mark) {
             tracing::warn!(%error, mark = %self.mark, "not removed");
         }
@@ -39,10 +44,12 @@ pub fn pause<'a>(
     let mark = workspace::private(&environment.state, root).join(MARK);
     let failed = |source| workspace::Error::Io { path: mark.clone(), source };
     write_atomic(&mark, b"", 0o600).map_err(failed)?;
-    let paused = kept::pause(engine, name).inspect_err(|_| {
+    // One that was killed may have left it so.
+    kept::thaw(engine, name)?;
+    kept::pause(engine, name).inspect_err(|_| {
         let _removed = std::fs::remove_file(&mark);
     })?;
-    Ok(Pause { mark, _paused: paused })
+    Ok(Pause { mark, engine, name })
 }
 
 /// Waits for whoever stops the time in a workspace, and lets it go on where nobody does any more.

@@ -62,3 +62,60 @@ fn a_user_that_the_image_lacks_is_refused_and_so_is_root() {
         assert!(project.tags().iter().all(|tag| !tag.contains(":user-")));
     }
 }
+
+#[test]
+fn nothing_of_the_image_runs_while_its_files_are_given_away() {
+    if !can_run() {
+        return;
+    }
+    let project = project("app");
+    // What an engine would run again and again, as root, where nobody forbids it; and files that take their time.
+    let many = "RUN mkdir /many && cd /many && seq 20000 | xargs touch && chown -R app /many";
+    let check = "HEALTHCHECK --interval=1ms --timeout=5s CMD [\"touch\", \"/checked\"]";
+    let label = format!("LABEL pier-test.unique={}", project.0.base().display());
+    project.0.write("Dockerfile", format!("FROM {DEBIAN}\n{MAKE}\n{many}\n{check}\n{label}\n"));
+    project.trust();
+    let script = "ls /checked 2>/dev/null; find /many -maxdepth 1 -user app | wc -l; grep -c . /proc/1/status >/dev/null && echo one";
+    let said = with_engine(project.0.call(["exec", "--", "sh", "-c", script])).run().expect(0);
+    assert_eq!(said.text(), "20001\none", "{}", said.said());
+    // Nothing is left of how it was made.
+    let left = docker(&["ps", "--all", "--format", "{{.Names}}", "--filter", "name=pier-user-"], b"");
+    assert_eq!(left, "");
+}
+
+#[test]
+fn an_image_is_made_once_for_all_who_start_at_once() {
+    if !can_run() {
+        return;
+    }
+    let project = project("app");
+    // Built before, so that all meet at what comes after.
+    let with_user = project.0.read("pier.kdl");
+    project.0.write("pier.kdl", with_user.replace("user \"app\";", ""));
+    project.trust();
+    with_engine(project.0.call(["exec", "--", "true"])).run().expect(0);
+    project.0.write("pier.kdl", with_user);
+    project.trust();
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..4)
+            .map(|_| {
+                let call = with_engine(project.0.call(["exec", "--", "id", "-un"]));
+                scope.spawn(move || call.run().expect(0).text())
+            })
+            .collect();
+        for thread in running {
+            assert_eq!(thread.join().unwrap(), "app");
+        }
+    });
+    assert_eq!(project.tags().into_iter().filter(|tag| tag.contains(":user-")).count(), 1);
+    let own = format!("label=pier-test.unique={}", project.0.base().display());
+    let dangling =
+        docker(&["images", "--filter", &own, "--filter", "dangling=true", "--format", "{{.ID}}"], b"");
+    let dangling: Vec<&str> = dangling.lines().collect();
+    // Those of the build alone, which has no tags on its way.
+    let labelled = |id: &&&str| {
+        docker(&["inspect", "--format", "{{index .Config.Labels \"pier.build\"}}", id], b"")
+            .contains(":user-")
+    };
+    assert_eq!(dangling.iter().filter(labelled).count(), 0);
+}

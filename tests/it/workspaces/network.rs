@@ -194,3 +194,34 @@ fn the_real_claude_code_reaches_its_model_alone_and_has_no_key() {
     assert_eq!(String::from_utf8(found.stdout).unwrap().trim(), home.join("key").to_str().unwrap());
     world.within("ws", &["rm", "--force"]).run().expect(0);
 }
+
+#[test]
+fn a_network_that_was_closed_is_not_opened_by_starting_again() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let links = || {
+        let words =
+            ["exec", "--", "sh", "-c", "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '; cat $HOME/mark"];
+        world.within("ws", &words).run().expect(0).text()
+    };
+    world.call(&["start", "-d", "ws", "--image", DEBIAN, "--set", "network=none"]).run().expect(0);
+    let mark = ["exec", "--", "sh", "-c", "echo kept > $HOME/mark"];
+    world.within("ws", &mark).run().expect(0);
+    world.within("ws", &["stop"]).run().expect(0);
+    let again = world.within("ws", &["start"]).run().expect(0);
+    assert!(!again.said().contains("anew"), "{}", again.said());
+    assert!(links().starts_with("lo"), "{}", links());
+    assert!(!links().contains("eth0"));
+    // Where the configuration has closed it, whoever opens it is asked.
+    let config = ".config/pier/config.kdl";
+    let world = World::new();
+    world.0.write_beside(format!("home/{config}"), "network none\n");
+    world.0.give_away();
+    world.call(&["start", "-d", "ws", "--image", DEBIAN]).run().expect(0);
+    world.within("ws", &["stop"]).run().expect(0);
+    fs_err::remove_file(world.0.home().join(config)).unwrap();
+    world.within("ws", &["start"]).run().refused(2, "workspace::network");
+    world.within("ws", &["start", "--set", "network=none"]).run().expect(0);
+}

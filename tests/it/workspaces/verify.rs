@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::World;
 use super::tasks::{script, task};
-use crate::docker::{can_run, docker};
+use crate::docker::{DEBIAN, can_run, docker};
 
 /// Passes where the workspace holds what was to be done.
 const TEST: &str = r#"#!/bin/sh
@@ -357,4 +357,53 @@ fn no_link_of_an_agent_leads_a_trial_out_of_its_records() {
     let planted = r#"{ "mode": "container", "task_dir": "/nowhere", "agents": ["codex"] }"#;
     world.0.write("ws/sub/.pier/session.json", planted);
     world.within("ws/sub", &["capture"]).run().refused(125, "workspace::changed");
+}
+
+#[test]
+fn what_runs_from_process_to_process_writes_no_reward() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    let uid = world.0.owner();
+    // The tests have the agent's own number.
+    let user = format!("FROM {DEBIAN}\nRUN useradd --uid {uid} --non-unique dev\nUSER dev\nWORKDIR /work\n");
+    world.0.write("task/environment/Dockerfile", user);
+    script(&world, "tests/test.sh", "#!/bin/sh\nsleep 0.3\necho 0 > /logs/verifier/reward.txt\nsleep 0.3\n");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let hop = "perl -e 'while (1) { fork and exit; if (-e \"/logs/verifier/reward.txt\" && \
+        open(F, \">\", \"/logs/verifier/reward.txt\")) { print F 1; close F } }' </dev/null >/dev/null 2>&1 &";
+    for _ in 0..3 {
+        for _ in 0..3 {
+            world.within("ws", &["exec", "--", "sh", "-c", hop]).run().expect(0);
+        }
+        let said = world.within("ws", &["verify", "--json"]).run();
+        let text = said.text();
+        assert!(!text.contains("\"reward\": 1"), "{text}");
+        assert!(said.code() == Some(0), "{}", said.said());
+    }
+}
+
+#[test]
+fn the_places_of_the_tests_are_nobodys_workspace() {
+    if !can_run() {
+        return;
+    }
+    for at in ["/tests", "/tests/app", "/logs"] {
+        let world = World::of_task(&format!("[environment]\nworkdir = \"{at}\"\n"));
+        world.0.write("ws/precious", "");
+        world.call(&["start", "task", "-d", "ws", "--force"]).run().refused(2, "workspace::usage");
+        assert!(world.place("ws/precious").exists());
+    }
+    let world = World::of_task("");
+    world.0.write("mine/precious", "");
+    let mounts =
+        format!("[{{\"source\": \"{}\", \"target\": \"/tests/mine\"}}]", world.place("mine").display());
+    world.call(&["start", "task", "-d", "ws", "--mounts-json", &mounts]).run().refused(2, "workspace::usage");
+    // What no number is less than is no least reward.
+    let world = World::of_task("");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    for least in ["NaN", "inf", "x"] {
+        world.within("ws", &["verify", "--min-reward", least]).run().expect(2);
+    }
 }
