@@ -16,7 +16,6 @@ const LATER: &[&str] = &[
     "critique",
     "gate",
     "job",
-    "role",
     "run",
     "summarize",
     "task",

@@ -190,7 +190,7 @@ fn opencode_edits_the_project_and_sees_nothing_else() {
 }
 
 /// Installs Pi, with a provider of the user's own that is the server; false where the machine cannot.
-fn has_pi(project: &Project, server: &ModelServer) -> bool {
+pub fn has_pi(project: &Project, server: &ModelServer) -> bool {
     let models = serde_json::json!({ "providers": { "x": {
         "baseUrl": format!("{}/v1", server.url()),
         "api": "openai-completions",
