@@ -115,10 +115,10 @@ pub fn narrow(
     let Some(role) = &facts.role else { return made };
     let (name, title, takes) = (adapter.name(), &role.name, adapter.takes());
     if let Some(tools) = &role.tools {
-        if adapter.chooses_tools() {
+        if takes.tools {
             let both = |tool: &&String| made.tools.as_ref().is_none_or(|own| own.contains(*tool));
             made.tools = Some(tools.iter().filter(both).cloned().collect());
-        } else if !takes.tools {
+        } else {
             made.warnings.push(format!(
                 "`{name}` cannot be told which tools it has: of the role `{title}` only the sandbox holds them"
             ));

@@ -118,7 +118,8 @@ impl Reader {
     fn read(&mut self, lines: &[Line<'_>]) {
         // The key whose items the next lines may be.
         let mut open: Option<String> = None;
-        for line in lines {
+        // The fence is the first line.
+        for (number, line) in (2..).zip(lines) {
             let trimmed = line.text.trim();
             if trimmed.is_empty() || trimmed.starts_with('#') {
                 continue;
@@ -131,7 +132,7 @@ impl Reader {
                 continue;
             }
             let Some((key, value)) = field(line.text).filter(|_| item.is_none()) else {
-                let message = "this line is neither `key: value` nor an item of a list".to_owned();
+                let message = format!("line {number} is neither `key: value` nor an item of a list");
                 self.find(Weight::Error, line.at.clone(), message);
                 continue;
             };

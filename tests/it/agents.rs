@@ -25,7 +25,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn cache(project: &Project) -> PathBuf {
+pub fn cache(project: &Project) -> PathBuf {
     let fallback = || format!("/var/tmp/pier-test-cache-{}", project.owner()).into();
     let cache = variable("PIER_TEST_CACHE").map_or_else(fallback, PathBuf::from);
     fs_err::create_dir_all(&cache).unwrap();

@@ -118,3 +118,60 @@ fn the_package_is_not_written_where_it_cannot_be() {
     let output = call.run().refused(125, "role::package");
     assert!(output.flat().contains("cannot write the Pi package"), "{}", output.flat());
 }
+
+/// A program that stands in for an agent: planning only looks at it.
+fn stand_in(project: &Project, name: &str) {
+    let path = format!("tools/{name}");
+    project.write_beside(&path, "#!/bin/sh\nexit 0\n");
+    crate::sandbox::make_executable(&project.base().join(path));
+}
+
+#[test]
+fn a_role_takes_of_an_agent_and_gives_it_nothing() {
+    let project = Project::new(
+        "network allowlist\nagent pi default=#true { tools read bash; model \"anthropic/a\"; }\n\
+        agent claude-code { args \"--tools=Bash\"; }\nagent mine { run \"mine\"; }\n",
+    );
+    let front = "tools: [read, edit]\nprovider: openai\nmodel: gpt-5\nthinking: high\n";
+    project.write(".pi/roles/own.md", file("own", front, "Work."));
+    for name in ["pi", "claude", "mine"] {
+        stand_in(&project, name);
+    }
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", project.base().join("tools").display());
+    let of = |agent: &str, more: &[&str]| {
+        let call = project.call(["plan", "--json", "--agent", agent].iter().chain(more)).env("PATH", &path);
+        super::json(&call.run().expect(0))
+    };
+    let texts = |plan: &serde_json::Value, key: &str| {
+        let list = plan.pointer(key).unwrap().as_array().unwrap().clone();
+        list.into_iter().map(|text| text.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let role = ["--role", "own"];
+    let pi = of("pi", &role);
+    let argv = texts(&pi, "/command/argv");
+    let expected =
+        ["--model", "openai/gpt-5", "--tools", "read,role_cycle_done", "-e", "/.pier/role-manager"];
+    assert!(argv.ends_with(&expected.map(str::to_owned)), "{argv:?}");
+    let warned = texts(&pi, "/warnings").join("\n");
+    assert!(warned.contains("the model `openai/gpt-5` of the role `own` is at `api.openai.com`"), "{warned}");
+    // Its way out is that of the agent's own model.
+    assert_eq!(pi["network"], of("pi", &[])["network"]);
+    assert_eq!(pi["grants"], of("pi", &[])["grants"]);
+
+    let claude = of("claude-code", &role);
+    let warned = texts(&claude, "/warnings").join("\n");
+    assert!(warned.contains("`claude-code` keeps its model: it does not have `openai/gpt-5`"), "{warned}");
+    assert!(warned.contains("`--tools=Bash` decides about the tools"), "{warned}");
+    let argv = texts(&claude, "/command/argv").join(" ");
+    assert!(argv.contains("--append-system-prompt=## Mission") && argv.contains("--effort=high"), "{argv}");
+
+    let mine = texts(&of("mine", &role), "/warnings").join("\n");
+    for word in [
+        "cannot be told which tools",
+        "not told the instructions",
+        "cannot be told to think",
+        "keeps its model",
+    ] {
+        assert!(mine.contains(word), "{word}: {mine}");
+    }
+}
