@@ -57,7 +57,7 @@ pub fn build(
         mounts.extend(nix::mounts(facts));
     }
     mounts.push(init(facts));
-    role::mounts(facts, &mut mounts);
+    role::mounts(facts, &mut mounts, &mut problems);
     mounts.push(home(config, &user, &project, &at));
     let aside = older_directories(config, facts, &project);
     mounts.extend(aside.iter().map(|(name, at)| {

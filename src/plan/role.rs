@@ -5,9 +5,11 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::facts::{self, Facts, Kind};
+use super::mounts::{Purpose, check_place};
 use super::{Access, Mount, MountKind, Role, Variable, session};
 use crate::agent;
 use crate::config::{self, Config, NetworkMode};
+use crate::diag::Problem;
 
 /// The role as a file inside.
 pub const FILE: &str = "/.pier/role.md";
@@ -29,12 +31,22 @@ fn origin(role: &facts::Role) -> String {
 }
 
 /// Adds the role as a file, and the Pi package where it is needed.
-pub fn mounts(facts: &Facts, mounts: &mut Vec<Mount>) {
+pub fn mounts(facts: &Facts, mounts: &mut Vec<Mount>, problems: &mut Vec<Problem>) {
     if let Some(role) = &facts.role {
         let kind = MountKind::File { content: role.file.clone() };
         mounts.push(Mount { at: FILE.into(), kind, origin: origin(role) });
     }
     if let Some(package) = &facts.role_manager {
+        // pier's own is where nothing else may be mounted from; one that a variable names is a place like any other.
+        let is_own = facts.own_directories.iter().any(|own| package.starts_with(own));
+        if let (false, Err(reason)) = (is_own, check_place(package, Purpose::Mount(Access::ReadOnly), facts))
+        {
+            let message = format!("the Pi package of roles in `{package}` is not mounted: {reason}");
+            problems.push(
+                Problem::nowhere("mount::refused", message).help("`PI_ENV_ROLE_MANAGER_PACKAGE` names it"),
+            );
+            return;
+        }
         mounts.push(super::build::built_in_bind(agent::ROLE_MANAGER, package, Access::ReadOnly));
     }
 }

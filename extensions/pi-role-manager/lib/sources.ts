@@ -65,7 +65,9 @@ export function places(cwd: string, environment: Environment): Place[] {
     { source: "common", path: common && join(common, "roles") },
     {
       source: "coordination",
-      path: coordination ? join(resolve(cwd, coordination), "roles") : nearest(cwd, join("coordination", "roles")),
+      path: coordination
+        ? join(resolve(cwd, coordination), "roles")
+        : (nearest(cwd, join(".pi-env", "coordination", "roles")) ?? nearest(cwd, join("coordination", "roles"))),
     },
     { source: "project", path: nearest(cwd, join(".pi", "roles")) },
   ];

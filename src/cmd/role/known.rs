@@ -6,6 +6,7 @@ use crate::backend::probe::Probed;
 use crate::cmd::project::Project;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::plan::paths::clean;
 use crate::plan::{COORDINATION, expand, facts};
 use crate::role::merge::{Declared, Roles};
 use crate::role::read::{self, Links, Place};
@@ -81,8 +82,9 @@ pub fn add(project: &Project, probed: &mut Probed) -> Result<(), Failure> {
 /// Returns the Pi package: what a variable names, or else the one that is a part of this program.
 fn place(environment: &Environment) -> Result<Utf8PathBuf, Failure> {
     let named = environment.get("PI_ENV_ROLE_MANAGER_PACKAGE").map(Utf8Path::new);
-    let named =
-        named.filter(|path| path.is_absolute() && path.is_dir()).and_then(|path| canonical(path).ok());
+    let named = named
+        .filter(|path| path.is_absolute() && path.join("package.json").is_file())
+        .and_then(|path| canonical(path).ok());
     if let Some(named) = named {
         return Ok(named);
     }
@@ -110,12 +112,14 @@ fn places(project: &Project) -> Vec<Place> {
     if let Some(common) = first(["PI_ENV_BWRAP_COMMON_AGENT_DIR", "PI_BWRAP_COMMON_AGENT_DIR"]) {
         places.push(own(Source::Common, cwd.join(common)));
     }
+    // The user's own word may be a link, but not one that an agent can have put into the project.
+    let named = first(["PI_ENV_COORD_DIR", "PI_COORD_DIR"]).map(|directory| clean(&cwd.join(directory)));
     let named =
-        first(["PI_ENV_COORD_DIR", "PI_COORD_DIR"]).map(|directory| cwd.join(directory).join("roles"));
+        named.map(|path| if path.starts_with(root) { path } else { canonical(&path).unwrap_or(path) });
     let usual = || Some(root.join(COORDINATION).join("roles")).filter(|path| path.is_dir());
-    let coordination = named.or_else(usual).or_else(|| nearest(cwd, root, "coordination/roles"));
+    let coordination = named.map(|directory| directory.join("roles"));
+    let coordination = coordination.or_else(usual).or_else(|| nearest(cwd, root, "coordination/roles"));
     // Other people write there, whoever has named it.
-    let coordination = coordination.map(|path| path.canonicalize_utf8().unwrap_or(path));
     places.extend(coordination.map(|path| of_project(Source::Coordination, path)));
     places.extend(nearest(cwd, root, ".pi/roles").map(|path| of_project(Source::Project, path)));
     places

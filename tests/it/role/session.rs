@@ -175,3 +175,56 @@ fn a_role_takes_of_an_agent_and_gives_it_nothing() {
         assert!(mine.contains(word), "{word}: {mine}");
     }
 }
+
+#[test]
+fn a_variable_names_another_package() {
+    let project = Project::new("agent pi default=#true\n");
+    stand_in(&project, "pi");
+    project.write_beside("package/package.json", "{}");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", project.base().join("tools").display());
+    let plan = |package: &std::path::Path| {
+        let call = project.call(["plan", "--json", "--role", "reviewer"]).env("PATH", &path);
+        call.env("PI_ENV_ROLE_MANAGER_PACKAGE", package).run()
+    };
+    let source = |output: crate::sandbox::Output| {
+        let plan = super::json(&output.expect(0));
+        let mounts = plan["mounts"].as_array().unwrap().clone();
+        let mount = mounts.into_iter().find(|mount| mount["at"] == "/.pier/role-manager").unwrap();
+        assert_eq!(mount["access"], "read-only");
+        mount["source"].as_str().unwrap().to_owned()
+    };
+    let named = project.base().join("package");
+    assert_eq!(source(plan(&named)), named.display().to_string());
+    let own = project.home().join(".cache/pier/role-manager").display().to_string();
+    // What is not there, or no package, is as good as not named.
+    for other in [project.base().join("nothing"), project.base().join("tools")] {
+        assert!(source(plan(&other)).starts_with(&own));
+    }
+    // It is a place like any other.
+    project.write_beside("home/package.json", "{}");
+    plan(&project.home()).refused(2, "mount::refused");
+}
+
+#[test]
+fn the_coordination_clone_leads_nowhere_else() {
+    let project = Project::new("");
+    project.write_beside("secret/roles/spy.md", file("spy", "", "The secret of the host."));
+    fs_err::create_dir(project.root().join(".pi-env")).unwrap();
+    std::os::unix::fs::symlink("../../secret", project.root().join(".pi-env/coordination")).unwrap();
+    project.give_away();
+    for call in [
+        project.call(["role", "show", "spy"]),
+        project.call(["role", "show", "spy"]).env("PI_COORD_DIR", ".pi-env/coordination"),
+    ] {
+        let output = call.run().refused(2, "role::unknown");
+        assert!(!output.said().contains("secret of the host"), "{}", output.said());
+    }
+    // The user's own word outside of the project.
+    let named = project.call(["role", "show", "spy"]).env("PI_COORD_DIR", project.base().join("secret"));
+    assert!(named.run().expect(0).text().contains("The secret of the host."));
+    // For a role that only reads, what is behind the link is not writable.
+    let write = "touch .pi-env/coordination/x .pi-env/x";
+    let output = project.call(["exec", "--role", "reviewer", "--", "sh", "-c", write]).run().expect(1);
+    assert!(output.flat().contains("is not writable for the role `reviewer`"), "{}", output.flat());
+    assert!(!project.base().join("secret/x").exists() && !project.root().join(".pi-env/x").exists());
+}
