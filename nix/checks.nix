@@ -82,7 +82,7 @@ alone
   pi-core-smoke = smoke "pi-core" [ packages.pi-core ] (present core + absent coordination);
   pi-runtime-smoke = smoke "pi-runtime" [ packages.pi-runtime ] (present core + absent coordination);
 
-  # These two hold a note, until there is more. The version that brings the commands has to change this.
+  # It holds a note, until there is more. The version that brings the commands has to change this.
   pi-coordination-smoke = smoke "pi-coordination" [ packages.pi-coordination ] (
     absent coordination
     + ''
@@ -90,7 +90,8 @@ alone
     ''
   );
   pi-role-manager-smoke = smoke "pi-role-manager" [ ] ''
-    grep "Not available yet" ${packages.pi-role-manager}/share/doc/pier/roles.txt
+    grep '"pi-role-manager"' ${packages.pi-role-manager}/package.json
+    grep "^name: reviewer$" ${packages.pi-role-manager}/roles/reviewer.md
   '';
 
   pi-shell = lib.mkPiShell { inherit pkgs; };

@@ -1,8 +1,8 @@
-# Coordination commands and roles. This version of pier has none of them: what is asked for by name says so, and
-# what stands in a list is an empty one, so that shells and packages which name it still work.
+# Roles and coordination commands. This version of pier has none of the commands: what is asked for by name says so,
+# and what stands in a list is an empty one, so that shells and packages which name it still work.
 let
   later =
-    what: throw "pier: ${what} is not available yet: coordination and roles come with a later version";
+    what: throw "pier: ${what} is not available yet: coordination comes with a later version";
 in
 {
   agentCoordCommandNames = [ ];
@@ -10,12 +10,12 @@ in
   mkAgentCoordCommand = pkgs: name: later "`${name}`";
   mkAgentCoordSupport = pkgs: later "`mkAgentCoordSupport`";
 
-  # No Pi package: Pi would load it, and there is nothing to load. So nothing sets PI_ENV_ROLE_MANAGER_PACKAGE.
+  # The Pi package of roles, as Pi loads it. pier has a copy of it in itself, so the launchers do not name it.
   mkRoleManagerPackage =
     pkgs:
     pkgs.runCommand "pi-role-manager" { } ''
-      mkdir -p $out/share/doc/pier
-      echo "Not available yet: roles come with a later version of pier." > $out/share/doc/pier/roles.txt
+      mkdir -p $out
+      cp -r ${../extensions/pi-role-manager}/. $out/
     '';
 
   mkCoordinationNote =

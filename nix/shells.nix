@@ -65,6 +65,7 @@ in
       shellHook = ''
         export PS1='(nix-dev) \u@\h:\w$ '
         export PI_ENV_DEV_SHELL_PS1=$PS1
+        export PI_ENV_ROLE_MANAGER_PACKAGE=${coordination.mkRoleManagerPackage pkgs}
         export PI_ENV_NIX_PROJECT_BWRAP=${launchers.pi-env-bwrap}/bin/pi-env-bwrap
         ${extraPath pkgs extraPackages}
         if [ -z "''${PI_ENV_QUIET:-}" ]; then

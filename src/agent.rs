@@ -45,6 +45,26 @@ pub trait Agent: Sync {
         true
     }
 
+    /// Returns the flags by which its tools are chosen, in all their spellings.
+    fn tool_flags(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Says what of a role it can be given, besides its tools.
+    fn takes(&self) -> Takes {
+        Takes::default()
+    }
+
+    /// Says whether it loads the Pi package of roles.
+    fn loads_roles(&self) -> bool {
+        false
+    }
+
+    /// Returns the only provider whose models it has, as roles name it.
+    fn vendor(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Returns variables that are set in every session: telemetry and updaters off. Anything the user sets or
     /// passes comes later and wins.
     fn environment(&self) -> &'static [(&'static str, &'static str)];
@@ -80,8 +100,14 @@ pub trait Agent: Sync {
         None
     }
 
-    /// Says how the agent is told of MCP servers.
-    fn mcp(&self, servers: &[Mcp]) -> McpSetup;
+    /// Says how the agent is told of MCP servers, and of a role where it reads that in the same file.
+    fn mcp(&self, servers: &[Mcp], role: Option<&Role<'_>>) -> McpSetup;
+
+    /// Returns a file of its own for the instructions of a role, where it reads none from elsewhere.
+    fn role_file(&self, role: &Role<'_>) -> Option<GeneratedFile> {
+        let _ = role;
+        None
+    }
 
     /// Returns the file below the home by which servers are there at every start, whoever calls the agent; `now` is what it
     /// holds, which stays. `None` where the agent has no MCP client.
@@ -146,12 +172,54 @@ pub struct Request<'a> {
     pub model: Option<&'a str>,
     /// The names of `pier.kdl` (`read`, `bash`, ..); `None` leaves the choice to the agent.
     pub tools: Option<&'a [String]>,
+    pub role: Option<&'a Role<'a>>,
     pub mcp: &'a [Mcp],
     /// `args` of `pier.kdl`.
     pub args: &'a [String],
     /// What the user wrote after `--`.
     pub extra: &'a [String],
 }
+
+/// What an agent is told of its role.
+#[derive(Clone, Copy, Debug)]
+pub struct Role<'a> {
+    pub instructions: &'a str,
+    /// The whole role as a file, inside.
+    pub file: &'a str,
+    /// `off`, `minimal`, `low`, `medium`, `high` or `xhigh`.
+    pub thinking: Option<&'a str>,
+    /// The names of `pier.kdl`.
+    pub tools: Option<&'a [String]>,
+}
+
+/// The parts of a role that an agent can be given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Takes {
+    pub instructions: bool,
+    pub thinking: bool,
+    pub model: bool,
+    /// Those that it has not are closed for it.
+    pub tools: bool,
+}
+
+impl Takes {
+    pub const ALL: Takes = Takes { instructions: true, thinking: true, model: true, tools: true };
+}
+
+impl Role<'_> {
+    /// Returns an agent's own names of tools that the role does not have; `names` has ours and theirs.
+    fn closed<'a>(&self, names: &'a [(&'a str, &'a str)]) -> Vec<&'a str> {
+        let Some(tools) = self.tools else { return Vec::new() };
+        let has = |name: &str| tools.iter().any(|tool| tool == name);
+        names.iter().filter(|(ours, _)| !has(ours)).map(|(_, theirs)| *theirs).collect()
+    }
+}
+
+/// Where the Pi package of roles is inside.
+pub const ROLE_MANAGER: &str = "/.pier/role-manager";
+
+/// The tool by which a role ends its cycle; a list of tools that leaves it out makes every cycle end in prose.
+pub const CYCLE_DONE: &str = "role_cycle_done";
 
 /// Whether somebody sits in front of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -39,6 +39,7 @@ mod plan;
 mod project;
 mod ps;
 mod rm;
+mod role;
 mod run;
 mod schema;
 mod secrets;
@@ -129,6 +130,8 @@ enum Command {
     List(list::List),
     /// Remove the container of a workspace; its files stay.
     Rm(rm::Rm),
+    /// List, show and check roles: what an agent is told and may use for one kind of work.
+    Role(role::Role),
     /// List the sessions that are running.
     Ps(ps::Ps),
     /// End sessions.
@@ -246,6 +249,7 @@ pub fn main() -> ExitCode {
         Command::Skills(args) => skills::run(global, &args),
         Command::List(args) => list::run(global, &args),
         Command::Rm(args) => rm::run(global, &args),
+        Command::Role(args) => role::run(global, &args),
         Command::Ps(args) => ps::run(global, &args),
         Command::Stop(args) => stop::run(global, &args),
         Command::Logs(args) => logs::run(global, &args),

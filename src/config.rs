@@ -396,7 +396,8 @@ pub struct Role {
     pub name: Sourced<String>,
     pub tools: Option<Vec<String>>,
     pub thinking: Option<String>,
-    pub file: Option<String>,
+    /// With the layer that says so: a repository may name its own files alone.
+    pub file: Option<Sourced<String>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -18,6 +18,7 @@ mod plan;
 mod policy;
 mod prefix;
 mod record;
+mod role;
 mod session;
 mod sys;
 #[cfg_attr(not(test), expect(dead_code, reason = "benchmarks read tasks, which are not there yet"))]

@@ -20,11 +20,13 @@ mod git;
 mod grants;
 mod guard;
 pub mod image;
+mod imports;
 mod mounts;
 mod network;
 pub mod nix;
 mod owner;
 pub mod paths;
+mod role;
 mod system;
 pub mod workspace;
 
@@ -34,6 +36,7 @@ pub use guard::protected_paths;
 pub use mounts::refused_project;
 pub use network::PROXY;
 pub use paths::expand;
+pub use role::COORDINATION;
 pub use system::BUNDLE;
 
 /// Bumped when a field changes its meaning; a reader refuses a number it does not know.
@@ -74,6 +77,9 @@ pub struct Plan {
     #[serde(default, skip_serializing_if = "is_false")]
     pub judged: bool,
     pub command: Command,
+    /// What the agent was narrowed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// What needed approval, in canonical form.
     pub grants: Vec<Grant>,
     /// What people should know and nothing forbids.
@@ -488,27 +494,6 @@ pub enum NetworkMode {
     Host,
 }
 
-impl NetworkMode {
-    /// More for what reaches more.
-    pub fn width(self) -> u8 {
-        match self {
-            NetworkMode::None => 0,
-            NetworkMode::Allowlist => 1,
-            NetworkMode::Bridge => 2,
-            NetworkMode::Host => 3,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            NetworkMode::None => "`none`",
-            NetworkMode::Allowlist => "a list of hosts",
-            NetworkMode::Bridge => "the engine's own",
-            NetworkMode::Host => "the host's",
-        }
-    }
-}
-
 /// The rules a gateway decides by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
@@ -567,6 +552,18 @@ pub struct Cap<T> {
     pub at_most: T,
     /// A host that cannot hold it does not start the session.
     pub required: bool,
+}
+
+/// The role that an agent has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    pub name: String,
+    /// The project cannot be written to.
+    pub only_reads: bool,
+    /// The only tools.
+    pub tools: Option<Vec<String>>,
+    /// The file that says so, or the line of `pier.kdl`.
+    pub origin: String,
 }
 
 /// What runs as the child of pier's own PID 1.

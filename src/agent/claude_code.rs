@@ -8,8 +8,8 @@ use serde_json::json;
 
 use super::service::Settings;
 use super::{
-    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
-    Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Role, Scripts, Server,
+    Shape, Takes, Verdict,
 };
 use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
@@ -78,8 +78,13 @@ impl Agent for ClaudeCode {
         if let Some(model) = request.model.filter(|_| !has_flag(&given, &["--model"])) {
             args.push(format!("--model={}", model.strip_prefix("anthropic/").unwrap_or(model)));
         }
-        if let Some(tools) = request.tools.filter(|_| !has_flag(&given, &["--tools"])) {
+        if let Some(tools) = request.tools.filter(|_| !has_flag(&given, self.tool_flags())) {
             args.push(format!("--tools={}", tool_names(tools).join(",")));
+        }
+        if let Some(role) = request.role {
+            args.push(format!("--append-system-prompt={}", role.instructions));
+            let level = role.thinking.and_then(effort).filter(|_| !has_flag(&given, &["--effort"]));
+            args.extend(level.map(|level| format!("--effort={level}")));
         }
         if !request.mcp.is_empty() {
             args.push(format!("--mcp-config={}", mcp_config(request.mcp)));
@@ -89,6 +94,18 @@ impl Agent for ClaudeCode {
             args.extend(["--".to_owned(), prompt.to_owned()]);
         }
         args
+    }
+
+    fn tool_flags(&self) -> &'static [&'static str] {
+        &["--tools"]
+    }
+
+    fn takes(&self) -> Takes {
+        Takes::ALL
+    }
+
+    fn vendor(&self) -> Option<&'static str> {
+        Some("anthropic")
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -211,7 +228,7 @@ impl Agent for ClaudeCode {
         matches!(name, "ANTHROPIC_BASE_URL" | "env.ANTHROPIC_BASE_URL").then_some("api.anthropic.com")
     }
 
-    fn mcp(&self, _: &[Mcp]) -> McpSetup {
+    fn mcp(&self, _: &[Mcp], _: Option<&Role<'_>>) -> McpSetup {
         McpSetup::Arguments
     }
 
@@ -265,6 +282,15 @@ impl Agent for ClaudeCode {
     }
 }
 
+/// Returns what it calls a level; it knows none below `low`.
+fn effort(level: &str) -> Option<&str> {
+    match level {
+        "off" | "minimal" => Some("low"),
+        "low" | "medium" | "high" | "xhigh" => Some(level),
+        _ => None,
+    }
+}
+
 fn tool_names(tools: &[String]) -> Vec<&str> {
     let mut names: Vec<&str> = Vec::new();
     for tool in tools {
@@ -309,6 +335,7 @@ mod tests {
         let permission = words(&["--permission-mode", "acceptEdits"]);
         let extra = words(&["--continue"]);
         let headless = Mode::Headless { prompt: Some("--help me") };
+        let role = Role { instructions: "Be kind.", file: "/r", thinking: Some("off"), tools: None };
         let servers =
             [Mcp { name: "files".into(), command: "npx".into(), args: words(&["-y", "server-files"]) }];
         let table: Vec<(Request<'_>, &[&str])> = vec![
@@ -347,6 +374,10 @@ mod tests {
                 ],
             ),
             (Request { tools: Some(&[]), ..Request::default() }, &["--tools="]),
+            (
+                Request { role: Some(&role), ..Request::default() },
+                &["--append-system-prompt=Be kind.", "--effort=low"],
+            ),
             (
                 Request { mcp: &servers, ..Request::default() },
                 &[concat!(

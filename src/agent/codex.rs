@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::has_flag;
 use super::service::{Settings, URL_KEYS};
 use super::{
-    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
-    Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Role, Scripts, Server,
+    Shape, Takes, Verdict,
 };
 use crate::config::{ImportKind, Mcp};
 
@@ -63,6 +63,14 @@ impl Agent for Codex {
             let (command, words) = (Value::from(server.command.as_str()), Value::from(server.args.clone()));
             set(format!("mcp_servers.{}={{command={command},args={words}}}", server.name));
         }
+        if let Some(role) = request.role {
+            set(format!("developer_instructions={}", Value::from(role.instructions)));
+            if let Some(level) = role.thinking {
+                // It has a level for everything but nothing.
+                let level = if level == "off" { "minimal" } else { level };
+                set(format!("model_reasoning_effort={}", Value::from(level)));
+            }
+        }
         if let Some(model) = request.model.filter(|_| !has_flag(&given, &["--model", "-m"])) {
             args.extend(["--model".to_owned(), model.strip_prefix("openai/").unwrap_or(model).to_owned()]);
         }
@@ -86,6 +94,14 @@ impl Agent for Codex {
         args.extend_from_slice(&request.extra[usize::from(self.is_headless(request.extra))..]);
         args.extend(prompt.into_iter().flat_map(|prompt| ["--".to_owned(), prompt.to_owned()]));
         args
+    }
+
+    fn takes(&self) -> Takes {
+        Takes { tools: false, ..Takes::ALL }
+    }
+
+    fn vendor(&self) -> Option<&'static str> {
+        Some("openai")
     }
 
     fn chooses_tools(&self) -> bool {
@@ -160,7 +176,7 @@ impl Agent for Codex {
         (name == "openai_base_url").then_some("api.openai.com")
     }
 
-    fn mcp(&self, _: &[Mcp]) -> McpSetup {
+    fn mcp(&self, _: &[Mcp], _: Option<&Role<'_>>) -> McpSetup {
         McpSetup::Arguments
     }
 

@@ -1,6 +1,6 @@
 //! An agent that pier has no file for: the `run` line of its block, and what the block says about it.
 
-use super::{Agent, Copy, Install, McpSetup, Mode, Places, Request, Verdict};
+use super::{Agent, Copy, Install, McpSetup, Mode, Places, Request, Role, Verdict};
 use crate::config::{self, ImportKind, Mcp};
 
 /// A `run` line and its block.
@@ -61,7 +61,7 @@ impl Agent for Custom<'_> {
         self.config.hosts.iter().map(|host| host.value.as_str()).collect()
     }
 
-    fn mcp(&self, _: &[Mcp]) -> McpSetup {
+    fn mcp(&self, _: &[Mcp], _: Option<&Role<'_>>) -> McpSetup {
         McpSetup::Unsupported
     }
 

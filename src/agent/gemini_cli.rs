@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::has_flag;
 use super::{
-    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
-    Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Role, Scripts, Server,
+    Shape, Takes, Verdict,
 };
 use crate::config::{ImportKind, Mcp};
 
@@ -18,6 +18,22 @@ const HOME: &str = "~/.gemini";
 
 /// An extension of pier's own, which leaves the settings to the user.
 const EXTENSION: &str = ".gemini/extensions/pier/gemini-extension.json";
+
+/// The instructions of a role, beside the manifest, which names them only where there is a role.
+const ROLE: &str = "ROLE.md";
+
+/// pier's tool names and its own.
+const TOOLS: &[(&str, &str)] = &[
+    ("bash", "run_shell_command"),
+    ("edit", "replace"),
+    ("find", "glob"),
+    ("grep", "grep_search"),
+    ("grep", "search_file_content"),
+    ("ls", "list_directory"),
+    ("read", "read_file"),
+    ("read", "read_many_files"),
+    ("write", "write_file"),
+];
 
 impl Agent for GeminiCli {
     fn name(&self) -> &'static str {
@@ -63,6 +79,14 @@ impl Agent for GeminiCli {
             args.push(format!("--prompt={prompt}"));
         }
         args
+    }
+
+    fn takes(&self) -> Takes {
+        Takes { thinking: false, ..Takes::ALL }
+    }
+
+    fn vendor(&self) -> Option<&'static str> {
+        Some("google")
     }
 
     fn chooses_tools(&self) -> bool {
@@ -148,14 +172,25 @@ impl Agent for GeminiCli {
         (name == "GOOGLE_GEMINI_BASE_URL").then_some("generativelanguage.googleapis.com")
     }
 
-    fn mcp(&self, servers: &[Mcp]) -> McpSetup {
-        // An extension of pier's own leaves the settings to the user. Without servers, it takes away earlier ones.
+    fn mcp(&self, servers: &[Mcp], role: Option<&Role<'_>>) -> McpSetup {
+        // An extension of pier's own leaves the settings to the user. Without servers and a role, it takes away earlier
+        // ones.
         let servers: serde_json::Map<String, Value> = servers
             .iter()
             .map(|server| (server.name.clone(), json!({ "command": server.command, "args": server.args })))
             .collect();
-        let manifest = json!({ "name": "pier", "version": "1.0.0", "mcpServers": servers });
+        let mut manifest = json!({ "name": "pier", "version": "1.0.0", "mcpServers": servers });
+        if let Some(role) = role {
+            manifest["excludeTools"] = json!(role.closed(TOOLS));
+            // It takes no file from elsewhere.
+            manifest["contextFileName"] = json!(ROLE);
+        }
         McpSetup::File(GeneratedFile { path: EXTENSION.to_owned(), content: format!("{manifest}\n") })
+    }
+
+    fn role_file(&self, role: &Role<'_>) -> Option<GeneratedFile> {
+        let path = EXTENSION.rsplit_once('/').map_or(ROLE.to_owned(), |(place, _)| format!("{place}/{ROLE}"));
+        Some(GeneratedFile { path, content: format!("{}\n", role.instructions) })
     }
 
     fn registers(&self, servers: &[Server<'_>], _: Option<&str>) -> Option<GeneratedFile> {
@@ -244,7 +279,7 @@ mod tests {
     #[test]
     fn servers_are_an_extension_of_their_own() {
         let servers = [Mcp { name: "files".into(), command: "npx".into(), args: words(&["-y"]) }];
-        let content = |servers: &[Mcp]| match GeminiCli.mcp(servers) {
+        let content = |servers: &[Mcp]| match GeminiCli.mcp(servers, None) {
             McpSetup::File(file) => file.content,
             other => panic!("{other:?}"),
         };

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::service::{self, Settings, URL_KEYS};
 use super::{
-    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Server, Shape,
-    Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Mode, Npm, Places, Request, Role, Scripts, Server,
+    Shape, Takes, Verdict,
 };
 use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
@@ -22,6 +22,18 @@ const OWN: &str = ".config/opencode/config.json";
 
 /// Where the login is.
 const DATA: &str = "~/.local/share/opencode";
+
+/// pier's tool names and its own.
+const TOOLS: &[(&str, &str)] = &[
+    ("bash", "bash"),
+    ("edit", "edit"),
+    ("edit", "patch"),
+    ("find", "glob"),
+    ("grep", "grep"),
+    ("ls", "list"),
+    ("read", "read"),
+    ("write", "write"),
+];
 
 impl Agent for Opencode {
     fn name(&self) -> &'static str {
@@ -73,6 +85,10 @@ impl Agent for Opencode {
             args.extend(["--".to_owned(), prompt.to_owned()]);
         }
         args
+    }
+
+    fn takes(&self) -> Takes {
+        Takes { thinking: false, ..Takes::ALL }
     }
 
     fn chooses_tools(&self) -> bool {
@@ -193,8 +209,8 @@ impl Agent for Opencode {
         service::of_provider(provider)
     }
 
-    fn mcp(&self, servers: &[Mcp]) -> McpSetup {
-        // Without servers, it takes away earlier ones.
+    fn mcp(&self, servers: &[Mcp], role: Option<&Role<'_>>) -> McpSetup {
+        // Without servers and a role, it takes away earlier ones.
         let servers: serde_json::Map<String, Value> = servers
             .iter()
             .map(|server| {
@@ -202,10 +218,13 @@ impl Agent for Opencode {
                 (server.name.clone(), json!({ "type": "local", "command": command }))
             })
             .collect();
-        McpSetup::File(GeneratedFile {
-            path: OWN.to_owned(),
-            content: format!("{}\n", json!({ "mcp": servers })),
-        })
+        let mut content = json!({ "mcp": servers });
+        if let Some(role) = role {
+            content["instructions"] = json!([role.file]);
+            let closed = role.closed(TOOLS).into_iter().map(|tool| (tool.to_owned(), Value::Bool(false)));
+            content["tools"] = Value::Object(closed.collect());
+        }
+        McpSetup::File(GeneratedFile { path: OWN.to_owned(), content: format!("{content}\n") })
     }
 
     fn registers(&self, servers: &[Server<'_>], _: Option<&str>) -> Option<GeneratedFile> {
@@ -320,7 +339,7 @@ mod tests {
     #[test]
     fn servers_are_in_a_file_of_their_own() {
         let servers = [Mcp { name: "files".into(), command: "npx".into(), args: words(&["-y"]) }];
-        let McpSetup::File(file) = Opencode.mcp(&servers) else { panic!("no file") };
+        let McpSetup::File(file) = Opencode.mcp(&servers, None) else { panic!("no file") };
         assert_eq!(file.content, "{\"mcp\":{\"files\":{\"type\":\"local\",\"command\":[\"npx\",\"-y\"]}}}\n");
     }
 

@@ -4,7 +4,10 @@
 //! hides every session that was made without it.
 
 use super::service::{self, Settings, URL_KEYS};
-use super::{Agent, Copy, Install, McpSetup, Mode, Npm, Places, Request, Scripts, Shape, Verdict};
+use super::{
+    Agent, CYCLE_DONE, Copy, Install, McpSetup, Mode, Npm, Places, ROLE_MANAGER, Request, Role, Scripts,
+    Shape, Takes, Verdict,
+};
 use super::{below, has_flag};
 use crate::config::{ImportKind, Mcp};
 
@@ -36,14 +39,19 @@ impl Agent for Pi {
         if let Some(model) = request.model.filter(|_| !has_flag(&given, &["--model"])) {
             args.extend(["--model".to_owned(), model.to_owned()]);
         }
-        if let Some(tools) =
-            request.tools.filter(|_| !has_flag(&given, &["--tools", "-t", "--no-tools", "-nt"]))
-        {
+        if let Some(tools) = request.tools.filter(|_| !has_flag(&given, self.tool_flags())) {
+            // The list is also one of the tools of extensions.
+            let ends = request.role.map(|_| CYCLE_DONE);
+            let tools: Vec<&str> = tools.iter().map(String::as_str).chain(ends).collect();
             if tools.is_empty() {
                 args.push("--no-tools".to_owned());
             } else {
                 args.extend(["--tools".to_owned(), tools.join(",")]);
             }
+        }
+        // It finds the role by a variable, and does the rest.
+        if request.role.is_some() {
+            args.extend(["-e".to_owned(), ROLE_MANAGER.to_owned()]);
         }
         // A prompt of the person's own is answered as the person expects: in plain text.
         if let Mode::Headless { prompt: Some(_) } = request.mode
@@ -58,6 +66,18 @@ impl Agent for Pi {
             args.extend(prompt.map(message));
         }
         args
+    }
+
+    fn tool_flags(&self) -> &'static [&'static str] {
+        &["--tools", "-t", "--no-tools", "-nt"]
+    }
+
+    fn loads_roles(&self) -> bool {
+        true
+    }
+
+    fn takes(&self) -> Takes {
+        Takes::ALL
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -117,7 +137,7 @@ impl Agent for Pi {
         &[Settings { file: ".pi/agent/models.json", keys: URL_KEYS }]
     }
 
-    fn mcp(&self, _: &[Mcp]) -> McpSetup {
+    fn mcp(&self, _: &[Mcp], _: Option<&Role<'_>>) -> McpSetup {
         McpSetup::Unsupported
     }
 
@@ -239,6 +259,7 @@ mod tests {
     fn command_lines() {
         let tools = words(&["read", "bash"]);
         let extra = words(&["--thinking", "high"]);
+        let role = Role { instructions: "Be kind.", file: "/r", thinking: None, tools: None };
         let json = words(&["--mode", "text"]);
         let headless = |prompt| Mode::Headless { prompt };
         let table: Vec<(Request<'_>, &[&str])> = vec![
@@ -253,6 +274,10 @@ mod tests {
                 &["--model", "openai/gpt-5", "--tools", "read,bash", "--thinking", "high"],
             ),
             (Request { tools: Some(&[]), ..Request::default() }, &["--no-tools"]),
+            (
+                Request { tools: Some(&tools), role: Some(&role), ..Request::default() },
+                &["--tools", "read,bash,role_cycle_done", "-e", "/.pier/role-manager"],
+            ),
             (
                 Request { mode: headless(Some("do it")), extra: &extra, ..Request::default() },
                 &["--mode", "json", "--thinking", "high", "--print", "do it"],

@@ -138,6 +138,8 @@ pub fn gather(
         addresses: addresses(config, environment, &home, root),
         nix: None,
         image: None,
+        role: None,
+        role_manager: None,
         build: None,
         home,
     };
@@ -215,6 +217,7 @@ fn asked(config: &Config, home: &Utf8Path, root: &Utf8Path) -> BTreeSet<Utf8Path
         }
     }
     add(".git");
+    add(plan::COORDINATION);
     if let Some(state) = &config.home.state {
         add(&state.value);
     }

@@ -24,7 +24,7 @@ mod host;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  pier explain ~/.ssh\n  pier explain ANTHROPIC_API_KEY\n  \
-    pier explain api.example.com\n  pier explain /workspace/pier.kdl --json\n  pier explain mount::refused")]
+    pier explain api.example.com\n  pier explain /workspace/pier.kdl --json\n  pier explain /workspace --role reviewer\n  pier explain mount::refused")]
 pub struct Explain {
     /// A path of the host or of the sandbox, a host name, a variable, or a code of an error.
     #[arg(value_name = "PATH|HOST|VAR|CODE")]
@@ -32,6 +32,9 @@ pub struct Explain {
     /// As JSON.
     #[arg(long)]
     json: bool,
+    /// For an agent with this role.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
 }
 
 /// A diagnostic code and what it means.
@@ -82,7 +85,8 @@ pub fn run(global: &Global, args: &Explain) -> Outcome {
         }
         return Ok(Exit::Done);
     }
-    let project = project::load(global, RootOwned::Stay)?;
+    let mut project = project::load(global, RootOwned::Stay)?;
+    super::role::known::take(&mut project, args.role.as_deref())?;
     let default = project.loaded.config.default_agent();
     let with_agent = default.map(|agent| Target::Agent { name: agent.name.value.clone(), extra: Vec::new() });
     // An agent that is not installed yet changes nothing about the rest.
@@ -377,7 +381,7 @@ fn remedy(path: &Utf8Path, project: &Project) -> String {
 
 /// Plans with one more mount and returns what would be wrong with it.
 fn objection(path: &Utf8Path, at: Option<String>, project: &Project) -> Option<Problem> {
-    let Project { environment, cwd, root, loaded } = project;
+    let Project { environment, cwd, root, loaded, .. } = project;
     let mut config = loaded.config.clone();
     let line = Line::Bind { source: path.to_string(), at, access: Wanted::ReadOnly };
     config.mounts = vec![Sourced { value: line, origin: Origin::BUILT_IN }];

@@ -9,19 +9,8 @@ use crate::diag::{Exit, Failure};
 use crate::util::text::{escape, nearest};
 
 /// Commands that are designed and not there.
-const LATER: &[&str] = &[
-    "analyze",
-    "check",
-    "critique",
-    "gate",
-    "job",
-    "role",
-    "run",
-    "summarize",
-    "task",
-    "trajectory",
-    "view",
-];
+const LATER: &[&str] =
+    &["analyze", "check", "critique", "gate", "job", "run", "summarize", "task", "trajectory", "view"];
 
 /// Refuses a command line whose first word is no command.
 pub fn run(words: &[OsString]) -> Outcome {

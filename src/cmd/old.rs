@@ -44,6 +44,8 @@ pub struct Meant {
     pub beneath: Vec<Overlay>,
     /// What its variables and options say.
     pub above: Vec<Overlay>,
+    /// Pi loads the package of roles that is a part of pier.
+    pub role_manager: bool,
     /// The project, if a variable names it.
     pub root: Option<Utf8PathBuf>,
 }

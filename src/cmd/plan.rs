@@ -15,7 +15,7 @@ use crate::util::text::escape;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pier plan\n  pier plan --json | jq .mounts\n  pier plan --argv -- cargo test"
+    after_help = "Examples:\n  pier plan\n  pier plan --json | jq .mounts\n  pier plan --role reviewer\n  pier plan --argv -- cargo test"
 )]
 pub struct Plan {
     /// The whole plan as JSON.
@@ -30,13 +30,17 @@ pub struct Plan {
     /// The agent to plan for; the default one otherwise.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
+    /// The role that the agent takes.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
     /// Plan for this command instead of an agent.
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
 pub fn run(global: &Global, args: &Plan) -> Outcome {
-    let project = project::load(global, RootOwned::Refuse)?;
+    let mut project = project::load(global, RootOwned::Refuse)?;
+    super::role::known::take(&mut project, args.role.as_deref())?;
     let default = project.loaded.config.default_agent();
     let chosen = args.agent.clone().or_else(|| default.map(|agent| agent.name.value.clone()));
     let target = match chosen {

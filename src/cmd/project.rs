@@ -39,6 +39,10 @@ pub struct Project {
     pub cwd: Utf8PathBuf,
     pub root: Utf8PathBuf,
     pub loaded: Loaded,
+    /// What the agent is narrowed to.
+    pub role: Option<plan::facts::Role>,
+    /// Pi is to find the package of roles, with a role or without one.
+    pub role_manager: bool,
 }
 
 /// Returns the current directory.
@@ -73,7 +77,8 @@ impl Found {
         let Found { environment, cwd, root } = self;
         let file = find_file(if cwd.starts_with(&root) { &cwd } else { &root }, &root);
         let (loaded, root) = load_layers(&environment, global, file.as_deref(), &Place { cwd: &cwd, root })?;
-        Ok(Project { environment, cwd, root, loaded })
+        let role_manager = global.older.as_ref().is_some_and(|older| older.role_manager);
+        Ok(Project { environment, cwd, root, loaded, role: None, role_manager })
     }
 }
 
@@ -249,10 +254,11 @@ struct Known {
 }
 
 fn learn(project: &Project, target: &Target, fetch: Fetch, trusted: Option<&str>) -> Result<Known, Failure> {
-    let Project { environment, cwd, root, loaded } = project;
+    let Project { environment, cwd, root, loaded, .. } = project;
     let mut probed = probe::gather(&loaded.config, environment, cwd, root)?;
     let sent = Sent { addresses: &probed.facts.addresses, home: &probed.facts.home };
     ceiling::check(loaded, environment, root, &sent)?;
+    super::role::known::add(project, &mut probed)?;
     let shell = super::nix::add(project, fetch, trusted, &mut probed)?;
     super::image::add(project, fetch, trusted, &mut probed)?;
     let agents = agents::add(project, target, fetch, trusted, &mut probed)?;

@@ -21,7 +21,7 @@ mod visit;
 #[derive(Debug, Default, Args)]
 #[command(
     after_help = "Examples:\n  pier up                              the default agent, interactive\n  \
-    pier up claude-code -- -p \"fix it\"   one prompt, no terminal needed\n  pier up codex -- exec \"fix it\"       the same, as Codex calls it\n  pier up --locked                     only what `pier.lock` pins"
+    pier up claude-code -- -p \"fix it\"   one prompt, no terminal needed\n  pier up codex -- exec \"fix it\"       the same, as Codex calls it\n  pier up --role reviewer              with the instructions and tools of a role, and no more of the sandbox than it needs\n  pier up --locked                     only what `pier.lock` pins"
 )]
 pub struct Up {
     /// The agent; the default one, or the only one, otherwise.
@@ -70,6 +70,9 @@ struct Start {
     /// Refuse whatever `pier.lock` does not pin.
     #[arg(long)]
     locked: bool,
+    /// The role that the agent takes: instructions, tools, model and thinking; it narrows the sandbox as well.
+    #[arg(long, value_name = "NAME")]
+    role: Option<String>,
 }
 
 impl Exec {
@@ -81,7 +84,7 @@ impl Exec {
 
 pub fn up(global: &Global, args: Up) -> Outcome {
     let away = Away::of(args.detach, true);
-    let (project, host) = begin(global, away)?;
+    let (project, host) = begin(global, &args.start, away)?;
     let agents = &project.loaded.config.agents;
     let default = project.loaded.config.default_agent();
     let name = match (args.agent, default) {
@@ -124,7 +127,7 @@ pub fn login_shell(global: &Global) -> Outcome {
 }
 
 pub fn shell(global: &Global, args: &Shell) -> Outcome {
-    let (project, host) = begin(global, Away::No)?;
+    let (project, host) = begin(global, &args.start, Away::No)?;
     start(&project, host, &Target::Shell, &args.start, Away::No)
 }
 
@@ -135,7 +138,7 @@ pub fn exec(global: &Global, args: Exec) -> Outcome {
     {
         return visit::run(global, &found, &args, away);
     }
-    let (project, host) = begin(global, away)?;
+    let (project, host) = begin(global, &args.start, away)?;
     start(&project, host, &Target::Exec { argv: args.command }, &args.start, away)
 }
 
@@ -164,7 +167,7 @@ struct Host {
 }
 
 /// Finds the project, starts bubblewrap, which takes its time, and loads the project beside it.
-fn begin(global: &Global, away: Away) -> Result<(Project, Host), Failure> {
+fn begin(global: &Global, start: &Start, away: Away) -> Result<(Project, Host), Failure> {
     let found = project::find(global, RootOwned::Refuse)?;
     let wanted = found.environment.bubblewrap();
     let program = program::find(wanted, Some(&found.environment.cache.join("bwrap.json")));
@@ -174,7 +177,9 @@ fn begin(global: &Global, away: Away) -> Result<(Project, Host), Failure> {
         Ok(program) if matches!(away, Away::No) => session::Early::start(program).ok(),
         _ => None,
     };
-    Ok((found.load(global)?, Host { program, early }))
+    let mut project = found.load(global)?;
+    super::role::known::take(&mut project, start.role.as_deref())?;
+    Ok((project, Host { program, early }))
 }
 
 /// Whether the session goes on without this terminal.

@@ -63,6 +63,11 @@ pub fn plan(plan: &Plan) -> String {
             line(format!("  input   {name} {revision}"));
         }
     }
+    if let Some(role) = &plan.role {
+        let reads = if role.only_reads { ", the project is read-only" } else { "" };
+        let tools = role.tools.as_ref().map_or(String::new(), |tools| format!(", tools {}", tools.join(" ")));
+        line(format!("role      {}{tools}{reads}  [{}]", role.name, role.origin));
+    }
     line(format!("command   {}", shell_line(plan.command.argv.iter().map(String::as_str))));
     line(format!("cwd       {}", plan.command.cwd));
     for limit in limits(&plan.limits) {

@@ -449,7 +449,7 @@ impl Decoder {
             match child.name().value() {
                 "tools" => role.tools = Some(strings(child)),
                 "thinking" => role.thinking = owned(argument(child)),
-                "file" => role.file = owned(argument(child)),
+                "file" => self.single(&mut role.file, child),
                 _ => {}
             }
         }

@@ -28,6 +28,15 @@ pub struct Knob {
 }
 
 impl Knob {
+    /// Adds one more to a list.
+    #[must_use]
+    pub fn and(mut self, word: &str) -> Self {
+        if let Some(list) = self.text.strip_suffix("; }") {
+            self.text = format!("{list} {}; }}", quote(word));
+        }
+        self
+    }
+
     pub fn overlay(self, layer: Layer) -> Overlay {
         let only = match self.key {
             "EXTRA_PATH" | "HOST_EXTRA_PATH" => Only::HostTools,

@@ -13,7 +13,6 @@ pub fn problems(config: &Config) -> Vec<Problem> {
         (config.budget.cost.as_ref().map(|limit| &limit.origin), "`budget cost`"),
         (config.budget.tokens.as_ref().map(|limit| &limit.origin), "`budget tokens`"),
         (config.coordination.as_ref().map(|limit| &limit.origin), "`coordination`"),
-        (config.roles.first().map(|role| &role.name.origin), "`role`"),
     ];
     for (origin, what) in asked {
         if let Some(origin) = origin {

@@ -9,7 +9,7 @@ use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Cap, Command, Directory, GateMode, Import, ImportKind, ImportRule, Limits, Mount,
     MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, environment, git, grants,
-    image, network, nix, owner, system,
+    image, imports, network, nix, owner, role, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -57,6 +57,7 @@ pub fn build(
         mounts.extend(nix::mounts(facts));
     }
     mounts.push(init(facts));
+    role::mounts(facts, &mut mounts, &mut problems);
     mounts.push(home(config, &user, &project, &at));
     let aside = older_directories(config, facts, &project);
     mounts.extend(aside.iter().map(|(name, at)| {
@@ -65,7 +66,8 @@ pub fn build(
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
     let chosen = chosen_agent(config, target, &mut problems);
-    let started = chosen.and_then(|agent| start_agent(agent, facts, target, &cwd, &mut problems, &at));
+    let started =
+        chosen.and_then(|agent| start_agent(agent, config, facts, target, &cwd, &mut problems, &at));
     if let Some(started) = &started {
         mounts.extend(started.mounts.iter().cloned());
         path.insert(0, "/.pier/bin".to_owned());
@@ -89,6 +91,7 @@ pub fn build(
         warnings.extend(guard.hide_sockets());
         warnings.extend(guard::links(config, facts));
     }
+    warnings.extend(role::close(config, facts, &mut mounts));
     if in_image {
         image::volumes(config, facts, &mut mounts, &mut problems);
     }
@@ -102,7 +105,9 @@ pub fn build(
     warnings.extend(nix::warnings(config, facts));
     warnings.extend(image::warnings(config, facts));
     let fixed = started.as_ref().map_or(&[][..], |started| started.environment);
-    let environment = environment::variables(config, facts, &user, &path.join(":"), cwd.as_str(), fixed, &at);
+    let mut environment =
+        environment::variables(config, facts, &user, &path.join(":"), cwd.as_str(), fixed, &at);
+    role::variables(facts, &mut environment);
     for Sourced { value, origin } in &config.env.pass {
         if RESERVED.contains(&value.as_str()) {
             let message = format!("`{value}` cannot be passed: the sandbox has its own");
@@ -129,12 +134,13 @@ pub fn build(
             problems.push(problem("env::reserved", origin, "reserved", message));
         }
     }
-    let mut imports = home_imports(config, facts, &mut problems, &at);
+    let mut imports = imports::home_imports(config, facts, &mut problems, &at);
     let mut seeds = Vec::new();
     let (argv, agent) = match (&started, target) {
         (Some(started), Target::Agent { .. }) => {
             imports.extend(started.imports.iter().cloned());
             seeds.extend(started.seeds.iter().cloned());
+            warnings.extend(started.warnings.iter().cloned());
             (started.argv.clone(), Some(started.agent.clone()))
         }
         (_, Target::Exec { argv }) => (argv.clone(), None),
@@ -175,6 +181,7 @@ pub fn build(
         limits: limits(config),
         judged: false,
         command: Command { argv, cwd, agent },
+        role: role::of(facts),
         user,
         grants,
         warnings,
@@ -399,11 +406,13 @@ struct Started {
     refuses: &'static [&'static str],
     imports: Vec<Import>,
     seeds: Vec<Seed>,
+    warnings: Vec<String>,
     agent: Agent,
 }
 
 fn start_agent(
     declared: &config::Agent,
+    config: &Config,
     facts: &Facts,
     target: &Target,
     cwd: &Utf8Path,
@@ -431,11 +440,15 @@ fn start_agent(
     let none = Vec::new();
     let extra = if let Target::Agent { extra, .. } = target { extra } else { &none };
     let servers: Vec<config::Mcp> = declared.mcp.iter().map(|mcp| mcp.value.clone()).collect();
+    let given = [declared.args.as_ref().map_or(&none, |args| &args.value).as_slice(), extra].concat();
+    let narrowed = role::narrow(config, facts, declared, &*adapter, &given);
+    let told = role::told(facts);
     let request = Request {
         mode: if adapter.is_headless(extra) { Mode::Headless { prompt: None } } else { Mode::Interactive },
         cwd: cwd.as_str(),
-        model: declared.model.as_ref().map(|model| model.value.as_str()),
-        tools: declared.tools.as_ref().map(|tools| tools.value.as_slice()),
+        model: narrowed.model.as_deref(),
+        tools: narrowed.tools.as_deref(),
+        role: told.as_ref(),
         mcp: &servers,
         args: declared.args.as_ref().map_or(&none, |args| &args.value),
         extra,
@@ -446,7 +459,8 @@ fn start_agent(
     }
     let seed = |rule| move |agent::GeneratedFile { path, content }| Seed { path: path.into(), content, rule };
     let mut seeds: Vec<Seed> = adapter.seeds().into_iter().map(seed(ImportRule::Missing)).collect();
-    match adapter.mcp(&servers) {
+    seeds.extend(told.as_ref().and_then(|role| adapter.role_file(role)).map(seed(ImportRule::Always)));
+    match adapter.mcp(&servers, told.as_ref()) {
         McpSetup::Arguments => {}
         McpSetup::File(file) => seeds.push(seed(ImportRule::Always)(file)),
         McpSetup::Unsupported if servers.is_empty() => {}
@@ -475,15 +489,15 @@ fn start_agent(
         let kind = MountKind::Symlink { to: to.clone() };
         mounts.push(Mount { at: format!("/.pier/bin/{name}").into(), kind, origin: BUILT_IN.into() });
     }
-    let skills = skills(declared, &*adapter, facts, problems, at);
+    let skills = imports::skills(declared, &*adapter, facts, problems, at);
     let places = Places { host_cwd: &facts.cwd, inside_cwd: cwd };
     let mut imports = Vec::new();
     for Sourced { value, origin } in &declared.imports {
-        let Some(rule) = rule(value.sync) else { continue };
+        let Some(rule) = imports::rule(value.sync) else { continue };
         let copies =
             value.what.iter().flat_map(|kind| adapter.imports(*kind, value.from.as_deref(), &places));
         for copy in copies {
-            let Some(from) = import_source(&copy.from, origin, facts, problems) else { continue };
+            let Some(from) = imports::import_source(&copy.from, origin, facts, problems) else { continue };
             let kind = match copy.shape {
                 Shape::File => ImportKind::File,
                 Shape::Tree => ImportKind::Tree,
@@ -506,94 +520,7 @@ fn start_agent(
         refuses: adapter.refuses(),
         imports: imports.into_iter().chain(skills).collect(),
         seeds,
+        warnings: narrowed.warnings,
         agent,
     })
-}
-
-/// Returns the copies for `skills` lines: each path becomes a directory among the agent's skills.
-fn skills(
-    declared: &config::Agent,
-    adapter: &dyn agent::Agent,
-    facts: &Facts,
-    problems: &mut Vec<Problem>,
-    at: &dyn Fn(&Origin) -> String,
-) -> Vec<Import> {
-    let mut copies = Vec::new();
-    for Sourced { value, origin } in &declared.skills {
-        let Some(directory) = adapter.skills_dir() else {
-            let message = format!("pier does not know where `{}` keeps its skills", declared.name.value);
-            problems.push(problem("agent::skills", origin, "asked for here", message));
-            continue;
-        };
-        let purpose = Purpose::Mount(Access::ReadOnly);
-        let Some((from, _)) = mounts::source_of(value, purpose, origin, facts, problems) else { continue };
-        copies.push(Import {
-            from,
-            to: directory.into(),
-            rule: ImportRule::Always,
-            kind: ImportKind::Tree,
-            mode: None,
-            origin: at(origin),
-        });
-    }
-    copies
-}
-
-fn rule(sync: config::Sync) -> Option<ImportRule> {
-    match sync {
-        config::Sync::Always => Some(ImportRule::Always),
-        config::Sync::Missing => Some(ImportRule::Missing),
-        config::Sync::Never => None,
-    }
-}
-
-fn home_imports(
-    config: &Config,
-    facts: &Facts,
-    problems: &mut Vec<Problem>,
-    at: &dyn Fn(&Origin) -> String,
-) -> Vec<Import> {
-    let mut imports = Vec::new();
-    for Sourced { value, origin } in &config.home.imports {
-        let Some(rule) = rule(value.sync) else { continue };
-        // Git reads both, where they are.
-        let usual = [("~/.gitconfig", ".gitconfig"), ("~/.config/git/config", ".config/git/config")];
-        let asked = value.from.as_deref().map(|from| (from, ".gitconfig"));
-        let files = asked.as_ref().map_or(&usual[..], std::slice::from_ref);
-        for (from, to) in files {
-            let Some(from) = import_source(from, origin, facts, problems) else { continue };
-            imports.push(Import {
-                from,
-                to: (*to).into(),
-                rule,
-                kind: ImportKind::File,
-                mode: Some(0o600),
-                origin: at(origin),
-            });
-        }
-    }
-    imports
-}
-
-/// Returns where an import is copied from; what is no place for a mount is none for a copy either.
-fn import_source(
-    text: &str,
-    origin: &Origin,
-    facts: &Facts,
-    problems: &mut Vec<Problem>,
-) -> Option<Utf8PathBuf> {
-    let path = match super::expand(text, &facts.home, &facts.project.root) {
-        Ok(path) => path,
-        Err(reason) => {
-            let message = format!("the path `{text}` {reason}");
-            problems.push(problem("mount::source", origin, "this path", message));
-            return None;
-        }
-    };
-    if let Err(reason) = mounts::check_place(&path, Purpose::Mount(Access::ReadOnly), facts) {
-        let message = format!("`{path}` is not copied: {reason}");
-        problems.push(problem("mount::refused", origin, "refused", message));
-        return None;
-    }
-    Some(path)
 }

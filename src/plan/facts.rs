@@ -47,6 +47,32 @@ pub struct Facts {
     /// What the image of `build` is made of.
     #[serde(default)]
     pub build: Option<Build>,
+    /// The role that is asked for.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// Where the Pi package of roles is on this host, where it is needed. Canonical.
+    #[serde(default)]
+    pub role_manager: Option<Utf8PathBuf>,
+}
+
+/// A role, as far as a plan depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Role {
+    pub name: String,
+    /// The file, or the line of `pier.kdl`.
+    pub place: String,
+    pub only_reads: bool,
+    pub tools: Option<Vec<String>>,
+    pub thinking: Option<String>,
+    pub provider: Option<String>,
+    pub model: Option<String>,
+    /// Whom its coordination commands act as.
+    pub committer: String,
+    pub instructions: String,
+    /// The whole role as a file.
+    pub file: String,
+    /// What people should know of it.
+    pub notes: Vec<String>,
 }
 
 /// What a build reads of the project now.

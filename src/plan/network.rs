@@ -11,6 +11,27 @@ use crate::diag::Problem;
 use crate::policy::address::{self, Kind, Range};
 use crate::policy::host::{Budget, Decision, Host, HostName, Pattern, Rule, WEB, decide};
 
+impl super::NetworkMode {
+    /// More for what reaches more.
+    pub fn width(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Allowlist => 1,
+            Self::Bridge => 2,
+            Self::Host => 3,
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "`none`",
+            Self::Allowlist => "a list of hosts",
+            Self::Bridge => "the engine's own",
+            Self::Host => "the host's",
+        }
+    }
+}
+
 /// Ports besides the web's that programs try: of FTP, SSH, mail, web servers and git.
 const USUAL: [u16; 7] = [21, 22, 25, 587, 8080, 8443, 9418];
 

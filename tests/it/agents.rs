@@ -25,7 +25,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn cache(project: &Project) -> PathBuf {
+pub fn cache(project: &Project) -> PathBuf {
     let fallback = || format!("/var/tmp/pier-test-cache-{}", project.owner()).into();
     let cache = variable("PIER_TEST_CACHE").map_or_else(fallback, PathBuf::from);
     fs_err::create_dir_all(&cache).unwrap();
@@ -190,7 +190,7 @@ fn opencode_edits_the_project_and_sees_nothing_else() {
 }
 
 /// Installs Pi, with a provider of the user's own that is the server; false where the machine cannot.
-fn has_pi(project: &Project, server: &ModelServer) -> bool {
+pub fn has_pi(project: &Project, server: &ModelServer) -> bool {
     let models = serde_json::json!({ "providers": { "x": {
         "baseUrl": format!("{}/v1", server.url()),
         "api": "openai-completions",

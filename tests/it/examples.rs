@@ -43,6 +43,23 @@ fn every_example_can_be_planned() {
 }
 
 #[test]
+fn the_example_of_a_role_adds_one_and_changes_none() {
+    let project = copy("project-role-override");
+    project.pier(&["role", "check"]).expect(0);
+    let list = project.pier(&["role", "list", "--json"]).expect(0);
+    let list: Value = serde_json::from_slice(&list.stdout).unwrap();
+    let shown = |role: &Value| {
+        (role["name"].as_str().unwrap().to_owned(), role["source"].as_str().unwrap().to_owned())
+    };
+    let list: Vec<(String, String)> = list.as_array().unwrap().iter().map(shown).collect();
+    assert_eq!(list.len(), 6);
+    let own: Vec<&(String, String)> = list.iter().filter(|(_, source)| source != "bundled").collect();
+    assert_eq!(own, [&("domain-architect".to_owned(), "project".to_owned())]);
+    let write = project.call(["exec", "--role", "domain-architect", "--", "touch", "x"]).run();
+    assert!(write.expect(1).said().contains("Read-only file system"));
+}
+
+#[test]
 fn the_example_without_an_agent_runs_its_tests_with_no_approval() {
     let project = copy("python-no-agent");
     let tests = ["python3", "-m", "unittest", "discover", "-s", "src", "-p", "test_*.py"];

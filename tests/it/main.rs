@@ -39,6 +39,7 @@ mod nix;
 mod old_names;
 mod parity;
 mod plan_is_what_runs;
+mod role;
 mod sandbox;
 mod sessions;
 mod stand_in;

@@ -36,17 +36,23 @@ fn args(project: &Project) -> Vec<String> {
 
 const TOOLS: &str = "read,bash,edit,write,grep,find,ls";
 
+/// With the tool that ends the cycle of a role, where the package of roles is loaded.
+const WITH_ROLES: &str = "read,bash,edit,write,grep,find,ls,role_cycle_done";
+
+/// Where the package of roles is that is a part of pier.
+const ROLES: &str = "/.pier/role-manager";
+
 #[test]
 fn pi_starts_as_it_always_did() {
     let project = project();
     for (name, given, expected) in [
-        ("pi-env", &[][..], &["--tools", TOOLS, "--continue"][..]),
-        ("pi-env", &["fix it"], &["--tools", TOOLS, "--continue", "fix it"]),
-        ("pi-start", &["fix it"], &["--tools", TOOLS, "--continue", "fix it"]),
-        ("pienv", &["fix it"], &["--tools", TOOLS, "--continue", "fix it"]),
+        ("pi-env", &[][..], &["--tools", WITH_ROLES, "--continue", "-e", ROLES][..]),
+        ("pi-env", &["fix it"], &["--tools", WITH_ROLES, "--continue", "-e", ROLES, "fix it"]),
+        ("pi-start", &["fix it"], &["--tools", WITH_ROLES, "--continue", "-e", ROLES, "fix it"]),
+        ("pienv", &["fix it"], &["--tools", WITH_ROLES, "--continue", "-e", ROLES, "fix it"]),
         ("pienv", &["raw", "--", "config"], &["config"]),
         ("pi-env", &["--runtime", "host", "--raw", "--", "--model", "a/b", "x"], &["--model", "a/b", "x"]),
-        ("pi-bwrap", &[], &["--tools", TOOLS, "--continue"]),
+        ("pi-bwrap", &[], &["--tools", WITH_ROLES, "--continue", "-e", ROLES]),
         ("pi-bwrap", &["--", "--help"], &["--help"]),
         ("pi-env-bwrap", &["config"], &["config"]),
     ] {
@@ -90,7 +96,7 @@ fn variables_of_both_spellings_mean_what_they_meant() {
     let project = project();
     let run = |name: &str, value: &str| call(&project, "pi-env", &[]).env(name, value).run();
     run("PI_BWRAP_DEFAULT_TOOLS", "ls").expect(0);
-    assert_eq!(args(&project), ["--tools", "ls", "--continue"]);
+    assert_eq!(args(&project), ["--tools", "ls", "--continue", "-e", ROLES]);
     let said = run("PI_ENV_BWRAP_NET", "true").expect(0);
     assert!(said.said().contains("`1` turns it on"), "{}", said.said());
     fs_err::create_dir(project.root().join("sub")).unwrap();
@@ -278,7 +284,7 @@ fn extensions_from_elsewhere_are_mounted() {
     run.env("PI_ENV_ROLE_MANAGER_PACKAGE", &manager).run().expect(0);
     let expected = [
         "--tools",
-        TOOLS,
+        WITH_ROLES,
         "--continue",
         "-e",
         "/pi-env-resources/role-manager-1",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 const ROWS: &[&[&str]] = &[
     &["util"],
     &["diag", "env", "sys"],
-    &["config", "lock", "record", "task"],
+    &["config", "lock", "record", "role", "task"],
     &["policy", "agent"],
     &["plan"],
     &["audit", "prefix"],

@@ -61,6 +61,8 @@ pub enum Script {
     Late,
     /// One entry per turn; several commands in one turn become parallel calls.
     Commands(Vec<Vec<String>>),
+    /// One call per turn, of any tool: its name and its arguments. One that is not offered is left out, as a model would.
+    Calls(Vec<(String, Value)>),
     /// Every model call fails; the lists of models and the token counts still work.
     Fail(Failure),
 }
@@ -88,6 +90,14 @@ pub struct Call {
 impl Script {
     /// The tool calls of one turn; none means that the final text is due.
     pub fn calls(&self, tools: &[Tool], turn: usize) -> Vec<Call> {
+        if let Self::Calls(turns) = self {
+            let offered = |(name, _): &&(String, Value)| tools.iter().any(|tool| tool.name == *name);
+            let call = |(name, arguments): &(String, Value)| Call {
+                name: name.clone(),
+                arguments: arguments.clone(),
+            };
+            return turns.get(turn).filter(offered).map(call).into_iter().collect();
+        }
         let commands = self.commands(turn);
         let Some(tool) = SHELL_TOOLS.iter().find_map(|name| tools.iter().find(|tool| tool.name == *name))
         else {
@@ -110,6 +120,7 @@ impl Script {
             Self::Slow => SLOW,
             Self::Late => LATE,
             Self::Commands(turns) => return turns.get(turn).cloned().unwrap_or_default(),
+            Self::Calls(_) => return Vec::new(),
         };
         turns.get(turn).map(|commands| commands.iter().map(ToString::to_string).collect()).unwrap_or_default()
     }

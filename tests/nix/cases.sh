@@ -90,7 +90,7 @@ old_names_are_told_to_the_binary_and_the_caller_wins() {
   has "$text" '-bubblewrap/bin/bwrap"'
   has "$text" '-pi-env-bwrap/bin/pi-env-bwrap"'
   has "$text" "PI_ENV_RUNTIME_PATH=\"$world/store/"
-  # What Pi would load must be there.
+  # pier has the package in itself.
   has_not "$text" PI_ENV_ROLE_MANAGER_PACKAGE
   # pier takes `PI_ENV_BWRAP_…` first, so a caller who uses that wins as well.
   has_not "$text" PI_ENV_BWRAP_
@@ -127,7 +127,7 @@ PI
   # As root, pier acts for the owner of the project.
   if [ "$(id -u)" = 0 ]; then chown -R 1000:1000 "$world/home" "$world/project"; fi
   for name in pi-env pi-bwrap pienv; do
-    code=0 args="--tools read,bash,edit,write,grep,find,ls --continue fix it"
+    code=0 args="--tools read,bash,edit,write,grep,find,ls,role_cycle_done --continue -e /.pier/role-manager fix it"
     # The sandbox itself adds nothing to what it is given.
     [ $name != pi-bwrap ] || args="fix it"
     # The stand-in for bubblewrap is none.
@@ -215,7 +215,7 @@ mk_pi_shell_sets_what_the_older_one_did() {
   has "$(variable "$text" PI_ENV_NIX_PROJECT_BWRAP)" "-pi-env-bwrap/bin/pi-env-bwrap"
   is "$(grep -c '^Pi agent runtime loaded$' <<< "$text")" 1
   has_not "$text" EXTRA_PATH
-  has_not "$text" PI_ENV_ROLE_MANAGER_PACKAGE
+  has "$(variable "$text" PI_ENV_ROLE_MANAGER_PACKAGE)" "-pi-role-manager"
 
   text=$(in_shell default PI_ENV_QUIET=1)
   is "$(packages_of "$(variable "$text" PATH)")" "$runtime diffutils patch $launchers gnumake rustc "

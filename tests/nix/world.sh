@@ -23,7 +23,7 @@ clean=(HOME="$world/home" PATH=/usr/bin:/bin LANG=C.UTF-8 NIX_CONF_DIR="$world/c
   NIX_STATE_DIR="$world/state" NIX_LOG_DIR="$world/log" TMPDIR=/tmp)
 
 cd "$repository"
-cp -r flake.nix flake.lock nix src .cargo Cargo.toml Cargo.lock rustfmt.toml "$world/flake"
+cp -r flake.nix flake.lock nix src extensions .cargo Cargo.toml Cargo.lock rustfmt.toml "$world/flake"
 cp -r tests/nix/nixpkgs tests/nix/flake-utils "$world"
 printf %s "$pier" > "$world/nixpkgs/program"
 stand_ins=(--override-input nixpkgs "path:$world/nixpkgs" --override-input flake-utils "path:$world/flake-utils"

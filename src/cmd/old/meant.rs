@@ -60,6 +60,7 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
             escape(state)
         ));
     }
+    let manager = Manager::of(options, environment);
     // What stands in place of a knob here is known by its own name.
     let get = |name: &str| match name {
         _ if name.ends_with("BWRAP_PROJECT_ROOT") => None,
@@ -77,8 +78,14 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
         ui::warn(&format!("`{}` is left out: coordination is not available yet", escape(name)));
     }
     let is_wanted = |knob: &Knob| knob.key != "DEFAULT_TOOLS" || options.start == Start::Default;
+    // Without this tool in the list, no cycle of a role could end by it.
+    let ends = manager != Manager::None && knob(environment, "DEFAULT_TOOLS").is_none();
+    let whole = |knob: Knob| match knob.key {
+        "DEFAULT_TOOLS" if ends => knob.and(agent::CYCLE_DONE),
+        _ => knob,
+    };
     let (said, own): (Vec<Knob>, Vec<Knob>) =
-        knobs.settings.into_iter().filter(is_wanted).partition(|knob| knob.is_set);
+        knobs.settings.into_iter().filter(is_wanted).map(whole).partition(|knob| knob.is_set);
     let mut beneath = vec![by_itself(environment, options.start)];
     beneath.extend(own.into_iter().map(|knob| knob.overlay(Layer::BuiltIn)));
     let mut above: Vec<Overlay> = Vec::new();
@@ -89,7 +96,7 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
     }
     above.extend(by_flake.then(|| flake(options, environment)));
     above.extend(said.into_iter().map(|knob| knob.overlay(Layer::Environment)));
-    let mut extra = arguments(options, environment);
+    let mut extra = arguments(options, &manager);
     if options.start != Start::Shell {
         let outside = [&environment.state, &environment.state.with_file_name(STATE)];
         let written = Written::new(outside.into_iter().cloned().chain([root.clone()]));
@@ -98,7 +105,8 @@ pub fn of(options: &Options, environment: &Environment, cwd: &Utf8Path) -> Resul
             above.push(Overlay::new(format!("-e {path}"), Layer::Flag, text));
         }
     }
-    Ok(Call { meant: Meant { beneath, above, root: forced.then_some(root) }, extra })
+    let role_manager = manager == Manager::Own;
+    Ok(Call { meant: Meant { beneath, above, role_manager, root: forced.then_some(root) }, extra })
 }
 
 /// Says whether a path leads below a directory; the end of it need not be there yet.
@@ -119,13 +127,39 @@ fn flake(options: &Options, environment: &Environment) -> Overlay {
     Overlay::new("--runtime nix", Layer::Flag, text)
 }
 
+/// The package of roles that Pi loads by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manager<'a> {
+    None,
+    /// A path of this host.
+    Named(&'a str),
+    /// The one that is a part of pier.
+    Own,
+}
+
+impl<'a> Manager<'a> {
+    fn of(options: &Options, environment: &'a Environment) -> Self {
+        if options.start != Start::Default || environment.get("PI_ENV_ROLE_MANAGER_AUTO") == Some("0") {
+            return Manager::None;
+        }
+        match environment.get("PI_ENV_ROLE_MANAGER_PACKAGE") {
+            Some(path) if Utf8Path::new(path).exists() => Manager::Named(path),
+            // As the older tool had it: what is named and not there is not loaded.
+            Some(_) => Manager::None,
+            None => Manager::Own,
+        }
+    }
+}
+
 /// Returns the arguments, with those in front that the older tool gave by itself.
-fn arguments(options: &Options, environment: &Environment) -> Vec<String> {
+fn arguments(options: &Options, manager: &Manager<'_>) -> Vec<String> {
     let mut all = options.args.clone();
     if options.start == Start::Default {
-        let manager = environment.get("PI_ENV_ROLE_MANAGER_PACKAGE");
-        let manager = manager.filter(|path| Utf8Path::new(path).exists());
-        let manager = manager.filter(|_| environment.get("PI_ENV_ROLE_MANAGER_AUTO") != Some("0"));
+        let manager = match manager {
+            Manager::None => None,
+            Manager::Named(path) => Some(*path),
+            Manager::Own => Some(agent::ROLE_MANAGER),
+        };
         let own = std::iter::once("--continue").chain(manager.into_iter().flat_map(|path| ["-e", path]));
         all.splice(0..0, own.map(str::to_owned));
     }

@@ -25,8 +25,8 @@ const TERMINAL: [&str; 4] = ["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR"];
 /// Runs a command in a workspace.
 pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outcome {
     let Workspace { root, session } = found;
-    if args.start.locked || args.start.trust.is_some() {
-        let message = "`--locked` and `--trust` are for projects, and this is a workspace";
+    if args.start.locked || args.start.trust.is_some() || args.start.role.is_some() {
+        let message = "`--locked`, `--trust` and `--role` are for projects, and this is a workspace";
         return Err(Failure::new(Exit::Usage, "workspace::usage", message).help("leave them out"));
     }
     let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
