@@ -9,6 +9,7 @@ pub mod history;
 pub mod id;
 pub mod item;
 pub mod kind;
+pub mod lint;
 pub mod registry;
 pub mod scaffold;
 pub mod scalar;

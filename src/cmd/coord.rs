@@ -8,6 +8,7 @@ mod begin;
 mod context;
 mod failures;
 mod find;
+mod lint;
 mod new;
 mod scope;
 mod share;
@@ -75,6 +76,8 @@ enum Command {
     Link(step::Link),
     /// Say how much an item matters.
     Priority(step::Priority),
+    /// Check every item, and that it has its test.
+    Lint(lint::Lint),
     /// Bring the clone to what the remote has.
     Pull(share::Pull),
     /// Commit what was changed in the clone, and push it.
@@ -105,6 +108,7 @@ pub fn run(global: &Global, args: &Coord) -> Outcome {
         Command::Reopen(args) => step::plain(global, args, &crate::coord::transition::Action::Reopen),
         Command::Link(args) => step::link(global, args),
         Command::Priority(args) => step::priority(global, args),
+        Command::Lint(args) => lint::run(global, args),
         Command::Pull(args) => share::pull(global, args),
         Command::Push(args) => share::push(global, args),
     }

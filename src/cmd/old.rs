@@ -18,6 +18,7 @@ use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
 
+mod coord;
 mod help;
 pub mod man;
 mod meant;
@@ -25,14 +26,7 @@ mod options;
 pub mod umbrella;
 
 /// Names that are designed and not there.
-const LATER: &[&str] = &[
-    "agent-coord-",
-    "pi-env-coord-",
-    "bootstrap-coordination",
-    "pi-env-bootstrap-coordination",
-    "pi-serial-roles",
-    "pi-env-serial-roles",
-];
+const LATER: &[&str] = &["pi-serial-roles", "pi-env-serial-roles"];
 
 /// The code of a call that lacks something on this host.
 const NOT_THERE: Exit = Exit::NotFound;
@@ -54,12 +48,23 @@ pub struct Meant {
 pub fn name_of(words: &[OsString]) -> Option<&'static str> {
     let name = Path::new(words.first()?).file_name()?.to_str()?;
     let own = NAMES.iter().find(|own| **own == name).copied();
-    own.or_else(|| LATER.iter().find(|start| name.starts_with(**start)).copied())
+    own.or_else(|| LATER.iter().find(|later| **later == name).copied())
+        .or_else(|| coord::is_one(name).then_some(COORD))
 }
+
+/// Stands for every name of a coordination command.
+const COORD: &str = "agent-coord";
 
 /// Runs the call.
 pub fn main(name: &'static str, words: &[OsString]) -> ExitCode {
     super::trace::start(0);
+    if name == COORD
+        && let Some((first, rest)) = words.split_first()
+        && let Some(name) = Path::new(first).file_name().and_then(|name| name.to_str())
+        && let Some(words) = coord::words(name, rest)
+    {
+        return ExitCode::from(coord::run(name, &words).code());
+    }
     let outcome = dispatch(name, words);
     let exit = outcome.unwrap_or_else(|failure| {
         if is_missing(&failure, "agent::missing") {
@@ -86,7 +91,7 @@ fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
         _ => {}
     }
     if LATER.contains(&name) {
-        return Err(not_yet("the commands of the coordination repository"));
+        return Err(not_yet(name));
     }
     let word = |word: &OsString| {
         word.to_str()
@@ -99,6 +104,15 @@ fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
             umbrella::Asked::Launch(launch) => launch,
             umbrella::Asked::Install(words) => return non_nix::install_non_nix(&words),
             umbrella::Asked::Uninstall(words) => return non_nix::pi_env_uninstall(&words),
+            umbrella::Asked::Coord(rest) => {
+                let rest: Vec<OsString> = rest.into_iter().map(OsString::from).collect();
+                let Some((word, rest)) = rest.split_first() else {
+                    return Err(options::usage("`pienv coord` needs a command".into()));
+                };
+                let name = format!("pi-env-coord-{}", word.to_string_lossy());
+                let words = coord::words(&name, rest).unwrap_or_default();
+                return Ok(coord::run(&name, &words));
+            }
             umbrella::Asked::Text(text) => {
                 ui::write_out(&text);
                 return Ok(Exit::Done);

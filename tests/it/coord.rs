@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::sandbox::{Call, Output, Project, is_root};
+use crate::sandbox::{Call, Output, Project, is_root, make_executable};
 
 mod faults;
 mod together;
@@ -313,4 +313,39 @@ fn issues_of_several_repositories_have_places_of_their_own() {
     let listed = domain.pier(&["list", "--all-repos", "issues"]).expect(0).text();
     assert_eq!(listed.lines().map(|line| line.split('\t').next().unwrap()).collect::<Vec<_>>(), ["-", "one"]);
     assert!(domain.pier(&["status", "--repo-id", "one"]).expect(0).text().contains("Issue scope: repo one"));
+}
+
+#[test]
+fn items_are_compared_with_the_rules_and_with_their_tests() {
+    let domain = Domain::new();
+    let words = ["new", "--json", "--testable", "no", "--testability-note", "a chore", "chore"];
+    let chore = json(&domain.pier(&words).expect(0))["id"].as_str().unwrap().to_owned();
+    assert_eq!(domain.pier(&["lint"]).expect(0).text(), "ok (1 item(s), 0 warning(s))");
+    let id = domain.issue("with a test");
+    let test = format!("tests/items/issues/{id}.sh");
+    let faults = || {
+        let said = domain.pier(&["lint", "--json"]);
+        let answer = json(&said);
+        assert_eq!(said.code(), Some(i32::from(answer["failures"] != 0)));
+        let all = answer["findings"].as_array().unwrap().clone();
+        all.iter().map(|one| one["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(faults(), [format!("its test `{test}` is not there")]);
+    domain.0.write(&test, "#!/bin/sh\n");
+    assert_eq!(faults(), [format!("its test `{test}` is no program")]);
+    make_executable(&domain.0.root().join(&test));
+    assert_eq!(faults(), [""; 0]);
+    domain.0.write("tests/items/issues/NOBODY.sh", "");
+    assert_eq!(faults(), ["no item has this id"]);
+    fs_err::remove_file(domain.0.root().join("tests/items/issues/NOBODY.sh")).unwrap();
+    domain.pier(&["lint", "--require-done-or-closed"]).expect(1);
+    let path = domain.clone_of().join(format!("issues/open/{chore}.yaml"));
+    let text = fs_err::read_to_string(&path).unwrap();
+    fs_err::write(&path, text.replace("title: chore", "title: a: b")).unwrap();
+    let said = domain.pier(&["lint"]).expect(1);
+    assert!(
+        said.said().contains("FAIL: issues/open/") && said.said().contains("it is no YAML"),
+        "{}",
+        said.said()
+    );
 }

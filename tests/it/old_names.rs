@@ -329,7 +329,7 @@ fn exit_codes_are_those_of_pi_and_of_the_older_tool() {
     let in_nix = call(&project, "pi-env", &["--runtime", "nix", "--flake", "."])
         .env("PI_BWRAP_HOST_EXTRA_PATH", "/opt");
     assert!(in_nix.run().expect(2).flat().contains("not for `--runtime nix`"));
-    for name in ["agent-coord-status", "pi-serial-roles", "bootstrap-coordination"] {
+    for name in ["pi-serial-roles", "pi-env-serial-roles"] {
         let output = call(&project, name, &[]).run().expect(127);
         assert!(output.flat().contains("not available yet"), "{name}: {}", output.flat());
     }
@@ -411,4 +411,52 @@ fn a_file_of_the_project_takes_away_and_asks_for_more() {
     assert_ne!(over.text(), "0", "what the caller says is above the file");
     project.write("pier.kdl", "env { pass EDITOR; }\n");
     call(&project, "pi-env-shell", &["-c", "true"]).env("EDITOR", "vi").run().expect(125);
+}
+
+/// The lines of the older tool's documentation about coordination, as they are there, but those that are still to come.
+#[test]
+fn the_commands_of_the_coordination_repository() {
+    let project = project();
+    let run =
+        |name: &str, words: &[&str]| call(&project, name, words).env("PI_COORD_AGENT_ID", "agent-a").run();
+    assert!(run("bootstrap-coordination", &["--print-only"]).expect(0).text().contains("export PI_COORD_"));
+    assert!(!project.root().join(".pi-env").exists());
+    run("bootstrap-coordination", &[]).expect(0);
+    run("agent-coord-status", &[]).expect(0);
+    let title = "Document pi config behavior";
+    let made = run("agent-coord-new", &["--type", "issue", "--category", "bug", title]).expect(0).text();
+    let id = made.rsplit('/').next().unwrap().strip_suffix(".yaml").unwrap().to_owned();
+    run("agent-coord-push", &["-m", "Add PIENV documentation item"]).expect(0);
+    let listed = run("agent-coord-list", &["--category", "bug", "issues", "open"]).expect(0).text();
+    assert_eq!(listed, format!("{id}\topen\t{title}"));
+    let grouped = run("agent-coord-list", &["--group-by-category", "issues"]).expect(0).text();
+    assert!(grouped.starts_with("bug\t"), "{grouped}");
+    assert!(run("agent-coord-cat", &[&id]).expect(0).text().contains("owner: null"));
+    assert_eq!(run("agent-coord-cat", &["--path", &id]).expect(0).text(), format!("issues/open/{id}.yaml"));
+    run("agent-coord-pull", &[]).expect(0);
+    run("agent-coord-claim", &[&id]).expect(0);
+    // As it was: without an end.
+    let text = run("agent-coord-cat", &[&id]).expect(0).text();
+    assert!(text.contains("owner: agent-a") && !text.contains("lease"), "{text}");
+    run("agent-coord-done", &[&id]).expect(0);
+    run("agent-coord-review", &["--pass", &id]).expect(0);
+    run("agent-coord-verify", &["--fail", &id]).expect(0);
+    run("agent-coord-claim", &[&id]).expect(0);
+    run("pi-env-coord-done", &[&id]).expect(0);
+    run("pi-env-coord-review", &[&id]).expect(0);
+    run("pi-env-coord-verify", &[&id]).expect(0);
+    assert!(run("pienv", &["coord", "close", &id]).expect(0).text().contains("/closed/"));
+    let said = run("agent-coord-lint", &[]);
+    assert!(
+        said.said().contains(&format!("its test `tests/items/issues/{id}.sh` is not there")),
+        "{}",
+        said.said()
+    );
+    said.expect(1);
+    // Every error was 1, also of what is no option.
+    let said = run("agent-coord-claim", &["absent"]).expect(1);
+    assert!(said.said().contains("agent-coord: item not found: absent"), "{}", said.said());
+    run("agent-coord-list", &["--workspace", "x"]).expect(1);
+    run("agent-coord-list", &["--help"]).expect(0);
+    assert!(run("agent-coord-upgrade-rules", &["--preview"]).expect(1).said().contains("not available yet"));
 }

@@ -16,6 +16,8 @@ pub enum Asked {
     /// The words for the installer, with a name in front.
     Install(Vec<OsString>),
     Uninstall(Vec<OsString>),
+    /// The words of a coordination command.
+    Coord(Vec<String>),
 }
 
 pub fn read(args: &[String]) -> Result<Asked, Failure> {
@@ -47,7 +49,8 @@ pub fn read(args: &[String]) -> Result<Asked, Failure> {
         },
         "install" => Ok(Asked::Install(own(word, rest))),
         "uninstall" => Ok(Asked::Uninstall(own(word, rest))),
-        "coord" | "roles" => Err(not_yet(&format!("pienv {word}"))),
+        "coord" => Ok(Asked::Coord(rest.to_vec())),
+        "roles" => Err(not_yet(&format!("pienv {word}"))),
         _ => launch("pi-env", args),
     }
 }

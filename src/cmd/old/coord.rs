@@ -1,0 +1,94 @@
+//! The commands of the coordination repository by their older names: `agent-coord-X`, `pi-env-coord-X`, `pienv coord X`,
+//! `bootstrap-coordination`.
+//!
+//! Their words are those of `pier coord`, with the defaults that they had: a new item is a file that `push` commits, and a
+//! claim has no end.
+
+use std::ffi::OsString;
+
+use crate::cmd::{self, coord};
+use crate::diag::{Exit, Failure};
+use crate::ui;
+
+/// How the names begin.
+const PREFIXES: [&str; 2] = ["agent-coord-", "pi-env-coord-"];
+const BOOTSTRAP: [&str; 2] = ["bootstrap-coordination", "pi-env-bootstrap-coordination"];
+
+/// Commands that are designed and not there.
+const LATER: [&str; 5] =
+    ["generate-requirements", "generate-requirements-coverage", "repo", "requirements", "upgrade-rules"];
+
+/// Returns the words of `pier coord` for a name and what follows it; `None` for another name.
+pub fn words(name: &str, rest: &[OsString]) -> Option<Vec<OsString>> {
+    if BOOTSTRAP.contains(&name) {
+        return Some(all("bootstrap", rest));
+    }
+    PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).map(|word| all(word, rest))
+}
+
+/// Says whether a name is one of them.
+pub fn is_one(name: &str) -> bool {
+    words(name, &[]).is_some()
+}
+
+fn all(word: &str, rest: &[OsString]) -> Vec<OsString> {
+    let word = if word == "cat" { "show" } else { word };
+    let own: &[&str] = match word {
+        "new" => &["--no-commit"],
+        "claim" => &["--for", "ever"],
+        _ => &[],
+    };
+    let first = ["pier", "coord", word].into_iter().chain(own.iter().copied()).map(OsString::from);
+    first.chain(rest.iter().cloned()).collect()
+}
+
+/// Runs one; every error ends with 1, as it did.
+pub fn run(name: &str, words: &[OsString]) -> Exit {
+    let word = words.get(2).and_then(|word| word.to_str()).unwrap_or_default();
+    if LATER.contains(&word) {
+        ui::say(&format!("agent-coord: not available yet: {name}"));
+        return Exit::Failed;
+    }
+    let parsed = match cmd::parse_whole(words) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            // Nobody reads the help any more: nothing is left to do.
+            let _closed = error.print();
+            return if error.use_stderr() { Exit::Failed } else { Exit::Done };
+        }
+    };
+    let Some(cmd::Command::Coord(args)) = &parsed.command else { return Exit::Failed };
+    match coord::run(&parsed.global, args) {
+        Ok(exit) => exit,
+        Err(failure) => tell(&failure),
+    }
+}
+
+fn tell(failure: &Failure) -> Exit {
+    for problem in &failure.report.problems {
+        ui::say(&format!("agent-coord: {}", problem.message));
+        if let Some(help) = &problem.help {
+            ui::say(&format!("agent-coord: {help}"));
+        }
+    }
+    Exit::Failed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_of_pier() {
+        let line = |name: &str, rest: &[&str]| {
+            let rest: Vec<OsString> = rest.iter().map(OsString::from).collect();
+            words(name, &rest).map(|words| {
+                words.iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(line("agent-coord-cat", &["X"]).unwrap(), "pier coord show X");
+        assert_eq!(line("pi-env-coord-new", &["T"]).unwrap(), "pier coord new --no-commit T");
+        assert_eq!(line("bootstrap-coordination", &[]).unwrap(), "pier coord bootstrap");
+        assert_eq!(line("pi-env", &[]), None);
+    }
+}
