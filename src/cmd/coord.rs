@@ -10,6 +10,7 @@ mod failures;
 mod find;
 mod lint;
 mod new;
+mod repo;
 mod scope;
 mod share;
 mod step;
@@ -76,6 +77,10 @@ enum Command {
     Link(step::Link),
     /// Say how much an item matters.
     Priority(step::Priority),
+    /// The repositories of the domain.
+    Repo(repo::Repos),
+    /// The documents that say how the repository is used.
+    Rules(repo::Rules),
     /// Check every item, and that it has its test.
     Lint(lint::Lint),
     /// Bring the clone to what the remote has.
@@ -108,6 +113,8 @@ pub fn run(global: &Global, args: &Coord) -> Outcome {
         Command::Reopen(args) => step::plain(global, args, &crate::coord::transition::Action::Reopen),
         Command::Link(args) => step::link(global, args),
         Command::Priority(args) => step::priority(global, args),
+        Command::Repo(args) => repo::run(global, args),
+        Command::Rules(args) => repo::rules(global, args),
         Command::Lint(args) => lint::run(global, args),
         Command::Pull(args) => share::pull(global, args),
         Command::Push(args) => share::push(global, args),

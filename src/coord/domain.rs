@@ -68,6 +68,8 @@ pub enum Error {
     #[error("others were faster {tries} times")]
     Busy { tries: u32 },
     #[error("{0}")]
+    Repository(String),
+    #[error("{0}")]
     Other(String),
 }
 
@@ -443,7 +445,15 @@ impl<'a> Domain<'a> {
                 }
                 None => match std::fs::remove_file(self.store.root.join(path)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                    _ => {}
+                    _ => {
+                        // As git does: a directory that has nothing is none.
+                        let above = path.ancestors().skip(1).filter(|above| !above.as_str().is_empty());
+                        for above in above {
+                            if std::fs::remove_dir(self.store.root.join(above)).is_err() {
+                                break;
+                            }
+                        }
+                    }
                 },
             }
         }

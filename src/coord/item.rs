@@ -150,6 +150,14 @@ impl Item {
         });
     }
 
+    /// Sets a key to a list of values that are YAML already, in one line.
+    pub fn set_list(&mut self, key: &str, values: &[String]) {
+        if let Some((from, to)) = self.list(key) {
+            self.lines.drain(from..to);
+        }
+        self.set_raw(key, &format!("[{}]", values.join(", ")));
+    }
+
     /// Says whether a key has a list of lines.
     pub fn has_list(&self, key: &str) -> bool {
         self.list(key).is_some_and(|(from, to)| to > from)

@@ -316,6 +316,52 @@ fn issues_of_several_repositories_have_places_of_their_own() {
 }
 
 #[test]
+fn repositories_of_a_domain_are_added_renamed_and_retired() {
+    let domain = Domain::new();
+    let id = domain.issue("of the root");
+    domain.pier(&["repo", "add", "tools", "--remote", "git@example.com:team/tools.git"]).expect(0);
+    domain.pier(&["repo", "add", "tools"]).refused(1, "coord::repo");
+    domain.pier(&["repo", "add", "T"]).refused(1, "coord::repo");
+    assert_eq!(domain.pier(&["repo", "migrate-root-issues", "tools"]).expect(0).text(), "1 moved");
+    let path = domain.pier(&["show", "--path", &id]).expect(0).text();
+    assert_eq!(path, format!("repos/tools/issues/open/{id}.yaml"));
+    domain.pier(&["repo", "rename", "tools", "toolbox"]).expect(0);
+    assert_eq!(domain.pier(&["repo", "list"]).expect(0).text(), "toolbox\tactive\tPROJECT");
+    let shown = domain.pier(&["repo", "show", "tools"]).expect(0).text();
+    assert!(shown.contains("repo_id: toolbox") && shown.contains("aliases: [tools]"), "{shown}");
+    // By its older id, which is told.
+    let said = domain.pier(&["list", "--repo-id", "tools", "issues"]).expect(0);
+    assert!(said.said().contains("`tools` is `toolbox` now") && said.text().contains(&id), "{}", said.said());
+    domain.pier(&["repo", "retire", "toolbox"]).refused(1, "coord::repo");
+    domain.pier(&["repo", "retire", "toolbox", "--force"]).expect(0);
+    assert_eq!(domain.pier(&["repo", "list", "--active"]).expect(0).text(), "");
+    domain.pier(&["new", "--repo-id", "toolbox", "x"]).refused(1, "coord::repo");
+    let log = domain.git(&domain.remote(), &["log", "--format=%s", "main"]);
+    assert!(log.starts_with("Retire repository toolbox\nRename repository tools to toolbox\n"), "{log}");
+    assert_eq!(domain.git(&domain.clone_of(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn the_documents_of_a_repository_are_brought_up_to_date() {
+    let domain = Domain::new();
+    assert_eq!(domain.pier(&["rules", "upgrade", "--preview"]).expect(0).text(), "");
+    let rules = domain.clone_of().join("AGENTS.md");
+    fs_err::write(&rules, "# Older rules\n").unwrap();
+    let shown = domain.pier(&["rules", "upgrade", "--preview"]).expect(0).text();
+    assert!(shown.contains("-# Older rules") && shown.contains("+++ b/AGENTS.md"), "{shown}");
+    domain.pier(&["rules", "upgrade"]).refused(1, "coord::clone");
+    domain.0.give_away();
+    domain.pier(&["push", "-m", "Older rules"]).expect(0);
+    domain.pier(&["rules", "upgrade"]).expect(0);
+    assert!(fs_err::read_to_string(&rules).unwrap().starts_with("# Working with this repository"));
+    assert!(
+        domain
+            .git(&domain.remote(), &["log", "-1", "--format=%s", "main"])
+            .starts_with("Upgrade coordination rules")
+    );
+}
+
+#[test]
 fn items_are_compared_with_the_rules_and_with_their_tests() {
     let domain = Domain::new();
     let words = ["new", "--json", "--testable", "no", "--testability-note", "a chore", "chore"];

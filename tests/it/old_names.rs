@@ -458,5 +458,6 @@ fn the_commands_of_the_coordination_repository() {
     assert!(said.said().contains("agent-coord: item not found: absent"), "{}", said.said());
     run("agent-coord-list", &["--workspace", "x"]).expect(1);
     run("agent-coord-list", &["--help"]).expect(0);
-    assert!(run("agent-coord-upgrade-rules", &["--preview"]).expect(1).said().contains("not available yet"));
+    assert_eq!(run("agent-coord-upgrade-rules", &["--preview"]).expect(0).text(), "");
+    assert!(run("agent-coord-generate-requirements", &[]).expect(1).said().contains("not available yet"));
 }

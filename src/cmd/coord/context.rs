@@ -162,6 +162,16 @@ impl Context {
         Ok(shared.run(words)?)
     }
 
+    /// Runs git in the clone, and returns how it ended.
+    pub fn ask(
+        &self,
+        call: crate::backend::git::shared::Call<'_>,
+    ) -> Result<crate::backend::git::Answer, Failure> {
+        let git = Git::find(&self.environment.home)?;
+        let variable = |name: &str| self.environment.get(name).map(str::to_owned);
+        Ok(Shared::open(&git, &self.store.root, Some(&self.project), &variable)?.ask(call)?)
+    }
+
     /// Returns a value of a document's front matter.
     pub fn front(&self, document: &str, key: &str) -> Option<String> {
         let text = self.store.document(document)?;

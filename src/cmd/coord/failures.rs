@@ -42,6 +42,7 @@ impl From<domain::Error> for Failure {
             Error::Conflict { .. } => failed("coord::conflict")
                 .help("nothing has changed; `git pull --rebase` in the clone, and keep the events of both"),
             Error::Busy { .. } => failed("coord::remote").help("nothing has changed; try again"),
+            Error::Repository(_) => failed("coord::repo").help("`pier coord repo list` has them"),
             Error::Other(_) => failed("coord::usage"),
         }
     }

@@ -15,8 +15,7 @@ const PREFIXES: [&str; 2] = ["agent-coord-", "pi-env-coord-"];
 const BOOTSTRAP: [&str; 2] = ["bootstrap-coordination", "pi-env-bootstrap-coordination"];
 
 /// Commands that are designed and not there.
-const LATER: [&str; 5] =
-    ["generate-requirements", "generate-requirements-coverage", "repo", "requirements", "upgrade-rules"];
+const LATER: [&str; 3] = ["generate-requirements", "generate-requirements-coverage", "requirements"];
 
 /// Returns the words of `pier coord` for a name and what follows it; `None` for another name.
 pub fn words(name: &str, rest: &[OsString]) -> Option<Vec<OsString>> {
@@ -33,10 +32,16 @@ pub fn is_one(name: &str) -> bool {
 
 fn all(word: &str, rest: &[OsString]) -> Vec<OsString> {
     let word = if word == "cat" { "show" } else { word };
+    let pushes = rest.iter().any(|word| word == "--push");
+    let (word, next): (&str, &[&str]) = match word {
+        "upgrade-rules" if pushes => ("rules", &["upgrade"]),
+        "upgrade-rules" => ("rules", &["upgrade", "--no-push"]),
+        word => (word, &[]),
+    };
     let own: &[&str] = match word {
         "new" => &["--no-commit"],
         "claim" => &["--for", "ever"],
-        _ => &[],
+        _ => next,
     };
     let first = ["pier", "coord", word].into_iter().chain(own.iter().copied()).map(OsString::from);
     first.chain(rest.iter().cloned()).collect()
