@@ -175,8 +175,16 @@ fn latest(root: &Utf8Path, agent: &str) -> Option<Utf8PathBuf> {
         let second = path.file_name().and_then(|name| name.get(..SECOND)).unwrap_or_default().to_owned();
         (second, root.join(path).symlink_metadata().and_then(|meta| meta.modified()).ok(), path.clone())
     });
+    // A call such as `--version` is in the records, too, and no session.
+    let is_session = |path: &Utf8PathBuf| has_log(&root.join(path).join("sessions"));
+    let chosen = names.iter().rposition(is_session).or(names.len().checked_sub(1));
+    if let Some(path) = chosen.and_then(|index| names.get(index)) {
+        let stamp = escape(path.file_name().unwrap_or_default());
+        ui::say(&format!("the session is {stamp}; `--session` names another"));
+        return Some(path.clone());
+    }
     let whole = Utf8Path::new(RECORDS).join("agent");
-    names.pop().or_else(|| of_agent(&whole).then_some(whole))
+    of_agent(&whole).then_some(whole)
 }
 
 /// The most entries that are looked at for a log.

@@ -166,6 +166,13 @@ pub fn plan(
     probed.facts.own_binary = None;
     probed.facts.image = Some(ground.image.clone());
     if loaded.config.network.mode.value == NetworkMode::Allowlist {
+        for entry in asked.entries.iter().filter(|entry| entry.name.ends_with("_BASE_URL")) {
+            ui::warn(&format!(
+                "where `{}` leads is not allowed by itself: a host on this machine or in your own network needs a line \
+                 of your configuration",
+                escape(&entry.name)
+            ));
+        }
         for agent in asked.agents {
             allow_needs(&mut loaded.config, &probed.facts, agent.name);
         }

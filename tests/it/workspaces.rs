@@ -221,6 +221,15 @@ fn a_start_that_was_killed_is_repeated_as_it_was() {
 }
 
 #[test]
+fn a_directory_that_is_not_there_is_no_workspace_to_start() {
+    let world = World::new();
+    for words in [&["start", "-d", "absent"][..], &["start", "-d", "absent", "--host"]] {
+        let said = world.call(words).run().refused(2, "workspace::usage");
+        assert!(said.flat().contains("neither a task path nor an image is given"), "{}", said.said());
+    }
+}
+
+#[test]
 fn a_failed_start_leaves_nothing_and_is_repeated_as_it_was() {
     if !can_run() {
         return;

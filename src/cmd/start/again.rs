@@ -21,7 +21,13 @@ use crate::workspace::{self, Mode, Workspace};
 /// Starts the workspace around the current directory.
 pub fn around(global: &Global, args: &Start, cwd: &Utf8Path) -> Outcome {
     let from = args.dir.as_ref().map_or_else(|| cwd.to_owned(), |dir| cwd.join(dir));
-    let found = if args.dir.is_some() { workspace::at(&from).map(Some) } else { workspace::around(&from) };
+    let found = if !from.exists() {
+        Ok(None)
+    } else if args.dir.is_some() {
+        workspace::at(&from).map(Some)
+    } else {
+        workspace::around(&from)
+    };
     let Some(workspace) = found.map_err(Failure::from)? else {
         return Err(usage(
             "there is no workspace here, and neither a task path nor an image is given",

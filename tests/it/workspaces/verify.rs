@@ -407,3 +407,23 @@ fn the_places_of_the_tests_are_nobodys_workspace() {
         world.within("ws", &["verify", "--min-reward", least]).run().expect(2);
     }
 }
+
+#[test]
+fn a_call_that_was_no_session_is_not_taken_for_one() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let place = "ws/.pier/_harbor/agent/exec";
+    let (session, other) = ("2026-01-02__03-04-05", "2026-01-02__03-04-06");
+    world.0.write(format!("{place}/{session}/claude-code.txt"), "worked\n");
+    world.0.write(format!("{place}/{session}/sessions/projects/x/one.jsonl"), "{}\n");
+    world.0.write(format!("{place}/{other}/claude-code.txt"), "2.1.0\n");
+    world.0.give_away();
+    let said = world.within("ws", &["capture", "--agent", "claude-code"]).run().expect(0);
+    assert!(said.said().contains(&format!("the session is {session}")), "{}", said.said());
+    // Named, it is taken.
+    let words = ["capture", "--agent", "claude-code", "--session", other];
+    assert!(!world.within("ws", &words).run().said().contains(session));
+}
