@@ -11,6 +11,7 @@ pub mod item;
 pub mod kind;
 pub mod lint;
 pub mod registry;
+pub mod requirements;
 pub mod scaffold;
 pub mod scalar;
 pub mod store;

@@ -11,6 +11,7 @@ mod find;
 mod lint;
 mod new;
 mod repo;
+mod requirements;
 mod scope;
 mod share;
 mod step;
@@ -81,6 +82,8 @@ enum Command {
     Repo(repo::Repos),
     /// The documents that say how the repository is used.
     Rules(repo::Rules),
+    /// Documents that are made from the requirements.
+    Requirements(requirements::Requirements),
     /// Check every item, and that it has its test.
     Lint(lint::Lint),
     /// Bring the clone to what the remote has.
@@ -115,6 +118,7 @@ pub fn run(global: &Global, args: &Coord) -> Outcome {
         Command::Priority(args) => step::priority(global, args),
         Command::Repo(args) => repo::run(global, args),
         Command::Rules(args) => repo::rules(global, args),
+        Command::Requirements(args) => requirements::run(global, args),
         Command::Lint(args) => lint::run(global, args),
         Command::Pull(args) => share::pull(global, args),
         Command::Push(args) => share::push(global, args),

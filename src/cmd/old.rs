@@ -63,7 +63,7 @@ pub fn main(name: &'static str, words: &[OsString]) -> ExitCode {
         && let Some(name) = Path::new(first).file_name().and_then(|name| name.to_str())
         && let Some(words) = coord::words(name, rest)
     {
-        return ExitCode::from(coord::run(name, &words).code());
+        return ExitCode::from(coord::run(&words).code());
     }
     let outcome = dispatch(name, words);
     let exit = outcome.unwrap_or_else(|failure| {
@@ -111,7 +111,7 @@ fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
                 };
                 let name = format!("pi-env-coord-{}", word.to_string_lossy());
                 let words = coord::words(&name, rest).unwrap_or_default();
-                return Ok(coord::run(&name, &words));
+                return Ok(coord::run(&words));
             }
             umbrella::Asked::Text(text) => {
                 ui::write_out(&text);

@@ -51,6 +51,7 @@ pub const ALL: &[(&str, &str)] = &[
         "The remote of the coordination repository cannot be reached, or did not take a change.",
     ),
     ("coord::repo", "A repository of the coordination domain is unknown or not active."),
+    ("coord::requirements", "Two active requirements have one key."),
     ("coord::usage", "A coordination command was given something that it cannot use."),
     ("docker::engine", "There is no container engine of this machine that pier can use."),
     ("docker::failed", "The container engine cannot make the sandbox."),

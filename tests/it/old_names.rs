@@ -459,5 +459,7 @@ fn the_commands_of_the_coordination_repository() {
     run("agent-coord-list", &["--workspace", "x"]).expect(1);
     run("agent-coord-list", &["--help"]).expect(0);
     assert_eq!(run("agent-coord-upgrade-rules", &["--preview"]).expect(0).text(), "");
-    assert!(run("agent-coord-generate-requirements", &[]).expect(1).said().contains("not available yet"));
+    let text = run("agent-coord-generate-requirements", &["--project", "this one"]).expect(0).text();
+    assert!(text.starts_with("# Requirements of this one\n"), "{text}");
+    run("agent-coord-generate-requirements-coverage", &["--check"]).expect(1);
 }

@@ -14,9 +14,6 @@ use crate::ui;
 const PREFIXES: [&str; 2] = ["agent-coord-", "pi-env-coord-"];
 const BOOTSTRAP: [&str; 2] = ["bootstrap-coordination", "pi-env-bootstrap-coordination"];
 
-/// Commands that are designed and not there.
-const LATER: [&str; 3] = ["generate-requirements", "generate-requirements-coverage", "requirements"];
-
 /// Returns the words of `pier coord` for a name and what follows it; `None` for another name.
 pub fn words(name: &str, rest: &[OsString]) -> Option<Vec<OsString>> {
     if BOOTSTRAP.contains(&name) {
@@ -34,6 +31,8 @@ fn all(word: &str, rest: &[OsString]) -> Vec<OsString> {
     let word = if word == "cat" { "show" } else { word };
     let pushes = rest.iter().any(|word| word == "--push");
     let (word, next): (&str, &[&str]) = match word {
+        "generate-requirements" => ("requirements", &["generate"]),
+        "generate-requirements-coverage" => ("requirements", &["coverage"]),
         "upgrade-rules" if pushes => ("rules", &["upgrade"]),
         "upgrade-rules" => ("rules", &["upgrade", "--no-push"]),
         word => (word, &[]),
@@ -48,12 +47,7 @@ fn all(word: &str, rest: &[OsString]) -> Vec<OsString> {
 }
 
 /// Runs one; every error ends with 1, as it did.
-pub fn run(name: &str, words: &[OsString]) -> Exit {
-    let word = words.get(2).and_then(|word| word.to_str()).unwrap_or_default();
-    if LATER.contains(&word) {
-        ui::say(&format!("agent-coord: not available yet: {name}"));
-        return Exit::Failed;
-    }
+pub fn run(words: &[OsString]) -> Exit {
     let parsed = match cmd::parse_whole(words) {
         Ok(parsed) => parsed,
         Err(error) => {
