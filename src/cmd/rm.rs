@@ -65,6 +65,8 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
         ended = apart::end(&environment, &found.root);
     }
     kept::discard(&engine, &name);
+    workspaces::remember_removal(&environment, &found.root)
+        .map_err(|source| workspace::Error::Io { path: found.root.clone(), source })?;
     ui::answer(&name);
     ended.map(|()| Exit::Done)
 }

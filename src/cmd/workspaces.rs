@@ -405,6 +405,9 @@ pub struct Remembered {
     pub set: Vec<String>,
     #[serde(default)]
     pub profile: Option<String>,
+    /// Its container was removed by who has it: the next start begins anew.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// The most that the file of it may hold, in bytes.
@@ -423,7 +426,16 @@ impl Remembered {
     pub fn new(plan: Plan, ports: &[Published], allowed: BTreeSet<String>, agents: &[Wanted]) -> Self {
         let ports = ports.iter().map(|port| (port.host, port.inside)).collect();
         let agents = agents.iter().map(Wanted::text).collect();
-        Remembered { plan, session: String::new(), ports, allowed, agents, set: Vec::new(), profile: None }
+        Remembered {
+            plan,
+            session: String::new(),
+            ports,
+            allowed,
+            agents,
+            set: Vec::new(),
+            profile: None,
+            removed: false,
+        }
     }
 
     /// Keeps what a call has set, for the next start.
@@ -437,6 +449,14 @@ impl Remembered {
         self.profile.clone_from(&global.profile);
         self
     }
+}
+
+/// Says that the container was removed, and what it was started with is over.
+pub fn remember_removal(environment: &Environment, root: &Utf8Path) -> io::Result<()> {
+    let Some(mut kept) = remembered(environment, root) else { return Ok(()) };
+    kept.removed = true;
+    let directory = workspace::private(&environment.state, root);
+    write_atomic(&directory.join(FILE), &serde_json::to_vec(&kept)?, 0o600)
 }
 
 /// Returns what was kept; `None` of a workspace that this pier has not started.

@@ -262,8 +262,8 @@ pub fn steps(word: &str) -> BTreeSet<String> {
         let mark = format!("failpoint::{word}(\"");
         found.extend(text.split(&mark).skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()));
     }
-    // Those of an engine are in its own tests.
-    found.retain(|step| !step.starts_with("container."));
+    // Those of an engine and of the coordination repository are in their own tests.
+    found.retain(|step| !step.starts_with("container.") && !step.starts_with("coord."));
     found
 }
 

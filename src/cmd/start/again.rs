@@ -112,11 +112,12 @@ pub fn restart(
     };
     // What it was started with still holds: a network that was closed is not opened by starting again.
     let mut global = global.clone();
-    if let Some(kept) = &before {
+    let known = before.as_ref().filter(|kept| !kept.removed);
+    if let Some(kept) = known {
         global.set.splice(0..0, kept.set.iter().cloned());
         global.profile = global.profile.or_else(|| kept.profile.clone());
     }
-    let network = before.as_ref().map(|kept| kept.plan.network.mode);
+    let network = known.map(|kept| kept.plan.network.mode);
     let mut allowed = before.map(|kept| kept.allowed).unwrap_or_default();
     session.agents = agents.iter().map(|agent| agent.name.to_owned()).collect();
     let entries = variables(&base, &given, environment, args.accept, &mut allowed)?;

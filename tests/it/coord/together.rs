@@ -90,10 +90,10 @@ fn a_claim_that_has_ended_is_taken_over() {
     let domain = Domain::new();
     let id = domain.issue("one");
     let other = domain.another("other");
-    domain.pier(&["claim", "--agent-id", "a", "--for", "1s", &id]).expect(0);
+    domain.pier(&["claim", "--agent-id", "a", "--for", "6s", &id]).expect(0);
     let take = || domain.pier(&["claim", "--coord-dir", &other, "--agent-id", "b", &id]);
     take().refused(1, "coord::refused");
-    std::thread::sleep(std::time::Duration::from_secs(2));
+    std::thread::sleep(std::time::Duration::from_secs(7));
     take().expect(0);
     // Whoever had it is told, and nobody's work is overwritten.
     domain.pier(&["renew", "--agent-id", "a", &id]).refused(1, "coord::refused");
