@@ -68,6 +68,8 @@ pub enum Error {
     Missing,
     #[error("`{path}` is not run as git: {reason}")]
     Refused { path: Utf8PathBuf, reason: &'static str },
+    #[error("`{path}` is not used: {reason}")]
+    Place { path: Utf8PathBuf, reason: &'static str },
     #[error("`{path}` sets `{key}`, which a sandbox may have written there")]
     Says { path: Utf8PathBuf, key: String },
     #[error("cannot run `git {command}`")]

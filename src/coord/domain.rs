@@ -297,7 +297,7 @@ impl<'a> Domain<'a> {
         for (old, (new, text)) in &renamed {
             let failed = |source| Error::Write { path: new.clone(), source };
             beneath.write(new, text.as_bytes(), 0o644).map_err(failed)?;
-            std::fs::remove_file(self.store.root.join(old)).map_err(failed)?;
+            beneath.remove(old).map_err(failed)?;
         }
         if !committed.is_empty() {
             let paths = renamed.iter().take(committed.len());
@@ -355,7 +355,7 @@ impl<'a> Domain<'a> {
         for tries in 1..=MOST_TRIES {
             let mut state = self.state()?;
             let mut offline = None;
-            if way == Way::Exclusive || (way == Way::Push && pull) {
+            if pull && way != Way::Local {
                 match self.integrate(&state) {
                     Ok(now) => state = now,
                     Err(Error::Unreachable { said }) if way == Way::Push => offline = Some(said),
@@ -438,23 +438,17 @@ impl<'a> Domain<'a> {
         let beneath = self.beneath()?;
         for Write { path, text } in writes {
             let failed = |source| Error::Write { path: path.clone(), source };
-            match text {
-                Some(text) => {
-                    beneath.write(path, text.as_bytes(), 0o644).map_err(failed)?;
-                    self.open_directories(path);
+            if let Some(text) = text {
+                beneath.write(path, text.as_bytes(), 0o644).map_err(failed)?;
+                self.open_directories(path);
+                continue;
+            }
+            beneath.remove(path).map_err(failed)?;
+            // As git does: a directory that has nothing is none.
+            for above in path.ancestors().skip(1).filter(|above| !above.as_str().is_empty()) {
+                if std::fs::remove_dir(self.store.root.join(above)).is_err() {
+                    break;
                 }
-                None => match std::fs::remove_file(self.store.root.join(path)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-                    _ => {
-                        // As git does: a directory that has nothing is none.
-                        let above = path.ancestors().skip(1).filter(|above| !above.as_str().is_empty());
-                        for above in above {
-                            if std::fs::remove_dir(self.store.root.join(above)).is_err() {
-                                break;
-                            }
-                        }
-                    }
-                },
             }
         }
         Ok(())

@@ -98,6 +98,16 @@ impl Beneath {
         Ok(renamed?)
     }
 
+    /// Removes a file or a link, and not what it leads to; false where there was none.
+    pub fn remove(&self, relative: &Utf8Path) -> io::Result<bool> {
+        let (parent, name) = self.parent(relative)?;
+        match unlinkat(&parent.0, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Makes a link in the place of a file or link; what it leads to is not looked at.
     pub fn link(&self, relative: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
         let (parent, name) = self.parent(relative)?;

@@ -285,6 +285,23 @@ fn what_a_sandbox_wrote_into_the_clone_runs_nothing() {
         }
     }
     fs_err::write(&config, before).unwrap();
+    // A directory whose configuration counts instead.
+    let evil = domain.clone_of().join(".git/evil");
+    fs_err::create_dir(&evil).unwrap();
+    fs_err::write(evil.join("config"), format!("[core]\n\tfsmonitor = touch {}\n", marker.display()))
+        .unwrap();
+    fs_err::write(domain.clone_of().join(".git/commondir"), "evil\n").unwrap();
+    domain.0.give_away();
+    for words in [&["claim", &id][..], &["status"], &["pull"], &["push"]] {
+        domain.pier(words).refused(1, "git::failed");
+    }
+    fs_err::remove_file(domain.clone_of().join(".git/commondir")).unwrap();
+    // Nor do hooks of the remote run for somebody who calls from elsewhere.
+    let elsewhere = Project::new("");
+    let clone = domain.clone_of().display().to_string();
+    let words = ["coord", "comment", "--coord-dir", &clone, &id, "from elsewhere"];
+    elsewhere.call(words).env("USER", "somebody").run().expect(0);
+    assert!(!marker.exists());
     let remote = domain.remote().join("config");
     let before = fs_err::read_to_string(&remote).unwrap();
     fs_err::write(&remote, format!("{before}[core]\n\talternateRefsCommand = touch {}\n", marker.display()))

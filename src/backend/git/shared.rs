@@ -98,14 +98,16 @@ impl<'a> Shared<'a> {
         project: Option<&Utf8Path>,
         variable: &'a dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, Error> {
-        let config = checked(&root.join(".git/config"))?;
+        let config = checked(&root.join(".git"))?;
         let local = url_of(&config, "origin").and_then(|url| local(root, url));
         let local = match local {
             None => None,
             Some(path) => {
-                let open = project.is_some_and(|project| path.starts_with(project));
-                if open && path.join("config").exists() {
-                    checked(&path.join("config"))?;
+                // Also from elsewhere: what is below a project's own directory for this is open to its sandboxes.
+                let open = project.is_some_and(|project| path.starts_with(project))
+                    || path.components().any(|part| part.as_str() == ".pi-env");
+                if open && path.exists() {
+                    checked(&path)?;
                 }
                 Some((path, open))
             }
@@ -191,9 +193,15 @@ impl Git {
     }
 }
 
-/// Reads a configuration that says nothing but what it may.
-fn checked(path: &Utf8Path) -> Result<Vec<Entry>, Error> {
-    let refused = |reason| Error::Refused { path: path.to_owned(), reason };
+/// Reads the configuration of a Git directory, which says nothing but what it may and is all that counts.
+fn checked(directory: &Utf8Path) -> Result<Vec<Entry>, Error> {
+    // Names another directory, whose configuration would be read instead.
+    let elsewhere = directory.join("commondir");
+    if std::fs::symlink_metadata(&elsewhere).is_ok() {
+        return Err(Error::Place { path: elsewhere, reason: "it leads to another directory" });
+    }
+    let path = &directory.join("config");
+    let refused = |reason| Error::Place { path: path.clone(), reason };
     let meta = std::fs::symlink_metadata(path).map_err(|_| refused("it cannot be read"))?;
     if !meta.is_file() {
         return Err(refused("it is no file"));
@@ -206,7 +214,7 @@ fn checked(path: &Utf8Path) -> Result<Vec<Entry>, Error> {
         Some(entry) => {
             let sub = entry.subsection.as_ref().map_or(String::new(), |sub| format!(".{sub}"));
             let key = crate::util::text::escape(&format!("{}{sub}.{}", entry.section, entry.key));
-            Err(Error::Says { path: path.to_owned(), key })
+            Err(Error::Says { path: path.clone(), key })
         }
     }
 }
@@ -253,10 +261,11 @@ mod tests {
     #[test]
     fn a_configuration_says_nothing_that_runs() {
         let directory = tempfile::tempdir().unwrap();
-        let path = Utf8Path::from_path(directory.path()).unwrap().join("config");
+        let directory = Utf8Path::from_path(directory.path()).unwrap();
+        let path = directory.join("config");
         let check = |text: &str| {
             fs_err::write(&path, text).unwrap();
-            checked(&path)
+            checked(directory)
         };
         let usual = "[core]\n\tbare = false\n[remote \"origin\"]\n\turl = ../x.git\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\
                      [branch \"main\"]\n\tremote = origin\n[pull]\n\trebase = true\n[rebase]\n\tautoStash = true\n";
@@ -285,7 +294,11 @@ mod tests {
         }
         fs_err::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/null", &path).unwrap();
-        assert!(checked(&path).is_err());
+        checked(directory).unwrap_err();
+        fs_err::remove_file(&path).unwrap();
+        check("[core]\n\tbare = false\n").unwrap();
+        fs_err::write(directory.join("commondir"), "../evil").unwrap();
+        checked(directory).unwrap_err();
     }
 
     #[test]

@@ -232,7 +232,6 @@ fn carry_out(
     let message = (!said.result.is_empty()).then(|| said.result.join("\n"));
     let query = local(context, item);
     let way = if flags.no_push { Way::Local } else { way };
-    let way = if flags.no_pull && way == Way::Exclusive { Way::Push } else { way };
     let mut change = |store: &Store| {
         let entry = store.find(&query)?;
         let by = By { actor: &context.actor, at: Timestamp::now(), message: message.as_deref() };

@@ -40,6 +40,8 @@ fn without_the_remote_work_waits_and_claims_do_not() {
     let away = server.with_extension("away");
     fs_err::rename(&server, &away).unwrap();
     domain.pier(&["claim", &id]).refused(1, "coord::remote");
+    domain.pier(&["claim", "--no-pull", &id]).refused(1, "coord::remote");
+    assert_eq!(domain.rows(&["issues"])[0]["status"], "open");
     let said = domain.pier(&["comment", "--json", &id, "offline"]).expect(0);
     assert!(said.flat().contains("in the clone alone until the next push"), "{}", said.said());
     assert_eq!(json(&said)["pushed"], false);
@@ -59,6 +61,12 @@ fn changes_of_one_item_in_two_clones_lose_nothing() {
     let (domain, server) = with_server();
     let id = domain.issue("one");
     let other = domain.another("other");
+    // A claim of what somebody has not fetched is none.
+    let third = domain.another("third");
+    domain.pier(&["comment", &id, "zeroth"]).expect(0);
+    domain.pier(&["claim", "--coord-dir", &third, "--no-pull", &id]).refused(1, "coord::remote");
+    let clean = domain.git(third.as_ref(), &["status", "--porcelain", "--branch"]);
+    assert_eq!(clean, "## main...origin/main");
     // Both come to the remote: the second one is applied to what the first one has left.
     domain.pier(&["comment", &id, "first"]).expect(0);
     domain.pier(&["comment", "--coord-dir", &other, &id, "second"]).expect(0);
