@@ -289,7 +289,8 @@ fn programs(project: &Utf8Path, directory: &Utf8Path, depth: usize, found: &mut 
     }
 }
 
-/// Says whether a text has nothing but the lines that pier and the older tools write, which are YAML by their form.
+/// Says whether a text has nothing but lines of the forms that pier and the older tools write: the library is not asked about
+/// those, for it takes longer than all else. What is in the wrong place among them is not found.
 fn is_simple(text: &str) -> bool {
     // How deep the text of a block is at least, while one goes on.
     let mut block: Option<usize> = None;

@@ -99,13 +99,17 @@ pub fn resolve(known: &[Repo], named: &str) -> Result<String, String> {
     }
 }
 
+/// Returns the name of a repository by its URL.
+pub fn base_name(url: &str) -> String {
+    let name = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
+    name.strip_suffix(".git").unwrap_or(name).to_owned()
+}
+
 /// Finds an active repository by the URL of its remote, or by the name in it.
 pub fn by_remote(known: &[Repo], url: &str) -> Option<String> {
     let is_active = |repo: &&Repo| repo.status == "active";
     let by_url = known.iter().filter(is_active).find(|repo| repo.remotes.iter().any(|remote| remote == url));
-    let name = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
-    let name = name.strip_suffix(".git").unwrap_or(name);
-    by_url.map(|repo| repo.id.clone()).or_else(|| resolve(known, name).ok())
+    by_url.map(|repo| repo.id.clone()).or_else(|| resolve(known, &base_name(url)).ok())
 }
 
 #[cfg(test)]

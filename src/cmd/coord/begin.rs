@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::super::{Global, Outcome};
-use super::context::{self, CLONE, Common, FILE, actor, base_name, caller, knob, of_file};
+use super::context::{self, CLONE, Common, FILE, actor, caller, knob, of_file, origin};
 use super::step::report;
 use crate::backend::git::shared::{Call, Shared, local};
 use crate::backend::git::{Git, failed};
@@ -153,7 +153,7 @@ impl Asked {
         let own = origin(&root);
         let named = place.project.clone().or_else(|| knob("PROJECT").map(str::to_owned));
         let project = named.unwrap_or_else(|| {
-            let name = own.as_deref().map(base_name).filter(|name| !name.is_empty());
+            let name = own.as_deref().map(registry::base_name).filter(|name| !name.is_empty());
             name.or_else(|| root.file_name().map(str::to_owned)).unwrap_or_else(|| "project".into())
         });
         let project = kind::sanitised(&project);
@@ -323,15 +323,6 @@ impl Asked {
         self.run(&self.dir, &["config", "branch.main.merge", "refs/heads/main"])?;
         Ok(())
     }
-}
-
-fn origin(root: &Utf8Path) -> Option<String> {
-    let text = String::from_utf8(read_bounded(&root.join(".git/config"), 1 << 20).ok()?).ok()?;
-    let entries = crate::util::git::config::parse(&text)?;
-    let is_url = |entry: &&crate::util::git::config::Entry| {
-        entry.section == "remote" && entry.subsection.as_deref() == Some("origin") && entry.key == "url"
-    };
-    entries.iter().rfind(is_url).map(|entry| entry.value.clone())
 }
 
 pub fn init(global: &Global, args: &Init) -> Outcome {

@@ -9,6 +9,7 @@ use crate::backend::git::Git;
 use crate::backend::git::shared::Shared;
 use crate::coord::domain::{self, Domain};
 use crate::coord::history::Actor;
+use crate::coord::registry;
 use crate::coord::store::Store;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
@@ -210,19 +211,14 @@ pub fn head_of(context: &Context) -> Option<crate::coord::history::Reference> {
     let commit = ask(&["rev-parse", "--verify", "HEAD^{commit}"])?;
     let branch = ask(&["symbolic-ref", "--quiet", "--short", "HEAD"]).unwrap_or_else(|| "HEAD".to_owned());
     let url = ask(&["config", "--get", "remote.origin.url"]);
-    let name = url.as_deref().map_or_else(|| top.file_name().unwrap_or("project").to_owned(), base_name);
+    let name =
+        url.as_deref().map_or_else(|| top.file_name().unwrap_or("project").to_owned(), registry::base_name);
     crate::coord::history::Reference::parse(&format!("{name}:{branch}@{commit}"))
 }
 
-/// Returns the name of a repository by its URL.
-pub fn base_name(url: &str) -> String {
-    let name = url.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or_default();
-    name.strip_suffix(".git").unwrap_or(name).to_owned()
-}
-
-/// Returns where the project comes from.
-pub fn origin_of(context: &Context) -> Option<String> {
-    let text = String::from_utf8(read_bounded(&context.project.join(".git/config"), 1 << 20).ok()?).ok()?;
+/// Returns where a clone comes from.
+pub fn origin(root: &Utf8Path) -> Option<String> {
+    let text = String::from_utf8(read_bounded(&root.join(".git/config"), 1 << 20).ok()?).ok()?;
     let entries = crate::util::git::config::parse(&text)?;
     let is_url = |entry: &&crate::util::git::config::Entry| {
         entry.section == "remote" && entry.subsection.as_deref() == Some("origin") && entry.key == "url"

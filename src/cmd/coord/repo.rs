@@ -327,7 +327,6 @@ pub fn rules(global: &Global, args: &Rules) -> Outcome {
     if args.preview {
         return preview(&context);
     }
-    tracing::debug!(args.push, "the rules are written");
     if !context.hold_free(&["status", "--porcelain"])?.is_empty() {
         return Err(Failure::new(
             Exit::Failed,

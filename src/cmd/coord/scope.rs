@@ -82,6 +82,6 @@ pub fn repo(context: &Context, given: Option<&str>) -> Result<Option<String>, Fa
         }
         return Ok(Some(found));
     }
-    let url = super::context::origin_of(context);
+    let url = super::context::origin(&context.project);
     Ok(url.and_then(|url| registry::by_remote(&known, &url)))
 }
