@@ -56,6 +56,11 @@ impl<'a> Fields<'a> {
         self.text(key).filter(|text| !text.is_empty())
     }
 
+    /// The same, for whoever keeps it.
+    pub fn owned(&self, key: &str) -> Option<String> {
+        self.word(key).map(Cow::into_owned)
+    }
+
     pub fn is(&self, key: &str, expected: &str) -> bool {
         self.text(key).is_some_and(|text| text == expected)
     }

@@ -105,7 +105,7 @@ struct Call {
 
 impl Reader {
     fn step(&mut self, value: &Fields<'_>, draft: &mut Draft<'_>, source: &str) -> io::Result<()> {
-        let key = owned(value, "id").unwrap_or_else(|| {
+        let key = value.owned("id").unwrap_or_else(|| {
             let raw = |key: &str| value.get(key).map_or("", RawValue::get);
             format!("{}:{}:{}", raw("step_index"), raw("type"), raw("source"))
         });
@@ -203,13 +203,13 @@ impl Reader {
         }
         let kinds = step.extra.get("types").and_then(|kinds| serde_json::from_str(kinds.get()).ok());
         let mut kinds: Vec<String> = kinds.unwrap_or_default();
-        if let Some(kind) = owned(value, "type").filter(|kind| !kinds.contains(kind)) {
+        if let Some(kind) = value.owned("type").filter(|kind| !kinds.contains(kind)) {
             kinds.push(kind);
             step.extra.put("types", kinds);
         }
         for key in ["error", "error_message"] {
             step.extra.take(key, value.get(key));
-            let said = owned(value, key).or_else(|| owned(&value.object(key)?, "message"));
+            let said = value.owned(key).or_else(|| value.object(key)?.owned("message"));
             self.failure = said.or_else(|| self.failure.take());
         }
         if value.is("status", "DONE") && !value.has("error") && !value.has("error_message") {
@@ -218,8 +218,8 @@ impl Reader {
     }
 
     fn call(&mut self, call: &Fields<'_>, key: &str, at: At, draft: &mut Draft<'_>) -> io::Result<()> {
-        let (id, name) = (owned(call, "id").unwrap_or_default(), owned(call, "name").unwrap_or_default());
-        let server = owned(call, "server_name");
+        let (id, name) = (call.owned("id").unwrap_or_default(), call.owned("name").unwrap_or_default());
+        let server = call.owned("server_name");
         let arguments = Json::arguments(call.get("args"));
         let output = call.get("output").map(Json::of);
         let is_same = |known: &Call| if id.is_empty() { known.key == key } else { known.id == id };
@@ -246,7 +246,7 @@ impl Reader {
     }
 
     fn result(&mut self, value: &Fields<'_>, draft: &mut Draft<'_>) -> io::Result<()> {
-        let (id, name, server) = (owned(value, "id"), owned(value, "name"), owned(value, "server_name"));
+        let (id, name, server) = (value.owned("id"), value.owned("name"), value.owned("server_name"));
         let place = if let Some(id) = &id {
             self.calls.iter().position(|call| call.id == *id)
         } else {
@@ -313,8 +313,4 @@ fn take_usage(step: &mut Step, usage: &Fields<'_>) {
     for (key, value) in usage.iter().filter(|(key, _)| !known.contains(key)) {
         extra.take(key, Some(value));
     }
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }

@@ -167,9 +167,9 @@ impl Reader<'_> {
                 self.result(record, draft);
             } else if record.is("subtype", "init") {
                 let head = draft.head(MAIN);
-                head.session = head.session.take().or(owned(record, "session_id"));
-                head.version = head.version.take().or(owned(record, "claude_code_version"));
-                head.model = head.model.take().or(owned(record, "model"));
+                head.session = head.session.take().or(record.owned("session_id"));
+                head.version = head.version.take().or(record.owned("claude_code_version"));
+                head.model = head.model.take().or(record.owned("model"));
             } else if whole {
                 let parent = record.text("parent_tool_use_id");
                 let track = parent.as_deref().map_or(MAIN, |id| draft.sub(MAIN, id));
@@ -275,7 +275,7 @@ impl Reader<'_> {
                 step.extra.take("request_id", record.get("requestId"));
             }
             step.model_name = model.map(std::borrow::Cow::into_owned).or(step.model_name.take());
-            step.reasoning_effort = owned(record, "perTurnEffort").or(step.reasoning_effort.take());
+            step.reasoning_effort = record.owned("perTurnEffort").or(step.reasoning_effort.take());
             step.extra.take("stop_reason", message.get("stop_reason"));
             if let Some(usage) = message.object("usage") {
                 take_usage(step, &usage);
@@ -410,7 +410,7 @@ impl Reader<'_> {
             draft.compacted(track, 1);
         }
         let error = record.object("error");
-        let said = record.word("content").map(std::borrow::Cow::into_owned).or_else(|| {
+        let said = record.owned("content").or_else(|| {
             let error = error.as_ref()?;
             error.word("formatted").or_else(|| error.word("message")).map(std::borrow::Cow::into_owned)
         });
@@ -488,10 +488,10 @@ impl Reader<'_> {
 fn take_head(record: &Fields<'_>, draft: &mut Draft<'_>, track: Track) {
     let head = draft.head(track);
     if head.session.is_none() {
-        head.session = owned(record, "sessionId").or_else(|| owned(record, "session_id"));
+        head.session = record.owned("sessionId").or_else(|| record.owned("session_id"));
     }
     if head.version.is_none() {
-        head.version = owned(record, "version");
+        head.version = record.owned("version");
     }
     for (key, name) in [("cwd", "cwds"), ("gitBranch", "git_branches")] {
         let Some(value) = record.word(key) else { continue };
@@ -502,10 +502,6 @@ fn take_head(record: &Fields<'_>, draft: &mut Draft<'_>, track: Track) {
             head.agent.put(name, known);
         }
     }
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }
 
 fn no_message(record: &Fields<'_>, draft: &mut Draft<'_>, source: &str) {

@@ -116,7 +116,7 @@ impl Reader {
         let kind = event.text("type").unwrap_or_default();
         draft.report.count(&kind);
         let head = draft.head(MAIN);
-        head.session = head.session.take().or_else(|| owned(event, "session_id"));
+        head.session = head.session.take().or_else(|| event.owned("session_id"));
         match &*kind {
             "system" => take_head(event, draft),
             "user" => return self.user(event, draft, source),
@@ -351,7 +351,7 @@ fn take_head(event: &Fields<'_>, draft: &mut Draft<'_>) {
     let asked = draft.about.model.clone();
     let head = draft.head(MAIN);
     // The log has the name that people read.
-    head.model = head.model.take().or(asked).or_else(|| owned(event, "model"));
+    head.model = head.model.take().or(asked).or_else(|| event.owned("model"));
     for (key, name) in
         [("cwd", "cwd"), ("permissionMode", "permission_mode"), ("apiKeySource", "api_key_source")]
     {
@@ -365,13 +365,9 @@ fn texts(event: &Fields<'_>) -> Vec<String> {
     if let Some(text) = message.text("content") {
         return vec![text.into_owned()];
     }
-    message.objects("content").iter().filter_map(|part| owned(part, "text")).collect()
+    message.objects("content").iter().filter_map(|part| part.owned("text")).collect()
 }
 
 fn when(event: &Fields<'_>) -> Option<String> {
     time::of_millis(i64::try_from(event.count("timestamp_ms")?).ok()?)
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }

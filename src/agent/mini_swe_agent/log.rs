@@ -177,8 +177,8 @@ fn take_head(info: &Fields<'_>, document: &Fields<'_>, draft: &mut Draft<'_>) {
     let config = info.object("config").unwrap_or_default();
     let model = config.object("model").unwrap_or_default();
     let head = draft.head(MAIN);
-    head.version = head.version.take().or_else(|| owned(info, "mini_version"));
-    head.model = head.model.take().or_else(|| owned(&model, "model_name"));
+    head.version = head.version.take().or_else(|| info.owned("mini_version"));
+    head.model = head.model.take().or_else(|| model.owned("model_name"));
     head.agent.take("original_format", document.get("trajectory_format"));
     for (key, name) in
         [("agent", "agent_config"), ("model", "model_config"), ("environment", "environment_config")]
@@ -191,8 +191,4 @@ fn take_head(info: &Fields<'_>, document: &Fields<'_>, draft: &mut Draft<'_>) {
     let said = info.word("submission").is_some();
     head.extra.take("exit_status", info.get("exit_status").filter(|status| status.get() != "\"\""));
     head.extra.take("submission", info.get("submission").filter(|_| said));
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }

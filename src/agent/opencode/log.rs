@@ -173,7 +173,7 @@ impl Session {
         let Some(id) = info.word("id") else { return Err(place) };
         Ok(Session {
             id: id.into_owned(),
-            parent: info.word("parentID").map(std::borrow::Cow::into_owned),
+            parent: info.owned("parentID"),
             created: info.object("time").and_then(|time| time.count("created")).unwrap_or(0),
             place,
         })
@@ -282,8 +282,8 @@ impl Reader<'_> {
 fn take_head(info: &Fields<'_>, draft: &mut Draft<'_>, track: Track) -> Speaker {
     let head = draft.head(track);
     let is_first = head.session.is_none();
-    head.session = head.session.take().or(owned(info, "id"));
-    head.version = head.version.take().or(owned(info, "version"));
+    head.session = head.session.take().or(info.owned("id"));
+    head.version = head.version.take().or(info.owned("version"));
     let model = info.object("model").unwrap_or_default();
     head.model = head.model.take().or(parts::model(&model, "id"));
     if is_first {
@@ -296,9 +296,5 @@ fn take_head(info: &Fields<'_>, draft: &mut Draft<'_>, track: Track) -> Speaker 
     {
         draft.name(track, &name);
     }
-    Speaker { track, session: owned(info, "id"), effort: parts::variant(&model), model: None }
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
+    Speaker { track, session: info.owned("id"), effort: parts::variant(&model), model: None }
 }

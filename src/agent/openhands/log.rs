@@ -182,17 +182,8 @@ const PLUMBING: &[&str] = &[
 impl Reader {
     fn stream(&mut self, logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Result<()> {
         let name = &logs.files()[index].path;
-        log::each_line(logs, index, draft, |draft, text, line, last| {
-            // The program prints beside it what it likes.
-            if !text.starts_with('{') {
-                return Ok(());
-            }
-            if let Ok(event) = Fields::parse(text) {
-                return self.event(&event, draft, &format!("{name}:{line}"));
-            }
-            let code = if last { "truncated-line" } else { "unreadable-line" };
-            draft.report.partial(code, "it is no event of the stream", Some((name.as_str(), line)));
-            Ok(())
+        log::each_printed(logs, index, draft, |draft, event, line| {
+            self.event(event, draft, &format!("{name}:{line}"))
         })
     }
 
@@ -225,7 +216,7 @@ impl Reader {
             "SystemPromptEvent" => {
                 let mut step = Step::system(time, "");
                 for key in ["system_prompt", "dynamic_context"] {
-                    let text = event.object(key).and_then(|prompt| owned(&prompt, "text"));
+                    let text = event.object(key).and_then(|prompt| prompt.owned("text"));
                     step.message.add(&text.unwrap_or_default());
                 }
                 step.extra.take("tools", event.get("tools"));
@@ -399,10 +390,10 @@ fn push(mut step: Step, event: &Fields<'_>, draft: &mut Draft<'_>, source: &str)
 
 /// What the model thought: there are several places for it, and routers write the same into two of them.
 fn think(from: &Fields<'_>, event: &Fields<'_>, draft: &mut Draft<'_>, at: At) {
-    let mut thoughts: Vec<String> = owned(from, "reasoning_content").into_iter().collect();
+    let mut thoughts: Vec<String> = from.owned("reasoning_content").into_iter().collect();
     let mut hidden = 0_u64;
     for block in from.objects("thinking_blocks") {
-        match owned(&block, "thinking") {
+        match block.owned("thinking") {
             Some(text) => thoughts.push(text),
             None => hidden += 1,
         }
@@ -411,7 +402,7 @@ fn think(from: &Fields<'_>, event: &Fields<'_>, draft: &mut Draft<'_>, at: At) {
     for key in ["summary", "content"] {
         for raw in item.list(key) {
             let text = fields::text(raw).map(std::borrow::Cow::into_owned);
-            thoughts.extend(text.or_else(|| owned(&Fields::of(raw)?, "text")));
+            thoughts.extend(text.or_else(|| Fields::of(raw)?.owned("text")));
         }
     }
     let Some(step) = draft.step(at) else { return };
@@ -455,8 +446,4 @@ fn content(of: &Fields<'_>, draft: &mut Draft<'_>) -> io::Result<Content> {
         }
     }
     Ok(parts)
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }

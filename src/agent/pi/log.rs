@@ -70,7 +70,7 @@ impl Converter for Log {
             // One after the other, however they are called.
             files.sort_by_cached_key(|index| {
                 let head = logs.head(*index);
-                head.lines().find_map(|line| owned(&Fields::parse(line).ok()?, "timestamp"))
+                head.lines().find_map(|line| Fields::parse(line).ok()?.owned("timestamp"))
             });
             files
         };
@@ -148,21 +148,10 @@ impl Reader {
     ) -> io::Result<()> {
         let name = &logs.files()[index].path;
         let mut unfinished = Unfinished::default();
-        log::each_line(logs, index, draft, |draft, text, line, last| {
-            let record = match Fields::parse(text) {
-                Ok(record) => record,
-                // Extensions print beside it what they like.
-                Err(_) if !text.starts_with('{') => return Ok(()),
-                Err(_) => {
-                    let code = if last { "truncated-line" } else { "unreadable-line" };
-                    let at = Some((name.as_str(), line));
-                    draft.report.partial(code, "it is no record of the stream", at);
-                    return Ok(());
-                }
-            };
+        log::each_printed(logs, index, draft, |draft, record, line| {
             let source = format!("{name}:{line}");
-            unfinished.event(&record, &source);
-            if whole { self.event(&record, draft, &source) } else { Ok(()) }
+            unfinished.event(record, &source);
+            if whole { self.event(record, draft, &source) } else { Ok(()) }
         })?;
         if let Some(message) = unfinished.finish() {
             self.last = Last::Middle;
@@ -198,7 +187,7 @@ impl Reader {
             }
             "auto_retry_start" => self.last = Last::Middle,
             "auto_retry_end" => {
-                if let Some(error) = owned(record, "finalError") {
+                if let Some(error) = record.owned("finalError") {
                     self.last = Last::Failure(error);
                 }
             }
@@ -216,7 +205,7 @@ impl Reader {
     fn record(&mut self, record: &Fields<'_>, draft: &mut Draft<'_>, source: &str) -> io::Result<()> {
         let kind = record.text("type").unwrap_or_default();
         draft.report.count(&kind);
-        let id = owned(record, "id");
+        let id = record.owned("id");
         if let Some(id) = &id
             && kind != "session"
         {
@@ -238,10 +227,10 @@ impl Reader {
             "custom_message" => self.other(record, record, "content", draft, source)?,
             "compaction" => self.compaction(record, draft, source)?,
             "branch_summary" => self.other(record, record, "summary", draft, source)?,
-            "thinking_level_change" => self.thinking = owned(record, "thinkingLevel"),
+            "thinking_level_change" => self.thinking = record.owned("thinkingLevel"),
             "model_change" => {
                 let head = draft.head(MAIN);
-                head.model = head.model.take().or_else(|| owned(record, "modelId"));
+                head.model = head.model.take().or_else(|| record.owned("modelId"));
             }
             "session_info" => draft.head(MAIN).extra.take("session_name", record.get("name")),
             "context_edit" => self.context_edit(record, draft, source)?,
@@ -267,10 +256,10 @@ impl Reader {
         source: &str,
     ) -> io::Result<At> {
         step.extra.put("src", source);
-        let id = owned(record, "id");
+        let id = record.owned("id");
         if let Some(id) = &id {
             step.extra.put("entry_id", id.clone());
-            let parent = owned(record, "parentId");
+            let parent = record.owned("parentId");
             if parent.is_some() && parent != self.before {
                 step.extra.take("parent_id", record.get("parentId"));
             }
@@ -352,7 +341,7 @@ impl Reader {
         let time = when(record, message);
         let time = time.as_deref();
         let reason = message.text("stopReason").unwrap_or_default();
-        let error = owned(message, "errorMessage");
+        let error = message.owned("errorMessage");
         let failed = matches!(&*reason, "error" | "aborted");
         let is_empty = message.list("content").is_empty() && message.word("content").is_none();
         let mut step = if failed && is_empty {
@@ -360,7 +349,7 @@ impl Reader {
         } else {
             Step::agent(time)
         };
-        step.model_name = owned(message, "model");
+        step.model_name = message.owned("model");
         step.reasoning_effort.clone_from(&self.thinking);
         for (key, name) in [
             ("provider", "provider"),
@@ -497,7 +486,7 @@ const STREAMED: &[&str] = &[
 
 fn take_header(record: &Fields<'_>, draft: &mut Draft<'_>) {
     let head = draft.head(MAIN);
-    head.session = head.session.take().or_else(|| owned(record, "id"));
+    head.session = head.session.take().or_else(|| record.owned("id"));
     for (key, name) in [("cwd", "cwd"), ("version", "session_format"), ("parentSession", "parent_session")] {
         if head.agent.get(name).is_none() {
             head.agent.take(name, record.get(key));
@@ -507,7 +496,7 @@ fn take_header(record: &Fields<'_>, draft: &mut Draft<'_>) {
 
 /// When a record was written; in a stream, when its message was made.
 fn when(record: &Fields<'_>, message: &Fields<'_>) -> Option<String> {
-    owned(record, "timestamp").or_else(|| {
+    record.owned("timestamp").or_else(|| {
         let millis = message.count("timestamp")?;
         time::of_millis(i64::try_from(millis).ok()?)
     })
@@ -553,10 +542,6 @@ fn unfinished_step(
         draft.call(at, call)?;
     }
     Ok(())
-}
-
-fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }
 
 fn no_message(kind: &str, draft: &mut Draft<'_>, source: &str) {

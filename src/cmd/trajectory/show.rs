@@ -1,7 +1,5 @@
 //! `pier trajectory show`: a trajectory as a conversation.
 
-use std::fmt::Write as _;
-
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
@@ -80,11 +78,8 @@ pub fn run(args: &Show) -> Outcome {
         one(step, args, &mut before, "", &mut text);
     }
     for sub in &document.subagents {
-        let _ = writeln!(
-            text,
-            "\n{BOLD}sub-agent {}{BOLD:#}",
-            escape(sub.text(&["trajectory_id"]).unwrap_or("?"))
-        );
+        let id = escape(sub.text(&["trajectory_id"]).unwrap_or("?"));
+        text.push_str(&format!("\n{BOLD}sub-agent {id}{BOLD:#}\n"));
         let mut before = None;
         for step in chosen(sub, args) {
             one(step, args, &mut before, "    ", &mut text);
@@ -138,10 +133,10 @@ fn head(document: &Document) -> String {
     let mut text = String::new();
     let words = [document.text(&["agent", "name"]), document.text(&["agent", "version"])];
     let name: Vec<String> = words.into_iter().flatten().map(escape).collect();
-    let _ = write!(text, "{BOLD}{}{BOLD:#}", name.join(" "));
+    text.push_str(&format!("{BOLD}{}{BOLD:#}", name.join(" ")));
     for path in [&["agent", "model_name"][..], &["session_id"]] {
         if let Some(word) = document.text(path) {
-            let _ = write!(text, " · {}", escape(word));
+            text.push_str(&format!(" · {}", escape(word)));
         }
     }
     let mut parts = vec![format!("{} steps", document.steps.len())];
@@ -153,9 +148,9 @@ fn head(document: &Document) -> String {
     }
     parts.extend(total("total_cost_usd").map(|cost| format!("${cost:.4}")));
     parts.extend(document.text(&["extra", "run", "outcome"]).map(escape));
-    let _ = writeln!(text, "\n{}", parts.join(", "));
+    text.push_str(&format!("\n{}\n", parts.join(", ")));
     if let Some(reason) = document.text(&["extra", "run", "reason"]) {
-        let _ = writeln!(text, "{ERROR}{}{ERROR:#}", escape_lines(reason));
+        text.push_str(&format!("{ERROR}{}{ERROR:#}\n", escape_lines(reason)));
     }
     text
 }
@@ -169,20 +164,20 @@ fn one(step: &Value, args: &Show, before: &mut Option<jiff::Timestamp>, indent: 
         _ => DIM,
     };
     let number = step.get("step_id").map(Value::to_string).unwrap_or_default();
-    let _ = write!(text, "\n{indent}{style}#{number} {}{style:#}", escape(source));
+    text.push_str(&format!("\n{indent}{style}#{number} {}{style:#}", escape(source)));
     let time =
         step.get("timestamp").and_then(Value::as_str).and_then(|time| time.parse::<jiff::Timestamp>().ok());
     if let (Some(time), Some(before)) = (time, *before) {
-        let _ = write!(text, "{DIM} +{:.1}s{DIM:#}", time.duration_since(before).as_secs_f64().max(0.0));
+        text.push_str(&format!("{DIM} +{:.1}s{DIM:#}", time.duration_since(before).as_secs_f64().max(0.0)));
     }
     *before = time.or(*before);
     if let Some(metrics) = step.get("metrics") {
         let number = |key: &str| metrics.get(key).filter(|value| value.is_number()).map(Value::to_string);
         if let (Some(read), Some(written)) = (number("prompt_tokens"), number("completion_tokens")) {
-            let _ = write!(text, "{DIM} {read} read, {written} written{DIM:#}");
+            text.push_str(&format!("{DIM} {read} read, {written} written{DIM:#}"));
         }
         if let Some(cost) = metrics.get("cost_usd").and_then(Value::as_f64) {
-            let _ = write!(text, "{DIM} ${cost:.4}{DIM:#}");
+            text.push_str(&format!("{DIM} ${cost:.4}{DIM:#}"));
         }
     }
     text.push('\n');
@@ -190,14 +185,14 @@ fn one(step: &Value, args: &Show, before: &mut Option<jiff::Timestamp>, indent: 
     if !reasoning.is_empty() && args.reasoning {
         put(text, indent, DIM, reasoning, usize::MAX);
     } else if !reasoning.is_empty() {
-        let _ = writeln!(text, "{indent}  {DIM}… thought {} characters{DIM:#}", reasoning.chars().count());
+        text.push_str(&format!("{indent}  {DIM}… thought {} characters{DIM:#}\n", reasoning.chars().count()));
     }
     let limit = if args.full || source != "system" { usize::MAX } else { FIRST };
     put(text, indent, Style::new(), &content(step.get("message").unwrap_or(&Value::Null)), limit);
     let calls = list(step, "tool_calls");
     let limit = if args.full { usize::MAX } else { FIRST };
     for call in calls {
-        let _ = writeln!(text, "{indent}  {TOOL}▸ {}{TOOL:#}", escape(&call_line(call)));
+        text.push_str(&format!("{indent}  {TOOL}▸ {}{TOOL:#}\n", escape(&call_line(call))));
         if args.full {
             put(
                 text,
@@ -225,7 +220,7 @@ fn answer(result: &Value, indent: &str, limit: usize, text: &mut String) {
     put(text, &indent, style, &content(result.get("content").unwrap_or(&Value::Null)), limit);
     for reference in list(result, "subagent_trajectory_ref") {
         if let Some(id) = reference.get("trajectory_id").and_then(Value::as_str) {
-            let _ = writeln!(text, "{indent}  {DIM}→ sub-agent {}{DIM:#}", escape(id));
+            text.push_str(&format!("{indent}  {DIM}→ sub-agent {}{DIM:#}\n", escape(id)));
         }
     }
 }
@@ -239,10 +234,10 @@ fn put(text: &mut String, indent: &str, style: Style, said: &str, limit: usize) 
     for (number, line) in lines.iter().enumerate() {
         if left_out.contains(&number) {
             if number == left_out.start {
-                let _ = writeln!(text, "{indent}  {DIM}… {} lines{DIM:#}", left_out.len());
+                text.push_str(&format!("{indent}  {DIM}… {} lines{DIM:#}\n", left_out.len()));
             }
             continue;
         }
-        let _ = writeln!(text, "{indent}  {style}{line}{style:#}");
+        text.push_str(&format!("{indent}  {style}{line}{style:#}\n"));
     }
 }

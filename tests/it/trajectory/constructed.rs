@@ -6,7 +6,6 @@ use super::{Converted, convert, fixtures, trajectory};
 
 mod aider;
 mod antigravity_sdk;
-mod case_table;
 mod codex;
 mod cursor_cli;
 mod differences;
@@ -24,6 +23,14 @@ fn of(case: &str) -> Converted {
 fn reference(case: &str) -> Value {
     let path = fixtures().join("trajectories").join(case).join("reference.trajectory.json");
     serde_json::from_slice(&fs_err::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn what_the_older_program_made_of_claude_code_differs_as_listed() {
+    differences::are_listed(
+        "claude-code",
+        &["basic", "compaction_redacted_synthetic", "interrupt_unanswered_call", "sidechain"],
+    );
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::io;
 use base64::Engine as _;
 use serde_json::value::RawValue;
 
-use super::owned;
 use crate::atif::draft::{At, Draft, Track};
 use crate::atif::fields::{self, Fields};
 use crate::atif::raw::{Extra, Json};
@@ -112,7 +111,7 @@ pub fn rendered(block: &Fields<'_>) -> Option<String> {
         return Some(text.into_owned());
     }
     let parts = block.objects("content");
-    let texts: Vec<String> = parts.iter().filter_map(|part| owned(part, "text")).collect();
+    let texts: Vec<String> = parts.iter().filter_map(|part| part.owned("text")).collect();
     (!texts.is_empty()).then(|| texts.join("\n"))
 }
 
@@ -121,7 +120,7 @@ pub fn texts(message: &Fields<'_>) -> String {
         return text.into_owned();
     }
     let blocks = message.objects("content");
-    let texts: Vec<String> = blocks.iter().filter_map(|block| owned(block, "text")).collect();
+    let texts: Vec<String> = blocks.iter().filter_map(|block| block.owned("text")).collect();
     texts.join("\n\n")
 }
 

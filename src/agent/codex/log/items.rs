@@ -5,7 +5,7 @@ use std::io;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::thread::{Thread, owned};
+use super::thread::Thread;
 use crate::atif::draft::{At, Draft};
 use crate::atif::fields::{self, Fields};
 use crate::atif::raw::{Extra, Json};
@@ -216,7 +216,7 @@ pub fn has_failed(known: &Extra) -> bool {
 /// The thread that an answer names as new.
 fn spawned(item: &Fields<'_>) -> Option<String> {
     let output = item.text("output")?;
-    owned(&Fields::parse(&output).ok()?, "agent_id").filter(|id| id.len() == 36)
+    Fields::parse(&output).ok()?.owned("agent_id").filter(|id| id.len() == 36)
 }
 
 /// Adds the readable parts of reasoning, and counts those that only the vendor can read.
@@ -224,7 +224,7 @@ fn think(item: &Fields<'_>, step: &mut Step) {
     let mut is_readable = false;
     for key in ["summary", "content"] {
         let parts = item.objects(key);
-        let texts: Vec<String> = parts.iter().filter_map(|part| owned(part, "text")).collect();
+        let texts: Vec<String> = parts.iter().filter_map(|part| part.owned("text")).collect();
         is_readable |= !texts.is_empty();
         step.think(&texts.join("\n"));
     }

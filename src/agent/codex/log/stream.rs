@@ -2,7 +2,6 @@
 
 use std::io;
 
-use super::thread::owned;
 use crate::agent::log::{self, Logs};
 use crate::atif::draft::{At, Draft, MAIN};
 use crate::atif::fields::{self, Fields};
@@ -28,19 +27,8 @@ const FRAME: &[&str] = &[
 pub fn read(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>, whole: bool) -> io::Result<Option<Run>> {
     let name = &logs.files()[index].path;
     let mut stream = Stream { run: None, open: None, answered: false };
-    log::each_line(logs, index, draft, |draft, text, line, last| {
-        // Programs print beside it what they like.
-        let record = match Fields::parse(text) {
-            Ok(record) => record,
-            Err(_) if !text.starts_with('{') => return Ok(()),
-            Err(_) => {
-                let at = Some((name.as_str(), line));
-                let code = if last { "truncated-line" } else { "unreadable-line" };
-                draft.report.partial(code, "it is no record of the stream", at);
-                return Ok(());
-            }
-        };
-        stream.record(&record, draft, whole, &format!("{name}:{line}"))
+    log::each_printed(logs, index, draft, |draft, record, line| {
+        stream.record(record, draft, whole, &format!("{name}:{line}"))
     })?;
     Ok(stream.run)
 }
@@ -65,7 +53,7 @@ impl Stream {
             "turn.started" => self.run = Some(Run::Interrupted),
             "turn.completed" => self.run = Some(Run::Finished),
             "turn.failed" => {
-                let said = error.as_ref().and_then(|error| owned(error, "message"));
+                let said = error.as_ref().and_then(|error| error.owned("message"));
                 let said = said.unwrap_or_else(|| "no reason is given".to_owned());
                 self.run = Some(Run::Failed(said));
             }
@@ -76,7 +64,7 @@ impl Stream {
         }
         draft.report.count(&kind);
         match (&*kind, &self.run) {
-            ("thread.started", _) => draft.head(MAIN).session = owned(record, "thread_id"),
+            ("thread.started", _) => draft.head(MAIN).session = record.owned("thread_id"),
             ("turn.completed", _) => {
                 self.open = None;
                 // Of all calls of the turn together.

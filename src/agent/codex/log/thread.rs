@@ -212,7 +212,7 @@ impl Thread<'_> {
         // The name of a file ends with it.
         let stem = file.path.file_stem().unwrap_or_default();
         let of_name = || stem.get(stem.len().saturating_sub(36)..).unwrap_or(stem).to_owned();
-        let id = owned(meta, "id").or_else(|| owned(meta, "session_id")).unwrap_or_else(of_name);
+        let id = meta.owned("id").or_else(|| meta.owned("session_id")).unwrap_or_else(of_name);
         self.is_forked |= meta.has("forked_from_id");
         self.own_from = meta.count("subagent_history_start_ordinal");
         if self.is_sub {
@@ -220,7 +220,7 @@ impl Thread<'_> {
                 .and_then(|source| source.object("subagent"))
                 .and_then(|subagent| subagent.object("thread_spawn"))
                 .unwrap_or_default();
-            let parent = owned(&spawn, "parent_thread_id").or_else(|| owned(meta, "parent_thread_id"));
+            let parent = spawn.owned("parent_thread_id").or_else(|| meta.owned("parent_thread_id"));
             let parent = parent.and_then(|parent| draft.find_sub(&parent)).unwrap_or(MAIN);
             self.track = draft.sub(parent, &id);
             let name = ["agent_role", "agent_nickname"].into_iter().find_map(|key| spawn.word(key));
@@ -231,7 +231,7 @@ impl Thread<'_> {
         }
         let head = draft.head(self.track);
         head.session.get_or_insert_with(|| id.clone());
-        head.version = head.version.take().or_else(|| owned(meta, "cli_version"));
+        head.version = head.version.take().or_else(|| meta.owned("cli_version"));
         for key in ["originator", "cwd", "source", "model_provider", "forked_from_id", "agent_nickname"] {
             head.agent.take(key, meta.get(key));
         }
@@ -243,12 +243,13 @@ impl Thread<'_> {
     }
 
     fn turn_context(&mut self, payload: &Fields<'_>, draft: &mut Draft<'_>) {
-        self.model = owned(payload, "model").or(self.model.take());
+        self.model = payload.owned("model").or(self.model.take());
         let settings = (payload.object("collaboration_mode")).and_then(|mode| mode.object("settings"));
-        self.effort = owned(payload, "effort")
-            .or_else(|| owned(settings.as_ref()?, "reasoning_effort"))
-            .or_else(|| owned(payload, "reasoning_effort"));
-        self.turn = owned(payload, "turn_id").or(self.turn.take());
+        self.effort = payload
+            .owned("effort")
+            .or_else(|| settings.as_ref()?.owned("reasoning_effort"))
+            .or_else(|| payload.owned("reasoning_effort"));
+        self.turn = payload.owned("turn_id").or(self.turn.take());
         let head = draft.head(self.track);
         head.model = head.model.take().or_else(|| self.model.clone());
     }
@@ -270,13 +271,13 @@ impl Thread<'_> {
             }
             "task_started" | "turn_started" => {
                 self.run = Some(Run::Interrupted);
-                self.turn = owned(payload, "turn_id");
+                self.turn = payload.owned("turn_id");
                 Ok(())
             }
             "task_complete" | "turn_complete" => {
                 self.open = None;
                 let error = payload.object("error");
-                let reason = error.as_ref().and_then(|error| owned(error, "message"));
+                let reason = error.as_ref().and_then(|error| error.owned("message"));
                 let Some(reason) = reason.or_else(|| error.map(|_| "no reason is given".to_owned())) else {
                     self.run = Some(Run::Finished);
                     return Ok(());
@@ -293,7 +294,7 @@ impl Thread<'_> {
             }
             "error" | "stream_error" | "warning" => {
                 if kind == "error" {
-                    let said = owned(payload, "message");
+                    let said = payload.owned("message");
                     self.run = Some(Run::Failed(said.unwrap_or_else(|| "no reason is given".to_owned())));
                 }
                 self.notice(payload, "message", draft, time, source)
@@ -354,7 +355,7 @@ impl Thread<'_> {
     /// Keeps how a call ended, for its answer.
     fn fact(&mut self, call: Option<&str>, item: &Fields<'_>, draft: &mut Draft<'_>) {
         let Some(call) = call else { return };
-        let mut threads: Vec<String> = owned(item, "new_thread_id").into_iter().collect();
+        let mut threads: Vec<String> = item.owned("new_thread_id").into_iter().collect();
         if item.is("tool", "spawn_agent") {
             let receivers = item.list("receiver_thread_ids").into_iter().filter_map(text);
             threads.extend(receivers);
@@ -398,10 +399,6 @@ impl Thread<'_> {
         step.is_copied_context = self.is_copied;
         draft.push(self.track, step).map(|_| ())
     }
-}
-
-pub fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }
 
 fn text(raw: &RawValue) -> Option<String> {

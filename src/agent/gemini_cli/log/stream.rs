@@ -22,19 +22,8 @@ pub fn read(
     let logs = reader.logs;
     let name = &logs.files()[index].path;
     let mut stream = Stream { whole, run: None, open: None, answered: false };
-    log::each_line(logs, index, draft, |draft, text, line, last| {
-        // Programs print beside it what they like.
-        let record = match Fields::parse(text) {
-            Ok(record) => record,
-            Err(_) if !text.starts_with('{') => return Ok(()),
-            Err(_) => {
-                let at = Some((name.as_str(), line));
-                let code = if last { "truncated-line" } else { "unreadable-line" };
-                draft.report.partial(code, "it is no record of the stream", at);
-                return Ok(());
-            }
-        };
-        stream.record(&record, reader, draft, &format!("{name}:{line}"))
+    log::each_printed(logs, index, draft, |draft, record, line| {
+        stream.record(record, reader, draft, &format!("{name}:{line}"))
     })?;
     Ok(stream.run)
 }
@@ -61,7 +50,7 @@ impl Stream {
             "init" => {
                 self.run = Some(Run::Interrupted);
                 let head = draft.head(MAIN);
-                let word = |key: &str| record.word(key).map(std::borrow::Cow::into_owned);
+                let word = |key: &str| record.owned(key);
                 head.session = head.session.take().or_else(|| word("session_id"));
                 head.model = head.model.take().or_else(|| word("model"));
             }

@@ -4,7 +4,6 @@ use std::io;
 
 use serde_json::value::RawValue;
 
-use super::owned;
 use crate::atif::draft::{Draft, MAIN};
 use crate::atif::fields::{self, Fields};
 use crate::atif::raw::Json;
@@ -21,7 +20,7 @@ const NOT_RUN: &str = "action was not executed";
 pub fn time(message: &Fields<'_>) -> Option<String> {
     let extra = message.object("extra").unwrap_or_default();
     let of = |fields: &Fields<'_>, key: &str| {
-        let text = owned(fields, key).filter(|text| is_iso(text));
+        let text = fields.owned(key).filter(|text| is_iso(text));
         text.or_else(|| of_seconds(fields.float(key).filter(|seconds| *seconds > 0.0)?))
     };
     ["completed_at", "timestamp", "created_at"]
@@ -43,8 +42,8 @@ pub fn content(raw: Option<&RawValue>, draft: &mut Draft<'_>) -> io::Result<Cont
     }
     for raw in parts {
         let part = Fields::of(raw).unwrap_or_default();
-        let url = part.object("image_url").and_then(|image| owned(&image, "url"));
-        let url = url.or_else(|| owned(&part, "image_url"));
+        let url = part.object("image_url").and_then(|image| image.owned("url"));
+        let url = url.or_else(|| part.owned("image_url"));
         match (part.text("text"), url) {
             (Some(text), _) => said.add(&text),
             (None, Some(url)) => match draft.picture_of_url(&url)? {
@@ -64,7 +63,7 @@ fn answer(message: &Fields<'_>, draft: &mut Draft<'_>) -> Step {
     let config = head.agent.get("model_config").and_then(|config| Fields::parse(config.get()).ok());
     let asked = config.and_then(|config| config.object("model_kwargs"));
     step.reasoning_effort = asked.and_then(|asked| {
-        owned(&asked, "reasoning_effort").or_else(|| owned(&asked.object("reasoning")?, "effort"))
+        asked.owned("reasoning_effort").or_else(|| asked.object("reasoning")?.owned("effort"))
     });
     step
 }
@@ -73,7 +72,7 @@ fn answer(message: &Fields<'_>, draft: &mut Draft<'_>) -> Step {
 pub fn assistant(message: &Fields<'_>, draft: &mut Draft<'_>) -> io::Result<()> {
     let mut step = answer(message, draft);
     step.message = content(message.get("content"), draft)?;
-    let thoughts = owned(message, "reasoning_content").or_else(|| owned(message, "reasoning"));
+    let thoughts = message.owned("reasoning_content").or_else(|| message.owned("reasoning"));
     match thoughts {
         Some(text) => step.think(&text),
         None => {
@@ -84,7 +83,7 @@ pub fn assistant(message: &Fields<'_>, draft: &mut Draft<'_>) -> io::Result<()> 
     }
     let extra = message.object("extra").unwrap_or_default();
     let response = extra.object("response").unwrap_or_default();
-    step.model_name = step.model_name.or_else(|| owned(&response, "model"));
+    step.model_name = step.model_name.or_else(|| response.owned("model"));
     step.extra.take("response_id", response.get("id"));
     if let Some(choice) = response.objects("choices").first() {
         step.extra.take("finish_reason", choice.get("finish_reason"));
@@ -112,7 +111,7 @@ pub fn assistant(message: &Fields<'_>, draft: &mut Draft<'_>) -> io::Result<()> 
 /// An answer in the style of responses: a list of what the model made.
 pub fn response(message: &Fields<'_>, draft: &mut Draft<'_>) -> io::Result<()> {
     let mut step = answer(message, draft);
-    step.model_name = step.model_name.or_else(|| owned(message, "model"));
+    step.model_name = step.model_name.or_else(|| message.owned("model"));
     step.extra.take("response_id", message.get("id"));
     let extra = message.object("extra").unwrap_or_default();
     take_usage(&mut step, &message.object("usage").unwrap_or_default(), &extra);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Last, Reader, owned};
+use super::{Last, Reader};
 use crate::atif::draft::{At, Draft, MAIN, Track};
 use crate::atif::fields::Fields;
 use crate::atif::raw::{Extra, Json};
@@ -29,7 +29,7 @@ pub fn model(fields: &Fields<'_>, key: &str) -> Option<String> {
 }
 
 pub fn variant(fields: &Fields<'_>) -> Option<String> {
-    owned(fields, "variant").filter(|variant| variant != "default")
+    fields.owned("variant").filter(|variant| variant != "default")
 }
 
 /// Returns a time in milliseconds as the format has it.
@@ -208,7 +208,7 @@ impl Reader<'_> {
             self.errors.push(reason(error));
         }
         if track == MAIN {
-            let finish = owned(info, "finish").or(finish).unwrap_or_default();
+            let finish = info.owned("finish").or(finish).unwrap_or_default();
             self.last = match error {
                 Some(error) if error.is("name", "MessageAbortedError") => Last::Middle,
                 Some(error) => Last::Failure(reason(&error)),
@@ -244,7 +244,7 @@ impl Reader<'_> {
             }
             "step-finish" => {
                 take_tokens(step, part);
-                let reason = owned(part, "reason").unwrap_or_default();
+                let reason = part.owned("reason").unwrap_or_default();
                 step.extra.put("finish_reason", reason.clone());
                 let cost = part.float("cost").filter(|cost| *cost > 0.0);
                 if let (Some(usage), Some(_)) = (&mut step.usage, cost) {
@@ -312,7 +312,7 @@ impl Reader<'_> {
         let at = draft.answer(at.track(), &id, result, None)?;
         if let Some(session) = metadata.word("sessionId").filter(|session| self.known.contains(&**session)) {
             let sub = draft.sub(at.track(), &session);
-            if let Some(name) = state.object("input").and_then(|input| owned(&input, "subagent_type")) {
+            if let Some(name) = state.object("input").and_then(|input| input.owned("subagent_type")) {
                 draft.name(sub, &name);
             }
             draft.refer(at, &id, &session);

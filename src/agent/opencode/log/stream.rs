@@ -3,7 +3,7 @@
 use std::io;
 
 use super::parts::{ended, failed, millis, reason};
-use super::{Last, Reader, owned};
+use super::{Last, Reader};
 use crate::agent::log;
 use crate::atif::draft::{At, Draft, MAIN};
 use crate::atif::fields::Fields;
@@ -22,30 +22,20 @@ impl Reader<'_> {
         let logs = self.logs;
         let name = &logs.files()[index].path;
         let mut span = Span::default();
-        log::each_line(logs, index, draft, |draft, text, line, last| {
-            // Programs print beside it what they like.
-            let event = match Fields::parse(text) {
-                Ok(event) => event,
-                Err(_) if !text.starts_with('{') => return Ok(()),
-                Err(_) => {
-                    let code = if last { "truncated-line" } else { "unreadable-line" };
-                    draft.report.partial(code, "it is no event of the stream", Some((name.as_str(), line)));
-                    return Ok(());
-                }
-            };
+        log::each_printed(logs, index, draft, |draft, event, line| {
             let kind = event.text("type").unwrap_or_default();
             draft.report.count(&format!("event {kind}"));
             if kind == "error" {
-                return self.error(&event, draft, &mut span);
+                return self.error(event, draft, &mut span);
             }
             if !whole {
                 return Ok(());
             }
             let head = draft.head(MAIN);
-            head.session = head.session.take().or(owned(&event, "sessionID"));
+            head.session = head.session.take().or(event.owned("sessionID"));
             match (&*kind, event.object("part")) {
                 ("step_start" | "text" | "reasoning" | "tool_use" | "step_finish", Some(part)) => {
-                    self.event(&event, &part, draft, &mut span, &format!("{name}:{line}"))
+                    self.event(event, &part, draft, &mut span, &format!("{name}:{line}"))
                 }
                 (unknown, _) => {
                     draft.report.unknown(&format!("event {unknown}"));
@@ -65,7 +55,7 @@ impl Reader<'_> {
         source: &str,
     ) -> io::Result<()> {
         let is_start = event.is("type", "step_start");
-        let message = owned(part, "messageID");
+        let message = part.owned("messageID");
         let is_same = message.is_none() || span.message.is_none() || message == span.message;
         let at = if let Some(at) = span.open.filter(|_| !is_start && is_same) {
             at

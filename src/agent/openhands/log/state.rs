@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::owned;
 use crate::atif::draft::{Draft, MAIN};
 use crate::atif::fields::Fields;
 use crate::atif::raw::Extra;
@@ -32,12 +31,12 @@ struct Answer {
 impl State {
     pub fn of(record: &Fields<'_>, draft: &mut Draft<'_>) -> Self {
         draft.report.count("base_state");
-        let mut state = State { id: owned(record, "id"), ..State::default() };
-        state.status = owned(record, "execution_status").or_else(|| owned(record, "agent_status"));
+        let mut state = State { id: record.owned("id"), ..State::default() };
+        state.status = record.owned("execution_status").or_else(|| record.owned("agent_status"));
         let agent = record.object("agent").unwrap_or_default();
         let model = agent.object("llm").unwrap_or_default();
-        state.model = owned(&model, "model");
-        state.effort = owned(&model, "reasoning_effort");
+        state.model = model.owned("model");
+        state.effort = model.owned("reasoning_effort");
         let workspace = record.object("workspace").unwrap_or_default();
         state.agent.take("cwd", workspace.get("working_dir"));
         state.agent.take("max_iterations", record.get("max_iterations"));
@@ -73,8 +72,8 @@ impl State {
             for (key, value) in native.iter().filter(|(key, _)| *key != "response_id") {
                 kept.take(key, Some(value));
             }
-            if let Some(id) = owned(native, "response_id") {
-                self.answers.insert(id, Answer { usage, model: owned(native, "model"), native: kept });
+            if let Some(id) = native.owned("response_id") {
+                self.answers.insert(id, Answer { usage, model: native.owned("model"), native: kept });
             }
         }
         // It is 0 where the program does not know the price.

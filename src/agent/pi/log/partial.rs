@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::blocks::tokens;
-use super::{owned, when};
+use super::when;
 use crate::atif::fields::Fields;
 use crate::atif::raw::Json;
 use crate::atif::step::{ToolCall, Usage};
@@ -44,7 +44,7 @@ impl Unfinished {
             *self = Unfinished::default();
             self.began = message.is("role", "assistant").then(|| Message {
                 time: when(record, &message),
-                model: owned(&message, "model"),
+                model: message.owned("model"),
                 source: source.to_owned(),
                 ..Message::default()
             });
@@ -86,8 +86,8 @@ impl Unfinished {
         match &*kind {
             "toolcall_start" => {
                 let piece = Piece::Call {
-                    id: owned(event, "id").unwrap_or_default(),
-                    name: owned(event, "toolName").unwrap_or_default(),
+                    id: event.owned("id").unwrap_or_default(),
+                    name: event.owned("toolName").unwrap_or_default(),
                     arguments: String::new(),
                 };
                 self.pieces.insert(index, piece);
@@ -95,14 +95,14 @@ impl Unfinished {
             "toolcall_end" => {
                 let call = event.object("toolCall").unwrap_or_default();
                 let piece = Piece::Call {
-                    id: owned(&call, "id").unwrap_or_default(),
-                    name: owned(&call, "name").unwrap_or_default(),
+                    id: call.owned("id").unwrap_or_default(),
+                    name: call.owned("name").unwrap_or_default(),
                     arguments: call.get("arguments").map_or_else(String::new, |value| value.get().to_owned()),
                 };
                 self.pieces.insert(index, piece);
             }
             "text_end" | "thinking_end" => {
-                let whole = owned(event, "content").unwrap_or_default();
+                let whole = event.owned("content").unwrap_or_default();
                 let is_text = kind == "text_end";
                 self.pieces.insert(index, if is_text { Piece::Text(whole) } else { Piece::Thought(whole) });
             }

@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
             None => draft.push(place.track, Step::agent(place.time))?,
         };
         self.open.insert(place.track, at);
-        let model = owned(record, "model");
+        let model = record.owned("model");
         let head = draft.head(place.track);
         head.model = head.model.take().or_else(|| model.clone());
         let wants = !parts.calls.is_empty();
@@ -355,7 +355,7 @@ impl<'a> Reader<'a> {
         if !name.ends_with("api_error") {
             return Ok(());
         }
-        let said = owned(&event, "error_message").or_else(|| owned(&event, "error"));
+        let said = event.owned("error_message").or_else(|| event.owned("error"));
         let said = said.unwrap_or_else(|| "no reason is given".to_owned());
         let mut step = Step::failure(place.time, said.clone());
         step.extra.put("src", place.source);
@@ -373,17 +373,13 @@ impl<'a> Reader<'a> {
 
 fn take_head(record: &Fields<'_>, draft: &mut Draft<'_>, track: Track) {
     let head = draft.head(track);
-    head.session = head.session.take().or_else(|| owned(record, "sessionId"));
-    head.version = head.version.take().or_else(|| owned(record, "version"));
+    head.session = head.session.take().or_else(|| record.owned("sessionId"));
+    head.version = head.version.take().or_else(|| record.owned("version"));
     for (key, name) in [("cwd", "cwd"), ("gitBranch", "git_branch")] {
         if head.agent.get(name).is_none() {
             head.agent.take(name, record.get(key));
         }
     }
-}
-
-pub fn owned(record: &Fields<'_>, key: &str) -> Option<String> {
-    record.word(key).map(std::borrow::Cow::into_owned)
 }
 
 fn take_usage(step: &mut Step, usage: &Fields<'_>) {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::session::owned;
 use crate::agent::log::{self, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
 use crate::atif::fields::{self, Fields};
@@ -15,19 +14,8 @@ use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
 pub fn read(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>, whole: bool) -> io::Result<Option<Run>> {
     let name = &logs.files()[index].path;
     let mut stream = Stream { run: None, open: HashMap::new() };
-    log::each_line(logs, index, draft, |draft, text, line, last| {
-        // Programs print beside it what they like.
-        let record = match Fields::parse(text) {
-            Ok(record) => record,
-            Err(_) if !text.starts_with('{') => return Ok(()),
-            Err(_) => {
-                let at = Some((name.as_str(), line));
-                let code = if last { "truncated-line" } else { "unreadable-line" };
-                draft.report.partial(code, "it is no record of the stream", at);
-                return Ok(());
-            }
-        };
-        stream.record(&record, draft, whole, &format!("{name}:{line}"))
+    log::each_printed(logs, index, draft, |draft, record, line| {
+        stream.record(record, draft, whole, &format!("{name}:{line}"))
     })?;
     Ok(stream.run)
 }
@@ -56,9 +44,9 @@ impl Stream {
             "system" if record.is("subtype", "init") => {
                 self.run = Some(Run::Interrupted);
                 let head = draft.head(MAIN);
-                head.session = head.session.take().or_else(|| owned(record, "session_id"));
-                head.version = head.version.take().or_else(|| owned(record, "qwen_code_version"));
-                head.model = head.model.take().or_else(|| owned(record, "model"));
+                head.session = head.session.take().or_else(|| record.owned("session_id"));
+                head.version = head.version.take().or_else(|| record.owned("qwen_code_version"));
+                head.model = head.model.take().or_else(|| record.owned("model"));
             }
             "assistant" | "user" if whole => {
                 let track = parent.map_or(MAIN, |id| draft.sub(MAIN, &id));
@@ -94,8 +82,8 @@ impl Stream {
             return Ok(());
         }
         let error = record.object("error");
-        let said = error.as_ref().and_then(|error| owned(error, "message"));
-        let said = said.or_else(|| owned(record, "result")).or_else(|| owned(record, "subtype"));
+        let said = error.as_ref().and_then(|error| error.owned("message"));
+        let said = said.or_else(|| record.owned("result")).or_else(|| record.owned("subtype"));
         let said = said.unwrap_or_else(|| "no reason is given".to_owned());
         self.run = Some(Run::Failed(said.clone()));
         if whole {
@@ -123,7 +111,7 @@ impl Stream {
         };
         self.open.insert(track, at);
         if let Some(step) = draft.step(at) {
-            step.model_name = owned(message, "model").or(step.model_name.take());
+            step.model_name = message.owned("model").or(step.model_name.take());
             let usage = message.object("usage").unwrap_or_default();
             let count = |key: &str| usage.count(key).unwrap_or(0);
             let (read, cached) = (count("input_tokens"), count("cache_read_input_tokens"));

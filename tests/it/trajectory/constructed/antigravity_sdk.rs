@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{Converted, convert, fixtures};
-use super::{case_table, reference};
+use super::{differences, reference};
 
 #[test]
 fn events_become_what_the_older_program_made_of_them() {
@@ -16,7 +16,8 @@ fn events_become_what_the_older_program_made_of_them() {
     for (index, step) in theirs["steps"].as_array_mut().unwrap().iter_mut().enumerate() {
         step["step_id"] = json!(index + 1);
     }
-    case_table::are_those_of_the_table("antigravity-sdk/basic", &converted.document, &theirs);
+    let documents = [("basic", converted.document.clone(), theirs)];
+    differences::of_documents_are_listed("antigravity-sdk", &documents);
     let steps = converted.document["steps"].as_array().unwrap();
     assert_eq!(steps[0]["message"], "Working on it");
     assert_eq!(steps[0]["reasoning_content"], "Let me think");

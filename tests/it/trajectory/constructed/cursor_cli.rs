@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{Converted, convert, fixtures};
-use super::{case_table, reference};
+use super::{differences, reference};
 
 fn basic() -> Converted {
     convert(&fixtures().join("trajectories/cursor-cli/basic/agent"), &["--model", "cursor/composer-2.5"])
@@ -12,11 +12,8 @@ fn basic() -> Converted {
 #[test]
 fn a_stream_becomes_what_the_older_program_made_of_it() {
     let converted = basic();
-    case_table::are_those_of_the_table(
-        "cursor-cli/basic",
-        &converted.document,
-        &reference("cursor-cli/basic"),
-    );
+    let documents = [("basic", converted.document, reference("cursor-cli/basic"))];
+    differences::of_documents_are_listed("cursor-cli", &documents);
     assert_eq!(converted.said["agent"], "cursor-cli");
     assert_eq!(converted.said["run"]["outcome"], "finished");
     assert_eq!(converted.said["counts"]["unanswered-calls"], 1);

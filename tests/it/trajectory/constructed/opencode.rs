@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::{convert, fixtures};
-use super::{case_table, of, reference};
+use super::{differences, of, reference};
 
 fn basic() -> super::Converted {
     convert(&fixtures().join("trajectories/opencode/basic/agent"), &["--model", "anthropic/claude-opus-4-7"])
@@ -12,7 +12,8 @@ fn basic() -> super::Converted {
 #[test]
 fn a_stream_becomes_what_the_older_program_made_of_it() {
     let converted = basic();
-    case_table::are_those_of_the_table("opencode/basic", &converted.document, &reference("opencode/basic"));
+    let documents = [("basic", converted.document, reference("opencode/basic"))];
+    differences::of_documents_are_listed("opencode", &documents);
     assert_eq!(converted.said["agent"], "opencode");
     assert_eq!(of("opencode/basic").said["run"], json!({ "outcome": "failed", "reason": "overloaded" }));
 }
