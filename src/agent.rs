@@ -17,6 +17,7 @@ pub mod detect;
 pub mod fuzz;
 mod gemini_cli;
 mod genai;
+mod install;
 pub mod log;
 mod mini_swe_agent;
 mod mode;
@@ -26,11 +27,14 @@ mod openhands;
 mod pi;
 mod qwen_coder;
 pub mod service;
+pub mod tuning;
 
 pub use custom::Custom;
+pub use install::{Install, Npm, Pypi, Scripts};
 pub use mode::Mode;
 pub use names::is_known;
 use service::Settings;
+use tuning::Tunable;
 
 /// The agents that pier knows, in alphabetical order.
 pub static ALL: &[&dyn Agent] = &[
@@ -65,6 +69,11 @@ pub trait Agent: Sync {
     /// Returns the arguments after the program.
     fn command(&self, request: &Request<'_>) -> Vec<String>;
 
+    /// Returns the settings that it takes by name, in alphabetical order.
+    fn tunables(&self) -> &'static [Tunable] {
+        &[]
+    }
+
     /// Returns the variable by which it is told its model, where no argument says it.
     fn model_variable(&self) -> Option<&'static str> {
         None
@@ -96,7 +105,7 @@ pub trait Agent: Sync {
     }
 
     /// Returns variables that are set in every session: telemetry and updaters off. Anything the user sets or
-    /// passes comes later and wins.
+    /// passes comes later and wins. `~/` in front of a value is the home inside.
     fn environment(&self) -> &'static [(&'static str, &'static str)];
 
     /// Returns names that the agent reads and that may be offered to it: keys, addresses, choices of a model.
@@ -178,33 +187,9 @@ pub trait Agent: Sync {
     }
 }
 
-/// Where an agent comes from when pier installs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Install {
-    Npm(Npm),
-    /// Only found on the host, never installed: custom agents, and those that are Python programs.
-    Never,
-}
-
-/// A package of the npm registry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Npm {
-    pub package: &'static str,
-    /// The key in the package's `bin` table. The path behind it is read from the package, for it moves between
-    /// versions (`cli.js` became `bin/claude.exe`).
-    pub bin: &'static str,
-    /// The oldest major version of Node that any supported release runs on; the package's own `engines` may
-    /// ask for more.
-    pub minimum_node: u32,
-    pub scripts: Scripts,
-}
-
-/// Whether the package works without running code at installation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scripts {
-    /// Its post-install step places a native program.
-    Needed,
-    Skipped,
+/// Returns the value of one of [`Agent::environment`] for this home.
+pub fn at_home(value: &str, home: &Utf8Path) -> String {
+    value.strip_prefix("~/").map_or_else(|| value.to_owned(), |below| home.join(below).into_string())
 }
 
 /// One start of an agent.
@@ -421,10 +406,13 @@ fn nearest(name: &str) -> Option<&'static str> {
 
 /// The version of an agent that is taken where nobody names one: one that pier was checked against.
 const CHECKED: &[(&str, &str)] = &[
+    ("aider", "0.86.2"),
     ("claude-code", "2.1.197"),
     ("codex", "0.169.0"),
     ("gemini-cli", "0.61.0"),
+    ("mini-swe-agent", "2.4.6"),
     ("opencode", "1.18.33"),
+    ("openhands", "1.16.0"),
     ("pi", "0.74.2"),
     ("qwen-coder", "0.15.10"),
 ];

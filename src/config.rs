@@ -23,6 +23,8 @@ pub mod syntax;
 pub mod tokens;
 pub mod values;
 
+use kdl::KdlValue;
+
 use crate::diag::Span;
 
 /// Where a value came from, lowest precedence first.
@@ -336,6 +338,8 @@ pub struct Agent {
     pub model: Option<Sourced<String>>,
     pub tools: Option<Sourced<Vec<String>>>,
     pub args: Option<Sourced<Vec<String>>>,
+    /// By name; what they may be is known to the agent.
+    pub settings: BTreeMap<String, Sourced<KdlValue>>,
     pub imports: Vec<Sourced<AgentImport>>,
     pub mcp: Vec<Sourced<Mcp>>,
     pub skills: Vec<Sourced<String>>,
@@ -355,6 +359,7 @@ impl Agent {
             model: None,
             tools: None,
             args: None,
+            settings: BTreeMap::new(),
             imports: Vec::new(),
             mcp: Vec::new(),
             skills: Vec::new(),

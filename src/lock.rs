@@ -80,6 +80,7 @@ pub struct Agent {
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     Npm,
+    Pypi,
 }
 
 /// An image reference and the digest that it meant.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use crate::audit::{self, Event};
@@ -39,6 +39,7 @@ pub mod reaper;
 mod record;
 pub mod registry;
 mod relay;
+pub mod runs;
 pub mod shadow;
 mod space;
 pub mod spare;
@@ -174,6 +175,8 @@ pub struct Finished {
     pub commits: Result<Option<Imported>, shadow::Error>,
     /// What it leaves that the host would execute or obey.
     pub gate: gate::Report,
+    /// Where the trajectory of its agent is.
+    pub run: Option<Result<Utf8PathBuf, runs::Failed>>,
 }
 
 /// Runs the plan's command to its end, and imports what it committed.
@@ -216,7 +219,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let gate = Gate::open(plan).map_err(set_up("look at the project"))?;
         let shadow = shadow.map(Unfilled::fill).transpose()?;
         let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
-        let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], starting.groups());
+        let session = Session::of(plan, &place, caller.is_some(), terminals[0], starting.groups());
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
         reaper::clear(state, A_FEW);
@@ -238,9 +241,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
             }
             starting
         };
-        Ok((starting.ready()?, gate, shadow, server, opened))
+        Ok((starting.ready()?, gate, shadow, server, opened, session))
     };
-    let (sandbox, gate, shadow, server, (gateway, published)) = match stand() {
+    let (sandbox, gate, shadow, server, (gateway, published), session) = match stand() {
         Ok(stands) => stands,
         Err(error) => {
             record.refused();
@@ -303,6 +306,11 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         notice(Notice::OutOfMemory);
     }
     let id = place.id.to_string();
+    let run = if gone && ran {
+        runs::keep(&session, state, end_of(&outcome, code_of(&outcome, ran)))
+    } else {
+        None
+    };
     // Whatever went wrong since the command was let go: what it has done is looked at.
     let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {
@@ -337,7 +345,16 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     record.end(&outcome, code);
     let code = if gate.fails() { code.max(1) } else { code };
     server.farewell(code);
-    Ok(Finished { id, outcome, ran, commits, gate })
+    Ok(Finished { id, outcome, ran, commits, gate, run })
+}
+
+/// Returns how the command ended.
+fn end_of(outcome: &Result<Outcome, Error>, code: u8) -> runs::End {
+    let own = match outcome {
+        Ok(Outcome::Ended(Ended::Code(own))) => Some(*own),
+        _ => None,
+    };
+    runs::End { code, own }
 }
 
 /// Returns the exit code that pier ends with.

@@ -28,6 +28,8 @@ pub const NAME: &str = "trajectory.json";
 pub struct Request<'a> {
     /// A directory, or one file.
     pub logs: &'a Utf8Path,
+    /// Of a directory, these files alone, relative to it.
+    pub only: Option<&'a [Utf8PathBuf]>,
     /// Whose they are; found out otherwise.
     pub agent: Option<&'a str>,
     pub agent_version: Option<&'a str>,
@@ -78,7 +80,11 @@ pub fn readable() -> impl Iterator<Item = &'static str> {
 /// Makes a trajectory of logs. A report that says that it failed is no error: then no file is written.
 pub fn convert(request: &Request<'_>, out: Out<'_>) -> Result<Converted, Error> {
     let read = |error| Error::Read { path: request.logs.to_owned(), error };
-    let directory = Directory::open(request.logs).map_err(read)?;
+    let directory = match request.only {
+        Some(files) => Directory::chosen(request.logs, files),
+        None => Directory::open(request.logs),
+    };
+    let directory = directory.map_err(read)?;
     let (name, converter) = reader(request, &directory)?;
     let about = About {
         agent: name.to_owned(),

@@ -6,7 +6,11 @@
 mod log;
 
 use super::service;
-use super::{Agent, Copy, Install, McpSetup, Places, Request, Role, Shape, Takes, Verdict, below, has_flag};
+use super::tuning::{COUNT, COUNT_OR_NONE, Tunable, Way};
+use super::{
+    Agent, Copy, Install, McpSetup, Places, Pypi, Request, Role, Shape, Takes, Verdict, below, has_flag,
+};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 use log::report;
 
@@ -24,7 +28,13 @@ impl Agent for Aider {
     }
 
     fn install(&self) -> Install {
-        Install::Never
+        Install::Pypi(Pypi {
+            package: "aider-chat",
+            script: "aider",
+            with: &[],
+            sources: &[],
+            pythons: &["3.12", "3.11", "3.10"],
+        })
     }
 
     fn is_headless(&self, words: &[String]) -> bool {
@@ -67,12 +77,63 @@ impl Agent for Aider {
         Takes { instructions: true, model: true, ..Takes::default() }
     }
 
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "architect",
+                kind: Type::Bool,
+                way: Way::Switch("--architect"),
+                doc: "Whether one model plans and another one edits.",
+            },
+            Tunable {
+                name: "edit_format",
+                kind: Type::Text,
+                way: Way::Flag("--edit-format"),
+                doc: "The format of edits, such as `diff` or `whole`.",
+            },
+            Tunable {
+                name: "editor_model",
+                kind: Type::Text,
+                way: Way::Flag("--editor-model"),
+                doc: "The model that edits where another one plans.",
+            },
+            Tunable {
+                name: "map_tokens",
+                kind: COUNT_OR_NONE,
+                way: Way::Flag("--map-tokens"),
+                doc: "The tokens of its map of the repository.",
+            },
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["minimal", "low", "medium", "high", "xhigh"]),
+                way: Way::Flag("--reasoning-effort"),
+                doc: "How much the model thinks.",
+            },
+            Tunable {
+                name: "thinking_tokens",
+                kind: COUNT,
+                way: Way::Flag("--thinking-tokens"),
+                doc: "The most tokens of reasoning before one answer.",
+            },
+            Tunable {
+                name: "weak_model",
+                kind: Type::Text,
+                way: Way::Flag("--weak-model"),
+                doc: "The model of summaries and commit messages.",
+            },
+        ]
+    }
+
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
         &[
             ("AIDER_ANALYTICS_DISABLE", "true"),
+            // Where pier reads them; in the project they are in the way.
+            ("AIDER_CHAT_HISTORY_FILE", "~/.aider/chat.history.md"),
             ("AIDER_CHECK_UPDATE", "false"),
             // It would ask whether it may write into `.gitignore`.
             ("AIDER_GITIGNORE", "false"),
+            ("AIDER_INPUT_HISTORY_FILE", "~/.aider/input.history"),
+            ("AIDER_LLM_HISTORY_FILE", "~/.aider/llm.history.txt"),
             ("AIDER_SHOW_MODEL_WARNINGS", "false"),
             ("AIDER_SHOW_RELEASE_NOTES", "false"),
             // The list of prices that it was built with serves.
@@ -122,10 +183,7 @@ impl Agent for Aider {
         // Host paths.
         &[
             "AIDER_AIDERIGNORE",
-            "AIDER_CHAT_HISTORY_FILE",
             "AIDER_ENV_FILE",
-            "AIDER_INPUT_HISTORY_FILE",
-            "AIDER_LLM_HISTORY_FILE",
             "AIDER_LOAD",
             "AIDER_MESSAGE_FILE",
             "AIDER_MODEL_METADATA_FILE",
@@ -184,7 +242,7 @@ impl Agent for Aider {
 
     /// Returns nothing: its chat is in the project.
     fn logs(&self) -> Vec<&str> {
-        Vec::new()
+        vec![".aider/chat.history.md", ".aider/llm.history.txt"]
     }
 
     fn converter(&self) -> Option<&'static dyn super::log::Converter> {

@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::has_flag;
 use super::log::Converter;
+use super::tuning::{Tunable, Way};
 use super::{Agent, Copy, Install, McpSetup, Places, Request, Role, Shape, Takes, Verdict};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -53,6 +55,15 @@ impl Agent for AntigravitySdk {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[Tunable {
+            name: "reasoning_effort",
+            kind: Type::OneOf(&["minimal", "low", "medium", "high"]),
+            way: Way::Variable("REASONING_EFFORT"),
+            doc: "How much the model thinks.",
+        }]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -9,11 +9,13 @@ mod log;
 use serde_json::json;
 
 use super::service::Settings;
+use super::tuning::{COUNT, COUNT_OR_NONE, Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
 use super::{below, has_flag};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 pub struct ClaudeCode;
@@ -59,7 +61,7 @@ impl Agent for ClaudeCode {
 
     fn command(&self, request: &Request<'_>) -> Vec<String> {
         let mut args: Vec<String> = Vec::new();
-        let given = [request.args, request.extra].concat();
+        let mut given = [request.args, request.extra].concat();
         // `--flag=value` throughout: the lists of `--tools` and `--mcp-config` would swallow words that follow.
         if request.mode.is_headless() {
             if !has_flag(&given, &["--print", "-p"]) {
@@ -82,7 +84,10 @@ impl Agent for ClaudeCode {
             args.push(format!("--tools={}", tool_names(tools).join(",")));
         }
         if let Some(role) = request.role {
-            args.push(format!("--append-system-prompt={}", role.instructions));
+            // It takes the last of two.
+            let texts =
+                [vec![role.instructions.to_owned()], taken(&mut given, "--append-system-prompt")].concat();
+            args.push(format!("--append-system-prompt={}", texts.join("\n\n")));
             let level = role.thinking.and_then(effort).filter(|_| !has_flag(&given, &["--effort"]));
             args.extend(level.map(|level| format!("--effort={level}")));
         }
@@ -106,6 +111,77 @@ impl Agent for ClaudeCode {
 
     fn vendor(&self) -> Option<&'static str> {
         Some("anthropic")
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "allowed_tools",
+                kind: Type::Text,
+                way: Way::Flag("--allowedTools"),
+                doc: "Tools that it may call without being asked, with commas between.",
+            },
+            Tunable {
+                name: "append_system_prompt",
+                kind: Type::Text,
+                way: Way::Flag("--append-system-prompt"),
+                doc: "Text that is added to its instructions, behind those of a role.",
+            },
+            Tunable {
+                name: "disallowed_tools",
+                kind: Type::Text,
+                way: Way::Flag("--disallowedTools"),
+                doc: "Tools that it may not call, with commas between.",
+            },
+            Tunable {
+                name: "fallback_model",
+                kind: Type::Text,
+                way: Way::Flag("--fallback-model"),
+                doc: "The model that answers where the chosen one is overloaded.",
+            },
+            Tunable {
+                name: "max_budget_usd",
+                kind: Type::Amount,
+                way: Way::Flag("--max-budget-usd"),
+                doc: "US dollars after which a headless run ends.",
+            },
+            Tunable {
+                name: "max_output_tokens",
+                kind: COUNT,
+                way: Way::Variable("CLAUDE_CODE_MAX_OUTPUT_TOKENS"),
+                doc: "The most tokens of one answer.",
+            },
+            Tunable {
+                name: "max_thinking_tokens",
+                kind: COUNT_OR_NONE,
+                way: Way::Variable("MAX_THINKING_TOKENS"),
+                doc: "The most tokens of reasoning before one answer.",
+            },
+            Tunable {
+                name: "max_turns",
+                kind: COUNT,
+                way: Way::Flag("--max-turns"),
+                doc: "The turns after which a headless run ends.",
+            },
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["low", "medium", "high", "xhigh", "max"]),
+                way: Way::Flag("--effort"),
+                doc: "How much the model thinks.",
+            },
+            Tunable {
+                name: "thinking",
+                kind: Type::OneOf(&["enabled", "adaptive", "disabled"]),
+                way: Way::Flag("--thinking"),
+                doc: "Whether the model thinks.",
+            },
+            Tunable {
+                name: "thinking_display",
+                kind: Type::OneOf(&["summarized", "omitted"]),
+                way: Way::Flag("--thinking-display"),
+                doc: "What is told of its reasoning.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -335,6 +411,28 @@ fn slug(cwd: &str) -> String {
     cwd.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
 }
 
+/// Takes a flag out of words, as one word or two; returns its values.
+fn taken(words: &mut Vec<String>, flag: &str) -> Vec<String> {
+    let (mut values, mut kept) = (Vec::new(), Vec::new());
+    let mut rest = words.drain(..);
+    while let Some(word) = rest.next() {
+        // What follows is the prompt.
+        if word == "--" {
+            kept.push(word);
+            kept.extend(rest.by_ref());
+        } else if word == flag {
+            values.extend(rest.next());
+        } else if let Some(value) = word.strip_prefix(flag).and_then(|value| value.strip_prefix('=')) {
+            values.push(value.to_owned());
+        } else {
+            kept.push(word);
+        }
+    }
+    drop(rest);
+    *words = kept;
+    values
+}
+
 #[cfg(test)]
 mod tests {
     use camino::Utf8Path;
@@ -351,6 +449,8 @@ mod tests {
         let tools = words(&["read", "bash", "find", "ls", "WebFetch"]);
         let permission = words(&["--permission-mode", "acceptEdits"]);
         let extra = words(&["--continue"]);
+        let both = words(&["--append-system-prompt=Be brief.", "--append-system-prompt", "Be quick."]);
+        let own = words(&["--verbose", "--", "--append-system-prompt=x"]);
         let headless = Mode::Headless { prompt: Some("--help me") };
         let role = Role { instructions: "Be kind.", file: "/r", thinking: Some("off"), tools: None };
         let servers =
@@ -391,6 +491,16 @@ mod tests {
                 ],
             ),
             (Request { tools: Some(&[]), ..Request::default() }, &["--tools="]),
+            (
+                Request { role: Some(&role), args: &both, extra: &own, ..Request::default() },
+                &[
+                    "--append-system-prompt=Be kind.\n\nBe brief.\n\nBe quick.",
+                    "--effort=low",
+                    "--verbose",
+                    "--",
+                    "--append-system-prompt=x",
+                ],
+            ),
             (
                 Request { role: Some(&role), ..Request::default() },
                 &["--append-system-prompt=Be kind.", "--effort=low"],

@@ -8,10 +8,12 @@ use serde_json::Value;
 use super::has_flag;
 use super::log::Converter;
 use super::service::{Settings, URL_KEYS};
+use super::tuning::{Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -111,6 +113,29 @@ impl Agent for Codex {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh"]),
+                way: Way::Pair("-c", "model_reasoning_effort"),
+                doc: "How much the model thinks.",
+            },
+            Tunable {
+                name: "reasoning_summary",
+                kind: Type::OneOf(&["auto", "concise", "detailed", "none"]),
+                way: Way::Pair("-c", "model_reasoning_summary"),
+                doc: "What is told of its reasoning.",
+            },
+            Tunable {
+                name: "verbosity",
+                kind: Type::OneOf(&["low", "medium", "high"]),
+                way: Way::Pair("-c", "model_verbosity"),
+                doc: "How much it says.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -4,10 +4,12 @@
 use serde_json::{Value, json};
 
 use super::log::Converter;
+use super::tuning::{Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Places, Request, Role, Server, Shape, Takes, Verdict,
 };
 use super::{below, has_flag};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -73,6 +75,15 @@ impl Agent for CursorCli {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[Tunable {
+            name: "mode",
+            kind: Type::OneOf(&["ask", "plan"]),
+            way: Way::Flag("--mode"),
+            doc: "What it does besides editing: answers, or plans.",
+        }]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -5,7 +5,9 @@
 use super::has_flag;
 use super::log::Converter;
 use super::service;
-use super::{Agent, Copy, Install, McpSetup, Places, Request, Role, Shape, Takes, Verdict};
+use super::tuning::{COUNT, Tunable, Way};
+use super::{Agent, Copy, Install, McpSetup, Places, Pypi, Request, Role, Shape, Takes, Verdict};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -27,7 +29,14 @@ impl Agent for MiniSweAgent {
     }
 
     fn install(&self) -> Install {
-        Install::Never
+        Install::Pypi(Pypi {
+            package: "mini-swe-agent",
+            script: "mini-swe-agent",
+            // Its models import it.
+            with: &["mcp"],
+            sources: &[],
+            pythons: &["3.12", "3.11", "3.13", "3.10"],
+        })
     }
 
     fn is_headless(&self, words: &[String]) -> bool {
@@ -49,6 +58,12 @@ impl Agent for MiniSweAgent {
         if let Some(model) = request.model.filter(|_| !has_flag(&given, &["--model", "-m"])) {
             args.push(format!("--model={model}"));
         }
+        // The first `-c` takes the place of its own file, and one of `key=value` alone is no whole configuration.
+        let configs = |word: &&[String]| matches!(word[0].as_str(), "-c" | "--config");
+        let mut configs = given.windows(2).filter(configs).peekable();
+        if configs.peek().is_some() && configs.all(|words| words[1].contains('=')) {
+            args.extend(["-c".to_owned(), "mini.yaml".to_owned()]);
+        }
         args.extend(given);
         // One word: a prompt that begins with a hyphen is no option then.
         args.extend(request.mode.prompt().map(|prompt| format!("--task={prompt}")));
@@ -61,6 +76,41 @@ impl Agent for MiniSweAgent {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "cost_limit",
+                kind: Type::Amount,
+                way: Way::Plain("-c", "agent.cost_limit"),
+                doc: "US dollars after which a run ends.",
+            },
+            Tunable {
+                name: "model_class",
+                kind: Type::Text,
+                way: Way::Plain("-c", "model.model_class"),
+                doc: "The class by which it calls the model, such as `litellm_response`.",
+            },
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh"]),
+                way: Way::Plain("-c", "model.model_kwargs.reasoning_effort"),
+                doc: "How much the model thinks.",
+            },
+            Tunable {
+                name: "set_cache_control",
+                kind: Type::OneOf(&["default_end"]),
+                way: Way::Plain("-c", "model.set_cache_control"),
+                doc: "Where marks for the cache of the service are set.",
+            },
+            Tunable {
+                name: "step_limit",
+                kind: COUNT,
+                way: Way::Plain("-c", "agent.step_limit"),
+                doc: "The steps after which a run ends.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -196,6 +246,8 @@ mod tests {
     fn command_lines() {
         let model = Some("anthropic/claude-opus-4-7");
         let args = words(&["--cost-limit", "3"]);
+        let limit = words(&["-c", "agent.step_limit=3"]);
+        let file = words(&["-c", "my.yaml", "-c", "agent.step_limit=3"]);
         let own = words(&["-y", "--exit-immediately", "-m", "x", "-t", "do it"]);
         let table: Vec<(Request<'_>, &[&str])> = vec![
             (Request::default(), &[]),
@@ -204,6 +256,11 @@ mod tests {
                 &["--model=anthropic/claude-opus-4-7", "--cost-limit", "3"],
             ),
             (Request { mode: Mode::Opened { prompt: "-x" }, ..Request::default() }, &["--task=-x"]),
+            (
+                Request { args: &limit, ..Request::default() },
+                &["-c", "mini.yaml", "-c", "agent.step_limit=3"],
+            ),
+            (Request { args: &file, ..Request::default() }, &["-c", "my.yaml", "-c", "agent.step_limit=3"]),
             (
                 Request { mode: Mode::Headless { prompt: Some("--help me") }, model, ..Request::default() },
                 &["--yolo", "--exit-immediately", "--model=anthropic/claude-opus-4-7", "--task=--help me"],

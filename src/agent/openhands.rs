@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::service;
 use super::{
-    Agent, Copy, GeneratedFile, How, Install, McpSetup, Places, Request, Role, Server, Shape, Takes, Verdict,
-    has_flag,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Places, Pypi, Request, Role, Server, Shape, Takes,
+    Verdict, has_flag,
 };
 use crate::config::{ImportKind, Mcp};
 
@@ -31,7 +31,13 @@ impl Agent for Openhands {
     }
 
     fn install(&self) -> Install {
-        Install::Never
+        Install::Pypi(Pypi {
+            package: "openhands",
+            script: "openhands",
+            with: &[],
+            sources: &["func-timeout"],
+            pythons: &["3.12"],
+        })
     }
 
     fn is_headless(&self, words: &[String]) -> bool {

@@ -6,11 +6,13 @@
 mod log;
 
 use super::service::{self, Settings, URL_KEYS};
+use super::tuning::{Tunable, Way};
 use super::{
     Agent, CYCLE_DONE, Copy, Install, McpSetup, Npm, Places, ROLE_MANAGER, Request, Role, Scripts, Shape,
     Takes, Verdict,
 };
 use super::{below, has_flag};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 pub struct Pi;
@@ -78,6 +80,15 @@ impl Agent for Pi {
 
     fn takes(&self) -> Takes {
         Takes::ALL
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[Tunable {
+            name: "reasoning_effort",
+            kind: Type::OneOf(&["off", "minimal", "low", "medium", "high", "xhigh"]),
+            way: Way::Word("--thinking"),
+            doc: "How much the model thinks.",
+        }]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -132,6 +132,25 @@ pub fn inspect(path: &Utf8Path, search: &Search<'_>) -> Result<Launcher, Error> 
     Err(Error::TooManyHops { path: path.to_owned() })
 }
 
+/// Says whether a file is a program that the kernel starts by itself.
+pub fn is_program(path: &Utf8Path) -> bool {
+    trust::is_executable(path) && matches!(Head::read(path), Ok(Head::Native))
+}
+
+/// Says what a script in an installation of pier's own needs, which this Python runs.
+pub fn python_program(
+    program: &Utf8Path,
+    python: Utf8PathBuf,
+    directory: &Utf8Path,
+    search: &Search<'_>,
+) -> Result<Launcher, Error> {
+    let mut directories = vec![directory.to_owned()];
+    if !layout::is_system(&python) {
+        directories.extend(python.parent().and_then(Utf8Path::parent).map(Utf8Path::to_owned));
+    }
+    finish(program.to_owned(), Some(python), directories, search)
+}
+
 /// Finds Node for a script that an installation of pier's own holds.
 pub fn node(search: &Search<'_>) -> Result<Utf8PathBuf, Error> {
     node_for("node", Utf8Path::new("/"), search)

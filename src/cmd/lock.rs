@@ -123,12 +123,14 @@ fn resolve(project: &Project, uid: u32) -> Result<Vec<lock::Agent>, Failure> {
     let mut resolved = Vec::new();
     for declared in &loaded.config.agents {
         let Ok(adapter) = agent::of(declared) else { continue };
-        let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else { continue };
+        let (Some(package), Some(version)) = (adapter.install().package(), &declared.version) else {
+            continue;
+        };
         let version = lock::Version::parse(&version.value)?;
         let path = environment.get("PATH").unwrap_or_default();
         let request = install::Request {
             agent: &declared.name.value,
-            npm: &npm,
+            install: adapter.install(),
             version: &version,
             // An update takes what the registry has; the lock is written from it.
             integrity: None,
@@ -139,9 +141,12 @@ fn resolve(project: &Project, uid: u32) -> Result<Vec<lock::Agent>, Failure> {
         let installed = install::install(&request, &mut project::show)?;
         resolved.push(lock::Agent {
             name: declared.name.value.clone(),
-            package: npm.package.to_owned(),
+            package: package.to_owned(),
             version,
-            source: lock::Source::Npm,
+            source: match adapter.install() {
+                Install::Pypi(_) => lock::Source::Pypi,
+                Install::Npm(_) | Install::Never => lock::Source::Npm,
+            },
             integrity: installed.integrity,
             node: installed.node,
         });
@@ -187,9 +192,11 @@ pub fn wanted(project: &Project) -> Result<Vec<Wanted>, Failure> {
     let mut wanted = Vec::new();
     for declared in &project.loaded.config.agents {
         let Ok(adapter) = agent::of(declared) else { continue };
-        let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else { continue };
+        let (Some(package), Some(version)) = (adapter.install().package(), &declared.version) else {
+            continue;
+        };
         let version = Some(lock::Version::parse(&version.value)?);
-        wanted.push(Wanted { name: declared.name.value.clone(), package: npm.package.to_owned(), version });
+        wanted.push(Wanted { name: declared.name.value.clone(), package: package.to_owned(), version });
     }
     Ok(wanted)
 }

@@ -314,6 +314,7 @@ fn start(project: &Project, host: Host, target: &Target, start: &Start, away: Aw
         Some(file) => told::write(file, plan, &finished)?,
         None => super::settle::report(project, &finished),
     }
+    told::kept(&finished);
     let outcome = match finished.outcome {
         Err(error) if !finished.ran => {
             super::gate::tell(&finished.gate);

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::agent::tuning;
 use crate::config::reference;
 use crate::diag::Exit;
 use crate::ui;
@@ -26,14 +27,14 @@ pub fn run(args: &Schema) -> Exit {
     if args.json {
         ui::json(&reference::json_schema());
     } else if args.markdown {
-        ui::write_out(&reference::markdown());
+        ui::write_out(&format!("{}{}", reference::markdown(), tuning::markdown()));
     } else if args.paths {
         for path in reference::paths() {
             let choices = reference::choices(&path).join(" ");
             ui::answer(format!("{path} {choices}").trim_end());
         }
     } else {
-        ui::write_out(&reference::text());
+        ui::write_out(&format!("{}{}", reference::text(), tuning::text()));
     }
     Exit::Done
 }

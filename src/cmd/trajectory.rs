@@ -12,6 +12,7 @@ use crate::util::text::escape;
 mod convert;
 mod diff;
 mod export;
+mod kept;
 mod read;
 mod search;
 mod show;
@@ -32,6 +33,8 @@ pub struct Trajectory {
 enum What {
     /// Make a trajectory of an agent's own logs.
     Convert(convert::Convert),
+    /// List what pier kept of the agents that ran here.
+    List(kept::List),
     /// Say whether a trajectory is valid.
     Validate(validate::Validate),
     /// Show one as a conversation.
@@ -52,6 +55,7 @@ const MOST_PRICES: u64 = 64 << 20;
 pub fn run(args: &Trajectory) -> Outcome {
     match &args.what {
         What::Convert(args) => convert::run(args),
+        What::List(args) => kept::list(args),
         What::Validate(args) => validate::run(args),
         What::Show(args) => show::run(args),
         What::Stats(args) => stats::run(args),

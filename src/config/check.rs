@@ -221,7 +221,8 @@ impl Checker {
                 self.problems.push(Problem::new(codes::BAD_VALUE, span, "not a name", message).help(help));
             }
             // An empty variable is a value like any other.
-            if !matches!(entry.value(), KdlValue::String(value) if !value.contains('\0')) {
+            let is_text = matches!(entry.value(), KdlValue::String(value) if !value.contains('\0'));
+            if !is_text && !field.kind.accepts(entry.value()) {
                 self.wrong(entry, field, row, &format!("`{}`", escape(name)));
             }
             return;

@@ -411,6 +411,15 @@ impl Decoder {
                     args.extend(strings(child));
                     agent.args = Some(self.sourced(child, args));
                 }
+                "settings" => {
+                    for entry in child.entries() {
+                        let Some(name) = entry.name() else { continue };
+                        let span = Span { source: self.source, range: value_range(entry) };
+                        let origin = Origin { layer: self.layer, span: Some(span) };
+                        let value = Sourced { value: entry.value().clone(), origin };
+                        agent.settings.insert(name.value().to_owned(), value);
+                    }
+                }
                 "import" => {
                     let what = arguments(child).filter_map(|entry| import(entry.value().as_string()?));
                     let from = owned(property(child, "from"));

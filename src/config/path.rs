@@ -102,12 +102,9 @@ fn split(path: &str) -> Result<Vec<(String, Option<String>)>, Wrong> {
 pub fn literal(kind: Type, text: &str) -> String {
     let number = || text.strip_prefix('-').unwrap_or(text).starts_with(|c: char| c.is_ascii_digit());
     match kind {
-        Type::Bool => match text {
-            "true" | "#true" => return "#true".to_owned(),
-            "false" | "#false" => return "#false".to_owned(),
-            _ => {}
-        },
-        Type::Integer { .. } | Type::Amount if number() && text.parse::<f64>().is_ok() => {
+        Type::Bool | Type::Scalar if matches!(text, "true" | "#true") => return "#true".to_owned(),
+        Type::Bool | Type::Scalar if matches!(text, "false" | "#false") => return "#false".to_owned(),
+        Type::Integer { .. } | Type::Amount | Type::Scalar if number() && text.parse::<f64>().is_ok() => {
             return text.to_owned();
         }
         Type::OneOf(_) | Type::Name if is_bare(text) => return text.to_owned(),
@@ -154,6 +151,7 @@ mod tests {
             ("workspace.at", "workspace", Part::Property("at".into())),
             ("env.set.RUST_LOG", "set", Part::Property("RUST_LOG".into())),
             ("agent[claude-code].model", "model", Part::Value),
+            ("agent[codex].settings.verbosity", "settings", Part::Property("verbosity".into())),
             ("port[127.0.0.1:80].to", "port", Part::Property("to".into())),
             ("profile[ci].network.allow[2]", "allow", Part::Value),
         ] {

@@ -18,6 +18,7 @@ fn type_schema(kind: Type) -> Value {
             }
             schema.into()
         }
+        Type::Scalar => json!({ "type": ["string", "number", "boolean"] }),
         Type::Amount => json!({ "type": "number", "exclusiveMinimum": 0 }),
         Type::Bool => json!({ "type": "boolean" }),
         Type::OneOf(words) => json!({ "enum": words }),

@@ -553,6 +553,13 @@ const AGENT: Node = Node {
             ..NODE
         },
         Node {
+            name: "settings",
+            doc: "Sets what the agent can be told by name, such as `reasoning_effort`; the reference lists them for each agent.",
+            any_property: Some(must("SETTING", Type::Scalar, "The value of the setting.")),
+            repeat: Repeat::Many,
+            ..NODE
+        },
+        Node {
             name: "import",
             doc: "Copies personal settings of the agent into the home directory.",
             rest: Some(must("what", Type::OneOf(IMPORTS), "What is copied.")),

@@ -16,6 +16,8 @@ pub enum Type {
     /// A number above zero, whole or not.
     Amount,
     Bool,
+    /// A string, a number or a boolean: who reads it knows which.
+    Scalar,
     /// A size with its unit.
     Bytes,
     /// A duration with its units.
@@ -61,6 +63,7 @@ impl Type {
             Type::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Type::Amount => "a number above zero".into(),
             Type::Bool => "`#true` or `#false`".into(),
+            Type::Scalar => "a string that is not empty, a number, `#true` or `#false`".into(),
             Type::Bytes => "a size such as `\"512MiB\"` or `\"8GiB\"`".into(),
             Type::Duration => "a duration such as `\"90s\"` or `\"1h30m\"`".into(),
             Type::Path => "a path".into(),
@@ -89,7 +92,7 @@ impl Type {
 
     /// Says whether the type is written as a string.
     pub fn is_string(self) -> bool {
-        !matches!(self, Type::Integer { .. } | Type::Amount | Type::Bool)
+        !matches!(self, Type::Integer { .. } | Type::Amount | Type::Bool | Type::Scalar)
     }
 
     pub fn accepts(self, value: &KdlValue) -> bool {
@@ -97,7 +100,9 @@ impl Type {
             (Type::Integer { min, max }, KdlValue::Integer(number)) => (min..=max).contains(number),
             (Type::Amount, KdlValue::Integer(number)) => (1..=i128::from(u32::MAX)).contains(number),
             (Type::Amount, KdlValue::Float(number)) => number.is_finite() && *number > 0.0,
-            (Type::Bool, KdlValue::Bool(_)) => true,
+            (Type::Bool | Type::Scalar, KdlValue::Bool(_)) | (Type::Scalar, KdlValue::Integer(_)) => true,
+            (Type::Scalar, KdlValue::Float(number)) => number.is_finite(),
+            (Type::Scalar, KdlValue::String(string)) => Type::Text.accepts_text(string),
             (Type::Listen, KdlValue::Integer(number)) => (1..=65535).contains(number),
             (_, KdlValue::String(string)) => self.is_string() && self.accepts_text(string),
             _ => false,
@@ -134,7 +139,7 @@ impl Type {
                     && !string.contains(['?', '#', ' '])
             }
             Type::Text | Type::Path => true,
-            Type::Integer { .. } | Type::Amount | Type::Bool => false,
+            Type::Integer { .. } | Type::Amount | Type::Bool | Type::Scalar => false,
         }
     }
 }
@@ -311,6 +316,11 @@ mod tests {
             (Type::Amount, KdlValue::Integer(0), false),
             (Type::Bool, KdlValue::Bool(true), true),
             (Type::Bool, KdlValue::String("true".into()), false),
+            (Type::Scalar, KdlValue::Integer(-1), true),
+            (Type::Scalar, KdlValue::String("high".into()), true),
+            (Type::Scalar, KdlValue::String(String::new()), false),
+            (Type::Scalar, KdlValue::Float(f64::INFINITY), false),
+            (Type::Scalar, KdlValue::Null, false),
             (Type::Text, KdlValue::Integer(1), false),
             (Type::Text, KdlValue::Null, false),
         ] {

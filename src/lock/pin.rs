@@ -33,13 +33,17 @@ impl fmt::Display for Version {
     }
 }
 
-/// The hash of an archive as npm writes it: `sha512-` and 88 characters of base64.
+/// The hash of an archive: `sha512-` and 88 characters of base64 as npm writes it, or `sha256-` and 64 hex digits as pip
+/// does.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Integrity(String);
 
 impl Integrity {
     pub fn parse(text: &str) -> Result<Self, Error> {
+        if text.strip_prefix("sha256-").is_some_and(is_sha256) {
+            return Ok(Integrity(text.to_owned()));
+        }
         let base64 = text.strip_prefix("sha512-").and_then(|rest| rest.strip_suffix("=="));
         let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
         match base64 {
@@ -57,6 +61,10 @@ impl fmt::Display for Integrity {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
+}
+
+fn is_sha256(hex: &str) -> bool {
+    hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 macro_rules! text_conversions {

@@ -91,8 +91,8 @@ pub fn build(
     let mut path = command_directories(config, facts, &mut mounts, &mut problems, &at);
 
     let chosen = chosen_agent(config, target, &mut problems);
-    let started =
-        chosen.and_then(|agent| start_agent(agent, config, facts, target, &cwd, &mut problems, &at));
+    let started = chosen
+        .and_then(|agent| start_agent(agent, config, facts, target, (&cwd, &user.home), &mut problems, &at));
     if let Some(started) = &started {
         mounts.extend(started.mounts.iter().cloned());
         path.insert(0, image::LINKS.to_owned());
@@ -453,7 +453,7 @@ fn start_agent(
     config: &Config,
     facts: &Facts,
     target: &Target,
-    cwd: &Utf8Path,
+    (cwd, home): (&Utf8Path, &Utf8Path),
     problems: &mut Vec<Problem>,
     at: &dyn Fn(&Origin) -> String,
 ) -> Option<Started> {
@@ -469,6 +469,16 @@ fn start_agent(
             return None;
         }
     };
+    let (tuned, refused) = agent::tuning::tuned(&*adapter, &declared.settings);
+    problems.extend(refused.into_iter().map(|refused| {
+        problem("agent::setting", &refused.origin, "asked for here", refused.message).help(refused.help)
+    }));
+    if let Some(version) = declared.version.as_ref().filter(|_| adapter.install() == agent::Install::Never) {
+        let message =
+            format!("pier does not install the agent `{}`, so it has no say in its version", name.value);
+        let refused = problem("agent::version", &version.origin, "asked for here", message);
+        problems.push(refused.help("leave `version` out, and install the version that you want"));
+    }
     let Some(launcher) = facts.launchers.get(&name.value) else {
         if matches!(target, Target::Agent { .. }) {
             problems.push(image::no_agent(name, facts));
@@ -486,7 +496,9 @@ fn start_agent(
         None => Mode::Interactive,
     };
     let servers: Vec<config::Mcp> = declared.mcp.iter().map(|mcp| mcp.value.clone()).collect();
-    let given = [declared.args.as_ref().map_or(&none, |args| &args.value).as_slice(), extra].concat();
+    let own = declared.args.as_ref().map_or(&none, |args| &args.value);
+    let args = [tuned.arguments.as_slice(), own].concat();
+    let given = [args.as_slice(), extra].concat();
     let narrowed = role::narrow(config, facts, declared, &*adapter, &given);
     let told = role::told(facts);
     let request = Request {
@@ -496,7 +508,7 @@ fn start_agent(
         tools: narrowed.tools.as_deref(),
         role: told.as_ref(),
         mcp: &servers,
-        args: declared.args.as_ref().map_or(&none, |args| &args.value),
+        args: &args,
         extra,
     };
     if let Some(tools) = declared.tools.as_ref().filter(|_| !adapter.chooses_tools()) {
@@ -515,9 +527,9 @@ fn start_agent(
             problems.push(problem("agent::mcp", &declared.mcp[0].origin, "asked for here", message));
         }
     }
-    let fixed = adapter.environment().iter().map(|(name, value)| (*name, (*value).to_owned()));
+    let fixed = adapter.environment().iter().map(|(name, value)| (*name, agent::at_home(value, home)));
     let model = adapter.model_variable().zip(request.model.map(str::to_owned));
-    let variables = fixed.chain(model).collect();
+    let variables = fixed.chain(tuned.variables).chain(model).collect();
     let Launcher { program, interpreter, directories, libraries, version, kind } = launcher;
     let mut argv: Vec<String> = interpreter.iter().chain([program]).map(ToString::to_string).collect();
     argv.extend(adapter.command(&request));
@@ -534,7 +546,8 @@ fn start_agent(
     // `run` may be a path of the repository's making: only its last part is a name, the rest could climb out.
     let named = adapter.launchers().first().and_then(|name| Utf8Path::new(*name).file_name());
     let links = named.map(|name| (name, program)).into_iter();
-    for (name, to) in links.chain(interpreter.as_ref().map(|node| ("node", node))) {
+    for (name, to) in links.chain(interpreter.as_ref().map(|runs| (runs.file_name().unwrap_or("node"), runs)))
+    {
         let kind = MountKind::Symlink { to: to.clone() };
         mounts.push(Mount { at: format!("/.pier/bin/{name}").into(), kind, origin: BUILT_IN.into() });
     }

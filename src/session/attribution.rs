@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 
 use super::beneath::Beneath;
 use crate::util::fs::open_without_links;
@@ -55,6 +56,20 @@ impl Watch {
         self.left -= io::copy(&mut from.take(self.left), &mut copy)?;
         Ok(())
     }
+}
+
+/// Returns the logs that were written since then, relative to the home; links are not followed. The time is that of the kernel, which
+/// nobody inside can set back.
+pub fn since(home: &Utf8Path, patterns: &[&str], then: Timestamp) -> Vec<Utf8PathBuf> {
+    let mut found = std::collections::BTreeSet::new();
+    for path in patterns.iter().flat_map(|pattern| expand(home, pattern)) {
+        let Ok(meta) = home.join(&path).symlink_metadata() else { continue };
+        let changed = Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).unwrap_or(0));
+        if meta.is_file() && found.len() < MOST_FILES && changed.is_ok_and(|changed| changed >= then) {
+            found.insert(path);
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn marks(home: &Utf8Path, patterns: &[String]) -> BTreeMap<Utf8PathBuf, Mark> {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::place::{FILE, Id, Place, all, lives};
+use super::runs;
 use crate::plan::Plan;
 use crate::sys::process;
 use crate::util::fs::read_without_links;
@@ -30,7 +31,13 @@ pub struct Session {
     /// The first word of the command; the others may hold secrets.
     pub command: String,
     pub agent: Option<String>,
+    /// The agent's, where it is pinned.
+    #[serde(default)]
+    pub version: Option<String>,
     pub started: Timestamp,
+    /// The home inside, on the host.
+    #[serde(default)]
+    pub home: Option<Utf8PathBuf>,
     /// It has no terminal of a person's: it goes on without one.
     pub detached: bool,
     /// It has a terminal of its own to attach to.
@@ -41,21 +48,30 @@ pub struct Session {
 
 impl Session {
     /// Describes a session of this process.
-    pub fn of(plan: &Plan, id: &Id, detached: bool, terminal: bool, groups: Vec<Utf8PathBuf>) -> Self {
+    pub fn of(plan: &Plan, place: &Place, detached: bool, terminal: bool, groups: Vec<Utf8PathBuf>) -> Self {
         let pid = std::process::id();
         Session {
             schema: SCHEMA,
-            id: id.to_string(),
+            id: place.id.to_string(),
             pid,
             start_time: process::start_time(pid).unwrap_or_default(),
             project: plan.project.root.clone(),
             command: plan.command.argv.first().cloned().unwrap_or_default(),
             agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
+            version: plan.command.agent.as_ref().and_then(|agent| agent.version.clone()),
             started: Timestamp::now(),
+            home: runs::home(plan, &place.path),
             detached,
             terminal,
             groups,
         }
+    }
+
+    /// Says where the home inside is on the host.
+    #[must_use]
+    pub fn with_home(mut self, home: Option<&Utf8Path>) -> Self {
+        self.home = home.map(Utf8Path::to_owned);
+        self
     }
 
     /// Writes the file of the session.

@@ -13,9 +13,10 @@ use super::live::{Live, Outside};
 use super::place::Place;
 use super::record::Record;
 use super::registry::Session;
+use super::runs;
 use super::space::Space;
 use super::tape::Tape;
-use super::{Error, Finished, Notice, Outcome, code_of, gate};
+use super::{Error, Finished, Notice, Outcome, code_of, end_of, gate};
 use crate::audit::Event;
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{Interruption, PATIENCE, Sandbox, Venue};
@@ -29,6 +30,8 @@ pub struct Start<'a> {
     pub command: Command,
     /// pier's own state directory.
     pub state: &'a Utf8Path,
+    /// Where an agent writes its logs.
+    pub home: Option<&'a Utf8Path>,
     pub notice: &'a dyn Fn(Notice),
     /// `None`: a person, at this process's own streams.
     pub detached: Option<Detached>,
@@ -39,7 +42,7 @@ pub struct Start<'a> {
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, venue, command, state, notice, detached, tape } = start;
+    let Start { plan, venue, command, state, home, notice, detached, tape } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some(), false).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -59,7 +62,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     drop(streams);
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
-    let session = Session::of(plan, &place.id, caller.is_some(), terminals[0], Vec::new());
+    let session = Session::of(plan, &place, caller.is_some(), terminals[0], Vec::new());
+    let session = session.with_home(home);
     session.store(&place).map_err(set_up("list the session"))?;
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
         sandbox.begin(terminals, |master| front.attach(master)).map_err(set_up("start the command"))
@@ -101,7 +105,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let id = place.id.to_string();
     let code = code_of(&outcome, ran);
     record.end(&outcome, code);
+    let run = if ran { runs::keep(&session, state, end_of(&outcome, code)) } else { None };
     server.farewell(code);
     place.discard();
-    Ok(Finished { id, outcome, ran, commits: Ok(None), gate: gate::Report::nothing(plan.gate) })
+    Ok(Finished { id, outcome, ran, commits: Ok(None), gate: gate::Report::nothing(plan.gate), run })
 }

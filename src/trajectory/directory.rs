@@ -41,6 +41,17 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Takes these files of a directory.
+    pub fn chosen(path: &Utf8Path, files: &[Utf8PathBuf]) -> io::Result<Self> {
+        let root = canonical(path)?;
+        let files = files.iter().filter_map(|path| {
+            let meta = root.join(path).symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
+            Some(LogFile { path: path.clone(), bytes: meta.len() })
+        });
+        let files = files.collect();
+        Ok(Directory { root, files, left_out: Vec::new() })
+    }
+
     /// Files that are there and are not read, and why.
     pub fn left_out(&self) -> impl Iterator<Item = (&Utf8Path, &str)> {
         self.left_out.iter().map(|(path, why)| (path.as_path(), why.as_str()))

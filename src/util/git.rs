@@ -77,10 +77,10 @@ pub fn parse_packed(text: &[u8]) -> (BTreeMap<String, String>, usize) {
     (found, ignored)
 }
 
-/// Renders a `packed-refs`; git finds out itself what tags lead to.
+/// Renders a `packed-refs`; git finds out itself what tags lead to, and sorts it. A first line that says that it is sorted, and not
+/// that it is peeled, is refused by `GitPython`, which agents use.
 pub fn render_packed(references: &BTreeMap<String, String>) -> String {
     let mut out = String::with_capacity(64 + references.len() * 80);
-    out.push_str("# pack-refs with: sorted \n");
     for (name, id) in references {
         out.push_str(id);
         out.push(' ');

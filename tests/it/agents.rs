@@ -66,6 +66,9 @@ pub fn with_registry(project: &Project, mut call: Call) -> Call {
         "npm_config_cafile",
         "NODE_EXTRA_CA_CERTS",
         "SSL_CERT_FILE",
+        "PIP_INDEX_URL",
+        "PIP_CERT",
+        "REQUESTS_CA_BUNDLE",
     ];
     for (name, value) in names.iter().filter_map(|name| Some((name, variable(name)?))) {
         call = call.env(name, value);
@@ -89,7 +92,7 @@ pub fn is_installed(project: &Project, agent: &str, version: &str) -> bool {
 
 /// Says whether an installation got as far as its registry; with `CI=true` it has to.
 pub fn reached_the_registry(output: &Output) -> bool {
-    let missing = ["cannot reach the registry", "is not on `PATH`", "needs Node"];
+    let missing = ["cannot reach the registry", "is not on `PATH`", "is on `PATH`", "needs Node"];
     let reason = output.flat();
     if output.code() != Some(0) && missing.iter().any(|text| reason.contains(text)) {
         assert_ne!(variable("CI").as_deref(), Some("true"), "{reason}");

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 mod checked;
 mod constructed;
+mod fresh;
 mod native;
 mod stored;
 mod told;

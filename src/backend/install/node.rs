@@ -1,7 +1,7 @@
 //! Node as a layer of its own: one installation in the cache, for every agent that runs on it, in any image.
 
 use super::Request;
-use crate::agent::{Npm, Scripts};
+use crate::agent::{Install, Npm, Scripts};
 use crate::lock::{self, Integrity, Version};
 
 /// The directory of the cache.
@@ -45,7 +45,7 @@ impl Node {
     pub fn instead<'a>(&'a self, request: &Request<'a>) -> Request<'a> {
         Request {
             agent: NAME,
-            npm: &self.npm,
+            install: Install::Npm(self.npm),
             version: &self.version,
             integrity: Some(&self.integrity),
             ..*request

@@ -1,24 +1,17 @@
 //! The two calls of npm, what they are told, and what their failures mean.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::process::Stdio;
-
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::Value;
 
-use super::{Error, Request, Scripts, command};
+use super::{Error, Request, Resolved, command, is_of_network, read_bounded, told};
+use crate::agent::{Npm, Scripts};
 use crate::backend::launcher;
 use crate::lock::Integrity;
 
-/// A file that npm or a package wrote is refused above this size, in bytes.
-const MAX_BYTES: u64 = 8 << 20;
-
-/// What is kept of npm's words, in bytes from the end.
-const MAX_WORDS: u64 = 32 * 1024;
-
 /// One working directory, and the npm that fills it.
-pub struct Npm<'a> {
+pub struct Manager<'a> {
     request: &'a Request<'a>,
+    npm: Npm,
     directory: &'a Utf8Path,
     /// What runs it, and itself: `node` and `npm-cli.js`, or a program of its own.
     program: Utf8PathBuf,
@@ -27,15 +20,9 @@ pub struct Npm<'a> {
     environment: Vec<(String, String)>,
 }
 
-/// What npm would fetch for the package itself.
-pub struct Resolved {
-    pub integrity: Integrity,
-    pub node: Option<String>,
-}
-
-impl<'a> Npm<'a> {
-    pub fn new(request: &'a Request<'a>, directory: &'a Utf8Path) -> Result<Self, Error> {
-        let package = request.npm.package;
+impl<'a> Manager<'a> {
+    pub fn new(request: &'a Request<'a>, wanted: Npm, directory: &'a Utf8Path) -> Result<Self, Error> {
+        let package = wanted.package;
         let node = launcher::node(&request.search).map_err(|source| Error::NoNode { package, source })?;
         let npm = launcher::find(&["npm"], &request.search).map_err(|source| match source {
             launcher::Error::NotFound { .. } => Error::NoNpm { package },
@@ -61,36 +48,39 @@ impl<'a> Npm<'a> {
             Some(interpreter) => (interpreter, Some(npm.program)),
             None => (npm.program, None),
         };
-        Ok(Npm { request, directory, program, first, node, environment })
+        Ok(Manager { request, npm: wanted, directory, program, first, node, environment })
     }
+}
 
+impl super::Manager for Manager<'_> {
     /// Writes npm's own lock, and returns what it says of the package.
-    pub fn resolve(&self) -> Result<Resolved, Error> {
-        let wanted = format!("{}@{}", self.request.npm.package, self.request.version);
+    fn resolve(&self) -> Result<Resolved, Error> {
+        let wanted = format!("{}@{}", self.npm.package, self.request.version);
         self.run(&["install", "--package-lock-only", "--save-exact", "--ignore-scripts", "--", &wanted])?;
         let lock = self.json("package-lock.json")?;
-        let entry = &lock["packages"][format!("node_modules/{}", self.request.npm.package)];
+        let entry = &lock["packages"][format!("node_modules/{}", self.npm.package)];
         if entry["version"].as_str() != Some(self.request.version.as_str()) {
-            return Err(self.unusable("npm resolved another version"));
+            return Err(self.request.unusable("npm resolved another version"));
         }
         let integrity = entry["integrity"].as_str().unwrap_or_default();
-        let integrity =
-            Integrity::parse(integrity).map_err(|_| self.unusable("the registry gives no SHA-512 of it"))?;
-        Ok(Resolved { integrity, node: entry["engines"]["node"].as_str().map(ToOwned::to_owned) })
+        let integrity = Integrity::parse(integrity)
+            .map_err(|_| self.request.unusable("the registry gives no SHA-512 of it"))?;
+        let node = entry["engines"]["node"].as_str().map(ToOwned::to_owned);
+        Ok(Resolved { integrity, node, python: None })
     }
 
     /// Refuses a Node that is older than what the package and its agent ask for.
-    pub fn check_node(&self, range: Option<&str>) -> Result<(), Error> {
+    fn check(&self, resolved: &Resolved) -> Result<(), Error> {
         let output = command(&self.node, &self.environment)
             .arg("--version")
             .output()
             .map_err(|source| Error::Io { path: self.node.clone(), source })?;
         let found = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        let minimum = format!(">={}", self.request.npm.minimum_node);
-        for wanted in [Some(minimum.as_str()), range].into_iter().flatten() {
+        let minimum = format!(">={}", self.npm.minimum_node);
+        for wanted in [Some(minimum.as_str()), resolved.node.as_deref()].into_iter().flatten() {
             if is_older(&found, wanted) {
                 return Err(Error::NodeTooOld {
-                    package: self.request.npm.package,
+                    package: self.npm.package,
                     version: self.request.version.clone(),
                     wanted: wanted.to_owned(),
                     node: self.node.clone(),
@@ -102,8 +92,8 @@ impl<'a> Npm<'a> {
     }
 
     /// Fetches exactly what the lock says, and runs the install scripts where the agent needs them.
-    pub fn fetch(&self) -> Result<(), Error> {
-        let scripts = match self.request.npm.scripts {
+    fn fetch(&self) -> Result<(), Error> {
+        let scripts = match self.npm.scripts {
             Scripts::Needed => "--ignore-scripts=false",
             Scripts::Skipped => "--ignore-scripts=true",
         };
@@ -113,53 +103,45 @@ impl<'a> Npm<'a> {
         }
     }
 
+    /// Returns the program behind the package's `bin` entry, relative to the installation.
+    fn program(&self) -> Result<Utf8PathBuf, Error> {
+        let root = Utf8Path::new("node_modules").join(self.npm.package);
+        let package = self.json(root.join("package.json").as_str())?;
+        let bin = match &package["bin"] {
+            Value::String(path) => Some(path.as_str()),
+            table => table[self.npm.bin].as_str(),
+        };
+        let bin = bin.ok_or_else(|| self.request.unusable("its `bin` table has no such command"))?;
+        let program = root.join(bin.strip_prefix("./").unwrap_or(bin));
+        let inside = program.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)));
+        if !inside || !self.directory.join(&program).is_file() {
+            return Err(self.request.unusable("its program is not where its `bin` table says"));
+        }
+        Ok(program)
+    }
+
+    /// Removes npm's cache, which nobody reads again.
+    fn tidy(&self) {
+        // The installation is whole without this: a failure only wastes space.
+        drop(fs_err::remove_dir_all(self.directory.join(HOME)));
+    }
+}
+
+impl Manager<'_> {
     /// Fetches what the lock says where a registry lacks packages for other systems: npm leaves them out of its
     /// lock, and `npm ci` then takes the lock for wrong. No script runs before it is known that nothing was added.
     fn fetch_incomplete(&self, scripts: &str) -> Result<(), Error> {
         let before = self.json("package-lock.json")?;
         self.run(&["install", "--ignore-scripts"])?;
         if self.json("package-lock.json")? != before {
-            return Err(self.unusable("npm installed something else than it had resolved"));
+            return Err(self.request.unusable("npm installed something else than it had resolved"));
         }
         self.run(&["rebuild", scripts])
     }
 
-    /// Returns the program behind the package's `bin` entry, relative to the installation.
-    pub fn program(&self) -> Result<Utf8PathBuf, Error> {
-        let root = Utf8Path::new("node_modules").join(self.request.npm.package);
-        let package = self.json(root.join("package.json").as_str())?;
-        let bin = match &package["bin"] {
-            Value::String(path) => Some(path.as_str()),
-            table => table[self.request.npm.bin].as_str(),
-        };
-        let bin = bin.ok_or_else(|| self.unusable("its `bin` table has no such command"))?;
-        let program = root.join(bin.strip_prefix("./").unwrap_or(bin));
-        let inside = program.components().all(|part| matches!(part, camino::Utf8Component::Normal(_)));
-        if !inside || !self.directory.join(&program).is_file() {
-            return Err(self.unusable("its program is not where its `bin` table says"));
-        }
-        Ok(program)
-    }
-
-    /// Removes npm's cache, which nobody reads again.
-    pub fn tidy(&self) {
-        // The installation is whole without this: a failure only wastes space.
-        drop(fs_err::remove_dir_all(self.directory.join(HOME)));
-    }
-
     fn run(&self, words: &[&str]) -> Result<(), Error> {
-        let log = self.directory.join(LOG);
-        let io = |source| Error::Io { path: log.clone(), source };
-        let mut file = fs_err::OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&log)
-            .map_err(io)?
-            .into_file();
-        let status = command(&self.program, &self.environment)
-            .args(&self.first)
+        let mut npm = command(&self.program, &self.environment);
+        npm.args(&self.first)
             .args([
                 "--prefix",
                 self.directory.as_str(),
@@ -168,26 +150,16 @@ impl<'a> Npm<'a> {
                 "--dry-run=false",
             ])
             .args(["--no-audit", "--no-fund", "--no-progress", "--loglevel=error", "--omit=dev"])
-            .args(words)
-            .current_dir(self.directory)
-            .stdout(Stdio::null())
-            .stderr(file.try_clone().map_err(io)?)
-            .status()
-            .map_err(|source| Error::Io { path: self.program.clone(), source })?;
-        let length = file.metadata().map_err(io)?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(MAX_WORDS))).map_err(io)?;
-        let mut words = Vec::new();
-        file.take(MAX_WORDS).read_to_end(&mut words).map_err(io)?;
-        fs_err::remove_file(&log).map_err(io)?;
-        if status.success() {
-            return Ok(());
+            .args(words);
+        match super::run(npm, self.directory)? {
+            None => Ok(()),
+            Some((words, status)) => Err(self.failure(&words, &status)),
         }
-        Err(self.failure(&String::from_utf8_lossy(&words), &status.to_string()))
     }
 
     /// Turns npm's words into what they mean. Its error codes are stable, its sentences are not.
     fn failure(&self, words: &str, status: &str) -> Error {
-        let (package, version) = (self.request.npm.package, self.request.version.clone());
+        let (package, version) = (self.npm.package, self.request.version.clone());
         let said = summary(words);
         let code = words.lines().find_map(|line| {
             let line =
@@ -217,12 +189,7 @@ impl<'a> Npm<'a> {
     fn json(&self, name: &str) -> Result<Value, Error> {
         let path = self.directory.join(name);
         let text = read_bounded(&path).map_err(|source| Error::Io { path: path.clone(), source })?;
-        serde_json::from_str(&text).map_err(|_| self.unusable(&format!("`{name}` is not JSON")))
-    }
-
-    fn unusable(&self, why: &str) -> Error {
-        let (package, version) = (self.request.npm.package, self.request.version.clone());
-        Error::Unusable { package, version, why: why.to_owned() }
+        serde_json::from_str(&text).map_err(|_| self.request.unusable(&format!("`{name}` is not JSON")))
     }
 }
 
@@ -231,15 +198,6 @@ const HOME: &str = ".npm-home";
 
 /// What `npm ci` says of a lock that lacks something.
 const OUT_OF_STEP: &str = "are in sync";
-
-const LOG: &str = ".npm-errors";
-
-/// Reads a file that a package may have written.
-pub fn read_bounded(path: &Utf8Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let read = fs_err::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if read as u64 > MAX_BYTES { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
-}
 
 /// Says whether npm is given a variable of the host: where the registry is, how it is reached, whom to trust.
 /// Other settings of npm could change what an install does.
@@ -265,16 +223,7 @@ fn is_passed(name: &str) -> bool {
             || setting.ends_with(":registry")
             || (setting.starts_with("//") && setting.contains(":_"));
     }
-    matches!(
-        lower.as_str(),
-        "http_proxy"
-            | "https_proxy"
-            | "no_proxy"
-            | "all_proxy"
-            | "node_extra_ca_certs"
-            | "ssl_cert_file"
-            | "ssl_cert_dir"
-    )
+    is_of_network(&lower) || lower == "node_extra_ca_certs"
 }
 
 /// Says whether `found` (`v20.20.2`) is below a range of the form `>=20.6.0`. A range of another form is not
@@ -301,9 +250,7 @@ fn summary(words: &str) -> String {
         words.lines().map(|line| line.trim_start_matches("npm error").trim_start_matches("npm ERR!").trim());
     let is_sentence = |line: &&str| !line.is_empty() && !CODES.iter().any(|code| line.starts_with(code));
     let sentences = lines.filter(is_sentence);
-    let text: String = sentences.take(2).collect::<Vec<_>>().join("; ");
-    let clean: String = text.chars().filter(|letter| !letter.is_control()).take(300).collect();
-    if clean.is_empty() { "it said nothing".to_owned() } else { clean }
+    told(sentences)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
+use crate::agent::{Npm, Scripts};
 
 const PACKAGE: Npm =
     Npm { package: "@example/agent", bin: "agent", minimum_node: 18, scripts: Scripts::Skipped };
@@ -48,7 +49,7 @@ impl Host {
         ];
         let request = Request {
             agent: "agent",
-            npm: &PACKAGE,
+            install: Install::Npm(PACKAGE),
             version: &self.version,
             integrity,
             cache: &cache,
@@ -215,8 +216,7 @@ fn two_at_once_fetch_once() {
 
 /// Installs a real agent from the registry that this process is configured for, twice, and runs its launcher.
 fn install_and_run(agent: &str, version: &str) -> String {
-    let Ok(crate::agent::Install::Npm(npm)) = crate::agent::find(agent).map(crate::agent::Agent::install)
-    else {
+    let Ok(Install::Npm(npm)) = crate::agent::find(agent).map(crate::agent::Agent::install) else {
         panic!("`{agent}` is not an npm package")
     };
     let keep = tempfile::tempdir().unwrap();
@@ -226,7 +226,7 @@ fn install_and_run(agent: &str, version: &str) -> String {
     let version = Version::parse(version).unwrap();
     let mut request = Request {
         agent,
-        npm: &npm,
+        install: Install::Npm(npm),
         version: &version,
         integrity: None,
         cache: &root.join("cache"),

@@ -3,7 +3,7 @@
 use camino::Utf8Path;
 
 use super::engine;
-use crate::agent::Agent;
+use crate::agent::{Agent, Install};
 use crate::backend::docker::Engine;
 use crate::backend::docker::inside::{Entry, Inside};
 use crate::backend::docker::layers::{self, Misfit};
@@ -115,13 +115,27 @@ impl Room {
             Room::Unknown => return Ok(Fit::Unknown),
             Room::Image(known) => known,
         };
-        let Installed { mut launcher, node: range, .. } = installed;
+        let Installed { mut launcher, node: range, python, .. } = installed;
         // What the host's Node would need is nothing to the image.
         launcher.directories.retain(|directory| launcher.program.starts_with(directory));
         if launcher.interpreter.is_none() {
             return known.with_libraries(request.agent, launcher, None);
         }
-        if let Some(node) = known.node(request.npm.minimum_node, range.as_deref())? {
+        if let Some(version) = python {
+            // Another C library than that of the wheels would fail later, in the agent's words.
+            let Some(found) = known.inside.program(&[&format!("python{version}")], &known.path)? else {
+                return Ok(
+                    known.refused(request.agent, &format!("it needs Python {version}, which is not in it"))
+                );
+            };
+            launcher.interpreter = Some(found);
+            return Ok(Fit::Runs(launcher));
+        }
+        let minimum = match request.install {
+            Install::Npm(npm) => npm.minimum_node,
+            Install::Pypi(_) | Install::Never => 0,
+        };
+        if let Some(node) = known.node(minimum, range.as_deref())? {
             launcher.interpreter = Some(node.program);
             return Ok(Fit::Runs(launcher));
         }

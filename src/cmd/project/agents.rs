@@ -4,6 +4,7 @@ use super::{Fetch, Project, approve, preview};
 use crate::agent::{self, Install};
 use crate::backend::{install, launcher, probe};
 use crate::cmd::image::agents as image;
+use crate::config::{self, Sourced};
 use crate::diag::Failure;
 use crate::plan::Target;
 use crate::plan::facts::PathFact;
@@ -16,6 +17,15 @@ pub enum Agents {
     Installed,
     /// That the wanted one is missing, where it may not be fetched, and what is planned instead.
     Missing(String),
+}
+
+/// Returns what pier installs for a block, and at which version, where both are said.
+fn pinned<'a>(
+    adapter: &dyn agent::Agent,
+    declared: &'a config::Agent,
+) -> Option<(Install, &'a Sourced<String>)> {
+    let install = adapter.install();
+    declared.version.as_ref().filter(|_| install != Install::Never).map(|version| (install, version))
 }
 
 /// Puts pinned agents in place of found ones, installing the wanted one where it is missing.
@@ -38,7 +48,7 @@ pub fn add(
         let name = &declared.name.value;
         let wanted = matches!(target, Target::Agent { name: chosen, .. } if chosen == name);
         let Ok(adapter) = agent::of(declared) else { continue };
-        let (Install::Npm(npm), Some(version)) = (adapter.install(), &declared.version) else {
+        let Some((install, version)) = pinned(&*adapter, declared) else {
             match room.find(&*adapter)? {
                 image::Found::There(launcher) => {
                     probed.facts.launchers.insert(name.clone(), launcher);
@@ -56,7 +66,7 @@ pub fn add(
         let search = launcher::Search { path, home: &home, uid: probed.facts.uid };
         let request = install::Request {
             agent: name,
-            npm: &npm,
+            install,
             version: &version,
             integrity: entry.map(|entry| &entry.integrity),
             cache: &environment.cache,

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::diag::{Exit, Failure};
 use crate::plan::Plan;
 use crate::session::{Finished, Outcome, shadow::references};
+use crate::ui;
 use crate::util::fs::write_atomic;
 use crate::util::text::escape;
 
@@ -62,6 +63,13 @@ pub fn write(file: &Utf8Path, plan: &Plan, finished: &Finished) -> Result<(), Fa
     };
     let text = serde_json::to_vec(&told).map_err(|error| failed(error.into()))?;
     write_atomic(file, &text, 0o600).map_err(failed)
+}
+
+/// Says where a trajectory was not kept.
+pub fn kept(finished: &Finished) {
+    if let Some(Err(error)) = &finished.run {
+        ui::warn(&format!("there is no trajectory of this session: {}", escape(&error.to_string())));
+    }
 }
 
 /// Refuses a branch that no private clone is made of, or that is not there.

@@ -6,6 +6,7 @@ use super::super::owner::{self, RootOwned};
 use super::super::workspaces::ended::{has_ended, is_gone};
 use super::super::{Global, Outcome, project, workspaces};
 use super::record::Recording;
+use super::told;
 use super::{Away, Ended, Exec, ended, leave, notice};
 use crate::agent::detect;
 use crate::backend::protocol::{Command, Refusal};
@@ -45,7 +46,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     if session.mode == Mode::Container {
         let registered = session.agents.iter().map(String::as_str).chain(agent);
         let own = |name: &str| plan.environment.iter().any(|variable| variable.name == name);
-        let settings = workspaces::agents::environment(registered);
+        let settings = workspaces::agents::environment(registered, &plan.user.home);
         variables.extend(settings.into_iter().filter(|(name, _)| !own(name)));
     }
     if let Some(name) = agent {
@@ -76,6 +77,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         venue,
         command,
         state: &environment.state,
+        home: home.as_deref(),
         notice: &notice,
         detached,
         tape,
@@ -88,6 +90,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         Err(error) if is_gone(&error) => return Err(not_running()),
         finished => finished?,
     };
+    told::kept(&finished);
     match finished.outcome {
         Err(session::Error::Refused(Refusal::NotFound)) => Err(not_found(&args.command)),
         outcome => {

@@ -46,6 +46,7 @@ pub fn run(args: &Convert) -> Outcome {
     let format = VERSIONS.iter().find(|known| known.ends_with(&format!("v{}", args.atif)));
     let request = Request {
         logs: &args.logs,
+        only: None,
         agent: args.agent.as_deref(),
         agent_version: args.agent_version.as_deref(),
         model: args.model.as_deref(),

@@ -5,7 +5,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::read::{self, Document, call_line, content, list};
+use super::kept;
+use super::read::{Document, call_line, content, list};
 use super::stats::Numbers;
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
@@ -17,7 +18,7 @@ use crate::util::text::escape;
     after_help = "Examples:\n  pier trajectory diff one/trajectory.json other/trajectory.json\n  pier trajectory diff trial-1 trial-2 --json"
 )]
 pub struct Diff {
-    /// A trajectory, or a directory with one.
+    /// A trajectory, a directory with one, or the name of a session.
     one: Utf8PathBuf,
     /// The other.
     other: Utf8PathBuf,
@@ -68,8 +69,9 @@ pub fn run(args: &Diff) -> Outcome {
 }
 
 fn side(path: &Utf8Path) -> Result<(Numbers, Vec<Act>), Failure> {
-    let path = read::one(path)?;
-    let document = Document::load(&path)?;
+    let found = kept::one(Some(path))?;
+    let path = &found.files[0];
+    let document = Document::load(path)?;
     let mut acts = Vec::new();
     for (number, step) in (1..).zip(&document.steps) {
         if step.get("source").and_then(Value::as_str) != Some("agent") {
@@ -83,7 +85,7 @@ fn side(path: &Utf8Path) -> Result<(Numbers, Vec<Act>), Failure> {
             acts.push(Act { step: number, line: format!("says: {line}") });
         }
     }
-    Ok((Numbers::of(&path)?, acts))
+    Ok((Numbers::of(path)?, acts))
 }
 
 /// Finds the longest common sequence of acts.

@@ -4,7 +4,8 @@ use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use super::read::{self, Document, content, list, results};
+use super::kept;
+use super::read::{Document, content, list, results};
 use super::spans;
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
@@ -19,7 +20,7 @@ use crate::util::text::{escape, json_text};
     after_help = "Examples:\n  pier trajectory export jobs/today > messages.jsonl\n  pier trajectory export trial --format otel -o spans.json\n  pier trajectory export trial --unredacted"
 )]
 pub struct Export {
-    /// Trajectories, or directories with some.
+    /// Trajectories, directories with some, or names of sessions.
     paths: Vec<Utf8PathBuf>,
     /// The form.
     #[arg(short, long, value_enum, default_value = "jsonl", value_name = "FORM")]
@@ -42,8 +43,9 @@ enum Form {
 
 pub fn run(args: &Export) -> Outcome {
     let mut lines: Vec<String> = Vec::new();
-    for path in read::all(&args.paths)? {
-        let document = Document::load(&path)?;
+    let found = kept::all(&args.paths)?;
+    for path in &found.files {
+        let document = Document::load(path)?;
         match args.format {
             Form::Jsonl => conversations(&document, &mut lines),
             Form::Otel => lines.push(spans::of(&document).to_string()),

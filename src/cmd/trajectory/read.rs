@@ -103,32 +103,11 @@ pub fn find(path: &Utf8Path) -> Result<Vec<Utf8PathBuf>, Failure> {
     Ok(found)
 }
 
-/// Returns the trajectories of several paths; there has to be one.
-pub fn all(paths: &[Utf8PathBuf]) -> Result<Vec<Utf8PathBuf>, Failure> {
-    let here = [Utf8PathBuf::from(".")];
-    let paths = if paths.is_empty() { &here[..] } else { paths };
-    let mut found = Vec::new();
-    for path in paths {
-        found.extend(find(path)?);
-    }
-    if found.is_empty() {
-        let message = format!("there is no `{NAME}` in `{}`", escape(paths[0].as_str()));
-        return Err(Failure::new(Exit::Failed, "trajectory::read", message)
-            .help("`pier trajectory convert`, `pier capture` and `pier verify` make them"));
-    }
-    Ok(found)
-}
-
-/// Returns the one trajectory that a path stands for.
-pub fn one(path: &Utf8Path) -> Result<Utf8PathBuf, Failure> {
-    let mut found = all(std::slice::from_ref(&path.to_owned()))?;
-    match (found.len(), found.pop()) {
-        (1, Some(found)) => Ok(found),
-        (count, _) => {
-            let message = format!("there are {count} trajectories in `{}`", escape(path.as_str()));
-            Err(Failure::new(Exit::Usage, "trajectory::read", message).help("name one of them"))
-        }
-    }
+/// Says that a path has no trajectory.
+pub fn unnamed(path: &Utf8Path) -> Failure {
+    let message = format!("there is no `{NAME}` in `{}`", escape(path.as_str()));
+    Failure::new(Exit::Failed, "trajectory::read", message)
+        .help("`pier up`, `pier exec`, `pier capture`, `pier verify` and `pier trajectory convert` make them")
 }
 
 /// Returns the text of a message or of a result; pictures are named.

@@ -8,7 +8,8 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::read::{self, call_line, content, is_error, list, results};
+use super::kept;
+use super::read::{call_line, content, is_error, list, results};
 use super::unreadable;
 use crate::atif::walk::{self, Reader};
 use crate::cmd::Outcome;
@@ -29,7 +30,7 @@ const BEHIND: usize = 90;
     after_help = "Examples:\n  pier trajectory search -t 'permission denied'\n  pier trajectory search jobs/today --tool Bash --error\n  pier trajectory search --min-cost 1 --json | jq '.[].file'"
 )]
 pub struct Search {
-    /// Trajectories, or directories with some.
+    /// Trajectories, directories with some, or names of sessions.
     paths: Vec<Utf8PathBuf>,
     /// Steps with this text; upper and lower case are the same where it has only the latter.
     #[arg(short, long, value_name = "TEXT")]
@@ -92,8 +93,9 @@ pub fn run(args: &Search) -> Outcome {
         return Err(Failure::new(Exit::Usage, "trajectory::search", "nothing is searched for")
             .help("name `--text`, `--tool`, `--error`, `--min-cost` or `--max-cost`"));
     }
-    let files = read::all(&args.paths)?;
-    let (found, failures) = each(&files, |path| one(path, args));
+    let found = kept::all(&args.paths)?;
+    let files = &found.files;
+    let (found, failures) = each(files, |path| one(path, args));
     let mut found: Vec<Found> = found.into_iter().flatten().collect();
     found.sort_by(|one, other| one.file.cmp(&other.file));
     for failure in &failures {

@@ -5,7 +5,8 @@ use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::Value;
 
-use super::read::{self, Document, call_line, content, is_error, list, results};
+use super::kept;
+use super::read::{Document, call_line, content, is_error, list, results};
 use crate::backend::pager;
 use crate::cmd::Outcome;
 use crate::diag::Exit;
@@ -18,9 +19,9 @@ use crate::util::text::{escape, escape_lines};
     after_help = "Examples:\n  pier trajectory show\n  pier trajectory show trial/agent/trajectory.json --only errors\n  pier trajectory show trial --steps 10-20 --full --reasoning"
 )]
 pub struct Show {
-    /// A trajectory, or a directory with one.
-    #[arg(default_value = ".")]
-    path: Utf8PathBuf,
+    /// A trajectory, a directory with one, or the name of a session, which may still run; the newest of this directory or project
+    /// otherwise.
+    path: Option<Utf8PathBuf>,
     /// These steps: `7`, `7-`, `-7` or `7-9`.
     #[arg(long, value_name = "STEPS", value_parser = range, allow_hyphen_values = true)]
     steps: Option<(usize, usize)>,
@@ -64,8 +65,8 @@ const TOOL: Style = AnsiColor::Blue.on_default();
 const ERROR: Style = AnsiColor::Red.on_default();
 
 pub fn run(args: &Show) -> Outcome {
-    let path = read::one(&args.path)?;
-    let document = Document::load(&path)?;
+    let found = kept::one(args.path.as_deref())?;
+    let document = Document::load(&found.files[0])?;
     if args.json {
         for step in chosen(&document, args) {
             ui::answer(&crate::util::text::json_text(&step.to_string()));

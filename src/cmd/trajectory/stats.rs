@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::read::{self, is_error, list, results};
+use super::kept;
+use super::read::{is_error, list, results};
 use super::unreadable;
 use crate::atif::walk::{self, Reader};
 use crate::cmd::Outcome;
@@ -24,7 +25,7 @@ const MOST: u64 = 4 << 30;
     after_help = "Examples:\n  pier trajectory stats\n  pier trajectory stats jobs/today --json | jq '.[].cost_usd'"
 )]
 pub struct Stats {
-    /// Trajectories, or directories with some.
+    /// Trajectories, directories with some, or names of sessions.
     paths: Vec<Utf8PathBuf>,
     /// As JSON.
     #[arg(long)]
@@ -121,11 +122,12 @@ impl Reader for Numbers {
 pub fn run(args: &Stats) -> Outcome {
     let mut rows = Vec::new();
     let mut broken = 0;
-    for path in read::all(&args.paths)? {
-        match Numbers::of(&path) {
+    let found = kept::all(&args.paths)?;
+    for path in &found.files {
+        match Numbers::of(path) {
             Ok(numbers) => rows.push(numbers),
             // One of many is no reason to see none.
-            Err(failure) if !args.paths.contains(&path) => {
+            Err(failure) if !args.paths.contains(path) => {
                 broken += 1;
                 ui::fail(&failure);
             }

@@ -36,6 +36,7 @@ pub fn convert(name: &str, logs: &Utf8Path) -> Told {
     let prices = Prices::embedded();
     let request = Request {
         logs,
+        only: None,
         agent: Some(name),
         agent_version: None,
         model: None,

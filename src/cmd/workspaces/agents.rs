@@ -92,10 +92,10 @@ pub fn install(
     wanted: &Wanted,
 ) -> Result<Launcher, Failure> {
     let adapter = wanted.adapter()?;
-    let Install::Npm(npm) = adapter.install() else {
+    if adapter.install() == Install::Never {
         let message = format!("not available yet: pier does not install the agent `{}`", wanted.name);
         return Err(Failure::new(Exit::Usage, "cli::not-yet", message));
-    };
+    }
     let variables: Vec<(String, String)> = environment
         .names()
         .filter_map(|name| Some((name.to_owned(), environment.get(name)?.to_owned())))
@@ -107,7 +107,7 @@ pub fn install(
     };
     let request = install::Request {
         agent: wanted.name,
-        npm: &npm,
+        install: adapter.install(),
         version: &wanted.version,
         integrity: None,
         cache: &environment.cache,
@@ -143,7 +143,9 @@ pub fn links(
         Err(_) => path.clone(),
     };
     let own = adapter.launchers().first().map(|name| ((*name).to_owned(), inside(&launcher.program)));
-    let node = launcher.interpreter.as_ref().map(|node| ("node".to_owned(), inside(node)));
+    // `node`, or `python3.12`: what the first line of the program asks for.
+    let interpreter = launcher.interpreter.as_ref();
+    let node = interpreter.map(|path| (path.file_name().unwrap_or("node").to_owned(), inside(path)));
     Ok(own.into_iter().chain(node).collect())
 }
 
@@ -214,8 +216,8 @@ pub fn servers(wanted: &Wanted, servers: &[McpServer], home: &Utf8Path) -> Resul
 }
 
 /// Returns the variables of some agents: telemetry and updaters off.
-pub fn environment<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<(String, String)> {
+pub fn environment<'a>(names: impl IntoIterator<Item = &'a str>, home: &Utf8Path) -> Vec<(String, String)> {
     let known = names.into_iter().filter_map(|name| agent::find(name).ok());
     let all = known.flat_map(Agent::environment);
-    all.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    all.map(|(name, value)| ((*name).to_owned(), agent::at_home(value, home))).collect()
 }

@@ -32,6 +32,10 @@ pub fn lent(config: &Config, grant: &mut dyn FnMut(&Origin, String)) {
         if let Some(args) = &agent.args {
             grant(&args.origin, format!("call {name} with {}", line(&args.value)));
         }
+        for (setting, value) in &agent.settings {
+            let said = quoted(&value.value.to_string());
+            grant(&value.origin, format!("set `{}` of {name} to {said}", setting.escape_default()));
+        }
         for server in &agent.mcp {
             let words = [std::slice::from_ref(&server.value.command), &server.value.args].concat();
             grant(&server.origin, format!("have {name} run {}", line(&words)));

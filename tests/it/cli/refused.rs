@@ -78,6 +78,66 @@ agent::tools
 }
 
 #[test]
+fn a_setting_that_an_agent_does_not_have_or_take() {
+    let world = World::with(
+        "agent claude-code default=#true {\n    version \"2.1.197\"\n    settings max_turn=40 reasoning_effort=\"huge\"\n}\n",
+    );
+    check(
+        &world.pier(&["plan"]),
+        str![[r#"
+exit 2
+-- stderr
+agent::setting
+
+  x the agent `claude-code` has no setting `max_turn`
+   ,-[[ROOT]/project/pier.kdl:3:23]
+ 2 |     version "2.1.197"
+ 3 |     settings max_turn=40 reasoning_effort="huge"
+   :                       ^|
+   :                        `-- asked for here
+ 4 | }
+   `----
+  help: did you mean `max_turns`?
+
+agent::setting
+
+  x `reasoning_effort` of `claude-code` must be one of `low`, `medium`, `high`, `xhigh`, `max`
+   ,-[[ROOT]/project/pier.kdl:3:43]
+ 2 |     version "2.1.197"
+ 3 |     settings max_turn=40 reasoning_effort="huge"
+   :                                           ^^^|^^
+   :                                              `-- asked for here
+ 4 | }
+   `----
+  help: How much the model thinks.
+
+"#]],
+    );
+}
+
+#[test]
+fn a_version_of_an_agent_that_pier_does_not_install() {
+    let world = World::with("agent mine default=#true { run \"true\"; version \"1.2.3\"; }\n");
+    check(
+        &world.pier(&["plan"]),
+        str![[r#"
+exit 2
+-- stderr
+agent::version
+
+  x pier does not install the agent `mine`, so it has no say in its version
+   ,-[[ROOT]/project/pier.kdl:1:48]
+ 1 | agent mine default=#true { run "true"; version "1.2.3"; }
+   :                                                ^^^|^^^
+   :                                                   `-- asked for here
+   `----
+  help: leave `version` out, and install the version that you want
+
+"#]],
+    );
+}
+
+#[test]
 fn an_agent_without_an_mcp_client() {
     let world = World::with(
         "agent mine default=#true {\n    run \"true\"\n    mcp \"files\" command=\"mcp-files\"\n}\n",

@@ -155,7 +155,7 @@ fn a_second_agent_joins_a_running_workspace() {
         ("qwen-code", "agent::unknown"),
         ("claude", "agent::unknown"),
         ("claude-code@latest", "agent::unknown"),
-        ("aider", "cli::not-yet"),
+        ("cursor-cli", "cli::not-yet"),
         ("cursor-cli", "cli::not-yet"),
     ] {
         world.start("x", DEBIAN, &["--agent", agent]).run().refused(2, code);

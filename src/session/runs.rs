@@ -1,0 +1,205 @@
+//! What an agent did in a session: its own logs, which it writes below the sandbox home, as a trajectory of pier's own.
+//!
+//! `STATE/runs/PROJECT/TIME-AGENT-SESSION/` has `trajectory.json` and `run.json`. Nothing inside sees it. While the session
+//! runs, the same is made for whoever asks.
+
+use std::io;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::attribution;
+use super::registry::{self, Session};
+use crate::agent;
+use crate::atif::WRITTEN;
+use crate::atif::prices::Prices;
+use crate::atif::report::Run as Ended;
+use crate::plan::{MountKind, Plan};
+use crate::record::{stamp, time};
+use crate::trajectory::{self, Converted, NAME, Out, Request};
+use crate::util::fs::{create_private, read_without_links, sha256, write_atomic};
+
+/// The most runs that are kept of one project; older ones go.
+const MOST: usize = 500;
+
+/// The largest file of a run that is read, in bytes.
+const MOST_BYTES: u64 = 4 << 20;
+
+/// The file that says what the run was.
+const FILE: &str = "run.json";
+
+/// The logs of one session.
+pub struct Logs {
+    agent: &'static str,
+    version: Option<String>,
+    /// On the host.
+    home: Utf8PathBuf,
+    patterns: Vec<&'static str>,
+    since: Timestamp,
+}
+
+/// A run, as its file says it.
+#[derive(Serialize)]
+struct Run<'a> {
+    schema: u32,
+    /// The session's name.
+    id: &'a str,
+    project: &'a Utf8Path,
+    started_at: String,
+    finished_at: String,
+    exit_code: u8,
+    /// Other sessions of the project that had the same home at that time: what is in the trajectory may be theirs.
+    beside: Vec<String>,
+    #[serde(flatten)]
+    converted: Converted,
+}
+
+/// How a session's command ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// With which pier ends.
+    pub code: u8,
+    /// That of the program, where it ended by itself.
+    pub own: Option<u8>,
+}
+
+/// Returns where the runs of a project, or of a workspace, are.
+fn directory(state: &Utf8Path, project: &Utf8Path) -> Utf8PathBuf {
+    state.join("runs").join(&sha256(project.as_str().as_bytes())[..16])
+}
+
+/// Returns the home of a plan's session on the host; `place` is the session's directory.
+pub fn home(plan: &Plan, place: &Utf8Path) -> Option<Utf8PathBuf> {
+    let mount = plan.mounts.iter().find(|mount| mount.at == plan.user.home)?;
+    match &mount.kind {
+        MountKind::Bind { source, .. } => Some(source.clone()),
+        MountKind::Session { name, .. } => Some(place.join(name)),
+        _ => None,
+    }
+}
+
+impl Logs {
+    /// Returns those of a session, of an agent whose logs can be read.
+    pub fn of(session: &Session) -> Option<Self> {
+        let known =
+            agent::find(session.agent.as_deref()?).ok().filter(|known| known.converter().is_some())?;
+        let (home, version) = (session.home.clone()?, session.version.clone());
+        Some(Logs { agent: known.name(), version, home, patterns: known.logs(), since: session.started })
+    }
+
+    /// Makes a trajectory of them; `None` where there are none.
+    pub fn convert(&self, prices: &Prices, out: Out<'_>) -> Option<Result<Converted, trajectory::Error>> {
+        let files = attribution::since(&self.home, &self.patterns, self.since);
+        if files.is_empty() {
+            return None;
+        }
+        let request = Request {
+            logs: &self.home,
+            only: Some(&files),
+            agent: Some(self.agent),
+            agent_version: self.version.as_deref(),
+            model: None,
+            prices,
+            format: WRITTEN,
+        };
+        Some(trajectory::convert(&request, out))
+    }
+}
+
+/// Keeps the trajectory of a session that has ended, and returns where; `None` where its agent wrote no log that is read.
+pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Utf8PathBuf, Failed>> {
+    let logs = Logs::of(session)?;
+    let runs = directory(state, &session.project);
+    let name = format!("{}-{}-{}", stamp(session.started), logs.agent, session.id);
+    let place = runs.join(name);
+    let kept = || -> Result<Option<Utf8PathBuf>, Failed> {
+        create_private(&place)?;
+        let Some(converted) = logs.convert(&Prices::embedded(), Out::File(&place.join(NAME))) else {
+            fs_err::remove_dir(&place)?;
+            return Ok(None);
+        };
+        let mut converted = converted?;
+        // What a log does not say of its end, the program does: not by 0, which proves nothing.
+        if let (Ended::Interrupted | Ended::Unknown, Some(code @ 1..)) = (&converted.report.run, ended.own) {
+            converted.report.run = Ended::Failed(format!("exit code {code}"));
+        }
+        let others = registry::list(state).unwrap_or_default().into_iter();
+        let others = others.filter(|other| other.id != session.id && other.home == session.home);
+        let run = Run {
+            schema: 1,
+            id: &session.id,
+            project: &session.project,
+            started_at: time(session.started),
+            finished_at: time(Timestamp::now()),
+            exit_code: ended.code,
+            beside: others.map(|other| other.id).collect(),
+            converted,
+        };
+        let text = serde_json::to_vec_pretty(&run).map_err(io::Error::from)?;
+        write_atomic(&place.join(FILE), &text, 0o600)?;
+        Ok(Some(place.clone()))
+    };
+    let kept = kept();
+    if kept.is_err() {
+        // What is half there is not taken for a run: it has no file that says what it was.
+        drop(fs_err::remove_dir_all(&place));
+    }
+    clear(state, &session.project);
+    kept.transpose()
+}
+
+/// Why a trajectory was not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("{0}")]
+    Convert(#[from] trajectory::Error),
+}
+
+/// Returns the runs of a project, the newest last.
+pub fn list(state: &Utf8Path, project: &Utf8Path) -> Vec<Utf8PathBuf> {
+    below(&directory(state, project))
+}
+
+/// Returns those of all projects, the newest last.
+pub fn everywhere(state: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let Ok(projects) = state.join("runs").read_dir_utf8() else { return Vec::new() };
+    let mut runs: Vec<Utf8PathBuf> =
+        projects.filter_map(Result::ok).flat_map(|project| below(project.path())).collect();
+    runs.sort_unstable_by(|one, other| one.file_name().cmp(&other.file_name()));
+    runs
+}
+
+/// Returns the name of the session of a run.
+pub fn session(run: &Utf8Path) -> Option<&str> {
+    run.file_name()?.rsplit('-').next()
+}
+
+/// Returns what the file of a run says, with where its trajectory is.
+pub fn read(run: &Utf8Path) -> Option<Value> {
+    let text = read_without_links(&run.join(FILE), MOST_BYTES).ok()?;
+    let mut value: Value = serde_json::from_slice(&text).ok()?;
+    *value.as_object_mut()?.get_mut("trajectory")? = run.join(NAME).as_str().into();
+    Some(value)
+}
+
+fn below(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let Ok(entries) = directory.read_dir_utf8() else { return Vec::new() };
+    let runs = entries.filter_map(Result::ok).map(camino::Utf8DirEntry::into_path);
+    let mut runs: Vec<Utf8PathBuf> = runs.filter(|run| run.join(NAME).is_file()).collect();
+    runs.sort_unstable();
+    runs
+}
+
+/// Removes the oldest where there are too many.
+fn clear(state: &Utf8Path, project: &Utf8Path) {
+    let all = list(state, project);
+    for old in all.iter().take(all.len().saturating_sub(MOST)) {
+        if let Err(error) = fs_err::remove_dir_all(old) {
+            tracing::debug!(%error, "an old run is not removed");
+        }
+    }
+}

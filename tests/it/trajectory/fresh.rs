@@ -1,0 +1,292 @@
+//! Trajectories of real agents that ran only now, against the scripted model server: what `pier up` keeps of a session by itself.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{all_calls, all_steps, all_texts, native};
+use crate::agents::{reached_the_registry, with_registry};
+use crate::model_server::{Failure, ModelServer, Script};
+use crate::sandbox::{Call, Project};
+
+const PROMPT: &str = "Write hello.txt";
+
+/// An agent, and how it comes to the server.
+struct Agent {
+    name: &'static str,
+    version: &'static str,
+    /// Lines of its block.
+    block: &'static str,
+    /// Variables with `{}` for the server's address.
+    variables: &'static [(&'static str, &'static str)],
+    /// Files of the user's home, with the same.
+    files: &'static [(&'static str, &'static str)],
+    /// Where its logs are, below the home inside.
+    logs: &'static str,
+    /// Answers that its log has of `Script::Multi`: one for each turn of it, where it calls tools as others do.
+    answers: usize,
+    /// How its log says that it ended well.
+    outcome: &'static str,
+}
+
+const AGENTS: &[Agent] = &[
+    Agent {
+        name: "claude-code",
+        version: "2.1.197",
+        block: "settings max_turns=20 reasoning_effort=\"low\"",
+        variables: &[
+            ("ANTHROPIC_BASE_URL", "{}"),
+            ("ANTHROPIC_API_KEY", "sk-test"),
+            ("CLAUDE_CODE_MAX_RETRIES", "1"),
+        ],
+        files: &[],
+        logs: ".claude/projects",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
+        name: "codex",
+        version: "0.169.0",
+        block: "import \"settings\"\n    settings reasoning_effort=\"low\" verbosity=\"low\"",
+        variables: &[("MODEL_KEY", "sk-test")],
+        files: &[(
+            ".codex/config.toml",
+            "model = \"m\"\nmodel_provider = \"x\"\n[model_providers.x]\nname = \"x\"\nwire_api = \"responses\"\n\
+            base_url = \"{}/v1\"\nenv_key = \"MODEL_KEY\"\n",
+        )],
+        logs: ".codex/sessions",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
+        name: "gemini-cli",
+        version: "0.61.0",
+        block: "",
+        variables: &[("GOOGLE_GEMINI_BASE_URL", "{}"), ("GEMINI_API_KEY", "sk-test")],
+        files: &[],
+        logs: ".gemini",
+        answers: 5,
+        // It says so only where it is asked for events, which go to the caller.
+        outcome: "unknown",
+    },
+    Agent {
+        name: "qwen-coder",
+        version: "0.15.10",
+        block: "model \"qwen3-coder-plus\"",
+        variables: &[("OPENAI_BASE_URL", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
+        files: &[],
+        logs: ".qwen",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
+        name: "pi",
+        version: "0.74.2",
+        block: "import \"auth\" \"settings\"\n    model \"x/m\"\n    settings reasoning_effort=\"off\"",
+        variables: &[],
+        files: &[(
+            ".pi/agent/models.json",
+            r#"{"providers":{"x":{"baseUrl":"{}/v1","api":"openai-completions","apiKey":"sk-test","models":[{"id":"m"}]}}}"#,
+        )],
+        logs: ".pi/agent",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
+        name: "mini-swe-agent",
+        version: "2.4.6",
+        block: "model \"openai/m\"\n    settings step_limit=20 cost_limit=3",
+        variables: &[("OPENAI_API_BASE", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
+        files: &[],
+        logs: ".config/mini-swe-agent",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
+        name: "aider",
+        version: "0.86.2",
+        block: "model \"openai/m\"\n    settings edit_format=\"whole\"",
+        variables: &[("OPENAI_API_BASE", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
+        files: &[],
+        logs: ".aider",
+        // It has no tools: it is told of the command's output only where a person asks for that.
+        answers: 1,
+        outcome: "finished",
+    },
+    Agent {
+        name: "openhands",
+        version: "1.16.0",
+        block: "model \"openai/m\"",
+        variables: &[("LLM_BASE_URL", "{}/v1"), ("LLM_API_KEY", "sk-test")],
+        files: &[],
+        logs: ".openhands",
+        answers: 5,
+        outcome: "finished",
+    },
+];
+
+impl Agent {
+    fn of(name: &str) -> &'static Self {
+        AGENTS.iter().find(|agent| agent.name == name).unwrap()
+    }
+
+    /// A project with the agent and with what it needs to reach a server.
+    fn project(&self, server: &ModelServer) -> Project {
+        let names: Vec<String> = self.variables.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let pass =
+            if names.is_empty() { String::new() } else { format!("env {{ pass {}; }}\n", names.join(" ")) };
+        let project = Project::new(&format!(
+            "network host\n{pass}agent {} default=#true {{\n    version {:?}\n    {}\n}}\n",
+            self.name, self.version, self.block
+        ));
+        for (path, text) in self.files {
+            project.write_beside(format!("home/{path}"), text.replace("{}", &server.url()));
+        }
+        project
+    }
+
+    fn call(&self, project: &Project, server: &ModelServer, words: &[&str]) -> Call {
+        let mut call = with_registry(project, project.call(words));
+        for (name, value) in self.variables {
+            call = call.env(name, value.replace("{}", &server.url()));
+        }
+        call
+    }
+
+    /// Runs it on the prompt; `None` where the machine cannot install it.
+    fn run(&self, script: Script) -> Option<(Project, i32)> {
+        if self.name == "openhands" && Command::new("python3.12").arg("-V").output().is_err() {
+            println!("skipped: it needs Python 3.12, which is not on `PATH`; its stored runs are read");
+            return None;
+        }
+        let server = ModelServer::start(script);
+        let project = self.project(&server);
+        crate::docker::with_engine(project.call(["trust"])).run().expect(0);
+        let output = self.call(&project, &server, &["up", "--prompt", PROMPT, "--front", "json"]).run();
+        if !reached_the_registry(&output) {
+            return None;
+        }
+        assert!(!server.requests().is_empty(), "{}: {} {}", self.name, output.flat(), output.text());
+        Some((project, output.code().unwrap()))
+    }
+}
+
+/// What pier kept of the only run in a project: its file, and the document, which is valid.
+fn kept(project: &Project) -> (Value, Value) {
+    let listed = project.pier(&["trajectory", "list", "--json"]).expect(0);
+    let runs: Value = serde_json::from_str(&listed.text()).unwrap();
+    let [run] = &runs.as_array().unwrap()[..] else { panic!("{runs}") };
+    let file = run["trajectory"].as_str().unwrap();
+    let valid = project.pier(&["trajectory", "validate", "--strict", file]);
+    assert_eq!(valid.code(), Some(0), "{}", valid.text());
+    (run.clone(), serde_json::from_slice(&fs_err::read(file).unwrap()).unwrap())
+}
+
+/// The home inside, on the host.
+fn home(project: &Project) -> PathBuf {
+    let projects = project.state().join("projects");
+    let homes: Vec<PathBuf> = fs_err::read_dir(projects)
+        .unwrap()
+        .map(|entry| entry.unwrap().path().join("home"))
+        .filter(|home| home.is_dir())
+        .collect();
+    assert_eq!(homes.len(), 1, "{homes:?}");
+    homes[0].clone()
+}
+
+/// Puts an agent's logs where the readers of these tests expect those of a stored run.
+fn as_stored(agent: &Agent, home: &Path, to: &Path) {
+    let from = home.join(agent.logs);
+    match agent.name {
+        "mini-swe-agent" => {
+            fs_err::copy(from.join("last_mini_run.traj.json"), to.join("trajectory.json")).unwrap();
+            fs_err::write(to.join("stdout.txt"), "").unwrap();
+        }
+        "aider" => {
+            fs_err::copy(from.join("chat.history.md"), to.join("chat.md")).unwrap();
+            fs_err::copy(from.join("llm.history.txt"), to.join("llm_history.txt")).unwrap();
+        }
+        _ => {
+            copy(&from, &to.join("native"));
+            // What it printed went to the caller.
+            fs_err::write(to.join("stdout.jsonl"), "").unwrap();
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs_err::create_dir_all(to).unwrap();
+    for entry in fs_err::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let place = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &place);
+        } else if entry.file_type().unwrap().is_file() {
+            fs_err::copy(entry.path(), place).unwrap();
+        }
+    }
+}
+
+/// A session that goes well: everything in the native log is in the trajectory that pier kept.
+fn is_lossless(name: &str) {
+    let agent = Agent::of(name);
+    let Some((project, code)) = agent.run(Script::Multi) else { return };
+    let (run, document) = kept(&project);
+    assert_eq!((code, &run["exit_code"]), (0, &Value::from(0)), "{run}");
+    assert_eq!(
+        (run["status"].as_str(), run["run"]["outcome"].as_str()),
+        (Some("complete"), Some(agent.outcome)),
+        "{run}"
+    );
+    assert_eq!(run["unknown"], serde_json::json!({}), "{run}");
+    let answers = all_steps(&document).into_iter().filter(|step| step["llm_call_count"] == 1).count();
+    assert_eq!(answers, agent.answers, "{run}");
+    let stored = tempfile::tempdir().unwrap();
+    as_stored(agent, &home(&project), stored.path());
+    let native = native::of(agent.name, stored.path());
+    assert!(native.texts.len() > 2, "the log was read: {:?}", native.texts);
+    let all = all_texts(&document);
+    for text in &native.texts {
+        assert!(all.contains(text.as_str()), "{name}: {text:?} is not in the trajectory");
+    }
+    assert_eq!(all_calls(&document), native.calls);
+    let shown = project.pier(&["trajectory", "show", "--no-pager"]).expect(0).text();
+    assert!(shown.contains(PROMPT), "{shown}");
+}
+
+/// A session whose service refuses the key.
+fn tells_a_failure(name: &str) {
+    let agent = Agent::of(name);
+    let Some((project, _)) = agent.run(Script::Fail(Failure::Status(401))) else { return };
+    let (run, document) = kept(&project);
+    assert_eq!(run["run"]["outcome"], "failed", "{run}");
+    let answers = all_steps(&document).into_iter().filter(|step| step["llm_call_count"] == 1).count();
+    assert_eq!(answers, 0, "{document}");
+}
+
+macro_rules! fresh {
+    ($($module:ident $name:literal;)*) => {$(
+        mod $module {
+            #[test]
+            fn a_fresh_run_is_kept_whole() {
+                super::is_lossless($name);
+            }
+
+            #[test]
+            fn a_fresh_run_that_fails_says_so() {
+                super::tells_a_failure($name);
+            }
+        }
+    )*};
+}
+fresh! {
+    claude_code "claude-code";
+    codex "codex";
+    gemini_cli "gemini-cli";
+    qwen_coder "qwen-coder";
+    pi "pi";
+    mini_swe_agent "mini-swe-agent";
+    aider "aider";
+    openhands "openhands";
+}
