@@ -344,10 +344,14 @@ pub struct UnknownAgent {
     pub nearest: Option<&'static str>,
 }
 
+/// Other names by which an agent is known, as good as its own.
+const ALSO: &[(&str, &str)] = &[("qwen-code", "qwen-coder")];
+
 /// Returns the built-in agent of that name.
 pub fn find(name: &str) -> Result<&'static dyn Agent, UnknownAgent> {
+    let own = ALSO.iter().find(|(other, _)| *other == name).map_or(name, |(_, own)| own);
     ALL.iter()
-        .find(|agent| agent.name() == name)
+        .find(|agent| agent.name() == own)
         .copied()
         .ok_or_else(|| UnknownAgent { name: name.to_owned(), nearest: nearest(name) })
 }
@@ -392,7 +396,6 @@ fn nearest(name: &str) -> Option<&'static str> {
         ("openhands-cli", "openhands"),
         ("pi-coding-agent", "pi"),
         ("qwen", "qwen-coder"),
-        ("qwen-code", "qwen-coder"),
     ];
     if let Some((_, known)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
         return Some(known);
@@ -529,7 +532,8 @@ mod tests {
         assert_eq!(nearest("claude"), Some("claude-code"));
         assert_eq!(nearest("claude_code"), Some("claude-code"));
         assert_eq!(nearest("clade-code"), Some("claude-code"));
-        assert_eq!(nearest("qwen-code"), Some("qwen-coder"));
+        assert_eq!(nearest("qwen"), Some("qwen-coder"));
+        assert_eq!(find("qwen-code").unwrap().name(), "qwen-coder");
         assert_eq!(nearest("zzz"), None);
         assert_eq!(
             find("zzz").err().unwrap().to_string(),

@@ -152,10 +152,9 @@ fn a_second_agent_joins_a_running_workspace() {
     assert!(!again.said().contains("anew"), "{}", again.said());
     assert_eq!(world.within("ws", &["exec", "codex", "z"]).run().expect(0).text(), "codex z");
     for (agent, code) in [
-        ("qwen-code", "agent::unknown"),
+        ("qwen", "agent::unknown"),
         ("claude", "agent::unknown"),
         ("claude-code@latest", "agent::unknown"),
-        ("cursor-cli", "cli::not-yet"),
         ("cursor-cli", "cli::not-yet"),
     ] {
         world.start("x", DEBIAN, &["--agent", agent]).run().refused(2, code);
