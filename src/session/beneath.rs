@@ -9,6 +9,9 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::sys::process;
+use crate::util::fs::hex;
+
 pub mod copy;
 pub mod mend;
 
@@ -90,11 +93,7 @@ impl Beneath {
         fill: impl FnOnce(&std::fs::File) -> io::Result<()>,
     ) -> io::Result<()> {
         let (parent, name) = self.parent(relative)?;
-        let temporary = format!(".pier-{}", std::process::id());
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        // There is one only after a pier of the same number was killed here.
-        let _absent = unlinkat(&parent.0, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
-        let fd = openat(&parent.0, temporary.as_str(), flags, Mode::from_bits_truncate(0o600))?;
+        let (temporary, fd) = parent.unfinished()?;
         fchmod(&fd, Mode::from_bits_truncate(mode))?;
         let written = fill(&std::fs::File::from(fd));
         let written = written.and_then(|()| Ok(renameat(&parent.0, temporary.as_str(), &parent.0, name)?));
@@ -103,6 +102,12 @@ impl Beneath {
             let _kept = unlinkat(&parent.0, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         }
         written
+    }
+
+    /// Makes an empty file whose name nobody can have taken before.
+    fn unfinished(&self) -> io::Result<(String, OwnedFd)> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        by_chance(".pier-", |name| openat(&self.0, name, flags, Mode::from_bits_truncate(0o600)))
     }
 
     /// Removes a file or a link, and not what it leads to; false where there was none.
@@ -131,6 +136,24 @@ impl Beneath {
     }
 }
 
+/// How many names are tried: the second one only counts where somebody knows the first by chance.
+const TRIES: u32 = 4;
+
+/// Makes something by a name that begins like this and goes on by chance: whoever writes in the directory as well cannot have
+/// taken it. Returns the name, and what was made.
+fn by_chance<T>(prefix: &str, mut make: impl FnMut(&str) -> nix::Result<T>) -> io::Result<(String, T)> {
+    for _ in 0..TRIES {
+        let mut bytes = [0; 8];
+        process::random(&mut bytes)?;
+        let name = format!("{prefix}{}", hex(&bytes));
+        match make(&name) {
+            Err(Errno::EEXIST) => {}
+            made => return Ok((name, made?)),
+        }
+    }
+    Err(Errno::EEXIST.into())
+}
+
 #[cfg(test)]
 mod tests {
     use camino::Utf8PathBuf;
@@ -155,6 +178,25 @@ mod tests {
         beneath.write(Utf8Path::new("file"), b"text", 0o600).unwrap();
         assert!(fs_err::read_dir(path.join("victim")).unwrap().next().is_none());
         assert!(!path.join("home/file").is_symlink());
+    }
+
+    #[test]
+    fn a_name_that_is_taken_keeps_nobody_from_writing() {
+        let (_keep, path) = home();
+        // As an agent may have done for every number that a process can have.
+        fs_err::create_dir(path.join(format!(".pier-{}", std::process::id()))).unwrap();
+        let beneath = Beneath::open(&path).unwrap();
+        beneath.write(Utf8Path::new("file"), b"text", 0o600).unwrap();
+        assert_eq!(fs_err::read_to_string(path.join("file")).unwrap(), "text");
+        let files = fs_err::read_dir(&path).unwrap().flatten();
+        assert_eq!(files.filter(|entry| entry.file_type().unwrap().is_file()).count(), 1, "nothing is left");
+        // Only a name that is known before it is chosen could be taken, and so often it is not.
+        let mut tried = std::collections::BTreeSet::new();
+        let taken = by_chance("x-", |name| {
+            tried.insert(name.to_owned());
+            Err::<(), _>(Errno::EEXIST)
+        });
+        assert_eq!((taken.unwrap_err().kind(), tried.len()), (io::ErrorKind::AlreadyExists, 4));
     }
 
     #[test]

@@ -12,12 +12,9 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::unistd::geteuid;
 
-use super::{Beneath, DIRECTORY};
+use super::{Beneath, DIRECTORY, by_chance};
 use crate::sys::directory::rename_new;
 use crate::util::unlocked;
-
-/// How many things that were moved aside may have one name.
-const MOST_ASIDE: u32 = 1000;
 
 /// What was done, below the directory where it began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,20 +94,14 @@ impl Beneath {
     fn put_aside(&self, name: &str, path: &Utf8Path, tell: &mut dyn FnMut(&Mended)) -> io::Result<()> {
         let text = |name: &str| CString::new(name).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput));
         let old = text(name)?;
-        for number in 1..MOST_ASIDE {
-            let other = format!("{name}.moved-{number}");
-            match rename_new((self.0.as_fd(), &old), (self.0.as_fd(), &text(&other)?)) {
-                Err(Errno::EEXIST) => {}
-                Err(error) => return Err(named(path, error)),
-                Ok(()) => {
-                    tell(&Mended::Aside(path.to_owned(), path.with_file_name(other)));
-                    return Ok(());
-                }
-            }
-        }
-        Err(io::Error::other(format!(
-            "`{path}` is in the way, and too much was moved aside from there before"
-        )))
+        let moved = by_chance(&format!("{name}.moved-"), |other| {
+            let other = text(other).map_err(|_| Errno::EINVAL)?;
+            rename_new((self.0.as_fd(), &old), (self.0.as_fd(), &other))
+        });
+        let (other, ()) =
+            moved.map_err(|error| io::Error::new(error.kind(), format!("`{path}`: {error}")))?;
+        tell(&Mended::Aside(path.to_owned(), path.with_file_name(other)));
+        Ok(())
     }
 }
 
@@ -156,36 +147,52 @@ mod tests {
         fs_err::create_dir(base.join("victim")).unwrap();
         fs_err::create_dir_all(root.join("task/file")).unwrap();
         fs_err::write(root.join("of-file"), "somebody's").unwrap();
-        fs_err::write(root.join("of-file.moved-1"), "of before").unwrap();
+        // Whatever was planted: nobody knows the next name.
+        for number in 1..=1000 {
+            fs_err::write(root.join(format!("of-file.moved-{number}")), "of before").unwrap();
+        }
         symlink(base.join("victim"), root.join("of-link")).unwrap();
         for path in ["closed/deep", "closed", "task"] {
             fs_err::set_permissions(root.join(path), std::fs::Permissions::from_mode(0o000)).unwrap();
         }
         let beneath = Beneath::open(&root).unwrap();
         let mut told = Vec::new();
-        let mut tell = |what: &Mended| told.push(what.to_string());
+        let mut aside = Vec::new();
+        let mut tell = |what: &Mended| match what {
+            Mended::Aside(path, to) => {
+                let chosen = to.as_str().strip_prefix(&format!("{path}.moved-")).unwrap();
+                assert!(chosen.len() == 16 && chosen.bytes().all(|byte| byte.is_ascii_hexdigit()), "{to}");
+                assert_eq!(
+                    what.to_string(),
+                    format!(
+                        "something else was in the place of `{path}`, which pier needs: it is `{to}` now"
+                    )
+                );
+                told.push(format!("moved {path}"));
+                aside.push(to.clone());
+            }
+            Mended::Opened(_) => told.push(what.to_string()),
+        };
         for path in ["of-file", "of-link/deep", "closed/deep", "new/deep"] {
             beneath.mended(path.into(), &mut tell).unwrap().write("x".into(), b"x", 0o600).unwrap();
         }
         beneath.write_mended("task/file".into(), b"what is to be done", 0o644, &mut tell).unwrap();
-        let named = |from: &str, to: &str| {
-            format!("something else was in the place of `{from}`, which pier needs: it is `{to}` now")
-        };
         let opened =
             |path: &str| format!("`{path}` was closed to its owner, and is open again: pier needs it");
         assert_eq!(
             told,
             [
-                named("of-file", "of-file.moved-2"),
-                named("of-link", "of-link.moved-1"),
+                "moved of-file".to_owned(),
+                "moved of-link".to_owned(),
                 opened("closed"),
                 opened("closed/deep"),
                 opened("task"),
-                named("task/file", "task/file.moved-1"),
+                "moved task/file".to_owned(),
             ]
         );
         assert_eq!(fs_err::read_dir(base.join("victim")).unwrap().count(), 0, "no link was followed");
-        assert_eq!(fs_err::read_to_string(root.join("of-file.moved-2")).unwrap(), "somebody's");
+        assert_eq!(fs_err::read_to_string(root.join(&aside[0])).unwrap(), "somebody's");
+        assert!(root.join(&aside[1]).is_symlink() && root.join(&aside[2]).is_dir());
         assert_eq!(fs_err::read_to_string(root.join("task/file")).unwrap(), "what is to be done");
         assert!(beneath.mended("../victim".into(), &mut |_| ()).is_err());
     }
