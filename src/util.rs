@@ -2,6 +2,7 @@
 
 pub mod fs;
 pub mod git;
+pub mod left_out;
 pub mod passwd;
 pub mod pattern;
 pub mod planted;

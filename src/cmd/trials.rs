@@ -17,10 +17,10 @@ use crate::plan::INIT;
 use crate::record::is_name;
 use crate::session::aside;
 use crate::session::beneath::Beneath;
-use crate::session::beneath::copy::LeftOut;
 use crate::trial::assemble::{AGENT, ARTIFACTS, Draft};
 use crate::ui;
 use crate::util::fs::remove_tree;
+use crate::util::left_out::LeftOut;
 use crate::util::text::escape;
 use crate::workspace::{Mode, RECORDS, Session, Workspace};
 
@@ -253,7 +253,7 @@ pub fn copy_session(
             let argv = [INIT, pack::WORD, path].map(str::to_owned).to_vec();
             let command = Command { argv, environment: Vec::new(), cwd: "/".to_owned() };
             let read = aside::read(directory, &command, MOST_SESSION, MOST_TIME);
-            let (code, archive) = read.map_err(|error| {
+            let (code, mut archive) = read.map_err(|error| {
                 if !is_gone(&error) {
                     return Failure::from(error);
                 }
@@ -266,6 +266,7 @@ pub fn copy_session(
                 let message = format!("`{}` of the container cannot be read", escape(path));
                 return Err(usage(&message, "`--session-dir` names a directory of the container"));
             }
+            tell(LOGS, &pack::left_out(&mut archive).map_err(failed)?);
             let unpacked = draft.path.join("session");
             std::fs::create_dir(&unpacked).map_err(failed)?;
             copy::unpack(archive, &unpacked, "").map_err(failed)?;

@@ -13,8 +13,8 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{Error, failed};
 use crate::record::{self, Trial};
 use crate::session::beneath::Beneath;
-use crate::session::beneath::copy::LeftOut;
 use crate::util::fs::{open_without_links, read_without_links, remove_tree, write_atomic};
+use crate::util::left_out::LeftOut;
 
 /// Where the trials of a workspace are.
 pub const TRIALS: &str = ".pier/trials";

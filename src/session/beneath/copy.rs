@@ -1,18 +1,17 @@
 //! Copies of trees: plain files and directories; links and other things are left out.
 
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 use super::Beneath;
+use crate::util::left_out::LeftOut;
 use crate::util::sparse;
-use crate::util::text::escape;
 
 /// Bounds of one copy.
 const MOST_ENTRIES: usize = 50_000;
@@ -21,44 +20,6 @@ const MOST_BYTES: u64 = 1 << 30;
 
 /// The most of what an agent has written, in bytes: as much as a session that is taken out of a container.
 const MOST_WRITTEN: u64 = 4 << 30;
-
-/// How many of what was left out are named.
-const NAMED: usize = 5;
-
-/// What was left out of a copy, and why.
-#[derive(Debug, Default)]
-#[must_use]
-pub struct LeftOut {
-    named: Vec<(Utf8PathBuf, String)>,
-    more: usize,
-}
-
-impl LeftOut {
-    pub fn is_nothing(&self) -> bool {
-        self.named.is_empty()
-    }
-
-    fn add(&mut self, path: &Utf8Path, error: &io::Error) {
-        if self.named.len() < NAMED {
-            self.named.push((path.to_owned(), error.to_string()));
-        } else {
-            self.more += 1;
-        }
-    }
-}
-
-impl fmt::Display for LeftOut {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (path, why)) in self.named.iter().enumerate() {
-            let between = if index == 0 { "" } else { ", " };
-            write!(formatter, "{between}`{}` ({})", escape(path.as_str()), escape(why))?;
-        }
-        if self.more > 0 {
-            write!(formatter, " and {} more", self.more)?;
-        }
-        Ok(())
-    }
-}
 
 impl Beneath {
     /// Copies the tree of an open directory, all of it or with an error.
@@ -181,6 +142,8 @@ impl Copy<'_> {
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
+    use camino::Utf8PathBuf;
+
     use super::*;
 
     struct Sides {
@@ -244,16 +207,5 @@ mod tests {
         // What is to be whole is an error.
         let error = sides.home().copy_tree(sides.from(), Utf8Path::new("whole")).unwrap_err();
         assert!(error.to_string().contains("directories deep"), "{error}");
-    }
-
-    #[test]
-    fn only_some_of_many_are_named() {
-        let mut left = LeftOut::default();
-        assert!(left.is_nothing());
-        for index in 0..7 {
-            left.add(Utf8Path::new(&format!("a\u{1b}{index}")), &io::Error::other("why"));
-        }
-        let said = left.to_string();
-        assert!(said.ends_with(" and 2 more") && !said.contains('\u{1b}'), "{said}");
     }
 }

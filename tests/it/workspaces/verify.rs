@@ -232,7 +232,14 @@ fn what_an_agent_did_becomes_a_trial_and_an_archive() {
     let inside =
         ["exec", "--", "sh", "-c", "mkdir -p ~/it && echo inside > ~/it/log && ln -s /etc/passwd ~/it/link"];
     world.within("ws", &inside).run().expect(0);
-    world.within("ws", &["capture", "--agent", "pi", "--session-dir", "/home/pier/it"]).run().expect(0);
+    // One entry that cannot be read costs that entry.
+    let closed =
+        ["exec", "--", "sh", "-c", "cd ~/it; echo s > secret; mkdir closed; chmod 000 secret closed"];
+    world.within("ws", &closed).run().expect(0);
+    let named = ["capture", "--agent", "pi", "--session-dir", "/home/pier/it"];
+    let said = world.within("ws", &named).run().expect(0);
+    let left = ["`secret` (Permission denied)", "`closed` (Permission denied)"];
+    assert!(left.iter().all(|left| said.flat().contains(left)), "{}", said.said());
     let trial = world.trials().pop().unwrap();
     assert_eq!(fs_err::read_to_string(trial.join("agent/log")).unwrap(), "inside\n");
     world
