@@ -93,7 +93,9 @@ fn become_other(user: &std::ffi::OsStr) -> io::Result<()> {
         user.to_str().and_then(|user| user.split_once(':')).ok_or(io::ErrorKind::InvalidInput)?;
     let number = |text: &str| text.parse().map_err(io::Error::other);
     process::bound_capabilities(&[])?;
-    process::become_user(number(uid)?, number(gid)?)
+    process::become_user(number(uid)?, number(gid)?)?;
+    // The kernel takes them from whoever becomes somebody else; root stays root.
+    process::hold_capabilities(&[])
 }
 
 /// Where the init has its descriptors from.

@@ -81,9 +81,9 @@ pub fn show(plan: &mut Plan, agents: Agents<'_>) {
     }
 }
 
-/// Keeps a root beside the sandbox, for the tests of a task. Where that is the user's own number, he is it already.
+/// Keeps a root beside the sandbox, for the tests of a task: also beside one of root, which has no capability.
 pub fn judge(plan: &mut Plan) {
-    plan.judged = plan.user.uid != 0;
+    plan.judged = true;
 }
 
 /// Says whether something of the project is hidden, besides pier's own directory.

@@ -392,8 +392,14 @@ pub fn bound_capabilities(keep: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives up every capability but these.
+/// Gives up every capability but these, for this process and for all that come from it.
 pub fn keep_capabilities(keep: &[u8]) -> io::Result<()> {
+    bound_capabilities(keep)?;
+    hold_capabilities(keep)
+}
+
+/// Gives up every capability but these, as far as this process has them: what it starts may have others.
+pub fn hold_capabilities(keep: &[u8]) -> io::Result<()> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -407,7 +413,6 @@ pub fn keep_capabilities(keep: &[u8]) -> io::Result<()> {
         inheritable: u32,
     }
     const VERSION_3: u32 = 0x2008_0522;
-    bound_capabilities(keep)?;
     let mask = keep.iter().fold(0_u64, |mask, one| mask | 1 << one);
     #[expect(clippy::cast_possible_truncation, reason = "the two halves of a mask")]
     let halves = [mask as u32, (mask >> 32) as u32];

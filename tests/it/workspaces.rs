@@ -21,6 +21,7 @@ mod host;
 mod mended;
 mod messages;
 mod network;
+mod of_root;
 mod older;
 mod remote;
 mod skills;
