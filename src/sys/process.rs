@@ -1,7 +1,7 @@
 //! Processes: fork and exec of the sandbox's children, waiting, giving up root.
 
 use std::ffi::{CString, OsString};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -423,6 +423,13 @@ pub fn hold_capabilities(keep: &[u8]) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     Ok(())
+}
+
+/// Has the kernel end a process, and what comes from it, before others of the same size where memory is used up: by as much as
+/// browsers say of their pages (`oom_score_adj` in proc(5)).
+pub fn goes_first(process: Pid) -> io::Result<()> {
+    let path = format!("/proc/{process}/oom_score_adj");
+    std::fs::File::options().write(true).open(path)?.write_all(b"300")
 }
 
 /// Has the kernel kill this process once its parent has ended, whatever ended that.

@@ -244,7 +244,15 @@ impl Guest {
                 Stage::Offered { program, streams }
             }
             (Stage::Told { program, streams }, Order::Begin { version: protocol::VERSION, .. })
-            | (Stage::Offered { program, streams }, Order::Attached) => self.start(&program, streams),
+            | (Stage::Offered { program, streams }, Order::Attached) => {
+                let stage = self.start(&program, streams);
+                if let (Stage::Running { leader, .. }, true) = (&stage, walls.seccomp) {
+                    // This process may well be larger than any one of many: with it all of the workspace would end. One that has
+                    // ended already needs nothing.
+                    let _gone = process::goes_first(*leader);
+                }
+                stage
+            }
             (Stage::Running { leader, terminal }, order) => {
                 match order {
                     Order::Signal { signal, .. } => process::signal_group(leader, signal),

@@ -155,13 +155,28 @@ fn a_task_that_used_up_its_memory_is_told() {
     if !can_run() {
         return;
     }
-    let world = World::of_task("[environment]\nmemory_mb = 48\n");
+    // The init of the workspace is far smaller.
+    let world = World::of_task("[environment]\nmemory_mb = 128\n");
     world.call(&["start", "task", "-d", "ws"]).run().expect(0);
     let eat = "head -c 300M /dev/zero | tail | wc -c; exit ${PIPESTATUS[1]}";
     for (script, told) in [(eat, true), ("kill -9 $$", false), (eat, true)] {
         let said = world.within("ws", &["exec", "--", "bash", "-c", script]).run().expect(137);
         assert_eq!(said.flat().contains("used up `limits memory`"), told, "{}", said.flat());
     }
+}
+
+#[test]
+fn many_that_use_up_the_memory_go_and_the_workspace_stays() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("[environment]\nmemory_mb = 128\n");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    // Each of them is smaller than the first process of the container.
+    let many = "for n in $(seq 60); do { head -c 4M /dev/zero; sleep 5; } | tail > /dev/null & done; wait; cat /proc/self/oom_score_adj";
+    let said = world.within("ws", &["exec", "--", "bash", "-c", many]).run().expect(0);
+    assert!(said.flat().contains("used up `limits memory`") && said.text() == "300", "{}", said.flat());
+    assert_eq!(world.within("ws", &["exec", "echo", "on"]).run().expect(0).text(), "on");
 }
 
 #[test]
