@@ -21,4 +21,5 @@ pub mod probe;
 pub mod protocol;
 pub mod sandbox;
 pub mod sources;
+pub mod variables;
 pub mod walk;

@@ -66,5 +66,8 @@ pub fn run() -> ExitCode {
     if words.next_if(|word| word == backend::pack::WORD).is_some() {
         return backend::pack::main(words);
     }
+    if words.next_if(|word| word == backend::variables::WORD).is_some() {
+        return backend::variables::main();
+    }
     cmd::main()
 }

@@ -7,6 +7,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::workspaces::given::named;
 use super::{Global, Outcome, owner, project};
 use crate::diag::{Exit, Failure};
 use crate::record::{self, is_name};
@@ -16,6 +17,10 @@ use crate::util::fs::{open_without_links, read_without_links, sha256, sha256_of}
 use crate::util::redact::Scrubber;
 use crate::util::text::escape;
 use crate::workspace;
+
+mod known;
+
+use known::Known;
 
 #[derive(Debug, Args)]
 #[command(
@@ -31,8 +36,8 @@ pub struct Traces {
     /// Export all of them.
     #[arg(long, requires = "output")]
     all: bool,
-    /// Leave secrets in what is exported. Without it, values of variables that may hold one, and what looks like a key, are taken
-    /// out.
+    /// Leave secrets in what is exported. Without it, values of variables that may hold one, yours and those that the workspace was
+    /// started with, and what looks like a key, are taken out.
     #[arg(long, requires = "output")]
     unredacted: bool,
     /// As JSON.
@@ -94,7 +99,8 @@ struct Row {
 
 pub fn run(global: &Global, args: &Traces) -> Outcome {
     let cwd = project::current_directory()?;
-    let root = workspace::around(&cwd)?.map_or(cwd.clone(), |found| found.root);
+    let found = workspace::around(&cwd)?;
+    let root = found.as_ref().map_or(cwd.clone(), |found| found.root.clone());
     let environment = owner::of_sessions(global)?;
     let all = trials(&root.join(TRIALS))?;
     let Some(output) = &args.output else {
@@ -131,8 +137,11 @@ pub fn run(global: &Global, args: &Traces) -> Outcome {
     if chosen.is_empty() {
         return Err(refused("there are no trials here", "`pier verify` and `pier capture` make one"));
     }
-    let variables = environment.names().filter_map(|name| Some((name, environment.get(name)?)));
-    let scrubber = (!args.unredacted).then(|| Scrubber::of(variables));
+    let scrubber = (!args.unredacted).then(|| {
+        let Known { values, lost } = known::collect(&environment, found.as_ref());
+        tell_lost(&lost);
+        Scrubber::of(values.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    });
     let manifests = export(&root.join(TRIALS), &chosen, &cwd.join(output), scrubber.as_ref())?;
     let count = chosen.len();
     ui::answer(&format!("Exported {count} {}", if count == 1 { "trial" } else { "trials" }));
@@ -144,6 +153,20 @@ pub fn run(global: &Global, args: &Traces) -> Outcome {
         ui::warn(&format!("`{}` is left out: {}", escape(missing.path.as_str()), escape(&missing.why)));
     }
     Ok(Exit::Done)
+}
+
+/// Says whose values stay in an export.
+fn tell_lost(names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    let set: Vec<String> = names.iter().map(|name| format!("{}=…", escape(name))).collect();
+    ui::warn(&format!(
+        "the values of {} that this workspace was started with are kept nowhere once it has ended, and only what looks like a key is taken \
+         out; set those that may be secret, as in `{} pier traces -o FILE`",
+        named(names),
+        set.join(" ")
+    ));
 }
 
 fn refused(message: &str, help: &str) -> Failure {

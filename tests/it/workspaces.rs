@@ -23,6 +23,7 @@ mod messages;
 mod network;
 mod of_root;
 mod older;
+mod redacted;
 mod remote;
 mod skills;
 mod stranded;
