@@ -9,7 +9,7 @@ use crate::env::Environment;
 use crate::ui;
 use crate::util::fs::read_bounded;
 use crate::util::text::{escape, shell_word};
-use crate::workspace::{self, Workspace, files};
+use crate::workspace::{self, Mode, Workspace, files};
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Stranded {
     /// What its `.pier/session.json` held, and the SHA-256 of that.
     session: Option<String>,
     digest: String,
+    /// Its container was removed by who has it.
+    removed: bool,
 }
 
 /// What is read of the file of a workspace.
@@ -52,13 +54,29 @@ pub fn all(environment: &Environment) -> Vec<Stranded> {
     let entries = place.parent().map(Utf8Path::read_dir_utf8);
     let entries = entries.into_iter().flatten().flatten().flatten();
     let mut found: Vec<Stranded> = entries.filter_map(|entry| read(environment, entry.path())).collect();
+    found.retain(Stranded::counts);
     found.sort_by(|one, other| one.root.cmp(&other.root));
     found
 }
 
 /// Returns the one that was in a directory.
 pub fn at(environment: &Environment, root: &Utf8Path) -> Option<Stranded> {
+    known(environment, root).filter(Stranded::counts)
+}
+
+/// Returns what pier has of a workspace that was in a directory, also where nobody would miss it.
+pub fn known(environment: &Environment, root: &Utf8Path) -> Option<Stranded> {
     read(environment, &workspace::private(&environment.state, root))
+}
+
+/// Returns the path that a workspace in a directory has, or had where it is not there any more.
+pub fn place(dir: &Utf8Path) -> Option<Utf8PathBuf> {
+    let there = dir.ancestors().find_map(|path| Some((path, path.canonicalize_utf8().ok()?)));
+    let (there, real) = there?;
+    let below = dir.strip_prefix(there).ok()?;
+    let is_name = |part: camino::Utf8Component<'_>| matches!(part, camino::Utf8Component::Normal(_));
+    // Of what is not there nobody knows what is above it.
+    below.components().all(is_name).then(|| if below.as_str().is_empty() { real } else { real.join(below) })
 }
 
 fn read(environment: &Environment, directory: &Utf8Path) -> Option<Stranded> {
@@ -72,13 +90,23 @@ fn read(environment: &Environment, directory: &Utf8Path) -> Option<Stranded> {
     let files = apart::files(environment, &root);
     let holds = files.read_dir_utf8().is_ok_and(|mut entries| entries.next().is_some());
     let is_there = root.is_dir();
-    // Whoever removes a directory wants nothing of it any more, as far as it had everything.
-    let counts = holds || is_there && !kept.removed;
     let files = holds.then_some(files);
-    counts.then_some(Stranded { root, is_there, files, session: kept.text, digest: kept.session })
+    let (session, digest, removed) = (kept.text, kept.session, kept.removed);
+    Some(Stranded { root, is_there, files, session, digest, removed })
 }
 
 impl Stranded {
+    /// Says whether somebody may miss it: whoever removes a directory wants nothing of it any more, as far as it had everything.
+    fn counts(&self) -> bool {
+        self.files.is_some() || self.is_there && !self.removed
+    }
+
+    /// Says whether it had a container; one of which that is not known may have had one.
+    pub fn had_container(&self) -> bool {
+        let session = self.session.as_deref().and_then(|text| serde_json::from_str(text).ok());
+        session.is_none_or(|session: files::Session| session.mode == Mode::Container)
+    }
+
     /// Says what is the matter, and what to do about it.
     pub fn told(&self) -> (String, String) {
         let root = escape(self.root.as_str());
@@ -93,14 +121,19 @@ impl Stranded {
             Some(files) => format!("{what}, and what its container had is in `{files}`"),
             None => what,
         };
-        let drop = files.map_or(String::new(), |files| {
-            format!("; or copy what you need out of `{files}`, and remove that directory")
-        });
+        let drop = match files {
+            Some(files) => {
+                format!("; or copy what you need out of `{files}`: `pier rm -d {word} --force` removes that")
+            }
+            None => format!("; `pier rm -d {word}` removes what pier has of it"),
+        };
         let help = match (self.is_there, &self.session) {
             (true, Some(_)) => format!("`pier start -d {word} --accept` writes it again, and goes on{drop}"),
             (true, None) => format!("start it anew: `pier start … -d {word} --force`{drop}"),
             (false, _) => format!(
-                "where it was moved to, `pier start --accept` takes them; or move the directory back to where it was{drop}"
+                "where it was moved to, `pier start --accept` takes them, as long as its `{}` is there; without that, move the directory \
+                 back to where it was, and `pier start -d {word} --accept`{drop}",
+                files::SESSION
             ),
         };
         (message, help)

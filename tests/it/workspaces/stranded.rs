@@ -75,6 +75,7 @@ fn a_workspace_that_was_moved_takes_its_files_along() {
     for told in world.told() {
         assert!(told.contains("is not there any more, and what its container had is in"), "{told}");
         assert!(told.contains("where it was moved to, `pier start --accept` takes them"), "{told}");
+        assert!(told.contains("without that, move the directory back to where it was"), "{told}");
     }
     let said = world.within("moved", &["start"]).run().refused(125, "workspace::lost");
     assert!(said.flat().contains("this workspace was moved here from"), "{}", said.said());
@@ -86,4 +87,60 @@ fn a_workspace_that_was_moved_takes_its_files_along() {
     assert!(world.told().iter().all(|told| !told.contains("not there any more")));
     world.within("moved", &["rm", "--force"]).run().expect(0);
     assert_eq!(world.0.read("moved/alone"), "of-container\n");
+}
+
+#[test]
+fn what_pier_has_of_a_lost_workspace_is_removed_where_it_is_named() {
+    if !can_run() {
+        return;
+    }
+    // Mounted, and gone with its directory: the container is still there.
+    let world = World::new();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    let private = world.private();
+    fs_err::remove_dir_all(world.place("ws")).unwrap();
+    world.call(&["rm"]).run().refused(1, "workspace::none");
+    world.call(&["rm", "-d", "other"]).run().refused(1, "workspace::files");
+    world.call(&["rm", "-d", "ws"]).run().refused(1, "workspace::running");
+    assert!(world.containers().ends_with(" running") && private.exists());
+    let said = world.call(&["rm", "-d", "ws", "--force"]).run().expect(0);
+    assert!(said.text().contains(world.place("ws").to_str().unwrap()), "{}", said.text());
+    assert!(world.containers().is_empty() && !private.exists());
+    world.call(&["rm", "-d", "ws", "--force"]).run().refused(1, "workspace::files");
+
+    // Not mounted: what is nowhere else goes only where somebody says so.
+    world.start("ws", DEBIAN, &["--no-mount"]).run().expect(0);
+    world.within("ws", &["exec", "--", "sh", "-c", "echo of-container > alone"]).run().expect(0);
+    fs_err::remove_dir_all(world.place("ws/.pier")).unwrap();
+    for told in world.told() {
+        assert!(told.replace(' ', "").contains("--force`removesthat"), "{told}");
+    }
+    let files = world.private().join("files/alone");
+    let kept = world.call(&["rm", "-d", "ws"]).run().refused(1, "workspace::lost");
+    assert!(kept.flat().contains("and nowhere else") && files.exists(), "{}", kept.said());
+    // From inside as well.
+    fs_err::create_dir(world.place("ws/below")).unwrap();
+    world.0.give_away();
+    let private = world.private();
+    world.within("ws/below", &["rm", "--force"]).run().expect(0);
+    assert!(world.containers().is_empty() && !private.exists());
+    assert!(world.place("ws/below").exists(), "what is the user's own stays");
+    assert!(world.told().iter().all(|told| !told.contains("lost")));
+}
+
+#[test]
+fn a_lost_workspace_without_a_container_is_removed_without_an_engine() {
+    let world = World::of_task("");
+    let alone = |words: &[&str]| world.0.call(words).env("DOCKER_HOST", "unix:///nonexistent.sock");
+    alone(&["start", "task", "-d", "ws", "--host"]).run().expect(0);
+    let private = world.private();
+    // One whose file is damaged is not lost.
+    world.0.write("ws/.pier/session.json", "{");
+    alone(&["rm", "-d", "ws"]).run().refused(1, "workspace::damaged");
+    fs_err::remove_file(world.place("ws/.pier/session.json")).unwrap();
+    let listed = alone(&["list"]).run().expect(0);
+    assert!(listed.flat().contains("removes what pier has of it"), "{}", listed.said());
+    alone(&["rm", "-d", "ws"]).run().expect(0);
+    assert!(!private.exists() && world.place("ws/data").exists());
+    assert_eq!(alone(&["list"]).run().expect(0).text(), "No active workspaces.");
 }
