@@ -36,7 +36,7 @@ pub use build::{Front, Target, Task, build};
 pub use coordination::{COORDINATION, Coordination, REMOTES};
 pub use guard::protected_paths;
 pub use mounts::refused_project;
-pub use network::PROXY;
+pub use network::{PROXY, problems as network_problems};
 pub use paths::expand;
 pub use system::BUNDLE;
 

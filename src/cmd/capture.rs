@@ -57,7 +57,7 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     if !trials::copy_session((&agent, &source), &draft, Some(&inside))? {
         return Err(nothing(&agent));
     }
-    let told = told::convert(&agent, &draft.path.join(AGENT));
+    let told = told::of(&agent, &source, &draft.path.join(AGENT));
     if let Some(found) = &found {
         trials::copy_artifacts(&found.session, &root, &draft);
     }

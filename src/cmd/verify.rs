@@ -145,8 +145,8 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
         }
         None => false,
     };
-    let read = match &agent {
-        Some(name) if told => told::convert(name, &draft.path.join(AGENT)),
+    let read = match (&agent, &source) {
+        (Some(name), Some(source)) if told => told::of(name, source, &draft.path.join(AGENT)),
         _ => Told::default(),
     };
     let trial = Trial {

@@ -20,7 +20,7 @@ use crate::config::layers::{self, Inputs};
 use crate::config::overlay::Overlay;
 use crate::config::path::quote;
 use crate::config::{self, Config, HostRule, Layer, NetworkMode, Sourced, Verdict};
-use crate::diag::{Exit, Failure};
+use crate::diag::{Exit, Failure, Problem, Report};
 use crate::env::{self, Environment};
 use crate::gateway::secrets::Secret;
 use crate::gateway::upstream::Login;
@@ -150,6 +150,11 @@ pub fn plan(
     let of_task = of_task.filter(|_| !is_own);
     if of_task.is_some() {
         loaded = configure(global, environment, root, asked, first, of_task.as_deref())?;
+    }
+    // Before an image is built for it.
+    let problems = plan::network_problems(&loaded.config);
+    if !problems.is_empty() {
+        return Err(refused(&loaded, problems));
     }
     let engine = image::engine(environment)?;
     let ground = match asked.instead {
@@ -299,10 +304,12 @@ pub fn plan_without_sandbox(
 }
 
 fn built(loaded: &layers::Loaded, facts: &Facts, target: &Target) -> Result<Plan, Failure> {
-    plan::build(&loaded.config, facts, target, &loaded.sources).map_err(|problems| {
-        let report = crate::diag::Report { sources: loaded.sources.clone(), problems };
-        given::by_flags(Failure { exit: Exit::Usage, report })
-    })
+    plan::build(&loaded.config, facts, target, &loaded.sources).map_err(|problems| refused(loaded, problems))
+}
+
+fn refused(loaded: &layers::Loaded, problems: Vec<Problem>) -> Failure {
+    let report = Report { sources: loaded.sources.clone(), problems };
+    given::by_flags(Failure { exit: Exit::Usage, report })
 }
 
 /// Returns an archive of what the image has at its working directory; `None` where it has nothing there.

@@ -3,6 +3,7 @@
 use camino::Utf8Path;
 use serde_json::json;
 
+use super::Source;
 use crate::agent;
 use crate::atif::WRITTEN;
 use crate::atif::prices::Prices;
@@ -18,9 +19,25 @@ pub struct Told {
     pub ran: Option<Ran>,
 }
 
+/// Reads the logs of a trial, and says how they are found where the records of a workspace have none.
+pub fn of(name: &str, source: &Source, logs: &Utf8Path) -> Told {
+    // A headless run of some agents says all of it.
+    let has_alone = |said: &str| super::names(logs) == [said];
+    let told = convert(name, logs);
+    let is_read = agent::find(name).is_ok_and(|known| known.converter().is_some());
+    if matches!(source, Source::Recorded { .. }) && is_read && has_alone(&format!("{name}.txt")) {
+        ui::say(&format!(
+            "the records have what {} said, and none of its own logs: if it keeps them elsewhere, `--session-dir DIR --agent {0}` \
+             takes them from there",
+            escape(name)
+        ));
+    }
+    told
+}
+
 /// Makes `trajectory.json` of the logs in a directory, which is pier's own copy of them. What cannot be read is said, and nothing
 /// else is lost by it.
-pub fn convert(name: &str, logs: &Utf8Path) -> Told {
+fn convert(name: &str, logs: &Utf8Path) -> Told {
     if agent::find(name).ok().and_then(agent::Agent::converter).is_none() {
         ui::say(&format!("pier does not read logs of {}: there is no trajectory", escape(name)));
         return Told::default();

@@ -83,6 +83,19 @@ fn what_flags_ask_for_is_told_by_the_flag() {
 }
 
 #[test]
+fn ports_of_a_workspace_in_the_hosts_network_are_refused_before_anything_is_built() {
+    let world = World::of_task("");
+    // Without an engine: nobody has asked one.
+    for words in [&["start", "task"][..], &["start", "--image", BUSYBOX]] {
+        let flags = ["-d", "ws", "--ports", "8080", "--set", "network=host"];
+        let call = world.0.call([words, &flags].concat()).env("DOCKER_HOST", "unix:///nonexistent.sock");
+        let said = call.run().refused(2, "network::port");
+        assert!(said.flat().contains("is on the host already"), "{}", said.said());
+        assert!(said.flat().contains("(`--ports`)") && !world.place("ws").exists(), "{}", said.said());
+    }
+}
+
+#[test]
 fn a_workspace_whose_files_are_its_own_has_nothing_to_compare() {
     let world = World::of_task("");
     let absent = |words: &[&str], at: &str| {
