@@ -156,6 +156,12 @@ fn is_directory(root: &Utf8Path, path: &Utf8Path) -> bool {
     Beneath::open(root).and_then(|root| root.existing(path)).is_ok()
 }
 
+/// Says whether another agent has said something in a session.
+fn is_of_other(path: &Utf8Path, agent: &str) -> bool {
+    let others = ["claude-code", "codex"].into_iter().filter(|other| *other != agent);
+    others.into_iter().any(|other| is_plain(&path.join(format!("{other}.txt"))))
+}
+
 fn is_plain(path: &Utf8Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_file())
 }
@@ -163,9 +169,11 @@ fn is_plain(path: &Utf8Path) -> bool {
 /// Returns the newest session of an agent, by its name; else what lies where Harbor puts it.
 fn latest(root: &Utf8Path, agent: &str) -> Option<Utf8PathBuf> {
     let of_agent = |path: &Utf8Path| {
+        let whole = &root.join(path);
         is_directory(root, path)
-            && (is_plain(&root.join(path).join(format!("{agent}.txt")))
-                || matches!(agent, "claude-code" | "codex") && has_log(&root.join(path).join("sessions")))
+            && (is_plain(&whole.join(format!("{agent}.txt")))
+                // Of two that call theirs the same, one may have said something.
+                || matches!(agent, "claude-code" | "codex") && has_log(&whole.join("sessions")) && !is_of_other(whole, agent))
     };
     let place = Utf8Path::new(RECORDS).join(EXEC);
     let entries = root.join(&place).read_dir_utf8();

@@ -15,6 +15,7 @@ use crate::sandbox::{Call, Project, host_process, too_long, unique_sleep, within
 
 mod agents;
 mod apart;
+mod asserted;
 mod elsewhere;
 mod flags;
 mod host;

@@ -31,7 +31,7 @@ impl World {
     }
 
     /// The directories of the runs of agents, the oldest first.
-    fn runs(&self) -> Vec<PathBuf> {
+    pub fn runs(&self) -> Vec<PathBuf> {
         let Ok(entries) = fs_err::read_dir(self.place("ws/.pier/_harbor/agent/exec")) else {
             return Vec::new();
         };

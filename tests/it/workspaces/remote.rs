@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::World;
 use super::tasks::task;
+use crate::docker::can_run;
 use crate::sandbox::Call;
 
 impl World {
@@ -70,6 +71,21 @@ fn a_task_is_fetched_by_its_commit() {
     assert!(!known.said().contains("fetching"), "{}", known.said());
     let lost = world.start_alone(&[&whole, "-d", "five"]).run().refused(1, "workspace::fetch");
     assert!(lost.flat().contains("cannot be fetched") && !world.place("five").exists(), "{}", lost.said());
+}
+
+#[test]
+fn a_fetched_task_has_a_container_as_well() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    let whole = format!("{}#tasks/it", world.repository());
+    let said = world.call(&["start", &whole]).run().expect(0);
+    assert_eq!(said.said().matches("fetching the task").count(), 1, "{}", said.said());
+    let script = "cat data .task/instruction.md";
+    let said = world.within("it", &["exec", "--", "sh", "-c", script]).run().expect(0).text();
+    assert_eq!(said, "of the task\nMake it work.");
+    world.within("it", &["rm", "--force"]).run().expect(0);
 }
 
 #[test]

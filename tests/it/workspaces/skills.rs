@@ -72,6 +72,8 @@ fn without_a_container_they_are_put_where_agents_look() {
     assert_eq!(world.0.read("ws/.agents/skills/tasked/SKILL.md"), "of the task\n");
     world.0.write("task/task.toml", "[environment]\nskills_dir = \"/absent\"\n");
     assert_eq!(world.within("ws", &["skills"]).run().expect(0).text(), "No skills found.");
+    world.0.write("task/environment/Dockerfile", format!("FROM {DEBIAN}\nRUN exit 3\n"));
+    world.within("ws", &["skills"]).run().refused(125, "image::build");
     world.0.write("task/task.toml", "");
     assert_eq!(world.within("ws", &["skills"]).run().expect(0).text(), "No skills_dir in the task.");
     world.start("other", DEBIAN, &[]).run().expect(0);
@@ -86,7 +88,10 @@ fn bundles_are_merged() {
     assert_eq!(compose(&["one", "many"]).expect(0).text(), "2 skills: one, two");
     assert_eq!(world.0.read("out/one/SKILL.md"), "one of many\n");
     assert!(compose(&[]).expect(0).said().contains("nothing to merge"));
-    compose(&["bad"]).refused(2, "workspace::skill");
+    let child = compose(&["bad"]).refused(2, "workspace::skill");
+    assert!(child.flat().contains("two"), "{}", child.said());
+    let absent = compose(&["absent"]).refused(2, "workspace::skill");
+    assert!(absent.flat().contains("absent"), "{}", absent.said());
 }
 
 #[test]

@@ -186,6 +186,12 @@ fn a_workspace_without_a_container_is_judged_in_one_of_its_own() {
     world.within("alone", &["verify"]).run().refused(1, "trial::reward");
     let all = docker(&["ps", "--all", "--format", "{{.Names}}"], b"");
     assert!(!all.contains("pier-verify-alone"), "{all}");
+    let count = || world.place("alone/.pier/trials").read_dir().unwrap().count();
+    assert_eq!(count(), 1, "a failed verification leaves no trial");
+    script(&world, "tests/test.sh", TEST);
+    let own = world.place("own");
+    world.within("alone", &["verify", "--trial-dir", own.to_str().unwrap()]).run().expect(0);
+    assert!(own.join("result.json").is_file() && count() == 1);
     assert!(fs_err::symlink_metadata(world.place("alone/.task/instruction.md")).unwrap().is_symlink());
     world.within("alone", &["verify", "--session", "x"]).run().refused(2, "trial::usage");
 }
