@@ -257,7 +257,8 @@ fn inside() -> Option<Utf8PathBuf> {
     named.chain(PLACES.iter().map(Utf8PathBuf::from)).find(|path| path.is_file())
 }
 
-fn is_inside() -> bool {
+/// Says whether this is pier inside of a sandbox of its own.
+pub fn is_inside() -> bool {
     std::env::current_exe().is_ok_and(|own| own == std::path::Path::new(INIT))
 }
 

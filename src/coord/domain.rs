@@ -4,6 +4,7 @@
 //! files follow. Whoever loses begins again with what the winner has left. A process that is killed leaves a clone in
 //! which nothing is half done: at most the remote knows more than the clone, which the next fetch brings.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -23,6 +24,8 @@ use crate::session::beneath::Beneath;
 use crate::sys::failpoint;
 
 mod follow;
+mod leftover;
+mod recover;
 
 /// How often, and for how long, a change is tried again that others were faster with.
 const MOST_TRIES: u32 = 100;
@@ -36,6 +39,10 @@ const PENDING: &str = "refs/pier/pending";
 
 /// The longest first line of a commit, in characters.
 const LONGEST_SUBJECT: usize = 72;
+
+/// What git has below `.git` of something that it was told to finish later.
+const UNFINISHED: [(&str, &str); 3] =
+    [("rebase-merge", "rebase"), ("rebase-apply", "rebase"), ("MERGE_HEAD", "merge")];
 
 /// Held while a process changes a clone, below its `.git`.
 const LOCK: &str = "pier-coordination.lock";
@@ -58,8 +65,10 @@ pub enum Error {
     Subject { subject: String, count: usize },
     #[error("the clone is on no branch")]
     Detached,
-    #[error("a rebase or a merge of the clone was not finished")]
-    Unfinished,
+    #[error("a {what} in the clone was begun and not finished")]
+    Unfinished { what: &'static str },
+    #[error("git's lock `{path}` is in the way: {why}")]
+    Locked { path: Utf8PathBuf, why: String },
     #[error(transparent)]
     Away(#[from] Away),
     #[error("the remote does not take it: {said}")]
@@ -128,7 +137,11 @@ pub struct Domain<'a> {
     pub store: &'a Store,
     pub shared: &'a Shared<'a>,
     pub actor: &'a Actor,
-    _lock: Flock<File>,
+    lock: Flock<File>,
+    /// What whoever was killed here before has left of itself.
+    killed: Option<leftover::Mark>,
+    /// What was removed that their git had left.
+    cleared: RefCell<Vec<Utf8PathBuf>>,
 }
 
 /// What the clone and its remote have.
@@ -142,11 +155,14 @@ impl<'a> Domain<'a> {
     /// Waits until no other process changes the clone.
     pub fn hold(store: &'a Store, shared: &'a Shared<'a>, actor: &'a Actor) -> Result<Self, Error> {
         let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(libc_nofollow());
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc_nofollow());
         let file = options.open(store.root.join(".git").join(LOCK)).map_err(Error::Lock)?;
         let lock =
             Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| Error::Lock(errno.into()))?;
-        Ok(Domain { store, shared, actor, _lock: lock })
+        let (killed, cleared) = (leftover::Mark::read(&lock), RefCell::default());
+        let domain = Domain { store, shared, actor, lock, killed, cleared };
+        domain.recover()?;
+        Ok(domain)
     }
 
     fn author<T>(&self, then: impl FnOnce(Author<'_>) -> T) -> T {
@@ -157,26 +173,30 @@ impl<'a> Domain<'a> {
     }
 
     fn run(&self, words: &[&str]) -> Result<String, Error> {
-        Ok(self.shared.run(words)?)
+        let answer = self.ask(Call { words, ..Call::default() })?;
+        if answer.code == Some(0) {
+            return Ok(String::from_utf8_lossy(&answer.stdout).into_owned());
+        }
+        Err(failed(words, &answer).into())
     }
 
     /// Asks for a commit by name; `None` where there is none.
     fn commit(&self, name: &str) -> Result<Option<String>, Error> {
         let words = ["rev-parse", "--quiet", "--verify", "--end-of-options", &format!("{name}^{{commit}}")];
-        let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+        let answer = self.ask(Call { words: &words, ..Call::default() })?;
         let text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         Ok((answer.code == Some(0) && !text.is_empty()).then_some(text))
     }
 
     fn state(&self) -> Result<State, Error> {
         let words = ["symbolic-ref", "--quiet", "--short", "HEAD"];
-        let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+        let answer = self.ask(Call { words: &words, ..Call::default() })?;
         let branch = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        if let Some((_, what)) = UNFINISHED.iter().find(|(name, _)| self.is_there(name)) {
+            return Err(Error::Unfinished { what });
+        }
         if branch.is_empty() {
-            let unfinished = ["rebase-merge", "rebase-apply"]
-                .iter()
-                .any(|name| self.store.root.join(".git").join(name).exists());
-            return Err(if unfinished { Error::Unfinished } else { Error::Detached });
+            return Err(Error::Detached);
         }
         let (own, theirs) = (format!("refs/heads/{branch}"), format!("refs/remotes/origin/{branch}"));
         let listed = self.run(&["for-each-ref", "--format=%(refname) %(objectname)", &own, &theirs])?;
@@ -194,9 +214,8 @@ impl<'a> Domain<'a> {
 
     fn commit_staged(&self, subject: &str) -> Result<(), Error> {
         let words = ["commit", "--quiet", "--no-verify", "--message", subject];
-        let answer = self.author(|author| {
-            self.shared.ask(Call { words: &words, author: Some(author), ..Call::default() })
-        })?;
+        let answer =
+            self.author(|author| self.ask(Call { words: &words, author: Some(author), ..Call::default() }))?;
         if answer.code == Some(0) { Ok(()) } else { Err(failed(&["commit"], &answer).into()) }
     }
 
@@ -245,13 +264,19 @@ impl<'a> Domain<'a> {
             let arrived = match offline {
                 Some(away) => Arrived::Queued(away),
                 None if way == Way::Local || self.shared.origin().is_none() => Arrived::Here,
-                None => match verdict(&self.shared.push(&commit, &state.branch, &[])?) {
+                None => match verdict(&self.push(&commit, &state.branch)?) {
                     Verdict::Taken => Arrived::Pushed,
                     Verdict::Late if pull && Instant::now() < end => {
                         wait_a_little(tries, began.elapsed());
                         continue;
                     }
+                    Verdict::Locked(path) if pull && Instant::now() < end => {
+                        self.meet(&path, tries)?;
+                        wait_a_little(tries, began.elapsed());
+                        continue;
+                    }
                     Verdict::Late => return Err(Error::Busy { tries }),
+                    Verdict::Locked(path) => return Err(held(path)),
                     Verdict::Declined(said) => return Err(Error::Declined { said }),
                     Verdict::Away(away) if way == Way::Push => Arrived::Queued(away),
                     Verdict::Away(away) => return Err(away.into()),
@@ -302,14 +327,14 @@ impl<'a> Domain<'a> {
         }
         say("done\n");
         let words = ["fast-import", "--quiet", "--force", "--done"];
-        let answer = self.shared.ask(Call { words: &words, input: &input, ..Call::default() })?;
+        let answer = self.ask(Call { words: &words, input: &input, ..Call::default() })?;
         if answer.code != Some(0) {
             return Err(failed(&words, &answer).into());
         }
         let commit = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         if let Some(head) = &state.head {
             let same = ["diff-tree", "--quiet", head.as_str(), commit.as_str()];
-            if self.shared.ask(Call { words: &same, ..Call::default() })?.code == Some(0) {
+            if self.ask(Call { words: &same, ..Call::default() })?.code == Some(0) {
                 return Ok(None);
             }
         } else {
@@ -370,7 +395,7 @@ impl<'a> Domain<'a> {
             input.push_str(&format!("update refs/remotes/origin/{} {commit}\n", state.branch));
         }
         let words = ["update-ref", "-m", "pier coord", "--stdin"];
-        let answer = self.shared.ask(Call { words: &words, input: input.as_bytes(), ..Call::default() })?;
+        let answer = self.ask(Call { words: &words, input: input.as_bytes(), ..Call::default() })?;
         if answer.code == Some(0) { Ok(()) } else { Err(failed(&words, &answer).into()) }
     }
 
@@ -409,7 +434,7 @@ impl<'a> Domain<'a> {
             self.run(&["add", "--all"])?;
         }
         let words = ["diff", "--cached", "--quiet"];
-        match self.shared.ask(Call { words: &words, ..Call::default() })?.code {
+        match self.ask(Call { words: &words, ..Call::default() })?.code {
             Some(0) => Ok(false),
             _ => self.commit_staged(subject).map(|()| true),
         }
@@ -433,16 +458,26 @@ impl<'a> Domain<'a> {
             if state.head.is_none() || state.head == state.upstream {
                 return Ok(Arrived::Pushed);
             }
-            match verdict(&self.shared.push("HEAD", &state.branch, &[])?) {
+            match verdict(&self.push("HEAD", &state.branch)?) {
                 Verdict::Taken => return Ok(Arrived::Pushed),
                 Verdict::Late if Instant::now() < end => wait_a_little(tries, began.elapsed()),
+                Verdict::Locked(path) if Instant::now() < end => {
+                    self.meet(&path, tries)?;
+                    wait_a_little(tries, began.elapsed());
+                }
                 Verdict::Late => return Err(Error::Busy { tries }),
+                Verdict::Locked(path) => return Err(held(path)),
                 Verdict::Declined(said) => return Err(Error::Declined { said }),
                 Verdict::Away(away) => return Ok(Arrived::Queued(away)),
             }
         }
         Err(Error::Busy { tries: MOST_TRIES })
     }
+}
+
+/// A lock at the remote that does not go away.
+fn held(path: String) -> Error {
+    Error::Locked { path: path.into(), why: "the remote has it all the time".to_owned() }
 }
 
 fn require_short(subject: &str) -> Result<(), Error> {

@@ -9,6 +9,8 @@ pub enum Verdict {
     Taken,
     /// Somebody else was faster.
     Late,
+    /// A lock of git is in the way, at this path of whoever has it.
+    Locked(String),
     /// A rule of the remote forbids it.
     Declined(String),
     /// Nobody has answered, or nobody who lets the caller in.
@@ -33,6 +35,17 @@ const FULL: [&str; 3] = ["No space left on device", "Out of diskspace", "Disk qu
 /// Says whether a text tells of a full disk.
 pub fn is_full(said: &str) -> bool {
     FULL.iter().any(|reason| said.contains(reason))
+}
+
+/// What git says of a lock that it has found, before its path and behind it.
+const CREATE: &str = "Unable to create '";
+const EXISTS: &str = ".lock': File exists";
+
+/// Returns the path of a lock that git has found in its way, as it says so.
+pub fn lock_in(said: &str) -> Option<&str> {
+    let from = said.find(CREATE)? + CREATE.len();
+    let length = said[from..].find(EXISTS)?;
+    said.get(from..from + length + ".lock".len())
 }
 
 /// What git and ssh say of one who may not come in.
@@ -74,6 +87,10 @@ pub fn verdict(answer: &Answer) -> Verdict {
         return Verdict::Taken;
     }
     let lines = String::from_utf8_lossy(&answer.stdout);
+    // Two who push at once to a directory get this, and so does whoever comes after one who was killed.
+    if let Some(path) = lock_in(&String::from_utf8_lossy(&answer.stderr)) {
+        return Verdict::Locked(path.to_owned());
+    }
     // `!`, the references, and the reason in brackets.
     let refused = lines.lines().find(|line| line.starts_with('!')).unwrap_or_default();
     let late = ["fetch first", "non-fast-forward", "stale info", "failed to update ref", "cannot lock ref"];
@@ -107,5 +124,22 @@ pub fn said(error: &git::Error) -> String {
     match error {
         git::Error::Failed { said, .. } => said.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_in_the_way_is_read_out_of_what_git_says() {
+        let said =
+            "fatal: Unable to create '/a b/.git/index.lock': File exists.\n\nAnother git process seems";
+        assert_eq!(lock_in(said), Some("/a b/.git/index.lock"));
+        let said = "error: cannot lock ref 'HEAD': Unable to create '/x/HEAD.lock': File exists.";
+        assert_eq!(lock_in(said), Some("/x/HEAD.lock"));
+        for said in ["", "Unable to create '/x/index.lock': Permission denied", "Unable to create 'x"] {
+            assert_eq!(lock_in(said), None, "{said}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use crate::sandbox::{Call, Output, Project, is_root, make_executable};
 mod documents;
 pub mod faults;
 mod inside;
+mod killed;
 mod older;
 mod remotes;
 mod together;

@@ -124,6 +124,11 @@ impl<'a> Shared<'a> {
         url_of(&self.config, "origin")
     }
 
+    /// Returns its remote, where that is on this host.
+    pub fn local(&self) -> Option<&Utf8Path> {
+        self.local.as_ref().map(|(path, _)| path.as_path())
+    }
+
     /// Runs git and returns what it printed.
     pub fn run(&self, words: &[&str]) -> Result<String, Error> {
         let answer = self.ask(Call { words, ..Call::default() })?;

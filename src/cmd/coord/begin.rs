@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::super::{Global, Outcome};
-use super::context::{self, CLONE, Common, FILE, actor, caller, knob, of_file, origin};
+use super::context::{self, CLONE, Common, FILE, actor, caller, knob, of_file, origin, tell_cleared};
 use super::step::report;
 use crate::backend::git::shared::{Call, Shared};
 use crate::backend::git::{self, Answer, Git, failed};
@@ -351,6 +351,7 @@ impl Asked {
         let variable = |name: &str| self.environment.get(name).map(str::to_owned);
         let shared = Shared::open(&self.git, &dir, Some(&self.root), &variable)?;
         let domain = Domain::hold(&store, &shared, &actor)?;
+        tell_cleared(&domain);
         let url = origin(&self.root);
         let repo = self.repo.as_deref().map(|repo| (repo, url.as_deref()));
         let mut change = |_: &Store| {
@@ -471,6 +472,7 @@ fn repair(asked: &Asked) -> Result<(), Failure> {
     let variable = |name: &str| asked.environment.get(name).map(str::to_owned);
     let shared = Shared::open(&asked.git, &dir, Some(&asked.root), &variable)?;
     let domain = Domain::hold(&store, &shared, &actor)?;
+    tell_cleared(&domain);
     if asked.run(&dir, &["rev-parse", "--quiet", "--verify", "HEAD"]).is_ok() {
         if !asked.run(&dir, &["status", "--porcelain"])?.is_empty() {
             ui::warn("the clone has changes that are not committed: `pier coord push`");
@@ -501,6 +503,7 @@ fn register(asked: &Asked, remote: Option<&str>) -> Result<(), Failure> {
         let variable = |name: &str| asked.environment.get(name).map(str::to_owned);
         let shared = Shared::open(&asked.git, &dir, Some(&asked.root), &variable)?;
         let domain = Domain::hold(&store, &shared, &actor)?;
+        tell_cleared(&domain);
         let mut change = |_: &Store| {
             let writes =
                 scaffold::of_repo(&repo, &asked.key, &asked.project, url.as_deref(), Timestamp::now());

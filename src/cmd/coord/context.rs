@@ -187,7 +187,9 @@ impl Context {
         let variable = |name: &str| self.environment.get(name).map(str::to_owned);
         let shared = Shared::open(&git, &self.store.root, Some(&self.project), &variable)?;
         let domain = Domain::hold(&self.store, &shared, actor)?;
-        Ok(then(&domain)?)
+        let done = then(&domain);
+        tell_cleared(&domain);
+        Ok(done?)
     }
 
     /// Runs git in the clone, for what it prints.
@@ -216,6 +218,14 @@ impl Context {
 
     pub fn shown(&self, path: &Utf8Path) -> String {
         self.store.root.join(path).to_string()
+    }
+}
+
+/// Says what a killed git had left that is removed now.
+pub fn tell_cleared(domain: &Domain<'_>) {
+    for path in domain.cleared() {
+        let path = crate::util::text::escape(path.as_str());
+        crate::ui::warn(&format!("a process that was killed had left `{path}`, which is removed"));
     }
 }
 

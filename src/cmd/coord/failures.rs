@@ -1,12 +1,17 @@
 //! What went wrong with the coordination repository, for people.
 
-use crate::coord::verdict::{Away, is_full};
+use crate::coord::verdict::{Away, is_full, lock_in};
 use crate::coord::{domain, store};
 use crate::diag::{Exit, Failure};
-use crate::util::text::escape;
+use crate::util::text::{escape, shell_word};
 
 /// What helps where the disk is full.
 const FULL: &str = "nothing has happened; make room where the clone is, and call it again";
+
+/// What helps where a lock of git is in the way.
+fn rm(path: &str) -> String {
+    format!("when no git works there any more, `rm {}`, and call it again", shell_word(path))
+}
 
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
@@ -45,6 +50,12 @@ impl From<domain::Error> for Failure {
         use domain::Error;
         let message = escape(&error.to_string());
         let failed = |code| Failure::new(Exit::Failed, code, message.clone());
+        if let (Error::Behind(_) | Error::Git(_), Some(path)) = (&error, lock_in(&error.to_string())) {
+            let has_happened =
+                "what was asked for has happened, and `pier coord pull` brings it; before that, ";
+            let before = if matches!(error, Error::Behind(_)) { has_happened } else { "" };
+            return failed("coord::clone").help(format!("{before}{}", rm(path)));
+        }
         match error {
             Error::Behind(_) => failed("coord::files").help("what was asked for has happened; make room or look at the owners of the clone, and `pier coord pull`"),
             Error::Git(_) if is_full(&message) => failed("coord::files").help(FULL),
@@ -55,7 +66,9 @@ impl From<domain::Error> for Failure {
             Error::Name { .. } => failed("coord::files").help("give the file another name"),
             Error::Lock(_) | Error::Write { .. } => failed("coord::files").help("nothing was pushed; look at the disk and the owners of the clone"),
             Error::Detached => failed("coord::clone").help("`git switch main` in the clone"),
-            Error::Unfinished => failed("coord::clone").help("`git rebase --continue` or `git rebase --abort` in the clone"),
+            Error::Unfinished { what } => failed("coord::clone")
+                .help(format!("nothing has changed; `git {what} --continue` or `git {what} --abort` in the clone")),
+            Error::Locked { path, .. } => failed("coord::clone").help(format!("nothing has changed; {}", rm(path.as_str()))),
             Error::Away(away) => away.into(),
             Error::Declined { .. } => failed("coord::remote").help("nothing has changed; ask whoever keeps the remote"),
             Error::Rewritten { .. } => failed("coord::remote")

@@ -11,7 +11,7 @@ use super::{Domain, Error, State, Write, any_number};
 use crate::backend::git::failed;
 use crate::backend::git::shared::Call;
 use crate::coord::item::Item;
-use crate::coord::verdict::{Away, said};
+use crate::coord::verdict::{Away, lock_in, said};
 use crate::coord::{id, kind, store};
 
 impl Domain<'_> {
@@ -41,16 +41,15 @@ impl Domain<'_> {
                 self.rename_taken(upstream)?;
             }
         }
-        let words = ["-c", "rebase.backend=merge", "rebase", "--quiet", "--autostash", upstream];
-        let answer = self.author(|author| {
-            self.shared.ask(Call { words: &words, author: Some(author), ..Call::default() })
-        })?;
+        let answer = self.rebase(upstream)?;
         if answer.code != Some(0) {
             let error = failed(&["rebase"], &answer);
+            if lock_in(&String::from_utf8_lossy(&answer.stderr)).is_some() {
+                return Err(error.into());
+            }
             let conflict = String::from_utf8_lossy(&answer.stdout);
             let paths: Vec<&str> =
                 conflict.lines().filter(|line| line.starts_with("CONFLICT")).take(3).collect();
-            let _aborted = self.shared.run(&["rebase", "--abort"]);
             let said = if paths.is_empty() { said(&error) } else { paths.join("; ") };
             return Err(Error::Conflict { said });
         }
@@ -59,7 +58,14 @@ impl Domain<'_> {
 
     /// Asks the remote, and returns what it has; a history that was rewritten is an error.
     pub(super) fn fetched(&self, before: &State) -> Result<Option<String>, Error> {
-        Away::reached(&["fetch"], self.shared.fetch())?;
+        let answer = self.fetch();
+        if let Ok(answer) = &answer
+            && lock_in(&String::from_utf8_lossy(&answer.stderr)).is_some()
+        {
+            // One of the clone, which says nothing of the remote.
+            return Err(failed(&["fetch"], answer).into());
+        }
+        Away::reached(&["fetch"], answer)?;
         let reference = format!("refs/remotes/origin/{}", before.branch);
         let upstream = self.commit(&reference)?;
         if let (Some(upstream), Some(before)) = (&upstream, &before.upstream)
@@ -80,13 +86,13 @@ impl Domain<'_> {
             return Ok(false);
         }
         let words = ["merge", "--quiet", "--ff-only", upstream];
-        Ok(self.shared.ask(Call { words: &words, ..Call::default() })?.code == Some(0))
+        Ok(self.ask(Call { words: &words, ..Call::default() })?.code == Some(0))
     }
 
     /// Says whether a commit is in the history of another.
     pub(super) fn is_in(&self, one: &str, other: &str) -> Result<bool, Error> {
         let words = ["merge-base", "--is-ancestor", one, other];
-        let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+        let answer = self.ask(Call { words: &words, ..Call::default() })?;
         match answer.code {
             Some(0) => Ok(true),
             Some(1) => Ok(false),
@@ -94,8 +100,8 @@ impl Domain<'_> {
         }
     }
 
-    /// Takes changes out of the clone that the remote has already: they were made by a process that was killed before it
-    /// could say so. The rebase brings them.
+    /// Takes changes out of the clone that the remote has already, or of which it has more: they were made by a process that was
+    /// killed before it could say so, or in the middle of a file. The rebase brings them.
     fn forget_taken(&self, upstream: &str) -> Result<(), Error> {
         let Some(head) = self.commit("HEAD")? else { return Ok(()) };
         let changed = self.run(&["diff", "-z", "--no-renames", "--name-only", &head, "--"])?;
@@ -103,14 +109,24 @@ impl Domain<'_> {
         for path in changed.split('\0').chain(untracked.split('\0')).filter(|path| !path.is_empty()) {
             let of = |commit: &str| -> Result<Option<Vec<u8>>, Error> {
                 let words = ["cat-file", "blob", &format!("{commit}:{path}")];
-                let answer = self.shared.ask(Call { words: &words, ..Call::default() })?;
+                let answer = self.ask(Call { words: &words, ..Call::default() })?;
                 Ok((answer.code == Some(0)).then_some(answer.stdout))
             };
             let ours = self.store.text(Utf8Path::new(path)).ok().map(String::into_bytes);
-            if ours != of(upstream)? {
+            // What cannot be read is somebody's own.
+            if ours.is_none() && std::fs::symlink_metadata(self.store.root.join(path)).is_ok() {
                 continue;
             }
-            if of(&head)?.is_some() {
+            let (theirs, before) = (of(upstream)?, of(&head)?);
+            // Git removes a file before it writes it anew.
+            let is_begun = theirs != before
+                && theirs
+                    .as_ref()
+                    .is_some_and(|theirs| theirs.starts_with(ours.as_deref().unwrap_or_default()));
+            if ours != theirs && !is_begun {
+                continue;
+            }
+            if before.is_some() {
                 self.run(&["checkout", "--quiet", &head, "--", path])?;
             } else {
                 self.run(&["rm", "--quiet", "--cached", "--ignore-unmatch", "--", path])?;
@@ -130,7 +146,7 @@ impl Domain<'_> {
         let base = match self.commit("HEAD")? {
             Some(_) => {
                 let answer =
-                    self.shared.ask(Call { words: &["merge-base", "HEAD", upstream], ..Call::default() })?;
+                    self.ask(Call { words: &["merge-base", "HEAD", upstream], ..Call::default() })?;
                 let base = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
                 if !base.is_empty() {
                     let words = ["diff", "-z", "--no-renames", "--name-only", "--diff-filter=A", &base, "--"];
