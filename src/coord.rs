@@ -5,6 +5,7 @@
 
 pub mod domain;
 pub mod draft;
+pub mod duty;
 pub mod history;
 pub mod id;
 pub mod import;

@@ -23,7 +23,25 @@ pub struct Budget {
 pub struct Spent {
     pub jobs: u64,
     pub time: Duration,
+    /// Of those jobs that say it.
     pub cost: f64,
+    /// Jobs that have ended and do not say what they cost.
+    pub untold: u64,
+}
+
+impl Spent {
+    /// Adds what a job has cost.
+    pub fn add(&mut self, cost: Option<f64>) {
+        match cost {
+            Some(cost) => self.cost += cost,
+            None => self.untold += 1,
+        }
+    }
+
+    /// Returns what all jobs have cost; `None` where none of them says it.
+    pub fn told(&self) -> Option<f64> {
+        (self.untold == 0 || self.untold < self.jobs).then_some(self.cost)
+    }
 }
 
 impl Budget {
@@ -92,8 +110,8 @@ pub trait Source {
     /// Returns the next job for a slot.
     fn next(&mut self, slot: usize) -> Offer<Self::Job>;
 
-    /// A job has ended; returns what it cost. No outcome where its thread panicked.
-    fn ended(&mut self, slot: usize, outcome: Option<Self::Outcome>) -> f64;
+    /// A job has ended; returns what it cost, where that is known. No outcome where its thread panicked.
+    fn ended(&mut self, slot: usize, outcome: Option<Self::Outcome>) -> Option<f64>;
 
     /// Called now and then, with the slots that work.
     fn look(&mut self, spent: &Spent, busy: &[bool]);
@@ -163,7 +181,7 @@ pub fn run<S: Source>(
             match ended.recv_timeout(wait) {
                 Ok((slot, outcome)) => {
                     busy[slot] = false;
-                    spent.cost += source.ended(slot, outcome);
+                    spent.add(source.ended(slot, outcome));
                     again = Instant::now();
                 }
                 // A sender lives as long as this loop.
@@ -209,9 +227,9 @@ mod tests {
             Offer::Job(self.left)
         }
 
-        fn ended(&mut self, _: usize, outcome: Option<usize>) -> f64 {
+        fn ended(&mut self, _: usize, outcome: Option<usize>) -> Option<f64> {
             self.ended.push(outcome);
-            0.5
+            Some(0.5)
         }
 
         fn look(&mut self, _: &Spent, busy: &[bool]) {
@@ -235,6 +253,19 @@ mod tests {
         ended.sort_unstable();
         assert_eq!(ended, (0..40).collect::<Vec<_>>());
         assert!((2..=3).contains(&most.load(Ordering::SeqCst)) && source.most_busy <= 3);
+    }
+
+    #[test]
+    fn what_nobody_says_is_not_nothing() {
+        let mut spent = Spent::default();
+        assert_eq!(spent.told(), Some(0.0));
+        spent.jobs = 2;
+        spent.add(None);
+        spent.add(Some(0.5));
+        assert_eq!((spent.told(), spent.untold), (Some(0.5), 1));
+        spent = Spent { jobs: 1, ..Spent::default() };
+        spent.add(None);
+        assert_eq!(spent.told(), None);
     }
 
     #[test]

@@ -23,13 +23,14 @@ mod now;
 mod parallel;
 mod rows;
 pub mod serial;
+mod settled;
 mod signals;
 mod status;
 mod taking;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  pier role list\n  pier role show reviewer\n  pier role check .pi/roles\n  pier up --role reviewer"
+    after_help = "Examples:\n  pier role list                       the roles, and where each comes from\n  pier role show reviewer              what one says\n  pier role check .pi/roles            whether role files are valid\n  pier up --role reviewer              an agent in a role\n  pier role serial --ui none --once    one item of the coordination repository, by one agent\n  pier role parallel -j 4              all of them, four at once\n  pier role status                     what a loop does now, or did last\n  pier role logs ID                    what its newest session on an item has said"
 )]
 pub struct Role {
     #[command(subcommand)]

@@ -81,6 +81,8 @@ pub enum Refusal {
         "`{id}` is the work of {actor}, who cannot judge it: somebody else does, or another role, or `--force`"
     )]
     Own { id: String, actor: String },
+    #[error("`{id}`: a session of the role {role} does not {what}")]
+    NotForRole { id: String, role: String, what: &'static str, who: &'static str },
     #[error("`{id}` is not {missing}")]
     NotReady { id: String, missing: &'static str },
 }

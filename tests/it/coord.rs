@@ -118,16 +118,37 @@ fn a_judgement_says_which_and_is_nobodys_own() {
     };
     by("developer", &["done", "--force", &id]).expect(0);
     assert!(by("reviewer", &["review", &id]).expect(2).flat().contains("--pass"));
-    let own = by("developer", &["review", "--pass", &id]).refused(1, "coord::refused");
+    // As it is written down, without a session.
+    let own = domain.pier(&["review", "--pass", "--agent-id", "me", "--role", "developer", &id]);
+    let own = own.refused(1, "coord::refused");
     assert!(own.flat().contains("is the work of me/developer, who cannot judge it"), "{}", own.flat());
-    by("developer", &["verify", "--pass", &id]).refused(1, "coord::refused");
+    // In a session of a role, whatever is forced and whoever it says to be.
+    for (role, words, who) in [
+        ("developer", &["review", "--pass"][..], "a reviewer does"),
+        ("developer", &["verify", "--pass", "--force", "--role", "tester"], "a tester does"),
+        ("developer", &["close", "--force"], "somebody without a role closes it"),
+        ("reviewer", &["verify", "--fail"], "a tester does"),
+        ("reviewer", &["close", "--force"], "somebody without a role closes it"),
+        ("tester", &["review", "--pass", "--force"], "a reviewer does"),
+        ("architect", &["close", "--force"], "`--force` is for somebody without a role"),
+        ("architect", &["review", "--pass", "--force"], "`--force` is for somebody without a role"),
+    ] {
+        let said = by(role, &[words, &[id.as_str()]].concat()).refused(1, "coord::refused").flat();
+        assert!(said.contains(&format!("a session of the role {role} does not {}", words[0])), "{said}");
+        assert!(said.contains(who), "{said}");
+    }
+    // The variables of a session name it as well.
+    let named = domain.call(&["close", "--force", &id]).env("PIER_ROLE", "developer").run();
+    named.refused(1, "coord::refused");
+    assert_eq!(domain.rows(&["issues"])[0]["status"], "done");
     // By its older name it has passed where nothing is said.
     let older = crate::old_names::call(&domain.0, "agent-coord-review", &[&id])
         .env("PI_COORD_AGENT_ID", "x")
         .env("PI_COORD_ROLE", "reviewer")
         .run();
     older.expect(0);
-    by("developer", &["verify", "--pass", "--force", &id]).expect(0);
+    let words = ["verify", "--pass", "--force", "--agent-id", "me", "--role", "developer", &id];
+    domain.pier(&words).expect(0);
     let row = &domain.rows(&["issues"])[0];
     assert_eq!((&row["reviewed"], &row["verified"]), (&true.into(), &true.into()));
 }

@@ -10,6 +10,7 @@ use crate::backend::git::shared::Shared;
 use crate::backend::probe::repository;
 use crate::config::{Layer, Sourced};
 use crate::coord::domain::{self, Domain};
+use crate::coord::duty;
 use crate::coord::history::Actor;
 use crate::coord::registry;
 use crate::coord::store::Store;
@@ -45,6 +46,8 @@ pub struct Context {
     pub project: Utf8PathBuf,
     pub store: Store,
     pub actor: Actor,
+    /// The role of the session that the call is made in.
+    pub session: Option<String>,
 }
 
 /// Returns a variable of any of the tools that share such repositories.
@@ -90,6 +93,14 @@ pub fn actor(environment: &Environment, common: &Common) -> Actor {
         id: clean(id.unwrap_or_else(|| "agent".to_owned())),
         role: clean(given(&common.role, "ROLE").unwrap_or_default()),
     }
+}
+
+/// Returns the role of the session that a call is made in, as its variables name it; a flag says only how it is written down.
+fn session(environment: &Environment) -> Option<String> {
+    let named = ["PIER_ROLE", "PI_ROLE_MANAGER_ACTIVE_ROLE", "PI_ACTIVE_ROLE", "PI_ROLE"];
+    let named = named.into_iter().filter_map(|name| environment.get(name));
+    let all = knob(environment, "ROLE").into_iter().chain(named).filter(|role| !role.is_empty());
+    duty::of_session(&all.collect::<Vec<_>>()).map(crate::coord::draft::title)
 }
 
 /// Returns the directory of the clone, there or not; `None` where a call is inside of one.
@@ -169,7 +180,8 @@ impl Context {
         let store = Store::open(&found)?;
         let actor = actor(&environment, common);
         let project = if root == found { project_of(&found) } else { root };
-        Ok(Context { environment, cwd, project, store, actor })
+        let session = session(&environment);
+        Ok(Context { environment, cwd, project, store, actor, session })
     }
 
     /// Holds the clone, with its remote.

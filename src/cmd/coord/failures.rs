@@ -1,5 +1,6 @@
 //! What went wrong with the coordination repository, for people.
 
+use crate::coord::transition::Refusal;
 use crate::coord::verdict::{Away, is_full, lock_in};
 use crate::coord::{domain, store};
 use crate::diag::{Exit, Failure};
@@ -61,6 +62,7 @@ impl From<domain::Error> for Failure {
             Error::Git(_) if is_full(&message) => failed("coord::files").help(FULL),
             Error::Store(error) => error.into(),
             Error::Git(error) => error.into(),
+            Error::Refused(Refusal::NotForRole { who, .. }) => failed("coord::refused").help(who),
             Error::Refused(_) => failed("coord::refused").help("`pier coord log ID` shows what has happened to it"),
             Error::Subject { .. } => Failure::new(Exit::Usage, "coord::usage", message).help("say it in fewer words"),
             Error::Name { .. } => failed("coord::files").help("give the file another name"),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::super::{Global, Outcome};
 use super::context::{Common, Context};
 use crate::coord::domain::{Arrived, Change, Commit, Way, Write};
+use crate::coord::duty;
 use crate::coord::history::{Actor, Reference};
 use crate::coord::item::Head;
 use crate::coord::store::{Entry, Store};
@@ -235,7 +236,8 @@ fn carry_out(
     action: &Action,
 ) -> Outcome {
     let message = (!said.result.is_empty()).then(|| said.result.join("\n"));
-    let act = Act { item: &local(context, item), actor: &context.actor, action, message: message.as_deref() };
+    let (actor, session) = (&context.actor, context.session.as_deref());
+    let act = Act { item: &local(context, item), actor, session, action, message: message.as_deref() };
     let way = if flags.no_push { Way::Local } else { way };
     let (stepped, arrived) = act.carry_out(context, way, !flags.no_pull)?;
     report(&arrived);
@@ -251,6 +253,8 @@ fn carry_out(
 pub struct Act<'a> {
     pub item: &'a str,
     pub actor: &'a Actor,
+    /// The role of the session that does it, where one does.
+    pub session: Option<&'a str>,
     pub action: &'a Action,
     pub message: Option<&'a str>,
 }
@@ -258,10 +262,12 @@ pub struct Act<'a> {
 impl Act<'_> {
     /// Does it to the item as it is at the remote now, or with `pull` off as the clone has it.
     pub fn carry_out(&self, context: &Context, way: Way, pull: bool) -> Result<(Stepped, Arrived), Failure> {
-        let Act { item, actor, action, message } = *self;
+        let Act { item, actor, session, action, message } = *self;
         let mut change = |store: &Store| {
             let by = By { actor, at: Timestamp::now(), message };
-            let (Commit { subject, writes }, value) = commit(&store.find(item)?, action, &by)?;
+            let entry = store.find(item)?;
+            duty::require(session, action, &entry.head.id)?;
+            let (Commit { subject, writes }, value) = commit(&entry, action, &by)?;
             Ok(Change { subject, writes, value })
         };
         context.hold_as(actor, |domain| domain.change(way, pull, &mut change))

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 
 use super::known;
 use super::launch::Launcher;
+pub use super::settled::{Claimed, first, has_code};
+use super::settled::{settled, unreachable};
 use crate::agent;
 use crate::cmd::Global;
 use crate::cmd::coord::context::{self, Common, Context};
@@ -17,6 +19,7 @@ use crate::cmd::coord::step::{Act, Stepped};
 use crate::cmd::owner::RootOwned;
 use crate::cmd::project::{self, Fetch, Project};
 use crate::coord::domain::{Arrived, Way};
+use crate::coord::duty;
 use crate::coord::history::{self, Actor, Reference};
 use crate::coord::id;
 use crate::coord::item::Head;
@@ -97,16 +100,6 @@ pub struct Turn {
     pub branch: Option<String>,
     /// The clone of the coordination repository that its session sees.
     pub clone: Utf8PathBuf,
-}
-
-/// What became of a claim.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Claimed {
-    Mine,
-    /// Somebody else has it, or it is in another state by now.
-    Lost(String),
-    /// The remote does not answer, or does not take it.
-    NotNow(String),
 }
 
 /// The host's side of a loop.
@@ -346,14 +339,8 @@ impl<'a> Desk<'a> {
     /// Claims an item, or keeps it.
     pub fn claim(&self, actor: &Actor, id: &str) -> Result<Claimed, Failure> {
         let action = Action::Claim { until: Some(self.end_of_lease()?), force: false };
-        let act = Act { item: id, actor, action: &action, message: None };
-        match act.carry_out(&self.context, Way::Exclusive, true) {
-            Ok(_) => Ok(Claimed::Mine),
-            Err(failure) if has_code(&failure, &["coord::refused", "coord::item"]) => {
-                Ok(Claimed::Lost(first(&failure)))
-            }
-            Err(failure) => unreachable(failure).map(Claimed::NotNow),
-        }
+        let act = Act { item: id, actor, session: None, action: &action, message: None };
+        settled(act.carry_out(&self.context, Way::Exclusive, true))
     }
 
     fn end_of_lease(&self) -> Result<Timestamp, Failure> {
@@ -371,14 +358,46 @@ impl<'a> Desk<'a> {
         action: &Action,
         message: Option<&str>,
     ) -> Result<Stepped, Failure> {
-        let act = Act { item: id, actor, action, message };
+        let act = Act { item: id, actor, session: None, action, message };
         Ok(act.carry_out(&self.context, Way::Push, true)?.0)
     }
 
+    /// The same, where somebody else may have been faster, or the remote may not answer.
+    pub fn try_step(
+        &self,
+        actor: &Actor,
+        id: &str,
+        action: &Action,
+        message: Option<&str>,
+    ) -> Result<Claimed, Failure> {
+        settled(self.step(actor, id, action, message))
+    }
+
     /// Closes an item that is done, reviewed and verified.
-    pub fn close(&self, id: &str) -> Result<Stepped, Failure> {
+    pub fn close(&self, id: &str) -> Result<Claimed, Failure> {
         let action = Action::Close { references: Vec::new(), force: false };
-        self.step(&self.context.actor, id, &action, None)
+        self.try_step(&self.context.actor, id, &action, None)
+    }
+
+    /// Returns what has happened to an item, as the clone has it.
+    pub fn events(&self, id: &str) -> Result<Vec<history::Event>, Failure> {
+        Ok(history::read(&self.context.store.find(id)?.text))
+    }
+
+    /// Returns what a session has said of its item since it had `known` events that is another role's to say. One that closes
+    /// what is reviewed and verified does as the loop does.
+    pub fn overstepped(&self, turn: &Turn, known: usize) -> Result<Option<String>, Failure> {
+        let entry = self.context.store.find(&turn.id)?;
+        let events = history::read(&entry.text);
+        let new = events.get(known..).unwrap_or_default();
+        let own = new.iter().filter(|event| event.actor.id == turn.actor.id);
+        let mut others: Vec<&str> = own.map(|event| event.kind.as_str()).collect();
+        others.retain(|kind| !duty::may_say(kind, turn.stage));
+        let is_judged = Head::is_set(&entry.head.reviewed) && Head::is_set(&entry.head.verified);
+        if is_judged && others.iter().all(|kind| *kind == "closed") {
+            return Ok(None);
+        }
+        Ok((!others.is_empty()).then(|| escape(&others.join(", "))))
     }
 
     /// Returns a clock that renews a claim while its session runs, and says when it is lost.
@@ -393,7 +412,8 @@ impl<'a> Desk<'a> {
             tried = Instant::now();
             let until = self.end_of_lease().ok()?;
             let action = Action::Renew { until };
-            let act = Act { item: &turn.id, actor: &turn.actor, action: &action, message: None };
+            let act =
+                Act { item: &turn.id, actor: &turn.actor, session: None, action: &action, message: None };
             match act.carry_out(&self.context, Way::Exclusive, true) {
                 Ok(_) => {
                     last = tried;
@@ -542,20 +562,6 @@ fn named_after_the_machine(user: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     let name: String = name.trim().chars().filter(plain).collect();
     if name.is_empty() { user.to_owned() } else { format!("{user}@{name}") }
-}
-
-pub fn has_code(failure: &Failure, codes: &[&str]) -> bool {
-    failure.report.problems.iter().any(|problem| codes.contains(&problem.code))
-}
-
-/// Returns what a failure says first.
-pub fn first(failure: &Failure) -> String {
-    failure.report.problems.first().map(|problem| problem.message.clone()).unwrap_or_default()
-}
-
-/// Returns what is said where only the remote is not to be had; anything else ends the loop.
-fn unreachable(failure: Failure) -> Result<String, Failure> {
-    if has_code(&failure, &["coord::remote"]) { Ok(first(&failure)) } else { Err(failure) }
 }
 
 /// Returns items that only have to be closed.

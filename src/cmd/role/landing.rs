@@ -1,6 +1,7 @@
 //! Where the items of a parallel loop begin and end: their branches, the merge, what is given back.
 
 use super::parallel::Floor;
+use super::settled::Claimed;
 use crate::coord::history::{self, Actor, Event, Reference};
 use crate::coord::item::Head;
 use crate::coord::select::{self, Stage};
@@ -74,9 +75,8 @@ impl Floor<'_> {
                 return Err(Broken::Item(format!("its commit {commit} is not in this repository")));
             }
             // Done without a branch of its own: it is where its history says.
-            self.desk.close(id)?;
-            self.closed(id, false);
-            return Ok(true);
+            let closed = self.desk.close(id)?;
+            return Ok(self.settle(id, closed, false));
         };
         // One that was done elsewhere has a branch for its reviewers alone, where the project was.
         let base = self.trunk.base().map_err(failed)?;
@@ -88,7 +88,7 @@ impl Floor<'_> {
         };
         if reviewed != tip {
             let why = format!("its branch `{name}` has other commits than those that were reviewed");
-            self.desk.step(&actor, id, &Action::Reopen, Some(&why))?;
+            self.desk.try_step(&actor, id, &Action::Reopen, Some(&why))?;
             self.wrong(id, &why);
             return Ok(true);
         }
@@ -98,10 +98,11 @@ impl Floor<'_> {
                 let references: Vec<Reference> =
                     commit.iter().map(|commit| self.reference(&self.trunk.branch, commit)).collect();
                 let action = Action::Close { references, force: false };
-                self.desk.step(&actor, id, &action, None)?;
-                self.trunk.forget(id, &tip).map_err(failed)?;
-                self.closed(id, commit.is_some());
-                Ok(true)
+                let closed = self.desk.try_step(&actor, id, &action, None)?;
+                if !matches!(closed, Claimed::NotNow(_)) {
+                    self.trunk.forget(id, &tip).map_err(failed)?;
+                }
+                Ok(self.settle(id, closed, commit.is_some()))
             }
             Merged::Conflict { paths } => {
                 let branch = escape(&self.trunk.branch);
@@ -109,7 +110,7 @@ impl Floor<'_> {
                     "it does not fit to `{branch}` any more: {}. Merge `{branch}` into `{name}`, and resolve it",
                     escape(&paths.join(", ")),
                 );
-                self.desk.step(&actor, id, &Action::Reopen, Some(&why))?;
+                self.desk.try_step(&actor, id, &Action::Reopen, Some(&why))?;
                 self.wrong(id, &why);
                 let count = self.misfits.entry(id.clone()).or_insert(0);
                 *count += 1;
@@ -163,7 +164,7 @@ impl Floor<'_> {
             let Head { id, status, owner, .. } = &entry.head;
             if status == "claimed" && names.contains(owner) && self.rows.has(id) {
                 let actor = Actor { id: owner.clone(), role: Stage::Develop.role().to_owned() };
-                self.desk.step(
+                self.desk.try_step(
                     &actor,
                     id,
                     &Action::Unclaim { force: false },
@@ -187,6 +188,19 @@ impl Floor<'_> {
         if self.waiting.insert(id.to_owned(), why.to_owned()).as_deref() != Some(why) {
             self.wrong(id, &format!("not merged yet: {}", escape(why)));
         }
+    }
+
+    /// Says how the last step of an item has ended. Returns whether it has changed.
+    fn settle(&mut self, id: &str, closed: Claimed, merged: bool) -> bool {
+        match closed {
+            Claimed::Mine => self.closed(id, merged),
+            Claimed::Lost(why) => self.say(&format!("{}: somebody else was faster: {why}", escape(id))),
+            Claimed::NotNow(why) => {
+                self.wait_for(id, &why);
+                return false;
+            }
+        }
+        true
     }
 
     fn closed(&mut self, id: &str, merged: bool) {

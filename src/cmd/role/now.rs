@@ -5,7 +5,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::status::Shown;
+use super::status::{Shown, price};
 use crate::cmd::coord::context;
 use crate::cmd::{Global, Outcome};
 use crate::diag::{Exit, Failure};
@@ -75,8 +75,10 @@ pub fn status(global: &Global, args: &Status) -> Outcome {
     ui::answer(&state);
     let time = print_duration(std::time::Duration::from_secs(shown.seconds));
     ui::answer(&format!(
-        "{} closed, {} sessions, {time}, {:.2} USD",
-        shown.closed, shown.sessions, shown.cost
+        "{} closed, {} sessions, {time}, {}",
+        shown.closed,
+        shown.sessions,
+        price(shown.cost, shown.untold)
     ));
     for worker in shown.workers.iter().filter(|_| alive) {
         let since = Timestamp::now().duration_since(worker.since).unsigned_abs();

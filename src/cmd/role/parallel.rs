@@ -36,7 +36,7 @@ const COOLING: Duration = Duration::from_mins(2);
 
 #[derive(Clone, Debug, Default, Args)]
 #[command(
-    after_help = "Examples:\n  pier role parallel -j 4                  until nothing is left to do\n  pier role parallel -j 2 --max-cost 5     and no session begins after 5 US dollars\n  pier role parallel --issue ID --issue ID  these items alone\n  pier role status                         what it does now, from elsewhere\n\n\
+    after_help = "Examples:\n  pier role parallel -j 4                  until nothing is left to do\n  pier role parallel --once                one session, then end\n  pier role parallel -j 2 --max-cost 5     and no session begins after 5 US dollars\n  pier role parallel --issue ID --issue ID  these items alone\n  pier role status                         what it does now, from elsewhere\n\n\
     Every worker has a sandbox, a private clone of the project on the item's branch `pier/ID`, and a clone of the coordination\n\
     repository of its own. What it says about its item is done by pier, as far as its role may say it. Items that are done, reviewed\n\
     and verified are merged into the project's branch and closed; what does not fit goes back to a developer."
@@ -59,6 +59,12 @@ pub struct Parallel {
     /// Wait for new items where nothing is left to do.
     #[arg(long)]
     wait: bool,
+    /// Wait as well, and end after so many looks in a row that found nothing to do.
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    max_idle_polls: Option<u64>,
+    /// One session, or one look that finds nothing.
+    #[arg(long)]
+    once: bool,
     /// Print what became of each item, as JSON, at the end.
     #[arg(long, conflicts_with = "dry_run")]
     json: bool,
@@ -95,7 +101,8 @@ pub fn run(global: &Global, args: &Parallel) -> Outcome {
     let stop = Arc::new(Stop::default());
     let signal = signals::watch(&stop)?;
     let slots = usize::from(args.jobs);
-    let budget = Budget { jobs: args.flags.max_jobs, time, cost: args.max_cost };
+    let jobs = args.flags.max_jobs.or(args.once.then_some(1));
+    let budget = Budget { jobs, time, cost: args.max_cost };
     let mut floor = Floor::new(&desk, &trunk, args);
     ui::say(&format!(
         "{slots} {} into `{}`; logs in `{}`",
@@ -194,6 +201,8 @@ pub(super) struct Floor<'a> {
     /// What was said about each item that cannot be merged now.
     pub(super) waiting: BTreeMap<String, String>,
     looked: Option<Instant>,
+    /// How many looks in a row have found nothing, and the last of them.
+    idle: (u64, Option<Instant>),
     unreachable: bool,
     pub(super) failure: Option<Failure>,
     status: Status,
@@ -215,6 +224,7 @@ impl<'a> Floor<'a> {
             rows: Rows::default(),
             waiting: BTreeMap::new(),
             looked: None,
+            idle: (0, None),
             unreachable: false,
             failure: None,
             status: Status::new(&desk.place),
@@ -275,16 +285,34 @@ impl<'a> Floor<'a> {
         Ok(Some(entries))
     }
 
+    fn most_idle(&self) -> Option<u64> {
+        self.args.max_idle_polls.or(self.args.once.then_some(1))
+    }
+
+    /// Waits after a look that found nothing, unless there were enough of them.
+    fn wait(&mut self, pause: Duration) -> Offer<Job> {
+        let (count, last) = self.idle;
+        if self.in_work.is_empty() && last != self.looked {
+            self.idle = (count + 1, self.looked);
+        }
+        if self.most_idle().is_some_and(|most| self.idle.0 >= most) {
+            Offer::Nothing
+        } else {
+            Offer::Later(pause)
+        }
+    }
+
     fn offer(&mut self, slot: usize) -> Result<Offer<Job>, Failure> {
         let pause = Duration::from_secs(self.args.flags.sleep.max(1));
-        let Some(mut entries) = self.entries()? else { return Ok(Offer::Later(pause)) };
+        let Some(mut entries) = self.entries()? else { return Ok(self.wait(pause)) };
         if self.integrate(&entries)? {
             entries = self.desk.entries()?;
         }
         let Some((stage, entry)) = self.choose(&entries) else {
             // One that cools may be to be had again.
             let others = self.next_of(&entries, &|_| false).is_some();
-            return Ok(if self.args.wait || others { Offer::Later(pause) } else { Offer::Nothing });
+            let waits = others || self.args.wait || self.most_idle().is_some();
+            return Ok(if waits { self.wait(pause) } else { Offer::Nothing });
         };
         let Head { id, title, owner, status, .. } = entry.head.clone();
         let entry = entry.clone();
@@ -326,6 +354,7 @@ impl<'a> Floor<'a> {
         self.say(&format!("{}: {} (worker {})", escape(&id), stage.role(), slot + 1));
         self.workers[slot] = Some(Worker::new(slot, stage.role(), &id));
         self.in_work.insert(id.clone());
+        self.idle.0 = 0;
         let clone = self.desk.context.store.root.clone();
         let turn = Turn { stage, id, title, actor, resumed, branch: Some(branch), clone };
         Ok(Offer::Job(Job { turn, body, from }))
@@ -363,7 +392,7 @@ impl Source for Floor<'_> {
         }
     }
 
-    fn ended(&mut self, slot: usize, outcome: Option<Done>) -> f64 {
+    fn ended(&mut self, slot: usize, outcome: Option<Done>) -> Option<f64> {
         let worker = self.workers[slot].take();
         if let Some(worker) = &worker {
             self.in_work.remove(&worker.item);
@@ -373,9 +402,9 @@ impl Source for Floor<'_> {
             if let Some(worker) = worker {
                 self.wrong(&worker.item, "its worker came to a sudden end");
             }
-            return 0.0;
+            return None;
         };
-        let cost = done.session.as_ref().ok().and_then(|(session, _)| session.cost).unwrap_or(0.0);
+        let cost = done.session.as_ref().ok().and_then(|(session, _)| session.cost);
         self.take(done).unwrap_or_else(|failure| {
             self.failure.get_or_insert(failure);
             cost

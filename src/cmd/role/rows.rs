@@ -62,7 +62,7 @@ impl Rows {
                 "end": status::word(end),
                 "sessions": spent.jobs,
                 "seconds": spent.time.as_secs(),
-                "cost": spent.cost,
+                "cost": spent.told(),
                 "items": self.0.values().collect::<Vec<_>>(),
             }));
         } else {
@@ -77,7 +77,11 @@ impl Rows {
             End::Budget(which) => format!("; the budget of {which} is used up"),
             End::Asked => "; it was stopped".to_owned(),
         };
-        let cost = if spent.cost > 0.0 { format!(", {:.2} USD", spent.cost) } else { String::new() };
+        let cost = if spent.jobs > 0 {
+            format!(", {}", status::price(spent.told(), spent.untold))
+        } else {
+            String::new()
+        };
         let time = print_duration(Duration::from_secs(spent.time.as_secs()));
         let (closed, all) = (self.closed(), self.0.len());
         ui::say(&format!("{closed} of {all} items closed in {} sessions, {time}{cost}{why}", spent.jobs));

@@ -1,6 +1,6 @@
 //! `pier role serial`: one agent after the other works through the items.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,6 +131,7 @@ pub fn run(global: &Global, args: &Serial) -> Outcome {
         stop: &stop,
         fruitless: BTreeMap::new(),
         lost: Vec::new(),
+        unclaimed: BTreeSet::new(),
         away: Vec::new(),
         left: false,
         status: Status::new(&desk.place),
@@ -143,7 +144,8 @@ pub fn run(global: &Global, args: &Serial) -> Outcome {
     let end = if stop.is_asked() { End::Asked } else { End::Done };
     serial.status.now(&serial.spent, serial.closed, &[]);
     serial.status.end(end, &serial.spent);
-    let outcome = outcome.map(|exit| if serial.left && exit == Exit::Done { Exit::Failed } else { exit });
+    let is_left = serial.left || !serial.unclaimed.is_empty();
+    let outcome = outcome.map(|exit| if is_left && exit == Exit::Done { Exit::Failed } else { exit });
     match (signal.code(), outcome) {
         (Some(code), Ok(_)) => Ok(Exit::Child(code)),
         (_, outcome) => outcome,
@@ -158,6 +160,8 @@ struct Loop<'a> {
     fruitless: BTreeMap<(String, Stage), u32>,
     /// Items that others won, until the next look that finds nothing.
     lost: Vec<String>,
+    /// Items that the remote has given to nobody when they were claimed: whoever waits for them should hear of it.
+    unclaimed: BTreeSet<String>,
     /// Items whose commits are elsewhere.
     away: Vec<String>,
     /// Something went wrong that a person should hear of by the exit code.
@@ -242,12 +246,20 @@ impl Loop<'_> {
         desk.require_issues(&entries)?;
         if !self.args.flags.no_close && !self.args.flags.dry_run {
             for id in desk::finished(&entries) {
-                if self.is_asked_for(&id) {
-                    desk.close(&id)?;
-                    self.closed += 1;
-                    ui::say(&format!("{id}: closed"));
-                    entries.retain(|entry| entry.head.id != id);
+                if !self.is_asked_for(&id) {
+                    continue;
                 }
+                match desk.close(&id)? {
+                    Claimed::Mine => {
+                        self.closed += 1;
+                        ui::say(&format!("{id}: closed"));
+                    }
+                    Claimed::Lost(why) => ui::say(&format!("{id}: somebody else was faster: {why}")),
+                    Claimed::NotNow(why) => {
+                        return Ok(Look::Idle(format!("{id} could not be closed: {why}")));
+                    }
+                }
+                entries.retain(|entry| entry.head.id != id);
             }
         }
         let me = desk.context.actor.id.clone();
@@ -323,13 +335,15 @@ impl Loop<'_> {
         desk.require_same_roles()?;
         if turn.stage == Stage::Develop {
             match desk.claim(&turn.actor, &turn.id)? {
-                Claimed::Mine => {}
+                Claimed::Mine => drop(self.unclaimed.remove(&turn.id)),
                 Claimed::Lost(why) => {
                     ui::say(&format!("{id}: not ours: {why}"));
+                    self.unclaimed.remove(&turn.id);
                     self.lost.push(turn.id.clone());
                     return Ok(false);
                 }
                 Claimed::NotNow(why) => {
+                    self.unclaimed.insert(turn.id.clone());
                     ui::warn(&format!("{id} could not be claimed, and no agent was started: {why}"));
                     self.lost.push(turn.id.clone());
                     return Ok(false);
@@ -339,10 +353,16 @@ impl Loop<'_> {
         ui::say(&format!("{id}: {role}{}", if turn.resumed { ", again" } else { "" }));
         self.spent.jobs += 1;
         self.status.now(&self.spent, self.closed, &[&Worker::new(0, role, &turn.id)]);
+        let known = desk.events(&turn.id)?.len();
         let session = desk.run(turn, self.args.ui.front(), &body, self.stop, true)?;
+        self.spent.add(session.cost);
         self.status.now(&self.spent, self.closed, &[]);
         if let Some(why) = desk.push()? {
             ui::warn(&format!("what the {role} said waits in the clone: {why}"));
+        }
+        let overstepped = desk.overstepped(turn, known)?;
+        if let Some(said) = &overstepped {
+            self.take_back(turn, said)?;
         }
         if let Some(why) = session.failure() {
             let message = format!("the session of the {role} on {id} failed: {why}");
@@ -363,15 +383,13 @@ impl Loop<'_> {
             return Err(desk::failed(message)
                 .help("`pier coord push` commits them, `git restore .` in the clone undoes them"));
         }
+        if overstepped.is_some() {
+            return Ok(true);
+        }
         let key = (turn.id.clone(), turn.stage);
         if desk.has_come_on(turn)? {
-            let head = desk.head(&turn.id)?;
-            if turn.stage == Stage::Develop && (Head::is_set(&head.reviewed) || Head::is_set(&head.verified))
-            {
-                return self.take_back(turn);
-            }
             self.fruitless.remove(&key);
-            ui::say(&format!("{id}: {}", told(&head)));
+            ui::say(&format!("{id}: {}", told(&desk.head(&turn.id)?)));
             return Ok(true);
         }
         let count = self.fruitless.entry(key).or_insert(0);
@@ -383,22 +401,24 @@ impl Loop<'_> {
         self.left |= *count >= self.args.flags.attempts;
         if *count >= self.args.flags.attempts && turn.stage == Stage::Develop {
             let said = format!("left after {count} sessions that said nothing about it");
-            desk.step(&turn.actor, &turn.id, &Action::Unclaim { force: false }, Some(&said))?;
+            desk.try_step(&turn.actor, &turn.id, &Action::Unclaim { force: false }, Some(&said))?;
         }
         Ok(true)
     }
 
-    /// Opens an item again that a developer has judged in the name of another role.
-    fn take_back(&mut self, turn: &Turn) -> Result<bool, Failure> {
-        let why = "the developer has judged its own work, which counts for nothing";
+    /// Opens an item again of which a session has said what is another role's to say.
+    fn take_back(&mut self, turn: &Turn, said: &str) -> Result<(), Failure> {
+        let role = turn.stage.role();
+        let why =
+            format!("the {role} has said `{said}`, which is not for a {role} to say and counts for nothing");
         let action = Action::Review { passed: false, force: true };
-        self.desk.step(&self.desk.context.actor, &turn.id, &action, Some(why))?;
+        self.desk.try_step(&self.desk.context.actor, &turn.id, &action, Some(&why))?;
         let count = self.fruitless.entry((turn.id.clone(), turn.stage)).or_insert(0);
         *count += 1;
         let is_left = *count >= self.args.flags.attempts;
         ui::warn(&format!("{}: {why}; it is open again", escape(&turn.id)));
         self.left |= is_left;
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -44,7 +44,11 @@ pub struct Shown {
     pub end: Option<String>,
     pub sessions: u64,
     pub seconds: u64,
-    pub cost: f64,
+    /// Nothing where no agent says it.
+    pub cost: Option<f64>,
+    /// Sessions whose agents do not say it.
+    #[serde(default)]
+    pub untold: u64,
     pub closed: usize,
     pub workers: Vec<Worker>,
     pub logs: Utf8PathBuf,
@@ -68,6 +72,15 @@ pub fn word(end: End) -> String {
         End::Done => "done".to_owned(),
         End::Budget(which) => format!("budget of {which}"),
         End::Asked => "stopped".to_owned(),
+    }
+}
+
+/// Returns what sessions have cost, for people.
+pub fn price(cost: Option<f64>, untold: u64) -> String {
+    match cost {
+        None => "cost unknown".to_owned(),
+        Some(cost) if untold > 0 => format!("at least {cost:.2} USD"),
+        Some(cost) => format!("{cost:.2} USD"),
     }
 }
 
@@ -134,7 +147,8 @@ impl Status {
             end,
             sessions: spent.jobs,
             seconds: spent.time.as_secs(),
-            cost: spent.cost,
+            cost: spent.told(),
+            untold: spent.untold,
             closed: self.closed,
             workers: workers.iter().map(|worker| (*worker).clone()).collect(),
             logs: self.place.join("logs"),

@@ -22,20 +22,20 @@ fn failure(session: &Session) -> Option<String> {
 
 impl Floor<'_> {
     /// Takes over what a session has done, as far as its role may do it.
-    pub(super) fn take(&mut self, done: Done) -> Result<f64, Failure> {
+    pub(super) fn take(&mut self, done: Done) -> Result<Option<f64>, Failure> {
         let Done { turn, from, session } = done;
         let id = turn.id.clone();
         let (session, taken) = match session {
             Ok(found) => found,
             Err(failure) => {
                 self.count(&turn, &desk::first(&failure), false)?;
-                return Ok(0.0);
+                return Ok(Some(0.0));
             }
         };
         let row = self.rows.of(&id);
         row.sessions += 1;
         row.logs.push(session.log.clone());
-        let cost = session.cost.unwrap_or(0.0);
+        let cost = session.cost;
         let commits = session.told.as_ref().map(|told| told.commits.clone()).unwrap_or_default();
         let branch = format!("heads/{}", integrate::name(&id));
         let mut tip = from.clone();
@@ -122,7 +122,7 @@ impl Floor<'_> {
             let said = format!("left: {why}. What was committed is in `{}`", integrate::name(&turn.id));
             let head = self.desk.head(&turn.id)?;
             if head.status == "claimed" && head.owner == turn.actor.id {
-                self.desk.step(&turn.actor, &turn.id, &Action::Unclaim { force: false }, Some(&said))?;
+                self.desk.try_step(&turn.actor, &turn.id, &Action::Unclaim { force: false }, Some(&said))?;
             }
         }
         Ok(())

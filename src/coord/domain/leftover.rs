@@ -212,11 +212,10 @@ fn has_open(process: &Utf8Path, locks: &[&GitLock]) -> bool {
 /// Says whether a git is in a directory, or was told of one that may be it; one that cannot be looked at may be anywhere.
 fn works_in(process: &Utf8Path, directory: &Utf8Path, place: (u64, u64)) -> bool {
     match is_below(&process.join("cwd"), place) {
-        Ok(true) => return true,
         Ok(false) => {}
         // It has ended meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
-        Err(_) => return true,
+        Ok(true) | Err(_) => return true,
     }
     let read = |name: &str| read_bounded(&process.join(name), MOST_WORDS);
     let (Ok(words), Ok(variables)) = (read("cmdline"), read("environ")) else { return true };

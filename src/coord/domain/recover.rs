@@ -95,8 +95,8 @@ impl Domain<'_> {
             if let Some(mark) = &self.killed {
                 match leftover::clear(&directory, &self.store.root, &found, mark) {
                     Ok(cleared) => {
-                        let left = found.iter().map(|lock| directory.join(&lock.path));
-                        let left = left.filter(|path| !cleared.contains(path)).next();
+                        let mut left = found.iter().map(|lock| directory.join(&lock.path));
+                        let left = left.find(|path| !cleared.contains(path));
                         self.cleared.borrow_mut().extend(cleared);
                         match left {
                             Some(left) => path = left,

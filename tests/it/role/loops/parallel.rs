@@ -170,6 +170,31 @@ fn budgets_and_dry_runs() {
 }
 
 #[test]
+fn looks_that_find_nothing_are_bounded() {
+    let world = World::new("");
+    for words in [&["--once"][..], &["--max-idle-polls", "2"]] {
+        let output = world.parallel(words).expect(0);
+        assert!(output.flat().contains("0 of 0 items closed in 0 sessions"), "{words:?}: {}", output.flat());
+    }
+    world.parallel(&["--max-idle-polls", "0"]).expect(2);
+    let ids = [world.0.issue("One"), world.0.issue("Two")];
+    let report = json(&world.parallel(&["--once", "--json"]).expect(0));
+    assert_eq!((&report["end"], &report["sessions"]), (&"budget of jobs".into(), &1.into()), "{report}");
+    // What a script costs, nobody knows.
+    assert_eq!(report["cost"], Value::Null);
+    let status = world.call(&["status"]).run().expect(0);
+    assert!(
+        status.text().contains("1 sessions,") && status.text().contains("cost unknown"),
+        "{}",
+        status.text()
+    );
+    world.parallel(&["--max-idle-polls", "1"]).expect(0);
+    for id in &ids {
+        assert_eq!(world.status(id), "closed");
+    }
+}
+
+#[test]
 fn a_killed_loop_loses_nothing() {
     let world = World::new("[ -e /workspace/.git/refs/heads/slow ] && sleep 60");
     world.git(&["branch", "slow"]);

@@ -105,7 +105,7 @@ fn what_cannot_be_claimed_starts_no_agent() {
     fs_err::set_permissions(&refs, std::fs::Permissions::from_mode(0o555)).unwrap();
     let objects = remote.join("objects");
     fs_err::set_permissions(&objects, std::fs::Permissions::from_mode(0o555)).unwrap();
-    let output = world.serial(&[]).expect(0);
+    let output = world.serial(&[]).expect(1);
     assert!(output.flat().contains("no agent was started"), "{}", output.flat());
     for directory in [&refs, &objects] {
         fs_err::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -322,8 +322,15 @@ fn a_session_does_not_write_the_role_of_the_next() {
 
 #[test]
 fn a_developer_does_not_judge_its_own_work() {
-    // By its own name it is refused; by another's it is taken back.
-    let judge = "pier coord done \"$id\"; pier coord review \"$id\" --pass 2>&1; pier coord review \"$id\" --pass --role reviewer; exit";
+    // In its session it is refused, whatever it says; without the session's variables it is taken back.
+    let judge = "pier coord done \"$id\"; pier coord review \"$id\" --pass 2>&1; pier coord close \"$id\" --force --role tester 2>&1; \
+        unset PIER_ROLE PI_ACTIVE_ROLE PIER_COORD_ROLE PI_COORD_ROLE PI_ENV_COORD_ROLE; LAST; exit";
+    for last in ["pier coord review \"$id\" --pass --role reviewer", "pier coord close \"$id\" --force"] {
+        developer_judges(&judge.replace("LAST", last));
+    }
+}
+
+fn developer_judges(judge: &str) {
     let work = format!(
         "[ $PIER_ROLE = developer ] && git() {{ command git -c user.name=d -c user.email=d@example.com \"$@\"; }}\n\
         [ $PIER_ROLE = developer ] && {{ echo \"$id\" >> work.txt; git add -A; git commit -qm x; {judge}; }}"
@@ -331,23 +338,64 @@ fn a_developer_does_not_judge_its_own_work() {
     let world = World::new(&work);
     let id = world.0.issue("One");
     let output = world.serial(&["--attempts", "2"]).expect(1);
-    let said = format!("`{id}` is the work of somebody/developer, who cannot judge it");
-    assert!(output.text().replace("\n  | ", " ").contains(&said), "{}", output.text());
-    assert_eq!(
-        output.flat().matches("the developer has judged its own work").count(),
-        2,
-        "{}",
-        output.flat()
-    );
+    for what in ["review", "close"] {
+        let said = format!("`{id}`: a session of the role developer does not {what}");
+        assert!(output.text().replace("\n  | ", " ").contains(&said), "{}", output.text());
+    }
+    let taken_back = "which is not for a developer to say and counts for nothing";
+    assert_eq!(output.flat().matches(taken_back).count(), 2, "{}", output.flat());
     assert_eq!(world.status(&id), "open");
     let kinds: Vec<String> = world.events(&id).into_iter().skip(1).collect();
-    let turn = [
-        "claimed somebody/developer",
-        "done somebody/developer",
-        "reviewed somebody/reviewer",
-        "review_failed somebody/",
-    ];
+    let own =
+        if judge.contains("--role reviewer;") { "reviewed somebody/reviewer" } else { "closed somebody/" };
+    let turn = ["claimed somebody/developer", "done somebody/developer", own, "review_failed somebody/"];
     assert_eq!(kinds, [turn, turn].concat());
+}
+
+#[test]
+fn a_reviewer_that_verifies_and_closes_is_taken_back() {
+    let world = World::new(
+        "[ $PIER_ROLE = reviewer ] && { pier coord review \"$id\" --pass; pier coord verify \"$id\" --pass --force 2>&1; \
+        unset PIER_ROLE PI_ACTIVE_ROLE PIER_COORD_ROLE PI_COORD_ROLE PI_ENV_COORD_ROLE; \
+        pier coord verify \"$id\" --pass --role tester; pier coord close \"$id\"; exit; }",
+    );
+    let id = world.0.issue("One");
+    let output = world.serial(&["--attempts", "1"]).expect(1);
+    let said = format!("`{id}`: a session of the role reviewer does not verify");
+    assert!(output.text().replace("\n  | ", " ").contains(&said), "{}", output.text());
+    assert!(output.flat().contains("the reviewer has said `verified, closed`"), "{}", output.flat());
+    assert_ne!(world.status(&id), "closed");
+}
+
+#[test]
+fn loops_of_several_projects_close_each_item_once_and_go_on() {
+    let world = World::new("");
+    let ids: Vec<String> = (0..6).map(|number| world.0.issue(&format!("Thing {number}"))).collect();
+    for id in &ids {
+        for words in [&["done", "--agent-id", "a"][..], &["review", "--pass"], &["verify", "--pass"]] {
+            world.0.pier(&[words, &[id.as_str()]].concat()).expect(0);
+        }
+    }
+    let mut loops = Vec::new();
+    for name in ["one", "two", "three"] {
+        let clone = world.0.another(&format!("clone-{name}"));
+        let root = world.project().base().join(name);
+        world.git(&["clone", "-q", ".", root.to_str().unwrap()]);
+        let words =
+            ["serial", "--ui", "none", "--sleep", "0", "--max-idle-polls", "2", "--coord-dir", &clone];
+        loops.push(world.call(&[&words[..], &["--agent-id", name]].concat()).cwd(&root).start());
+    }
+    for mut running in loops {
+        let ended = crate::sandbox::wait(&mut running, Duration::from_mins(2)).expect("it ends");
+        let mut said = String::new();
+        std::io::Read::read_to_string(running.stderr.as_mut().unwrap(), &mut said).unwrap();
+        assert_eq!(ended.code(), Some(0), "{said}");
+    }
+    world.0.pier(&["pull"]).expect(0);
+    for id in &ids {
+        let closed = world.events(id).iter().filter(|event| event.starts_with("closed")).count();
+        assert_eq!((world.status(id).as_str(), closed), ("closed", 1));
+    }
 }
 
 #[test]
