@@ -12,6 +12,7 @@ pub mod import;
 pub mod item;
 pub mod kind;
 pub mod lint;
+pub mod mend;
 pub mod registry;
 pub mod requirements;
 pub mod scaffold;

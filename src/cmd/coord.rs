@@ -35,6 +35,8 @@ const EXAMPLES: &str = "The repository is plain text in Git: a file for each iss
     Each step is fetched for, committed and pushed. A claim that the remote has not taken is none; anything else \
     waits in the clone while the remote is away, which is said, until `pier coord push`. A claim ends by itself, \
     after eight hours; `renew` keeps it.\n\n\
+    `lint` asks for the test of each item, in `tests/items/` of the project; one without says so, and why: `new --testable no \
+    --testability-note WHY TITLE`.\n\n\
     `ID` may be cut at a dash where it stays the only one. The result is on standard output, for `show` the item, \
     for steps its file; `--json` prints it as data.\n\n\
     Variables: `PIER_COORD_AGENT_ID` and `PIER_COORD_ROLE` say who acts, `PIER_COORD_DIR` where the clone is; also \

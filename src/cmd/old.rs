@@ -62,7 +62,7 @@ pub fn main(name: &'static str, words: &[OsString]) -> ExitCode {
         && let Some(name) = Path::new(first).file_name().and_then(|name| name.to_str())
         && let Some(words) = coord::words(name, rest)
     {
-        return ExitCode::from(coord::run(coord::tool_of(name), &words).code());
+        return ExitCode::from(coord::run(name, &words).code());
     }
     let outcome = dispatch(name, words);
     let exit = outcome.unwrap_or_else(|failure| {
@@ -115,7 +115,7 @@ fn dispatch(name: &'static str, words: &[OsString]) -> Outcome {
                 }
                 let name = format!("pi-env-coord-{word}");
                 let words = coord::words(&name, rest).unwrap_or_default();
-                return Ok(coord::run(coord::tool_of(&name), &words));
+                return Ok(coord::run(&name, &words));
             }
             umbrella::Asked::Serial(rest) => {
                 let rest: Vec<OsString> = rest.into_iter().map(OsString::from).collect();

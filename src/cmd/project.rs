@@ -170,10 +170,30 @@ pub fn load_layers(
     directory: Option<&Utf8Path>,
     place: &Place<'_>,
 ) -> Result<(Loaded, Utf8PathBuf), Failure> {
-    let (beneath, mut overlays) = match &global.older {
+    let (beneath, overlays) = match &global.older {
         Some(older) => (older.beneath.clone(), older.above.clone()),
         None => (Vec::new(), knobs(environment)),
     };
+    load_beside(environment, global, (beneath, overlays), directory, place)
+}
+
+/// The same without what variables of the older tool say of a sandbox: where there is none, nobody is to hear of them.
+pub fn load_without_knobs(
+    environment: &Environment,
+    global: &Global,
+    directory: Option<&Utf8Path>,
+    place: &Place<'_>,
+) -> Result<(Loaded, Utf8PathBuf), Failure> {
+    load_beside(environment, global, (Vec::new(), Vec::new()), directory, place)
+}
+
+fn load_beside(
+    environment: &Environment,
+    global: &Global,
+    (beneath, mut overlays): (Vec<Overlay>, Vec<Overlay>),
+    directory: Option<&Utf8Path>,
+    place: &Place<'_>,
+) -> Result<(Loaded, Utf8PathBuf), Failure> {
     // Below the knobs, one of which says the same of the sandbox alone.
     let root = place.root.file_name();
     overlays.splice(0..0, knobs::coordination::read(&|name| environment.get(name), root));

@@ -26,6 +26,9 @@ use crate::sys::failpoint;
 mod follow;
 mod leftover;
 mod recover;
+mod strict;
+
+pub use strict::Strict;
 
 /// How often, and for how long, a change is tried again that others were faster with.
 const MOST_TRIES: u32 = 100;
@@ -67,6 +70,10 @@ pub enum Error {
     Detached,
     #[error("a {what} in the clone was begun and not finished")]
     Unfinished { what: &'static str },
+    #[error("`{path}`, line {line}: {why}{more}")]
+    Broken { path: Utf8PathBuf, line: usize, why: String, is_conflict: bool, more: String },
+    #[error("`{path}` is a symbolic link, which leads elsewhere in every clone{more}")]
+    Link { path: Utf8PathBuf, more: String },
     #[error("git's lock `{path}` is in the way: {why}")]
     Locked { path: Utf8PathBuf, why: String },
     #[error(transparent)]
@@ -74,7 +81,7 @@ pub enum Error {
     #[error("the remote does not take it: {said}")]
     Declined { said: String },
     #[error("the history of the remote was rewritten: `{before}` is no longer in it")]
-    Rewritten { before: String },
+    Rewritten { before: String, waits: Waits },
     #[error("commits of this clone that are not pushed do not fit to those of the remote: {said}")]
     Conflict { said: String },
     #[error("the remote has it, and the clone cannot follow: {0}")]
@@ -85,6 +92,15 @@ pub enum Error {
     Repository(String),
     #[error("{0}")]
     Other(String),
+}
+
+/// What a clone has that its remote never had.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// The first lines of commits, the newest first.
+    pub commits: Vec<String>,
+    /// How many files differ from the last of them.
+    pub files: usize,
 }
 
 /// One file that is written, or removed.
@@ -253,7 +269,8 @@ impl<'a> Domain<'a> {
                     Err(error) => return Err(error),
                 }
             }
-            let (commits, value) = change(self.store)?;
+            let (mut commits, value) = change(self.store)?;
+            self.strict(&mut commits)?;
             for commit in &commits {
                 require_short(&commit.subject)?;
             }
@@ -413,8 +430,9 @@ impl<'a> Domain<'a> {
     }
 
     /// Commits everything that was changed in the clone; says whether there was something.
-    pub fn commit_all(&self, subject: &str, add: bool) -> Result<bool, Error> {
+    pub fn commit_all(&self, subject: &str, add: bool, strict: Strict) -> Result<bool, Error> {
         require_short(subject)?;
+        self.require_whole(add, strict)?;
         if self.state()?.head.is_some() && self.shared.origin().is_some() {
             // Items whose names others have taken meanwhile are told before anything is committed.
             let state = self.state()?;

@@ -67,7 +67,7 @@ pub fn fields(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Returns the part in which keys are: between the marks of front matter, or everything.
-fn region(text: &str) -> &str {
+pub(super) fn region(text: &str) -> &str {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let Some(rest) = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n")) else { return text };
     let mut at = 0;
@@ -100,16 +100,26 @@ pub fn get(text: &str, key: &str) -> String {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     pub(super) lines: Vec<String>,
+    /// Its lines end as those of DOS.
+    is_dos: bool,
 }
 
 impl Item {
     pub fn parse(text: &str) -> Self {
-        Item { lines: text.lines().map(str::to_owned).collect() }
+        let lines: Vec<String> = match text.strip_suffix('\n').unwrap_or(text) {
+            "" => Vec::new(),
+            text => text.split('\n').map(str::to_owned).collect(),
+        };
+        let is_dos = 2 * lines.iter().filter(|line| line.ends_with('\r')).count() > lines.len();
+        Item { lines, is_dos }
     }
 
     pub fn text(&self) -> String {
-        let mut text = self.lines.join("\n");
-        text.push('\n');
+        let mut text = String::new();
+        for line in &self.lines {
+            text.push_str(if self.is_dos { line.trim_end_matches('\r') } else { line });
+            text.push_str(if self.is_dos { "\r\n" } else { "\n" });
+        }
         text
     }
 
@@ -167,7 +177,7 @@ impl Item {
     pub fn push(&mut self, key: &str, value: &str) {
         let Some((from, to)) = self.list(key) else { return };
         let line = format!("  - {value}");
-        if !self.lines[from..to].contains(&line) {
+        if !self.lines[from..to].iter().any(|known| known.trim_end() == line) {
             self.lines.insert(to, line);
         }
     }
@@ -219,6 +229,20 @@ mod tests {
         assert_eq!(item.text(), expected);
         item.remove("lease");
         assert!(!item.text().contains("lease"));
+    }
+
+    #[test]
+    fn lines_end_as_they_did() {
+        let text = TEXT.replace('\n', "\r\n");
+        let mut item = Item::parse(&text);
+        assert_eq!(item.text(), text);
+        item.set("owner", "me");
+        item.set("lease", "now");
+        let expected = TEXT.replace("owner: null", "owner: me").replace("current:", "lease: now\ncurrent:");
+        assert_eq!(item.text(), expected.replace('\n', "\r\n"));
+        // One line that ends otherwise stays the only one.
+        let mixed = TEXT.replace("unknown: [1, 2]\n", "unknown: [1, 2]\r\n");
+        assert_eq!(Item::parse(&mixed).text(), mixed);
     }
 
     #[test]

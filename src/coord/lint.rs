@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::item::{self, Head};
 use super::kind::{Kind, Shape};
 use super::store::{Entry, Store, in_parts, repo_of};
-use super::{history, id, registry, scalar};
+use super::{history, id, mend, registry, scalar};
 
-mod simple;
+pub(super) mod simple;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -119,8 +119,8 @@ fn one<'a>(entry: &'a Entry, rules: &Rules, fields: &mut Vec<(&'a str, &'a str)>
     if !is_simple {
         fields.clear();
         fields.extend(item::fields(text));
-        if text.lines().any(|line| ["<<<<<<< ", ">>>>>>> "].iter().any(|mark| line.starts_with(mark))) {
-            return found.fail(path, "it has the marks of a conflict that nobody has settled");
+        if let Some(fault) = mend::conflict(text) {
+            return found.fail(path, fault.why);
         }
     }
     let field = |key: &str| fields.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
@@ -278,7 +278,8 @@ fn tests(project: &Utf8Path, entries: &[Entry], rules: &Rules, found: &mut Findi
         }
         let test = test_of(entry);
         if project.join(&test).symlink_metadata().is_err() {
-            found.fail(&entry.path, format!("its test `{test}` is not there"));
+            let help = "write it, or say `testable: no`, and why in `testability_note`";
+            found.fail(&entry.path, format!("its test `{test}` is not there: {help}"));
         } else if !is_program(project, &test) {
             found.fail(&entry.path, format!("its test `{test}` is no program"));
         }

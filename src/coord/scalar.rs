@@ -11,7 +11,7 @@ pub fn read(text: &str) -> String {
     if let Some(value) = quoted {
         return value;
     }
-    let plain = text.find(" #").map_or(text, |at| text[..at].trim_end());
+    let plain = comment(text).map_or(text, |found| text[..text.len() - found.len()].trim_end());
     match plain {
         "null" | "Null" | "NULL" | "~" => String::new(),
         plain if plain.starts_with('#') => String::new(),
@@ -85,7 +85,13 @@ pub fn comment(text: &str) -> Option<&str> {
         Some(quote) => start + trimmed.rfind(quote)?,
         None => 0,
     };
-    text[from..].find(" #").map(|at| text[from + at..].trim_end())
+    let at = from + text[from..].find(" #")?;
+    // A plain value with a colon in it is no YAML: it is another tool's, which has no comments.
+    let before = text[..at].trim();
+    let is_raw = quote.is_none()
+        && !before.starts_with(['[', '{'])
+        && (before.contains(": ") || before.ends_with(':'));
+    (!is_raw).then(|| text[at..].trim_end())
 }
 
 /// Writes a text as one value; no text is `null`.
@@ -150,12 +156,15 @@ mod tests {
             ("'unclosed", "'unclosed"),
             ("'a' b", "'a' b"),
             ("foo: bar", "foo: bar"),
+            ("x: y #z", "x: y #z"),
+            ("x: #z", "x: #z"),
+            ("[a: b] #z", "[a: b]"),
             ("\"\\uZZZZ\"", "\"\\uZZZZ\""),
         ] {
             assert_eq!(read(text), value, "{text:?}");
         }
         assert_eq!(comment("open # later"), Some(" # later"));
-        assert_eq!(comment("'a # b'"), None);
+        assert_eq!((comment("'a # b'"), comment("x: y #z")), (None, None));
         assert_eq!(comment("'a # b' # c"), Some(" # c"));
     }
 

@@ -1,11 +1,13 @@
 //! The files of a coordination repository, on disk. Nothing there is believed: no link is followed, and all is bounded.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::resume_unwind;
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use thiserror::Error;
@@ -40,6 +42,8 @@ pub enum Error {
     TooMany { path: Utf8PathBuf },
     #[error("item not found: {query}")]
     None { query: String },
+    #[error("the id `{id}` is that of several files: {}", .found.join(", "))]
+    Twins { id: String, found: Vec<String> },
     #[error("multiple items match {query}: {}", .found.join(", "))]
     Many { query: String, found: Vec<String> },
 }
@@ -166,7 +170,10 @@ impl Store {
         for entry in entries {
             let entry = entry.map_err(failed)?;
             let (Ok(name), Ok(kind)) = (entry.file_name().into_string(), entry.file_type()) else { continue };
-            if !name.starts_with('.') && (kind.is_dir() || kind.is_file()) {
+            // A link in the place of an item is told by whoever reads it.
+            if !name.starts_with('.')
+                && (kind.is_dir() || kind.is_file() || kind.is_symlink() && is_item(&name))
+            {
                 found.push((name, kind.is_dir()));
             }
         }
@@ -231,6 +238,18 @@ impl Store {
         }
     }
 
+    /// Returns the ids that several files have, each with their paths.
+    pub fn twins(&self) -> Result<BTreeMap<String, Vec<String>>, Error> {
+        let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for entry in self.read(&self.paths(Part::All)?).into_iter().flatten() {
+            if !entry.head.id.is_empty() {
+                all.entry(entry.head.id).or_default().push(entry.path.into_string());
+            }
+        }
+        all.retain(|_, paths| paths.len() > 1);
+        Ok(all)
+    }
+
     /// Returns where a new item of a kind is written.
     pub fn place(kind: &Kind, repo: Option<&str>, id: &str) -> Utf8PathBuf {
         let directory = match (kind.is_issue(), repo) {
@@ -287,7 +306,11 @@ fn entry(path: &Utf8Path, text: io::Result<String>) -> Result<Entry, Error> {
 
 fn text(directory: impl AsFd, path: &Utf8Path) -> io::Result<String> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    let mut file = File::from(openat(directory, path.as_std_path(), flags, Mode::empty())?);
+    let opened = openat(directory, path.as_std_path(), flags, Mode::empty());
+    let mut file = match opened {
+        Err(Errno::ELOOP) => return Err(io::Error::other("it is a symbolic link")),
+        opened => File::from(opened?),
+    };
     let meta = file.metadata()?;
     if !meta.is_file() {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -326,6 +349,13 @@ pub(super) fn in_parts<T: Sync, R: Send>(all: &[T], each: impl Fn(&[T]) -> Vec<R
             .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
     })
+}
+
+/// Says whether what is at a path of the repository is an item by its name.
+pub fn is_item_at(path: &Utf8Path) -> bool {
+    let above = path.components().next().map(|part| part.as_str()).unwrap_or_default();
+    let is_place = path.components().count() > 1 && !above.starts_with('.') && !NO_ITEMS.contains(&above);
+    is_place && path.file_name().is_some_and(is_item)
 }
 
 fn is_item(name: &str) -> bool {
@@ -378,7 +408,8 @@ mod tests {
                 "issues/open/P-ISS-1.yaml",
                 "repos/one/issues/open/P-ISS-2.yaml",
                 "risks/R.md",
-                "todos/P-TODO-1.yaml"
+                "todos/P-TODO-1.yaml",
+                "todos/link.yaml"
             ]
         );
         assert_eq!(store.find("P-ISS-2").unwrap().repo(), Some("one"));

@@ -42,6 +42,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("config::unknown-profile", "No file has the profile that was asked for."),
     ("config::unknown-property", "The node has no such property."),
     ("config::unreadable", "A configuration file is there and cannot be read."),
+    ("coord::broken", "An item has the marks of a conflict, is no YAML, or is a link."),
     ("coord::clone", "The coordination clone is on no branch, or in the middle of something."),
     ("coord::conflict", "Commits of the coordination clone and of its remote do not fit together."),
     ("coord::files", "Files of the coordination repository cannot be read or written."),

@@ -498,7 +498,8 @@ fn items_are_compared_with_the_rules_and_with_their_tests() {
         let all = answer["findings"].as_array().unwrap().clone();
         all.iter().map(|one| one["message"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(faults(), [format!("its test `{test}` is not there")]);
+    let help = "write it, or say `testable: no`, and why in `testability_note`";
+    assert_eq!(faults(), [format!("its test `{test}` is not there: {help}")]);
     domain.0.write(&test, "#!/bin/sh\n");
     assert_eq!(faults(), [format!("its test `{test}` is no program")]);
     make_executable(&domain.0.root().join(&test));

@@ -159,7 +159,7 @@ pub fn configured(
         return Ok(Configured::default());
     }
     let place = project::Place { cwd, root: root.to_owned() };
-    let (loaded, _) = project::load_layers(environment, global, file.as_deref(), &place)?;
+    let (loaded, _) = project::load_without_knobs(environment, global, file.as_deref(), &place)?;
     // What a variable says is asked for before.
     let of_files = |value: Option<Sourced<String>>| {
         value.filter(|found| found.origin.layer != Layer::Environment).map(|found| found.value)

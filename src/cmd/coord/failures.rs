@@ -1,5 +1,6 @@
 //! What went wrong with the coordination repository, for people.
 
+use crate::coord::domain::Waits;
 use crate::coord::transition::Refusal;
 use crate::coord::verdict::{Away, is_full, lock_in};
 use crate::coord::{domain, store};
@@ -14,6 +15,27 @@ fn rm(path: &str) -> String {
     format!("when no git works there any more, `rm {}`, and call it again", shell_word(path))
 }
 
+/// What helps where the history of the remote is another one now: what waits in the clone is not dropped unseen.
+fn rewritten(before: &str, waits: &Waits) -> String {
+    let Waits { commits, files } = waits;
+    if commits.is_empty() && *files == 0 {
+        return "nothing has changed; when that was meant, `git fetch` and `git reset --hard @{upstream}` in the clone take it".to_owned();
+    }
+    let mut all: Vec<String> =
+        commits.iter().take(5).map(|subject| format!("\"{}\"", escape(subject))).collect();
+    if commits.len() > all.len() {
+        all.push(format!("{} more commits", commits.len() - all.len()));
+    }
+    if *files > 0 {
+        all.push(format!("{files} {} in no commit", if *files == 1 { "file" } else { "files" }));
+    }
+    format!(
+        "nothing has changed; when that was meant, `git fetch` and `git rebase --autostash --onto @{{upstream}} {before}` in the clone take \
+         it and keep what waits here: {}. `git reset --hard` drops that",
+        all.join(", ")
+    )
+}
+
 impl From<store::Error> for Failure {
     fn from(error: store::Error) -> Self {
         let message = escape(&error.to_string());
@@ -23,6 +45,8 @@ impl From<store::Error> for Failure {
             store::Error::None { .. } | store::Error::Many { .. } => {
                 Failure::new(Exit::Failed, "coord::item", message).help("`pier coord list` has the ids")
             }
+            store::Error::Twins { .. } => Failure::new(Exit::Failed, "coord::item", message)
+                .help("remove the copy, or give it an id and a name of its own; `pier coord log` of the clone's git says which came first"),
             store::Error::Read { .. } | store::Error::TooMany { .. } => {
                 Failure::new(Exit::Failed, "coord::files", message)
                     .help("`pier coord lint` names every item with its faults")
@@ -65,6 +89,14 @@ impl From<domain::Error> for Failure {
             Error::Refused(Refusal::NotForRole { who, .. }) => failed("coord::refused").help(who),
             Error::Refused(_) => failed("coord::refused").help("`pier coord log ID` shows what has happened to it"),
             Error::Subject { .. } => Failure::new(Exit::Usage, "coord::usage", message).help("say it in fewer words"),
+            Error::Broken { is_conflict: true, path, .. } => failed("coord::broken").help(format!(
+                "nothing has changed; in `{}`, keep what both sides say has happened, in the order of the times, and remove the marks",
+                escape(path.as_str())
+            )),
+            Error::Broken { .. } => failed("coord::broken").help(
+                "nothing has changed; mend that line: a value with a colon or a quote in it stands in quotes. `pier coord lint` has all",
+            ),
+            Error::Link { .. } => failed("coord::broken").help("nothing has changed; put the file itself in its place"),
             Error::Name { .. } => failed("coord::files").help("give the file another name"),
             Error::Lock(_) | Error::Write { .. } => failed("coord::files").help("nothing was pushed; look at the disk and the owners of the clone"),
             Error::Detached => failed("coord::clone").help("`git switch main` in the clone"),
@@ -73,8 +105,7 @@ impl From<domain::Error> for Failure {
             Error::Locked { path, .. } => failed("coord::clone").help(format!("nothing has changed; {}", rm(path.as_str()))),
             Error::Away(away) => away.into(),
             Error::Declined { .. } => failed("coord::remote").help("nothing has changed; ask whoever keeps the remote"),
-            Error::Rewritten { .. } => failed("coord::remote")
-                .help("nothing has changed; when that was meant, `git fetch` and `git reset --hard @{upstream}` in the clone take it"),
+            Error::Rewritten { before, waits } => failed("coord::remote").help(rewritten(&before, &waits)),
             Error::Conflict { .. } => failed("coord::conflict")
                 .help("nothing has changed; `git pull --rebase` in the clone, and keep the events of both"),
             Error::Busy { .. } => failed("coord::remote").help("nothing has changed; try again"),

@@ -170,11 +170,25 @@ fn json(entries: Vec<&Entry>) -> Exit {
     Exit::Done
 }
 
-/// Says which files were left out.
-fn tell(errors: &[Error]) {
+/// Says which files were left out, and which say too little to be found.
+fn tell(entries: &[Entry], errors: &[Error]) {
     for error in errors {
         ui::warn(&escape(&error.to_string()));
     }
+    for Entry { path, head, .. } in entries.iter().filter(|entry| entry.path.extension() != Some("md")) {
+        let missing = match (head.id.is_empty(), head.kind.is_empty()) {
+            (true, true) => "no id and no type",
+            (true, false) => "no id",
+            (false, true) => "no type",
+            (false, false) => continue,
+        };
+        ui::warn(&escape(&format!("`{path}` is no item that can be read: it has {missing}")));
+    }
+}
+
+/// Returns the id of an item, or where one is that has none.
+fn id_of(entry: &Entry) -> &str {
+    if entry.head.id.is_empty() { entry.path.as_str() } else { &entry.head.id }
 }
 
 fn or_dash(text: &str) -> &str {
@@ -189,7 +203,7 @@ pub fn status(global: &Global, args: &Status) -> Outcome {
     let context = Context::open(global, &args.common)?;
     let scope = Scope::of(&context, &args.scope, false)?;
     let (entries, errors) = context.store.entries(Part::Issues)?;
-    tell(&errors);
+    tell(&entries, &errors);
     let open: Vec<&Entry> =
         entries.iter().filter(|entry| scope.has(entry) && entry.head.status != "closed").collect();
     if args.json {
@@ -202,7 +216,8 @@ pub fn status(global: &Global, args: &Status) -> Outcome {
         out.push_str("  no open, blocked, or done items found\n");
     }
     for entry in open {
-        let Head { id, status, owner, reviewed, verified, priority, title, .. } = &entry.head;
+        let Head { status, owner, reviewed, verified, priority, title, .. } = &entry.head;
+        let id = id_of(entry);
         let repo =
             if scope.shows_repo() { format!(" repo={}", entry.repo().unwrap_or("-")) } else { String::new() };
         let flags = format!("reviewed={} verified={}", none_for_empty(reviewed), none_for_empty(verified));
@@ -282,7 +297,7 @@ pub fn list(global: &Global, args: &List) -> Outcome {
         Wanted::Requirements => Part::Directory("requirements"),
     };
     let (entries, errors) = context.store.entries(part)?;
-    tell(&errors);
+    tell(&entries, &errors);
     require_known(&context, args, &wanted, &entries)?;
     let category = args.category.as_deref().map(kind::category);
     let is_wanted = |entry: &&Entry| {
@@ -315,7 +330,7 @@ pub fn list(global: &Global, args: &List) -> Outcome {
     }
     let mut out = String::new();
     for entry in found {
-        let Head { id, status, title, reviewed, verified, kind, .. } = &entry.head;
+        let Head { status, title, reviewed, verified, kind, .. } = &entry.head;
         let mut columns: Vec<String> = Vec::new();
         if scope.shows_repo() {
             columns.push(entry.repo().unwrap_or("-").to_owned());
@@ -328,7 +343,7 @@ pub fn list(global: &Global, args: &List) -> Outcome {
         } else {
             String::new()
         };
-        columns.extend([id.clone(), status.clone(), format!("{title}{flags}")]);
+        columns.extend([id_of(entry).to_owned(), status.clone(), format!("{title}{flags}")]);
         let columns: Vec<String> = columns.iter().map(|column| escape(column)).collect();
         out.push_str(&columns.join("\t"));
         out.push('\n');
@@ -380,7 +395,7 @@ pub fn log(global: &Global, args: &Log) -> Outcome {
         vec![context.store.find(item)?]
     } else {
         let (entries, errors) = context.store.entries(Part::All)?;
-        tell(&errors);
+        tell(&entries, &errors);
         entries
     };
     let mut all: Vec<Happened> = entries
@@ -422,7 +437,7 @@ pub fn log(global: &Global, args: &Log) -> Outcome {
 pub fn search(global: &Global, args: &Search) -> Outcome {
     let context = Context::open(global, &args.common)?;
     let (entries, errors) = context.store.entries(Part::All)?;
-    tell(&errors);
+    tell(&entries, &errors);
     let words: Vec<String> = args.words.iter().map(|word| word.to_lowercase()).collect();
     let found: Vec<&Entry> = entries
         .iter()

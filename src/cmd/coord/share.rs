@@ -5,7 +5,7 @@ use clap::Args;
 use super::super::{Global, Outcome};
 use super::context::{Common, Context};
 use super::step::report;
-use crate::coord::domain::Arrived;
+use crate::coord::domain::{Arrived, Strict};
 use crate::diag::Exit;
 use crate::ui;
 use crate::util::text::escape;
@@ -28,6 +28,9 @@ pub struct Push {
     /// Commit only what was added to the index.
     #[arg(long)]
     no_add: bool,
+    /// Also items that are no YAML, and links; never the marks of a conflict.
+    #[arg(long)]
+    force: bool,
 }
 
 pub fn pull(global: &Global, args: &Pull) -> Outcome {
@@ -44,7 +47,8 @@ pub fn pull(global: &Global, args: &Pull) -> Outcome {
 pub fn push(global: &Global, args: &Push) -> Outcome {
     let context = Context::open(global, &args.common)?;
     let arrived = context.hold(|domain| {
-        if domain.commit_all(&args.message, !args.no_add)? {
+        let strict = if args.force { Strict::Conflicts } else { Strict::All };
+        if domain.commit_all(&args.message, !args.no_add, strict)? {
             ui::say(&format!("committed: {}", escape(&args.message)));
         }
         domain.push_commits()

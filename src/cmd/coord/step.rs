@@ -1,6 +1,6 @@
 //! The commands that change one item.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use camino::Utf8PathBuf;
@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::super::{Global, Outcome};
 use super::context::{Common, Context};
-use crate::coord::domain::{Arrived, Change, Commit, Way, Write};
+use crate::coord::domain::{self, Arrived, Change, Commit, Way, Write};
 use crate::coord::duty;
 use crate::coord::history::{Actor, Reference};
 use crate::coord::item::Head;
-use crate::coord::store::{Entry, Store};
-use crate::coord::transition::{Action, By, Refusal};
+use crate::coord::mend::{self, Fault};
+use crate::coord::store::{self, Entry, Store};
+use crate::coord::transition::{Action, By};
 use crate::diag::{Exit, Failure};
 use crate::ui;
 use crate::util::text::parse_duration;
@@ -266,6 +267,7 @@ impl Act<'_> {
         let mut change = |store: &Store| {
             let by = By { actor, at: Timestamp::now(), message };
             let entry = store.find(item)?;
+            require_one(&entry, &store.twins()?)?;
             duty::require(session, action, &entry.head.id)?;
             let (Commit { subject, writes }, value) = commit(&entry, action, &by)?;
             Ok(Change { subject, writes, value })
@@ -295,8 +297,21 @@ impl Stepped {
     }
 }
 
+/// Refuses an id that several files have: whose step it would be is anybody's guess.
+fn require_one(entry: &Entry, twins: &BTreeMap<String, Vec<String>>) -> Result<(), store::Error> {
+    let id = &entry.head.id;
+    match twins.get(id) {
+        Some(found) => Err(store::Error::Twins { id: id.clone(), found: found.clone() }),
+        None => Ok(()),
+    }
+}
+
 /// Returns the commit of a step, and what the item is after it.
-fn commit(entry: &Entry, action: &Action, by: &By<'_>) -> Result<(Commit, Stepped), Refusal> {
+fn commit(entry: &Entry, action: &Action, by: &By<'_>) -> Result<(Commit, Stepped), domain::Error> {
+    if let Some(Fault { line, why, .. }) = mend::conflict(&entry.text) {
+        let path = entry.path.clone();
+        return Err(domain::Error::Broken { path, line, why, is_conflict: true, more: String::new() });
+    }
     let changed = action.apply(&entry.text, by)?;
     let path = changed.state.map_or_else(|| entry.path.clone(), |state| Store::moved(&entry.path, state));
     let head = Head::read(&changed.text);
@@ -317,12 +332,14 @@ fn claim_all(global: &Global, args: &Claim, action: &Action) -> Outcome {
         let by = By { actor: &context.actor, at: Timestamp::now(), message: message.as_deref() };
         let (mut commits, mut taken, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
+        let twins = store.twins()?;
         for query in &queries {
             let entry = store.find(query)?;
             if !seen.insert(entry.path.clone()) {
                 continue;
             }
-            match commit(&entry, action, &by) {
+            let made = require_one(&entry, &twins).map_err(domain::Error::from);
+            match made.and_then(|()| commit(&entry, action, &by)) {
                 Ok((commit, stepped)) => {
                     commits.push(commit);
                     taken.push(stepped);

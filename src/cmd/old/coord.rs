@@ -12,6 +12,7 @@ use crate::cmd::{self, coord};
 use crate::diag::{Exit, Failure};
 use crate::plan::coordination::COMMANDS;
 use crate::ui;
+use crate::util::text::escape;
 
 /// How the names begin.
 const PREFIXES: [&str; 2] = ["agent-coord-", "pi-env-coord-"];
@@ -75,12 +76,17 @@ fn all(word: &str, mut rest: &[OsString]) -> Vec<OsString> {
 }
 
 /// Runs one; every error ends with 1, as it did, but what the generators were called with.
-pub fn run(tool: &str, words: &[OsString]) -> Exit {
+pub fn run(name: &str, words: &[OsString]) -> Exit {
+    let tool = tool_of(name);
     let parsed = match cmd::parse_whole(words) {
         Ok(parsed) => parsed,
         Err(error) => {
-            // Nobody reads the help any more: nothing is left to do.
-            let _closed = error.print();
+            if error.use_stderr() {
+                complain(tool, name, &error.to_string());
+            } else {
+                // Nobody reads the help any more: nothing is left to do.
+                let _closed = error.print();
+            }
             let is_generator = words.get(2).is_some_and(|word| word == "requirements");
             return match (error.use_stderr(), is_generator) {
                 (false, _) => Exit::Done,
@@ -93,6 +99,24 @@ pub fn run(tool: &str, words: &[OsString]) -> Exit {
     match coord::run(&parsed.global, args) {
         Ok(exit) => exit,
         Err(failure) => tell(tool, &failure),
+    }
+}
+
+/// Says what is wrong with a line, as the tool of this name says it.
+fn complain(tool: &str, name: &str, said: &str) {
+    for line in said.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let line = line.strip_prefix("error: ").unwrap_or(line);
+        // Its own words follow the name of the command.
+        let line = match line.strip_prefix("Usage: pier coord ") {
+            Some(rest) => {
+                let is_name =
+                    |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                let words: Vec<&str> = rest.split(' ').skip_while(is_name).collect();
+                format!("usage: {name} {}", words.join(" "))
+            }
+            None => line.replace("try '--help'", &format!("try `{name} --help`")),
+        };
+        ui::say(&format!("{tool}: {}", escape(&line)));
     }
 }
 

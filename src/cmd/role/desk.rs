@@ -1,6 +1,7 @@
 //! What both loops have: the clone of the coordination repository, who works for them, and one turn of a role on an item.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -112,6 +113,8 @@ pub struct Desk<'a> {
     scope: Scope,
     /// Held by every session, so that no other loop begins while one of them ends.
     pub hold: Option<std::fs::File>,
+    /// What was warned of already.
+    told: Mutex<BTreeSet<String>>,
     /// The roles as they were at the start.
     roles: BTreeMap<Stage, Option<facts::Role>>,
     pub(super) binary: Utf8PathBuf,
@@ -153,9 +156,9 @@ impl<'a> Desk<'a> {
             .ok_or_else(|| failed("pier cannot tell where its own program is".into()))?;
         let place = super::now::of_project(&context.environment.state, &context.project);
         let flags = flags.clone();
-        let roles = BTreeMap::new();
+        let (roles, told) = (BTreeMap::new(), Mutex::default());
         let mut desk =
-            Desk { global, context, flags, lease, launcher, scope, hold: None, roles, binary, place };
+            Desk { global, context, flags, lease, launcher, scope, hold: None, told, roles, binary, place };
         desk.agents()?;
         desk.name_issues()?;
         for stage in Stage::ALL {
@@ -307,16 +310,31 @@ impl<'a> Desk<'a> {
         }
     }
 
+    /// Warns of something, once in the life of the loop.
+    fn warn(&self, line: &str) {
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.insert(line.to_owned()) {
+            crate::ui::warn(line);
+        }
+    }
+
     /// Returns the issues of the scope.
     pub fn entries(&self) -> Result<Vec<Entry>, Failure> {
         let (mut entries, problems) = self.context.store.entries(Part::Issues)?;
         for problem in problems {
-            tracing::debug!(%problem, "left out");
+            self.warn(&escape(&problem.to_string()));
         }
-        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+        let mut seen: BTreeMap<String, Vec<&Utf8Path>> = BTreeMap::new();
         for entry in &entries {
-            *seen.entry(entry.head.id.clone()).or_default() += 1;
+            seen.entry(entry.head.id.clone()).or_default().push(&entry.path);
         }
+        for (id, paths) in seen.iter().filter(|(id, paths)| !id.is_empty() && paths.len() > 1) {
+            let paths: Vec<&str> = paths.iter().map(|path| path.as_str()).collect();
+            let line =
+                format!("the id `{id}` is that of several files, which are left alone: {}", paths.join(", "));
+            self.warn(&escape(&line));
+        }
+        let seen: BTreeMap<String, usize> = seen.into_iter().map(|(id, paths)| (id, paths.len())).collect();
         // Ids become names of files and branches, and mean one item; `pier coord lint` names the others.
         entries.retain(|entry| {
             let id = entry.head.id.as_str();

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use super::{Domain, Error, State, Write, any_number};
+use super::{Domain, Error, State, Waits, Write, any_number};
 use crate::backend::git::failed;
 use crate::backend::git::shared::Call;
 use crate::coord::item::Item;
@@ -74,9 +74,18 @@ impl Domain<'_> {
         {
             // What was known is kept, for whoever decides what becomes of it.
             self.run(&["update-ref", &reference, before])?;
-            return Err(Error::Rewritten { before: before.clone() });
+            let waits = self.waits(before)?;
+            return Err(Error::Rewritten { before: before.clone(), waits });
         }
         Ok(upstream)
+    }
+
+    /// Returns what the clone has behind a commit that the remote had.
+    fn waits(&self, before: &str) -> Result<Waits, Error> {
+        let commits = self.run(&["log", "--format=%s", &format!("{before}..HEAD"), "--"])?;
+        let files = self.run(&["status", "--porcelain", "--untracked-files=all", "--no-renames"])?;
+        let commits = commits.lines().map(str::to_owned).collect();
+        Ok(Waits { commits, files: files.lines().count() })
     }
 
     /// Lets a clone without anything of its own follow; says whether it has nothing.

@@ -140,8 +140,17 @@ fn a_rewritten_history_is_told_and_nothing_is_lost() {
     let other = domain.another("other");
     domain.git(other.as_ref(), &["commit", "-q", "--amend", "-m", "rewritten"]);
     domain.git(other.as_ref(), &["push", "-q", "--force"]);
-    domain.pier(&["pull"]).refused(1, "coord::remote");
+    let said = domain.pier(&["pull"]).refused(1, "coord::remote").flat();
+    assert!(said.contains("`git reset --hard @{upstream}` in the clone take it"), "{said}");
     domain.pier(&["claim", &id]).refused(1, "coord::remote");
+    // What waits here is named, and how it is kept.
+    domain.pier(&["comment", "--no-pull", "--no-push", &id, "queued"]).expect(0);
+    domain.pier(&["new", "--no-commit", "two"]).expect(0);
+    let said = domain.pier(&["pull"]).refused(1, "coord::remote").flat();
+    let waits = format!(
+        "keep what waits here: \"Comment on {id}\", 1 file in no commit. `git reset --hard` drops that"
+    );
+    assert!(said.contains(&waits) && said.contains("git rebase --autostash --onto @{upstream} "), "{said}");
     // Nor is it made undone.
     domain.pier(&["push"]).refused(1, "coord::remote");
     let now = domain.git(other.as_ref(), &["ls-remote", "origin", "refs/heads/main"]);
@@ -244,4 +253,144 @@ fn broken_items_are_shown_as_far_as_they_can_be() {
     assert!(!text.contains('\u{1b}'), "{text}");
     domain.pier(&["comment", "--no-push", "B-4", "x"]).refused(1, "coord::refused");
     domain.pier(&["priority", "--no-push", "B-4", "high"]).expect(1);
+}
+
+const GOOD: &str = "schema: coordination-item/v1\nid: ID\ntype: issue\nstatus: open\ntitle: TITLE\nowner: null\nreviewed: false\n\
+    verified: false\ntestable: no\ntestability_note: 'x'\nrelated: []\ncurrent:\n  event: evt-0001\n  message: msg-0001\nevents:\n\
+    \u{20} - id: evt-0001\n    type: opened\n    at: 2026-01-02T03:04:05Z\n    actor:\n      id: a\n      role: null\n    message: msg-0001\n\
+    messages:\n  - id: msg-0001\n    event: evt-0001\n    body: |-\n      b\n";
+
+/// Writes an issue into the clone, which nobody has committed.
+fn write(domain: &Domain, id: &str, text: &str) -> std::path::PathBuf {
+    let path = domain.clone_of().join(format!("issues/open/{id}.yaml"));
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(&path, text.replace("ID", id)).unwrap();
+    domain.0.give_away();
+    path
+}
+
+#[test]
+fn what_others_could_not_read_is_not_pushed() {
+    let domain = Domain::new();
+    let at_remote = || domain.git(&domain.remote(), &["rev-parse", "main"]);
+    let before = at_remote();
+    // No YAML: by force, for older tools read it.
+    let path = write(&domain, "B-1", &GOOD.replace("TITLE", "foo: bar"));
+    let said = domain.pier(&["push"]).refused(1, "coord::broken").flat();
+    assert!(said.contains("`issues/open/B-1.yaml`, line 5: it is no YAML"), "{said}");
+    assert!(said.contains("help: nothing has changed; mend that line"), "{said}");
+    assert_eq!(at_remote(), before);
+    domain.git(&domain.clone_of(), &["add", "--all"]);
+    domain.pier(&["push", "--no-add"]).refused(1, "coord::broken");
+    // Committed by hand is not pushed yet.
+    domain.git(&domain.clone_of(), &["commit", "-q", "-m", "by hand"]);
+    domain.pier(&["push"]).refused(1, "coord::broken");
+    domain.pier(&["push", "--force"]).expect(0);
+    assert_ne!(at_remote(), before);
+    // The marks of a conflict: never.
+    let before = at_remote();
+    let text = fs_err::read_to_string(&path).unwrap();
+    fs_err::write(
+        &path,
+        text.replace("status: open\n", "<<<<<<< HEAD\nstatus: open\n=======\nstatus: done\n>>>>>>> x\n"),
+    )
+    .unwrap();
+    for words in
+        [&["push"][..], &["push", "--force"], &["claim", "--force", "B-1"], &["claim", "--no-push", "B-1"]]
+    {
+        let said = domain.pier(words).refused(1, "coord::broken").flat();
+        assert!(said.contains("`issues/open/B-1.yaml`, line 4: it has the marks of a conflict"), "{said}");
+        assert!(said.contains("keep what both sides say"), "{said}");
+    }
+    // Of several that are to be claimed, it is one that is not to be had.
+    fs_err::write(&path, text.replace("title: foo: bar", "title: x")).unwrap();
+    domain.0.give_away();
+    domain.pier(&["push"]).expect(0);
+    // A link is somewhere else everywhere else.
+    std::os::unix::fs::symlink("/etc/passwd", domain.clone_of().join("issues/open/B-2.yaml")).unwrap();
+    let said = domain.pier(&["push"]).refused(1, "coord::broken").flat();
+    assert!(said.contains("`issues/open/B-2.yaml` is a symbolic link"), "{said}");
+    assert!(
+        domain.pier(&["list"]).expect(0).flat().contains("B-2.yaml` cannot be read: it is a symbolic link")
+    );
+    assert_ne!(at_remote(), before);
+    fs_err::remove_file(domain.clone_of().join("issues/open/B-2.yaml")).unwrap();
+    assert_eq!(domain.git(&domain.clone_of(), &["status", "--porcelain"]), "");
+}
+
+#[test]
+fn a_step_writes_yaml_and_keeps_what_was_said() {
+    let domain = Domain::new();
+    let text = GOOD.replace("TITLE", "foo: bar").replace("owner: null", "owner: x: y #z");
+    let path = write(&domain, "B-1", &text);
+    domain.pier(&["push", "--force"]).expect(0);
+    let row = domain.rows(&["issues"])[0].clone();
+    assert_eq!((&row["title"], &row["owner"]), (&"foo: bar".into(), &"x: y #z".into()));
+    domain.pier(&["claim", "B-1"]).refused(1, "coord::refused");
+    domain.pier(&["priority", "B-1", "high"]).expect(0);
+    let read: serde_json::Value = serde_saphyr::from_str(&fs_err::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!((&read["title"], &read["owner"]), (&"foo: bar".into(), &"x: y #z".into()));
+    domain.pier(&["claim", "--force", "B-1"]).expect(0);
+    // What no line of it says is left to whoever wrote it.
+    let path =
+        write(&domain, "B-2", &GOOD.replace("TITLE", "x").replace("related: []", "related: []\n  stray: [x"));
+    let before = fs_err::read_to_string(&path).unwrap();
+    let said = domain.pier(&["claim", "--no-push", "--no-pull", "B-2"]).refused(1, "coord::broken").flat();
+    assert!(said.contains("`issues/open/B-2.yaml`, line 1"), "{said}");
+    assert_eq!(fs_err::read_to_string(&path).unwrap(), before);
+}
+
+#[test]
+fn lines_end_as_they_did_before_a_step() {
+    let domain = Domain::new();
+    let path = write(&domain, "B-1", &GOOD.replace("TITLE", "dos").replace('\n', "\r\n"));
+    domain.pier(&["push"]).expect(0);
+    domain.pier(&["claim", "B-1"]).expect(0);
+    let text = fs_err::read_to_string(&path).unwrap();
+    assert_eq!(text.matches("\r\n").count(), text.matches('\n').count(), "{text:?}");
+    assert!(text.contains("status: claimed\r\n") && text.contains("type: claimed\r\n"), "{text:?}");
+    let events = json(&domain.pier(&["log", "--json", "B-1"]).expect(0));
+    assert_eq!(events[1]["message"], "Claimed.");
+    domain.pier(&["lint", "--project-root", "/nonexistent"]).expect(0);
+}
+
+#[test]
+fn an_id_of_several_files_is_nobodys() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    let other = domain.issue("two");
+    let path = domain.clone_of().join(format!("issues/open/{id}.yaml"));
+    fs_err::copy(&path, domain.clone_of().join("issues/open/copy.yaml")).unwrap();
+    domain.0.give_away();
+    domain.pier(&["push"]).expect(0);
+    for words in [&["claim", &id][..], &["comment", &id, "x"], &["done", "--force", &id]] {
+        let said = domain.pier(words).refused(1, "coord::item").flat();
+        assert!(said.contains(&format!("issues/open/{id}.yaml, issues/open/copy.yaml")), "{said}");
+    }
+    let said = domain.pier(&["claim", &id, &other]).expect(1);
+    assert!(said.flat().contains("is that of several files"), "{}", said.flat());
+    assert_eq!(domain.rows(&["issues", "claimed"]).len(), 1);
+}
+
+#[test]
+fn what_says_too_little_is_named_and_shown() {
+    let domain = Domain::new();
+    write(&domain, "empty", "");
+    write(&domain, "nameless", "type: issue\nstatus: open\ntitle: Who\n");
+    for words in [&["list", "issues"][..], &["status"], &["search", "who"]] {
+        let said = domain.pier(words).expect(0);
+        let flat = said.flat();
+        assert!(
+            flat.contains("`issues/open/empty.yaml` is no item that can be read: it has no id and no type"),
+            "{flat}"
+        );
+        assert!(
+            flat.contains("`issues/open/nameless.yaml` is no item that can be read: it has no id"),
+            "{flat}"
+        );
+    }
+    let shown = domain.pier(&["status"]).expect(0).text();
+    assert!(shown.contains("- issues/open/nameless.yaml [open]"), "{shown}");
+    let listed = domain.pier(&["list", "issues"]).expect(0).text();
+    assert_eq!(listed, "issues/open/nameless.yaml\topen\tWho");
 }

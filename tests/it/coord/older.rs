@@ -267,3 +267,34 @@ fn the_rules_of_the_older_lint_hold() {
     domain.0.write("designs/one.md", "## Covers\n\n| Requirement | Coordination item |\n|---|---|\n| CMD-001 | TEAM-FRQ-20260607-204155-001 |\n");
     assert_eq!(lint(&[], &[]), [root]);
 }
+
+#[test]
+fn complaints_about_a_line_are_those_of_the_older_name() {
+    let project = Project::new("");
+    for (name, words, usage) in [
+        ("agent-coord-init", &["--workspace", "foo"][..], "agent-coord: usage: agent-coord-init [OPTIONS]"),
+        (
+            "pi-env-coord-upgrade-rules",
+            &["--bogus"],
+            "pi-env-coord: usage: pi-env-coord-upgrade-rules [OPTIONS]",
+        ),
+        ("agent-coord-claim", &[], "agent-coord: usage: agent-coord-claim [OPTIONS] <ITEM>"),
+    ] {
+        let said = crate::old_names::call(&project, name, words).run().expect(1).said();
+        let tool = if name.starts_with("pi-env") { "pi-env-coord: " } else { "agent-coord: " };
+        assert!(said.lines().all(|line| line.starts_with(tool)), "{said}");
+        assert!(said.contains(usage) && !said.contains("pier coord"), "{said}");
+    }
+    assert!(!project.root().join(".pi-env").exists());
+}
+
+#[test]
+fn variables_of_sandboxes_are_nothing_to_a_list() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    let call = domain.call(&["list", "issues"]);
+    let call =
+        call.env("PI_BWRAP_NET", "true").env("PI_BWRAP_BOGUS", "1").env("PI_ENV_BWRAP_AUTH_SYNC", "often");
+    let listed = call.run().expect(0);
+    assert_eq!((listed.text(), listed.said()), (format!("{id}\topen\tone"), String::new()));
+}
