@@ -15,6 +15,7 @@ use crate::ui;
 use crate::util::text::{escape, escape_lines, nearest};
 
 mod apart;
+mod board;
 mod desk;
 pub mod known;
 mod landing;

@@ -23,6 +23,10 @@ const MIDDLE: &str = "=======";
 
 /// Returns the first mark of a conflict.
 pub fn conflict(text: &str) -> Option<Fault> {
+    // As it is nearly always, and found out fast.
+    if !text.contains(MARKS[0]) && !text.contains(MARKS[2]) {
+        return None;
+    }
     let is_mark = |line: &str| {
         let line = line.trim_end();
         line == MIDDLE

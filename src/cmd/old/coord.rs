@@ -109,8 +109,7 @@ fn complain(tool: &str, name: &str, said: &str) {
         // Its own words follow the name of the command.
         let line = match line.strip_prefix("Usage: pier coord ") {
             Some(rest) => {
-                let is_name =
-                    |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+                let is_name = |word: &&str| word.starts_with(|c: char| c.is_ascii_lowercase());
                 let words: Vec<&str> = rest.split(' ').skip_while(is_name).collect();
                 format!("usage: {name} {}", words.join(" "))
             }

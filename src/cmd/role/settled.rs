@@ -30,7 +30,7 @@ pub fn unreachable(failure: Failure) -> Result<String, Failure> {
 pub fn settled<T>(done: Result<T, Failure>) -> Result<Claimed, Failure> {
     match done {
         Ok(_) => Ok(Claimed::Mine),
-        Err(failure) if has_code(&failure, &["coord::refused", "coord::item"]) => {
+        Err(failure) if has_code(&failure, &["coord::refused", "coord::item", "coord::broken"]) => {
             Ok(Claimed::Lost(first(&failure)))
         }
         Err(failure) => unreachable(failure).map(Claimed::NotNow),

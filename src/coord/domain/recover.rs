@@ -28,6 +28,11 @@ impl Domain<'_> {
         self.cleared.borrow().clone()
     }
 
+    /// Says whether whoever held the clone before was killed.
+    pub fn takes_over(&self) -> bool {
+        self.killed.is_some()
+    }
+
     /// Runs git in the clone; the lock says since when.
     pub(super) fn ask(&self, call: Call<'_>) -> Result<Answer, Error> {
         self.during(|| self.shared.ask(call)).map_err(Error::Git)

@@ -278,7 +278,7 @@ fn complaints_about_a_line_are_those_of_the_older_name() {
             &["--bogus"],
             "pi-env-coord: usage: pi-env-coord-upgrade-rules [OPTIONS]",
         ),
-        ("agent-coord-claim", &[], "agent-coord: usage: agent-coord-claim [OPTIONS] <ITEM>"),
+        ("agent-coord-claim", &[], "agent-coord: usage: agent-coord-claim "),
     ] {
         let said = crate::old_names::call(&project, name, words).run().expect(1).said();
         let tool = if name.starts_with("pi-env") { "pi-env-coord: " } else { "agent-coord: " };

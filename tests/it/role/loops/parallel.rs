@@ -278,8 +278,29 @@ fn hostile_items_are_left_alone() {
     }
     world.project().give_away();
     world.0.pier(&["push"]).expect(0);
-    let report = json(&world.parallel(&["-j", "2", "--json"]).expect(0));
+    // Nor what somebody has pushed with the marks of a conflict.
+    let torn = text
+        .replace(&good, "TORN")
+        .replace("status: open\n", "<<<<<<< HEAD\nstatus: open\n=======\nstatus: done\n>>>>>>> x\n");
+    fs_err::write(clone.join("issues/open/TORN.yaml"), torn).unwrap();
+    world.project().give_away();
+    for words in [&["add", "--all"][..], &["commit", "-q", "-m", "torn"], &["push", "-q"]] {
+        world.0.git(&clone, words);
+    }
+    let output = world.parallel(&["-j", "2", "--json"]).expect(0);
+    let report = json(&output);
     assert_eq!(report["items"].as_array().unwrap().len(), 1, "{report}");
+    let said = output.flat();
+    assert_eq!(
+        said.matches("the id `twice` is that of several files, which are left alone: issues/open/").count(),
+        1,
+        "{said}"
+    );
+    assert_eq!(
+        said.matches("`issues/open/TORN.yaml` is left alone: it has the marks of a conflict").count(),
+        1,
+        "{said}"
+    );
     assert_eq!(world.status(&good), "closed");
     assert_eq!(world.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/main");
 }

@@ -367,6 +367,27 @@ fn a_reviewer_that_verifies_and_closes_is_taken_back() {
     assert_ne!(world.status(&id), "closed");
 }
 
+/// Only a debug build has the steps.
+#[cfg(debug_assertions)]
+#[test]
+fn what_a_killed_command_left_keeps_no_loop_waiting() {
+    let world = World::new("");
+    let id = world.0.issue("One");
+    let killed = world.0.call(&["comment", &id, "x"]).env("PIER_FAILPOINT", "coord.written:kill");
+    assert_eq!(killed.run().code(), None);
+    fs_err::write(world.0.clone_of().join(".git/index.lock"), "").unwrap();
+    world.project().give_away();
+    let output = world.serial(&[]).expect(0);
+    assert_eq!(world.status(&id), "closed", "{}", output.said());
+    // Of somebody else it is left, and said.
+    let id = world.0.issue("Two");
+    fs_err::write(world.0.clone_of().join(".git/index.lock"), "").unwrap();
+    world.project().give_away();
+    let output = world.serial(&[]).expect(0);
+    assert!(output.flat().contains("index.lock` is in the way"), "{}", output.flat());
+    assert_eq!(world.status(&id), "open");
+}
+
 #[test]
 fn loops_of_several_projects_close_each_item_once_and_go_on() {
     let world = World::new("");
