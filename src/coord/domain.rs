@@ -28,6 +28,9 @@ mod leftover;
 mod recover;
 mod strict;
 
+#[cfg(test)]
+mod tests;
+
 pub use strict::Strict;
 
 /// How often, and for how long, a change is tried again that others were faster with.
