@@ -46,7 +46,7 @@ impl From<store::Error> for Failure {
                 Failure::new(Exit::Failed, "coord::item", message).help("`pier coord list` has the ids")
             }
             store::Error::Twins { .. } => Failure::new(Exit::Failed, "coord::item", message)
-                .help("remove the copy, or give it an id and a name of its own; `pier coord log` of the clone's git says which came first"),
+                .help("remove the copy, or give it an id and a name of its own; `git log -- FILE` in the clone says which came first"),
             store::Error::Read { .. } | store::Error::TooMany { .. } => {
                 Failure::new(Exit::Failed, "coord::files", message)
                     .help("`pier coord lint` names every item with its faults")

@@ -2,7 +2,7 @@
 //!
 //! What a killed process has left is recognised, and items whose names others have taken get new ones.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -13,6 +13,9 @@ use crate::backend::git::shared::Call;
 use crate::coord::item::Item;
 use crate::coord::verdict::{Away, lock_in, said};
 use crate::coord::{id, kind, store};
+
+/// How many texts git is asked for at once.
+const AT_ONCE: usize = 1000;
 
 impl Domain<'_> {
     /// Brings the clone to what its remote has; own commits come after it.
@@ -115,34 +118,96 @@ impl Domain<'_> {
         let Some(head) = self.commit("HEAD")? else { return Ok(()) };
         let changed = self.run(&["diff", "-z", "--no-renames", "--name-only", &head, "--"])?;
         let untracked = self.run(&["ls-files", "-z", "--others", "--exclude-standard"])?;
-        for path in changed.split('\0').chain(untracked.split('\0')).filter(|path| !path.is_empty()) {
-            let of = |commit: &str| -> Result<Option<Vec<u8>>, Error> {
-                let words = ["cat-file", "blob", &format!("{commit}:{path}")];
-                let answer = self.ask(Call { words: &words, ..Call::default() })?;
-                Ok((answer.code == Some(0)).then_some(answer.stdout))
-            };
-            let ours = self.store.text(Utf8Path::new(path)).ok().map(String::into_bytes);
-            // What cannot be read is somebody's own.
-            if ours.is_none() && std::fs::symlink_metadata(self.store.root.join(path)).is_ok() {
-                continue;
-            }
-            let (theirs, before) = (of(upstream)?, of(&head)?);
-            // Git removes a file before it writes it anew.
-            let is_begun = theirs != before
-                && theirs
-                    .as_ref()
-                    .is_some_and(|theirs| theirs.starts_with(ours.as_deref().unwrap_or_default()));
-            if ours != theirs && !is_begun {
-                continue;
-            }
-            if before.is_some() {
-                self.run(&["checkout", "--quiet", &head, "--", path])?;
-            } else {
-                self.run(&["rm", "--quiet", "--cached", "--ignore-unmatch", "--", path])?;
-                self.write(&[Write { path: path.into(), text: None }])?;
+        let all: Vec<&str> =
+            changed.split('\0').chain(untracked.split('\0')).filter(|path| !path.is_empty()).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        let (theirs, before) = (self.files(upstream)?, self.files(&head)?);
+        let (mut tracked, mut new) = (Vec::new(), Vec::new());
+        for some in all.chunks(AT_ONCE) {
+            let texts = self.texts(some.iter().filter_map(|path| theirs.get(*path)))?;
+            for path in some {
+                let (id, was) = (theirs.get(*path), before.get(*path));
+                let text = match id.map(|id| texts.get(id)) {
+                    None => None,
+                    Some(Some(text)) => Some(text.as_slice()),
+                    // It is too long to be an item's.
+                    Some(None) => continue,
+                };
+                let ours = self.store.text(Utf8Path::new(path)).ok().map(String::into_bytes);
+                // What cannot be read is somebody's own.
+                if ours.is_none() && std::fs::symlink_metadata(self.store.root.join(path)).is_ok() {
+                    continue;
+                }
+                // Git removes a file before it writes it anew.
+                let begun = ours.as_deref().unwrap_or_default();
+                let is_begun = id != was && text.is_some_and(|text| text.starts_with(begun));
+                if ours.as_deref() == text || is_begun {
+                    if was.is_some() { tracked.push(*path) } else { new.push(*path) }
+                }
             }
         }
+        let listed = ["--pathspec-from-file=-", "--pathspec-file-nul"];
+        if !tracked.is_empty() {
+            let words = ["--literal-pathspecs", "checkout", "--quiet", &head, listed[0], listed[1]];
+            self.give(&words, tracked.join("\0").as_bytes())?;
+        }
+        if !new.is_empty() {
+            let words = [
+                "--literal-pathspecs",
+                "rm",
+                "--quiet",
+                "--cached",
+                "--ignore-unmatch",
+                listed[0],
+                listed[1],
+            ];
+            self.give(&words, new.join("\0").as_bytes())?;
+            let gone: Vec<Write> =
+                new.iter().map(|path| Write { path: (*path).into(), text: None }).collect();
+            self.write(&gone)?;
+        }
         Ok(())
+    }
+
+    /// Runs git with an input, for what it prints.
+    fn give(&self, words: &[&str], input: &[u8]) -> Result<Vec<u8>, Error> {
+        let answer = self.ask(Call { words, input, ..Call::default() })?;
+        if answer.code == Some(0) { Ok(answer.stdout) } else { Err(failed(words, &answer).into()) }
+    }
+
+    /// Returns the files of a commit, with the ids of their texts.
+    fn files(&self, commit: &str) -> Result<HashMap<String, String>, Error> {
+        let listed = self.run(&["ls-tree", "-r", "-z", commit])?;
+        // `MODE TYPE ID`, a tab, and the path.
+        let file = |line: &str| {
+            let (head, path) = line.split_once('\t')?;
+            Some((path.to_owned(), head.split(' ').nth(2)?.to_owned()))
+        };
+        Ok(listed.split('\0').filter_map(file).collect())
+    }
+
+    /// Returns the texts with these ids, but for those that git does not print whole.
+    fn texts<'b>(&self, ids: impl Iterator<Item = &'b String>) -> Result<HashMap<String, Vec<u8>>, Error> {
+        let input: String = ids.map(|id| format!("{id}\n")).collect();
+        let mut texts = HashMap::new();
+        if input.is_empty() {
+            return Ok(texts);
+        }
+        let printed = self.give(&["cat-file", "--batch"], input.as_bytes())?;
+        let mut rest = printed.as_slice();
+        // `ID blob LENGTH`, and the text, each with the end of a line.
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let head = String::from_utf8_lossy(&rest[..end]).into_owned();
+            let mut words = head.split(' ');
+            let id = words.next().unwrap_or_default().to_owned();
+            let length = words.nth(1).and_then(|word| word.parse::<usize>().ok()).unwrap_or(usize::MAX);
+            let Some(text) = rest[end + 1..].get(..length) else { break };
+            rest = rest.get(end + 1 + length + 1..).unwrap_or_default();
+            texts.insert(id, text.to_vec());
+        }
+        Ok(texts)
     }
 
     /// Gives new ids to items of this clone whose names the remote has given to others meanwhile.

