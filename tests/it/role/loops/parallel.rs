@@ -81,10 +81,11 @@ fn what_does_not_fit_goes_back_to_a_developer() {
     assert!(output.said().contains("it does not fit to `main` any more: shared.txt"), "{}", output.said());
 }
 
-/// Agents that say more than their role may, and do more.
+/// Agents that say more than their role may, and do more: without the variables that name it, no command refuses them.
 const GREEDY: &str = r#"
 case $PIER_ROLE in
 developer)
+    unset PIER_ROLE PI_ACTIVE_ROLE PIER_COORD_ROLE PI_COORD_ROLE PI_ENV_COORD_ROLE
     pier coord close --force "$OTHER" --result stolen; pier coord comment "$OTHER" "seen by the way"
     pier coord new "Found on the way" >/dev/null
     git switch -q main; echo stolen > stolen.txt; git add -A; git -c user.name=x -c user.email=x@example.com commit -qm stolen; git switch -q -
