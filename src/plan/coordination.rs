@@ -25,6 +25,9 @@ pub const REMOTES: &str = ".pi-env/agent-remotes";
 /// The variable with the name of the project's directory on the host.
 pub const PROJECT: &str = "PIER_PROJECT";
 
+/// The variable that says that steps wait in the clone, for its remote is not shown, which the session was warned of.
+pub const QUEUES: &str = "PIER_COORD_QUEUES";
+
 /// Where both are inside, if not in the project.
 const CLONE_AT: &str = "/coordination";
 const REMOTES_AT: &str = "/agent-remotes";
@@ -235,11 +238,11 @@ impl<'a> Made<'a> {
             if let Some(origin) = origin.filter(|origin| self.in_place(&origin.path).is_none()) {
                 let path = &origin.path;
                 self.warn(format!(
-                    "the clone pushes to `{path}`, which is not visible inside, so that nobody can claim anything there: `coordination {{ remote \"{path}\"; }}` shows it"
+                    "the clone pushes to `{path}`, which is not visible inside: nobody can claim anything there, and what is said waits for `pier coord push` outside. `coordination {{ remote \"{path}\"; }}` shows it"
                 ));
             }
             if self.known.is_elsewhere {
-                self.warn("the clone pushes to another host, which is reached inside only as `network` says, and without your keys".to_owned());
+                self.warn("the clone pushes to another host, which is reached inside only as `network` says, and without your keys: what does not reach it waits for `pier coord push` outside".to_owned());
             }
             return None;
         };
@@ -349,6 +352,8 @@ pub fn variables(shown: Option<&Coordination>, facts: &Facts, environment: &mut 
             set(name.clone(), remote.as_str());
         }
         set("PI_COORD_ROOT".to_owned(), remote.parent().unwrap_or(remote).as_str());
+    } else if facts.coordination.as_ref().is_some_and(|known| known.origin.is_some() || known.is_elsewhere) {
+        set(QUEUES.to_owned(), "1");
     }
     for name in PASSED.into_iter().flat_map(names) {
         // Shown, it has another place.

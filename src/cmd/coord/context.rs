@@ -9,13 +9,14 @@ use crate::backend::git::Git;
 use crate::backend::git::shared::Shared;
 use crate::backend::probe::repository;
 use crate::config::{Layer, Sourced};
-use crate::coord::domain::{self, Domain};
+use crate::coord::domain::{self, Arrived, Domain};
 use crate::coord::duty;
 use crate::coord::history::Actor;
 use crate::coord::registry;
 use crate::coord::store::Store;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::plan::coordination::QUEUES;
 use crate::util::fs::{canonical, read_bounded};
 
 /// Where the clone of a project is, below it, where nobody says so.
@@ -202,6 +203,13 @@ impl Context {
         let done = then(&domain);
         tell_cleared(&domain);
         Ok(done?)
+    }
+
+    /// Says what is not at the remote, unless that was said of the whole session.
+    pub fn report(&self, arrived: &Arrived) {
+        if self.environment.get(QUEUES).is_none() {
+            super::step::report(arrived);
+        }
     }
 
     /// Runs git in the clone, for what it prints.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::super::{Global, Outcome};
 use super::context::Context;
 use super::new::{key, project};
-use super::step::{Flags, report};
+use super::step::Flags;
 use crate::coord::domain::{self, Arrived, Change, Way, Write};
 use crate::coord::draft::Draft;
 use crate::coord::import::{self, Found};
@@ -110,7 +110,7 @@ pub fn run(global: &Global, args: &Import) -> Outcome {
         let way = if args.flags.no_push { Way::Local } else { Way::Push };
         domain.change(way, !args.flags.no_pull, &mut change)
     })?;
-    report(&arrived);
+    context.report(&arrived);
     let differ = rows.iter().any(|row| matches!(row.what, What::Differs | What::Gone));
     if args.flags.json {
         let pushed = arrived == Arrived::Pushed;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::super::{Global, Outcome};
 use super::context::{Context, knob};
 use super::scope;
-use super::step::{Flags, report};
+use super::step::Flags;
 use crate::coord::domain::{Arrived, Change, Way, Write};
 use crate::coord::draft::{self, Draft};
 use crate::coord::kind::{self, Kind, Shape};
@@ -129,7 +129,7 @@ pub fn run(global: &Global, args: &New) -> Outcome {
         let way = if args.flags.no_push { Way::Local } else { Way::Push };
         domain.change(way, !args.flags.no_pull, &mut change)
     })?;
-    report(&arrived);
+    context.report(&arrived);
     if args.flags.json {
         ui::json(&Made { id, path, pushed: arrived == Arrived::Pushed });
     } else {

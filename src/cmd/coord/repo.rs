@@ -6,7 +6,6 @@ use jiff::Timestamp;
 
 use super::super::{Global, Outcome};
 use super::context::{Common, Context};
-use super::step::report;
 use crate::backend::git::shared::Call;
 use crate::coord::domain::{Change, Error, Way, Write};
 use crate::coord::item::Item;
@@ -192,7 +191,7 @@ fn change(
     let mut made =
         |store: &Store| Ok(Change { subject: subject.to_owned(), writes: writes(store)?, value: () });
     let ((), arrived) = context.hold(|domain| domain.change(way, !no_push, &mut made))?;
-    report(&arrived);
+    context.report(&arrived);
     Ok(Exit::Done)
 }
 
@@ -343,7 +342,7 @@ pub fn rules(global: &Global, args: &Rules) -> Outcome {
         Ok(Change { subject: "Upgrade coordination rules".into(), writes: writes.collect(), value: () })
     };
     let ((), arrived) = context.hold(|domain| domain.change(way, !args.no_pull, &mut change))?;
-    report(&arrived);
+    context.report(&arrived);
     Ok(Exit::Done)
 }
 

@@ -241,7 +241,7 @@ fn carry_out(
     let act = Act { item: &local(context, item), actor, session, action, message: message.as_deref() };
     let way = if flags.no_push { Way::Local } else { way };
     let (stepped, arrived) = act.carry_out(context, way, !flags.no_pull)?;
-    report(&arrived);
+    context.report(&arrived);
     if flags.json {
         ui::json(&stepped.answer(&arrived));
     } else {
@@ -351,7 +351,7 @@ fn claim_all(global: &Global, args: &Claim, action: &Action) -> Outcome {
     };
     let ((taken, refused), arrived) =
         context.hold(|domain| domain.change_all(way, !args.flags.no_pull, &mut change))?;
-    report(&arrived);
+    context.report(&arrived);
     if args.flags.json {
         ui::json(&taken.iter().map(|stepped| stepped.answer(&arrived)).collect::<Vec<_>>());
     } else {

@@ -190,7 +190,8 @@ impl Domain<'_> {
 
     /// Returns the texts with these ids, but for those that git does not print whole.
     fn texts<'b>(&self, ids: impl Iterator<Item = &'b String>) -> Result<HashMap<String, Vec<u8>>, Error> {
-        let input: String = ids.map(|id| format!("{id}\n")).collect();
+        let input: Vec<&str> = ids.flat_map(|id| [id.as_str(), "\n"]).collect();
+        let input = input.concat();
         let mut texts = HashMap::new();
         if input.is_empty() {
             return Ok(texts);

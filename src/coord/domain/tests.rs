@@ -93,6 +93,13 @@ impl Place {
         then(&Domain::hold(&self.store, &shared, &self.actor)?)
     }
 
+    fn pull(&self) -> Result<(), Error> {
+        self.hold(|domain| {
+            domain.pull()?;
+            Ok(())
+        })
+    }
+
     /// Leaves what a process leaves that was killed while git did something.
     fn was_killed(&self, doing: Doing) {
         let path = self.path(".git").join(LOCK);
@@ -122,7 +129,7 @@ fn locks_of_a_killed_git_are_removed_and_others_are_named() {
         domain.change(Way::Push, true, &mut change(ITEM, &TEXT.replace('x', "y")))?;
         Ok(domain.cleared())
     });
-    assert_eq!(cleared.unwrap(), [lock.clone()]);
+    assert_eq!(cleared.unwrap(), std::slice::from_ref(&lock));
     assert_eq!(place.status(), "## main...origin/main");
     fs_err::write(&lock, "").unwrap();
     let error = place.hold(|_| Ok(())).unwrap_err();
@@ -148,7 +155,7 @@ fn a_killed_rebase_is_taken_back_as_far_as_it_came() {
         .output()
         .unwrap();
     assert!(!rebase.status.success() && place.path(".git/rebase-merge").exists());
-    let error = place.hold(|domain| domain.pull()).unwrap_err();
+    let error = place.pull().unwrap_err();
     assert!(matches!(error, Error::Unfinished { what: "rebase" }), "it may be somebody's: {error}");
     place.was_killed(Doing::Rebase);
     place.hold(|_| Ok(())).unwrap();
@@ -185,7 +192,7 @@ fn files_that_a_killed_git_has_begun_are_those_of_the_remote() {
     fs_err::remove_file(place.path(ITEM)).unwrap();
     // What nobody can read is nobody's to remove.
     place.write("issues/open/huge.yaml", &"x".repeat(5 << 20));
-    place.hold(|domain| domain.pull()).unwrap();
+    place.pull().unwrap();
     assert_eq!(place.read(new), long);
     assert!(place.read(ITEM).contains("theirs"));
     assert_eq!(place.status(), "## main...origin/main\n?? issues/open/huge.yaml");
@@ -251,7 +258,7 @@ fn an_old_lock_at_the_remote_is_removed_or_named() {
     let lock = place.remote.join("refs/heads/main.lock");
     let leave = || {
         let file = File::create(&lock).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(60)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_mins(1)).unwrap();
     };
     leave();
     let error =
@@ -274,7 +281,7 @@ fn a_rewritten_history_says_what_waits_here() {
     place.git(&["push", "-q", "--force", "origin", &format!("{other}:refs/heads/main")]);
     place.git(&["update-ref", "refs/remotes/origin/main", &first]);
     place.write("notes/N-1.yaml", "");
-    let error = place.hold(|domain| domain.pull()).unwrap_err();
+    let error = place.pull().unwrap_err();
     let Error::Rewritten { before, waits } = error else { panic!("{error}") };
     assert_eq!((before, waits), (first.clone(), Waits { commits: vec!["waits".into()], files: 1 }));
     // As the advice has it.

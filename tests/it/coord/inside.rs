@@ -269,3 +269,21 @@ fn an_image_has_the_commands_in_the_directory_of_links() {
     let path = environment.iter().find(|variable| variable["name"] == "PATH").unwrap();
     assert!(path["value"].as_str().unwrap().starts_with("/.pier/bin:"), "{path}");
 }
+
+#[test]
+fn a_remote_that_is_not_shown_is_told_once() {
+    let domain = Domain(Project::new(""));
+    let server = domain.0.base().join("server.git");
+    domain.pier(&["bootstrap", "--remote", server.to_str().unwrap()]).expect(0);
+    let id = domain.issue("One");
+    let script =
+        format!("pier coord comment {id} first; pier coord comment --json {id} second | grep pushed");
+    let output = bash(&domain, &script).run().expect(0);
+    assert_eq!(output.said().matches("warning:").count(), 1, "{}", output.said());
+    assert!(output.flat().contains("waits for `pier coord push` outside"), "{}", output.flat());
+    assert!(output.text().contains("\"pushed\": false"), "{}", output.text());
+    // What only one may have is not had.
+    bash(&domain, &format!("pier coord claim {id}")).run().refused(1, "coord::remote");
+    domain.pier(&["push"]).expect(0);
+    assert_eq!(subjects(&domain, &server).matches(&format!("Comment on {id}")).count(), 2);
+}
