@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -83,8 +83,13 @@ impl Drop for World {
         if !can_run() {
             return;
         }
-        for name in docker(&["ps", "--all", "--quiet", "--filter", &self.label()], b"").lines() {
-            docker(&["rm", "--force", name], b"");
+        // Of all its workspaces, whatever they are called.
+        let format = "{{.ID}} {{.Label \"pier.project\"}}";
+        let all = docker(&["ps", "--all", "--filter", "label=pier.project", "--format", format], b"");
+        let place = self.0.root().canonicalize().unwrap_or(self.0.root());
+        let own = |line: &&str| line.split_once(' ').is_some_and(|(_, at)| Path::new(at).starts_with(&place));
+        for line in all.lines().filter(own) {
+            docker(&["rm", "--force", line.split(' ').next().unwrap()], b"");
         }
     }
 }
@@ -210,7 +215,7 @@ fn files_of_the_image_are_there_first() {
 }
 
 /// Files below a directory that hold one of some texts.
-fn holding(place: &std::path::Path, texts: &[&str]) -> String {
+fn holding(place: &Path, texts: &[&str]) -> String {
     let texts = texts.iter().flat_map(|text| ["-e", text]);
     let grep = std::process::Command::new("grep").arg("-rlF").args(texts).arg(place).output();
     String::from_utf8(grep.unwrap().stdout).unwrap()
