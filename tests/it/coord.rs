@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -70,7 +71,9 @@ impl Domain {
         command.args(["-c", "user.name=x", "-c", "user.email=x@example.com"]).args(words);
         command.current_dir(directory).env("HOME", self.0.home());
         if is_root() {
-            std::os::unix::process::CommandExt::uid(&mut command, self.0.owner());
+            // By another group it would be somebody whom pier cannot look at.
+            let owner = self.0.owner();
+            command.uid(owner).gid(owner);
         }
         let output = command.output().unwrap();
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
