@@ -97,6 +97,9 @@ pub struct Connection {
     /// Names of the secrets that were added.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
+    /// What models have answered on it, where pier ends its TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Answers>,
     /// Bytes to the server and from it.
     pub up: u64,
     pub down: u64,
@@ -115,6 +118,36 @@ pub struct Connection {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// Requests for answers of models, and what these say of tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Answers {
+    pub requests: u64,
+    /// Those that the service did not refuse.
+    pub answered: u64,
+    /// Answers that say nothing of tokens, or cannot be read.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unread: u64,
+    /// All that was read, from a cache or not.
+    pub prompt_tokens: u64,
+    /// All that was written, thoughts included.
+    pub completion_tokens: u64,
+}
+
+impl std::ops::AddAssign for Answers {
+    fn add_assign(&mut self, other: Answers) {
+        for (sum, number) in [
+            (&mut self.requests, other.requests),
+            (&mut self.answered, other.answered),
+            (&mut self.unread, other.unread),
+            (&mut self.prompt_tokens, other.prompt_tokens),
+            (&mut self.completion_tokens, other.completion_tokens),
+        ] {
+            *sum = sum.saturating_add(number);
+        }
+    }
 }
 
 /// One file that a later innocent command of the host would execute or obey.

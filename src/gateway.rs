@@ -43,6 +43,7 @@ pub mod secrets;
 mod serve;
 mod target;
 pub mod upstream;
+mod usage;
 
 use authority::Authority;
 use records::Written;
@@ -74,6 +75,7 @@ fn connection(dialled: IpAddr, port: u16) -> Connection {
         reason: None,
         fix: None,
         secrets: Vec::new(),
+        models: None,
         up: 0,
         down: 0,
         milliseconds: 0,

@@ -307,7 +307,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     }
     let id = place.id.to_string();
     let run = if gone && ran {
-        runs::keep(&session, state, end_of(&outcome, code_of(&outcome, ran)))
+        runs::keep(&session, state, end_of(&outcome, code_of(&outcome, ran), &record))
     } else {
         None
     };
@@ -349,12 +349,12 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
 }
 
 /// Returns how the command ended.
-fn end_of(outcome: &Result<Outcome, Error>, code: u8) -> runs::End {
+fn end_of(outcome: &Result<Outcome, Error>, code: u8, record: &Record) -> runs::End {
     let own = match outcome {
         Ok(Outcome::Ended(Ended::Code(own))) => Some(*own),
         _ => None,
     };
-    runs::End { code, own }
+    runs::End { code, own, answers: record.answers }
 }
 
 /// Returns the exit code that pier ends with.

@@ -17,6 +17,8 @@ pub struct Summary {
     pub model: Option<String>,
     pub steps: usize,
     pub agent_steps: u64,
+    /// Answers of models, those of sub-agents included.
+    pub calls: u64,
     pub subagents: usize,
     pub prompt_tokens: Option<u64>,
     pub completion_tokens: Option<u64>,
@@ -104,6 +106,7 @@ impl Draft<'_> {
             model: main.head.model.clone().or(self.about.model.clone()),
             steps: main.places.len(),
             agent_steps: main.sums.agent_steps,
+            calls: self.conversations.iter().map(|of| of.sums.answers).sum(),
             subagents: self.conversations.iter().skip(1).filter(|of| !of.places.is_empty()).count(),
             prompt_tokens: measured.map(|()| sums.prompt),
             completion_tokens: measured.map(|()| sums.completion),

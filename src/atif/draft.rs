@@ -122,6 +122,8 @@ pub struct Sums {
     /// The most that the model read at once.
     pub peak: u64,
     pub agent_steps: u64,
+    /// Answers of the model.
+    pub answers: u64,
     pub unanswered: u64,
 }
 
@@ -441,6 +443,7 @@ impl<'a> Draft<'a> {
         if step.source == super::step::Source::Agent {
             of.sums.agent_steps += 1;
         }
+        of.sums.answers += u64::from(step.llm_call_count.unwrap_or(0));
         if step.llm_call_count == Some(0) {
             (step.usage, step.metrics, step.reasoning_content) = (None, None, None);
         }

@@ -26,6 +26,7 @@ use super::redact::{Redacted, Redactor, carry};
 use super::relay::idle;
 use super::secrets::{self, Filled};
 use super::serve::{PATIENCE, Shared};
+use super::usage::{self, Counted};
 use crate::audit::Connection;
 use crate::policy::host::{Asked, Decision, Host, HostName, decide_request};
 
@@ -269,6 +270,7 @@ impl Front {
                 return Err(Refusal::from(&Refused::of_request(&self.name, &asked, rule)));
             }
         };
+        let asks = usage::asks_a_model(request.method(), request.uri().path());
         let client = request.extensions_mut().remove::<hyper::upgrade::OnUpgrade>();
         let switches = client.filter(|_| is_websocket(&request));
         let request = self.prepare(request, switches.is_some())?;
@@ -302,10 +304,14 @@ impl Front {
             }
         }
         let redactors = self.redactor().zip(self.redactor());
-        Ok(response.map(|body| match redactors {
+        let (parts, body) = response.into_parts();
+        let body = match redactors {
             Some((redactor, trailers)) => Redacted::new(body, redactor, trailers).boxed(),
             None => body.boxed(),
-        }))
+        };
+        let body =
+            if asks { Counted::new(body, parts.status, &parts.headers, &self.moved).boxed() } else { body };
+        Ok(Response::from_parts(parts, body))
     }
 
     /// Refuses a request for another host than the handshake was for.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use super::budget::Charge;
+use crate::audit::Answers;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -19,6 +20,8 @@ pub struct Moved {
     pub down: AtomicU64,
     /// Names of the secrets that went along.
     used: Mutex<BTreeSet<String>>,
+    /// What models have answered.
+    pub(super) models: Mutex<Answers>,
 }
 
 impl Moved {

@@ -226,6 +226,7 @@ async fn serve(stream: TcpStream, port: u16, shared: &Arc<Shared>) {
         None => record.reason = Some("the session ended".into()),
     }
     record.secrets = moved.secrets();
+    record.models = moved.of_models();
     record.up = moved.up.load(Ordering::Relaxed);
     record.down = moved.down.load(Ordering::Relaxed);
     record.milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use super::shadow::{self, import::Imported};
 use super::{Error, Outcome, gate};
-use crate::audit::{self, Connection, Event, Finding, How, Log};
+use crate::audit::{self, Answers, Connection, Event, Finding, How, Log};
 use crate::backend::protocol::Walls;
 use crate::gateway::Gateway;
 use crate::plan::{Backend, NetworkMode, Plan};
@@ -24,6 +24,8 @@ pub struct Record {
     log: Log,
     began: Instant,
     refusals: usize,
+    /// What models have answered through the gateway.
+    pub answers: Answers,
 }
 
 impl Record {
@@ -39,8 +41,12 @@ impl Record {
             command: argv.first().cloned().unwrap_or_default(),
             arguments: argv.len().saturating_sub(1),
         };
-        let mut record =
-            Record { log: Log::start(state, session, &start)?, began: Instant::now(), refusals: 0 };
+        let mut record = Record {
+            log: Log::start(state, session, &start)?,
+            began: Instant::now(),
+            refusals: 0,
+            answers: Answers::default(),
+        };
         if !plan.grants.is_empty() {
             let grants = plan.grants.iter().map(|grant| grant.text.clone()).collect();
             record.log.append(&Event::Approval { digest: policy::digest(&plan.grants), grants })?;
@@ -94,6 +100,9 @@ impl Record {
 
     /// One that stood is always written: the gateway makes no more than may be.
     fn connection(&mut self, connection: Connection) {
+        if let Some(answers) = connection.models.filter(|_| !connection.open) {
+            self.answers += answers;
+        }
         if !connection.allowed {
             self.refusals = self.refusals.saturating_add(1);
             if self.refusals == MOST_REFUSALS {

@@ -16,6 +16,7 @@ use crate::agent;
 use crate::atif::WRITTEN;
 use crate::atif::prices::Prices;
 use crate::atif::report::Run as Ended;
+use crate::audit::Answers;
 use crate::plan::{MountKind, Plan};
 use crate::record::{stamp, time};
 use crate::trajectory::{self, Converted, NAME, Out, Request};
@@ -52,8 +53,19 @@ struct Run<'a> {
     exit_code: u8,
     /// Other sessions of the project that had the same home at that time: what is in the trajectory may be theirs.
     beside: Vec<String>,
+    /// What the gateway has seen, and where the log says something else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wire: Option<Wire>,
     #[serde(flatten)]
     converted: Converted,
+}
+
+/// What came by the network, beside what the agent wrote down.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Wire {
+    #[serde(flatten)]
+    answers: Answers,
+    differences: Vec<String>,
 }
 
 /// How a session's command ended.
@@ -63,6 +75,8 @@ pub struct End {
     pub code: u8,
     /// That of the program, where it ended by itself.
     pub own: Option<u8>,
+    /// What models have answered through the gateway, where pier could read it.
+    pub answers: Answers,
 }
 
 /// Returns where the runs of a project, or of a workspace, are.
@@ -134,6 +148,7 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
             started_at: time(session.started),
             finished_at: time(Timestamp::now()),
             exit_code: ended.code,
+            wire: (ended.answers.requests > 0).then(|| compare(ended.answers, &converted)),
             beside: others.map(|other| other.id).collect(),
             converted,
         };
@@ -148,6 +163,25 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
     }
     clear(state, &session.project);
     kept.transpose()
+}
+
+/// Compares what the gateway has seen with what the log says.
+fn compare(answers: Answers, converted: &Converted) -> Wire {
+    let mut differences = Vec::new();
+    let Some(summary) = &converted.summary else { return Wire { answers, differences } };
+    let mut note = |what: &str, seen: u64, logged: Option<u64>| {
+        if logged != Some(seen) {
+            let logged = logged.map_or("says nothing".to_owned(), |logged| format!("has {logged}"));
+            differences.push(format!("{what}: the gateway has seen {seen}, the log {logged}"));
+        }
+    };
+    note("answers of models", answers.answered, Some(summary.calls));
+    // What was not read cannot be compared.
+    if answers.unread == 0 {
+        note("tokens read", answers.prompt_tokens, summary.prompt_tokens);
+        note("tokens written", answers.completion_tokens, summary.completion_tokens);
+    }
+    Wire { answers, differences }
 }
 
 /// Why a trajectory was not kept.

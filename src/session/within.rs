@@ -104,8 +104,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     }
     let id = place.id.to_string();
     let code = code_of(&outcome, ran);
+    let run = if ran { runs::keep(&session, state, end_of(&outcome, code, &record)) } else { None };
     record.end(&outcome, code);
-    let run = if ran { runs::keep(&session, state, end_of(&outcome, code)) } else { None };
     server.farewell(code);
     place.discard();
     Ok(Finished { id, outcome, ran, commits: Ok(None), gate: gate::Report::nothing(plan.gate), run })

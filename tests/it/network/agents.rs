@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use serde_json::Value;
+
 use super::servers::Servers;
 use super::surrounded;
 use crate::agents::{PROMPT, is_installed, with_registry};
@@ -70,6 +72,27 @@ fn run_on(backend: Backend, case: &Case) {
     let told = servers.web.told().to_ascii_lowercase();
     assert!(told.contains(&case.told.to_ascii_lowercase()), "{told}");
     println!("{}", project.pier(&["net", "log"]).expect(0).text());
+    is_counted(&project, agent);
+}
+
+/// What the gateway has seen of the model is what the agent wrote down, as far as that says it.
+fn is_counted(project: &Project, agent: &str) {
+    let listed = project.pier(&["trajectory", "list", "--json"]).expect(0).text();
+    let runs: Value = serde_json::from_str(&listed).unwrap();
+    let [run] = &runs.as_array().unwrap()[..] else {
+        // Its sessions are rows of a database, which is not read.
+        assert_eq!(agent, "opencode", "{runs}");
+        return;
+    };
+    let wire = &run["wire"];
+    assert!(wire["answered"].as_u64().unwrap() >= 2 && wire["prompt_tokens"].as_u64().unwrap() > 0, "{run}");
+    println!("{agent}: {wire}");
+    assert!(wire["unread"].is_null(), "{run}");
+    // Gemini CLI asks the model who is to speak next, and writes that down nowhere.
+    let logged = wire["answered"].as_u64().unwrap() - u64::from(agent == "gemini-cli");
+    assert_eq!(run["calls"], logged, "{run}");
+    let differences = wire["differences"].as_array().unwrap();
+    assert_eq!(differences.is_empty(), agent != "gemini-cli", "{run}");
 }
 
 #[test]
