@@ -8,31 +8,43 @@ use crate::config::{self, ImportKind, Mcp};
 
 mod aider;
 mod antigravity_sdk;
+mod chat;
 mod claude_code;
+mod cline;
 mod codex;
+mod copilot_cli;
 mod cursor_cli;
 mod custom;
 pub mod detect;
+mod devin;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod gemini_cli;
 mod genai;
+mod goose;
+mod hermes;
 mod install;
+mod kimi_cli;
 pub mod log;
+mod mcp;
 mod mini_swe_agent;
 mod mode;
 mod names;
+mod nop;
+mod of_trial;
 mod opencode;
 mod openhands;
+mod oracle;
 mod pi;
 mod qwen_coder;
 pub mod service;
 pub mod tuning;
 
-pub use custom::Custom;
+pub use custom::{Custom, DECLARED};
 pub use install::{Install, Npm, Pypi, Scripts};
 pub use mode::Mode;
 pub use names::is_known;
+pub use of_trial::of_trial;
 use service::Settings;
 use tuning::Tunable;
 
@@ -41,9 +53,15 @@ pub static ALL: &[&dyn Agent] = &[
     &aider::Aider,
     &antigravity_sdk::AntigravitySdk,
     &claude_code::ClaudeCode,
+    &cline::Cline,
     &codex::Codex,
+    &copilot_cli::CopilotCli,
     &cursor_cli::CursorCli,
+    &devin::Devin,
     &gemini_cli::GeminiCli,
+    &goose::Goose,
+    &hermes::Hermes,
+    &kimi_cli::KimiCli,
     &mini_swe_agent::MiniSweAgent,
     &opencode::Opencode,
     &openhands::Openhands,
@@ -337,7 +355,7 @@ pub enum Verdict {
 
 /// An agent that is neither built in nor has a `run` line.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("cannot find the agent `{name}`: pier knows {}, and a custom one needs a `run` line", known())]
+#[error("{}", names::unknown(name))]
 pub struct UnknownAgent {
     pub name: String,
     /// The known name that is spelled most like it.
@@ -353,7 +371,7 @@ pub fn find(name: &str) -> Result<&'static dyn Agent, UnknownAgent> {
     ALL.iter()
         .find(|agent| agent.name() == own)
         .copied()
-        .ok_or_else(|| UnknownAgent { name: name.to_owned(), nearest: nearest(name) })
+        .ok_or_else(|| UnknownAgent { name: name.to_owned(), nearest: names::nearest(name) })
 }
 
 /// What answers for one `agent` block.
@@ -381,37 +399,13 @@ pub fn of(config: &config::Agent) -> Result<Chosen<'_>, UnknownAgent> {
     }
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
-    /// What people call it, where that is not spelled alike.
-    const ALIASES: &[(&str, &str)] = &[
-        ("aider-chat", "aider"),
-        ("claude", "claude-code"),
-        ("antigravity", "antigravity-sdk"),
-        ("cursor", "cursor-cli"),
-        ("cursor-agent", "cursor-cli"),
-        ("gemini", "gemini-cli"),
-        ("mini", "mini-swe-agent"),
-        ("openai-codex", "codex"),
-        ("opencode-ai", "opencode"),
-        ("openhands-cli", "openhands"),
-        ("pi-coding-agent", "pi"),
-        ("qwen", "qwen-coder"),
-    ];
-    if let Some((_, known)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
-        return Some(known);
-    }
-    ALL.iter()
-        .map(|agent| (strsim::jaro_winkler(agent.name(), name), agent.name()))
-        .filter(|(score, _)| *score > 0.75)
-        .max_by(|one, other| one.0.total_cmp(&other.0))
-        .map(|(_, name)| name)
-}
-
 /// The version of an agent that is taken where nobody names one: one that pier was checked against.
 const CHECKED: &[(&str, &str)] = &[
     ("aider", "0.86.2"),
     ("claude-code", "2.1.197"),
+    ("cline", "3.0.65"),
     ("codex", "0.169.0"),
+    ("copilot-cli", "1.0.102"),
     ("gemini-cli", "0.61.0"),
     ("mini-swe-agent", "2.4.6"),
     ("opencode", "1.18.33"),
@@ -486,7 +480,10 @@ mod tests {
                 assert!(is_plain, "{words:?}");
             }
             // A library knows one way; what prints for people prints the same for programs.
-            let (one_way, one_output) = (agent.name() == "antigravity-sdk", agent.name() == "mini-swe-agent");
+            let (one_way, one_output) = (
+                agent.name() == "antigravity-sdk",
+                ["devin", "hermes", "mini-swe-agent"].contains(&agent.name()),
+            );
             assert!(opened != text && opened != events || one_way, "{}", agent.name());
             assert!(text != events || one_way || one_output, "{}", agent.name());
         }
@@ -503,7 +500,8 @@ mod tests {
         for agent in ALL {
             let Some(fresh) = agent.registers(&servers, None) else {
                 assert!(
-                    ["aider", "antigravity-sdk", "mini-swe-agent", "pi"].contains(&agent.name()),
+                    ["aider", "antigravity-sdk", "goose", "hermes", "mini-swe-agent", "pi"]
+                        .contains(&agent.name()),
                     "{}",
                     agent.name()
                 );
@@ -528,6 +526,7 @@ mod tests {
 
     #[test]
     fn an_unknown_agent_is_answered_with_the_nearest_name() {
+        assert!(known().starts_with("`aider`, `antigravity-sdk`, `claude-code`, "));
         let nearest = |name| find(name).err().unwrap().nearest;
         assert_eq!(nearest("claude"), Some("claude-code"));
         assert_eq!(nearest("claude_code"), Some("claude-code"));
@@ -537,8 +536,10 @@ mod tests {
         assert_eq!(nearest("zzz"), None);
         assert_eq!(
             find("zzz").err().unwrap().to_string(),
-            "cannot find the agent `zzz`: pier knows `aider`, `antigravity-sdk`, `claude-code`, `codex`, `cursor-cli`, \
-            `gemini-cli`, `mini-swe-agent`, `opencode`, `openhands`, `pi`, `qwen-coder`, and a custom one needs a `run` line"
+            format!(
+                "cannot find the agent `zzz`: pier knows {}, and a custom one needs a `run` line",
+                known()
+            )
         );
     }
 

@@ -345,7 +345,8 @@ pub struct Agent {
     pub skills: Vec<Sourced<String>>,
     /// The command of an agent that pier has no adapter for.
     pub run: Option<Sourced<Vec<String>>>,
-    pub logs: Option<Sourced<String>>,
+    /// Where it writes them: patterns below its home.
+    pub logs: Vec<Sourced<String>>,
     pub hosts: Vec<Sourced<String>>,
 }
 
@@ -364,7 +365,7 @@ impl Agent {
             mcp: Vec::new(),
             skills: Vec::new(),
             run: None,
-            logs: None,
+            logs: Vec::new(),
             hosts: Vec::new(),
         }
     }

@@ -30,13 +30,22 @@ pub struct Request<'a> {
     pub logs: &'a Utf8Path,
     /// Of a directory, these files alone, relative to it.
     pub only: Option<&'a [Utf8PathBuf]>,
-    /// Whose they are; found out otherwise.
-    pub agent: Option<&'a str>,
+    pub whose: Whose<'a>,
     pub agent_version: Option<&'a str>,
     pub model: Option<&'a str>,
     pub prices: &'a Prices,
     /// The version of the format.
     pub format: &'a str,
+}
+
+/// Whose logs they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// That is found out.
+    Unknown,
+    Known(&'a str),
+    /// Of an agent that `pier.kdl` declares: what form they have is found out.
+    Declared(&'a str),
 }
 
 /// Where it goes.
@@ -138,12 +147,15 @@ fn write(
 }
 
 /// Returns what reads these logs: that of the agent that was named, or of the one that knows the most of the files.
-fn reader(
-    request: &Request<'_>,
+fn reader<'a>(
+    request: &Request<'a>,
     directory: &Directory,
-) -> Result<(&'static str, &'static dyn Converter), Error> {
+) -> Result<(&'a str, &'static dyn Converter), Error> {
     let path = || request.logs.to_owned();
-    if let Some(name) = request.agent {
+    if let Whose::Declared(name) = request.whose {
+        return Ok((name, &agent::DECLARED));
+    }
+    if let Whose::Known(name) = request.whose {
         let found = agent::find(name).ok().and_then(|agent| Some((agent.name(), agent.converter()?)));
         return found.ok_or_else(|| {
             let known: Vec<String> = readable().map(|name| format!("`{name}`")).collect();

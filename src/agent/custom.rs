@@ -1,7 +1,14 @@
 //! An agent that pier has no file for: the `run` line of its block, and what the block says about it.
 
+use super::log::Converter;
 use super::{Agent, Copy, Install, McpSetup, Places, Request, Role, Verdict};
 use crate::config::{self, ImportKind, Mcp};
+
+mod document;
+pub mod log;
+
+/// What reads the logs of agents that a file declares.
+pub static DECLARED: log::Log = log::Log;
 
 /// A `run` line and its block.
 pub struct Custom<'a> {
@@ -67,9 +74,13 @@ impl Agent for Custom<'_> {
         None
     }
 
-    /// Returns the `logs` pattern without its `~/`; one outside the home names nothing in the sandbox.
+    /// Returns the `logs` patterns without their `~/`: the configuration has no others.
     fn logs(&self) -> Vec<&str> {
         self.config.logs.iter().filter_map(|logs| logs.value.strip_prefix("~/")).collect()
+    }
+
+    fn converter(&self) -> Option<&'static dyn Converter> {
+        Some(&log::Log)
     }
 
     /// Returns what the exit code says, for it is all there is: a failure is one, success proves nothing.
@@ -90,7 +101,7 @@ mod tests {
     fn block(name: &str, run: Option<&[&str]>) -> config::Agent {
         config::Agent {
             run: run.map(|words| Sourced::built_in(words.iter().map(|word| (*word).to_owned()).collect())),
-            logs: Some(Sourced::built_in("~/.mine/*.jsonl".to_owned())),
+            logs: vec![Sourced::built_in("~/.mine/*.jsonl".to_owned())],
             hosts: vec![Sourced::built_in("api.mine.example".to_owned())],
             ..config::Agent::named(Sourced::built_in(name.to_owned()))
         }

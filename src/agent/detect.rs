@@ -6,7 +6,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("agy", "antigravity-cli"),
     ("aider", "aider"),
     ("claude", "claude-code"),
-    ("cline", "cline-cli"),
+    ("cline", "cline"),
     ("codex", "codex"),
     ("copilot", "copilot-cli"),
     ("cursor-agent", "cursor-cli"),
@@ -27,6 +27,7 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Packages that runners of npm and Python start.
 const PACKAGES: &[(&str, &str)] = &[
     ("@anthropic-ai/claude-code", "claude-code"),
+    ("@github/copilot", "copilot-cli"),
     ("@google/gemini-cli", "gemini-cli"),
     ("@mariozechner/pi-coding-agent", "pi"),
     ("@openai/codex", "codex"),
@@ -69,19 +70,35 @@ const WITH_VALUE: &[&str] = &["-u", "-C", "-n", "-k", "-s", "-p", "-g", "--packa
 /// How deep shells in shells are looked into.
 const MOST_DEPTH: usize = 4;
 
-/// Returns the name of the agent that a command starts.
-pub fn detect(argv: &[String]) -> Option<&'static str> {
+/// An agent that a file declares: its name, and the words that start it.
+pub type Declared<'a> = (&'a str, &'a [String]);
+
+/// Returns the name of the agent that a command starts; those that are declared go before those that pier knows.
+pub fn detect<'a>(argv: &[String], declared: &[Declared<'a>]) -> Option<&'a str> {
     let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-    of_words(&words, 0)
+    of_words(&words, declared, 0)
 }
 
-fn of_words(words: &[&str], depth: usize) -> Option<&'static str> {
+/// Says whether a command begins with these words; the program may be named by another path.
+fn begins(words: &[&str], run: &[String]) -> bool {
+    let Some((program, args)) = run.split_first() else { return false };
+    let name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    words.split_first().is_some_and(|(first, behind)| {
+        name(first) == name(program)
+            && args.iter().zip(behind).filter(|(one, other)| one == *other).count() == args.len()
+    })
+}
+
+fn of_words<'a>(words: &[&str], declared: &[Declared<'a>], depth: usize) -> Option<&'a str> {
     let mut rest = words;
     loop {
         while rest.first().is_some_and(|word| is_assignment(word)) {
             rest = &rest[1..];
         }
         let (first, behind) = rest.split_first()?;
+        if let Some((agent, _)) = declared.iter().find(|(_, run)| begins(rest, run)) {
+            return Some(agent);
+        }
         let name = first.rsplit('/').next().unwrap_or(first);
         if let Some((_, agent)) = PROGRAMS.iter().find(|(program, _)| *program == name) {
             return Some(agent);
@@ -89,7 +106,7 @@ fn of_words(words: &[&str], depth: usize) -> Option<&'static str> {
         if SHELLS.contains(&name) {
             let script =
                 behind.iter().position(|word| is_command_flag(word)).and_then(|at| behind.get(at + 1))?;
-            return of_script(script, depth + 1);
+            return of_script(script, declared, depth + 1);
         }
         if RUNNERS.contains(&name) {
             return of_runner(behind);
@@ -137,14 +154,14 @@ fn of_runner(words: &[&str]) -> Option<&'static str> {
 }
 
 /// Looks at the simple commands of a script, each for itself; what is in quotes is one word.
-fn of_script(script: &str, depth: usize) -> Option<&'static str> {
+fn of_script<'a>(script: &str, declared: &[Declared<'a>], depth: usize) -> Option<&'a str> {
     if depth > MOST_DEPTH {
         return None;
     }
     let commands = commands(script);
     commands.iter().find_map(|words| {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        of_words(&words, depth)
+        of_words(&words, declared, depth)
     })
 }
 
@@ -203,10 +220,29 @@ mod tests {
             (&[], None),
         ] {
             let words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
-            assert_eq!(detect(&words), expected, "{line:?}");
+            assert_eq!(detect(&words, &[]), expected, "{line:?}");
         }
         let deep = (0..9).fold("claude".to_owned(), |inner, _| format!("sh -c {inner:?}"));
-        assert_eq!(of_script(&deep, 0), None);
+        assert_eq!(of_script(&deep, &[], 0), None);
+    }
+
+    #[test]
+    fn declared_agents_are_found_by_the_words_that_start_them() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<String>>();
+        let (mine, own) = (words("python3 agent.py"), words("/opt/pi"));
+        let declared = [("mine", &mine[..]), ("own", &own[..])];
+        for (line, expected) in [
+            ("python3 agent.py --fast", Some("mine")),
+            ("env A=1 /usr/bin/python3 agent.py", Some("mine")),
+            ("python3 other.py", None),
+            ("python3", None),
+            ("pi -p x", Some("own")),
+            ("claude -p x", Some("claude-code")),
+        ] {
+            assert_eq!(detect(&words(line), &declared), expected, "{line}");
+        }
+        let script = ["sh", "-c", "cd x; python3 agent.py"].map(str::to_owned);
+        assert_eq!(detect(&script, &declared), Some("mine"));
     }
 
     #[test]

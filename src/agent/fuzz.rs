@@ -48,7 +48,7 @@ pub fn logs(bytes: &[u8]) {
     let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
     let name = std::str::from_utf8(&bytes[..end]).unwrap_or_default();
     let readers: Vec<(&str, &dyn Converter)> =
-        ALL.iter().filter_map(|agent| Some((agent.name(), agent.converter()?))).collect();
+        ALL.iter().filter_map(|agent| Some((agent.name(), agent.converter()?))).chain([custom()]).collect();
     if let Some((name, converter)) = readers.iter().find(|(known, _)| *known == name) {
         return convert(name, *converter, &files(&bytes[(end + 1).min(bytes.len())..]));
     }
@@ -61,6 +61,11 @@ pub fn logs(bytes: &[u8]) {
             convert(name, *converter, &one);
         }
     }
+}
+
+/// What reads logs of an agent that pier does not know.
+fn custom() -> (&'static str, &'static dyn Converter) {
+    ("custom", &super::custom::log::Log)
 }
 
 /// Takes an input apart.

@@ -8,6 +8,7 @@ use crate::atif::draft::Draft;
 use crate::atif::fields::Fields;
 use crate::atif::lines::{Line, Lines};
 
+pub mod sqlite;
 pub mod whole;
 
 /// A file of a directory of logs.

@@ -7,6 +7,7 @@ const NAMES: &[&str] = &[
     "antigravity-cli",
     "antigravity-sdk",
     "claude-code",
+    "cline",
     "cline-cli",
     "code-puppy",
     "codex",
@@ -55,4 +56,51 @@ const NAMES: &[&str] = &[
 /// Says whether a trial may be of an agent of this name.
 pub fn is_known(name: &str) -> bool {
     NAMES.contains(&name)
+}
+
+/// Returns the known name that is meant, or spelled most like this one.
+pub(super) fn nearest(name: &str) -> Option<&'static str> {
+    /// What people call it, where that is not spelled alike.
+    const ALIASES: &[(&str, &str)] = &[
+        ("aider-chat", "aider"),
+        ("claude", "claude-code"),
+        ("antigravity", "antigravity-sdk"),
+        ("cline-cli", "cline"),
+        ("copilot", "copilot-cli"),
+        ("cursor", "cursor-cli"),
+        ("cursor-agent", "cursor-cli"),
+        ("gemini", "gemini-cli"),
+        ("mini", "mini-swe-agent"),
+        ("hermes-agent", "hermes"),
+        ("kimi", "kimi-cli"),
+        ("openai-codex", "codex"),
+        ("opencode-ai", "opencode"),
+        ("openhands-cli", "openhands"),
+        ("pi-coding-agent", "pi"),
+        ("qwen", "qwen-coder"),
+        ("qwen-code", "qwen-coder"),
+    ];
+    if super::of_trial(name).is_some() {
+        return None;
+    }
+    if let Some((_, known)) = ALIASES.iter().find(|(alias, _)| *alias == name) {
+        return Some(known);
+    }
+    super::ALL
+        .iter()
+        .map(|agent| (strsim::jaro_winkler(agent.name(), name), agent.name()))
+        .filter(|(score, _)| *score > 0.75)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
+}
+
+/// Says what is wrong with a name that [`super::find`] does not find.
+pub(super) fn unknown(name: &str) -> String {
+    match super::of_trial(name) {
+        Some(agent) => agent.refusal(),
+        None => format!(
+            "cannot find the agent `{name}`: pier knows {}, and a custom one needs a `run` line",
+            super::known()
+        ),
+    }
 }

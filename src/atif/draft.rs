@@ -385,13 +385,20 @@ impl<'a> Draft<'a> {
 
     /// Keeps a picture beside the document; `None`, with a reason in the report, where it is none.
     pub fn picture(&mut self, media_type: &str, base64: &str) -> io::Result<Option<Part>> {
-        let known = PICTURES.iter().find(|known| **known == media_type);
-        let bytes = base64::engine::general_purpose::STANDARD.decode(base64.trim());
-        let (Some(media_type), Ok(bytes)) = (known, bytes) else {
+        let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(base64.trim()) else {
             self.report.partial("picture", format!("a picture of type `{media_type}` is left out"), None);
             return Ok(None);
         };
-        let path = self.images.keep(media_type, &bytes)?;
+        self.picture_bytes(media_type, &bytes)
+    }
+
+    /// The same for one whose bytes are there.
+    pub fn picture_bytes(&mut self, media_type: &str, bytes: &[u8]) -> io::Result<Option<Part>> {
+        let Some(media_type) = PICTURES.iter().find(|known| **known == media_type) else {
+            self.report.partial("picture", format!("a picture of type `{media_type}` is left out"), None);
+            return Ok(None);
+        };
+        let path = self.images.keep(media_type, bytes)?;
         Ok(Some(Part::Image { source: ImageSource { media_type, path } }))
     }
 

@@ -88,6 +88,13 @@ impl Step {
         }
     }
 
+    /// Adds what the model thought, where it goes on in the middle of a piece.
+    pub fn think_on(&mut self, text: &str) {
+        if !text.is_empty() {
+            self.reasoning_content.get_or_insert_default().push_str(text);
+        }
+    }
+
     /// Adds an answer of a tool to those that are there.
     pub fn observe(&mut self, result: ObservationResult) {
         self.observation.get_or_insert_default().results.push(result);
@@ -167,6 +174,17 @@ impl Content {
     pub fn add(&mut self, text: &str) {
         if !text.is_empty() {
             self.add_part(Part::Text { text: text.to_owned() });
+        }
+    }
+
+    /// Adds a text that goes on where the last one ended.
+    pub fn go_on(&mut self, text: &str) {
+        match self {
+            Content::Text(known) => known.push_str(text),
+            Content::Parts(parts) => match parts.last_mut() {
+                Some(Part::Text { text: known }) => known.push_str(text),
+                _ => self.add(text),
+            },
         }
     }
 

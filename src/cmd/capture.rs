@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::owner::{self, RootOwned};
+use super::trials::declared::Declared;
 use super::trials::{self, Asked, Source, told};
 use super::verify::{CLAUDE, random};
 use super::{Global, Outcome, project, workspaces};
@@ -43,21 +44,25 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     if let (Some(false) | None, Some(directory)) = (in_container, &asked.session_dir) {
         trials::here(&cwd.join(directory))?;
     }
-    asked.check(&registered, in_container)?;
+    let declared = match &found {
+        Some(_) => Declared::of_workspace(global, &environment)?,
+        None => Declared::of_project(global, &environment, &cwd, &root)?,
+    };
+    asked.check(&registered, &declared, in_container)?;
     if found.is_some() {
         workspaces::require_own(&environment, &root, false)?;
     }
     let started = Timestamp::now();
     let (agent, source) = match &found {
         Some(found) if in_container == Some(true) => of_container(asked, found)?,
-        _ => of_host(asked, &environment, &cwd, &root)?,
+        _ => of_host(asked, &environment, (&cwd, &root), &declared)?,
     };
     let draft = Draft::new(&root, started)?;
     let inside = workspace::private(&environment.state, &root);
     if !trials::copy_session((&agent, &source), &draft, Some(&inside))? {
         return Err(nothing(&agent));
     }
-    let told = told::of(&agent, &source, &draft.path.join(AGENT));
+    let told = told::of(declared.whose(&agent), &agent, &source, &draft.path.join(AGENT));
     if let Some(found) = &found {
         trials::copy_artifacts(&found.session, &root, &draft);
     }
@@ -105,11 +110,15 @@ fn of_container(asked: &Asked, found: &Workspace) -> Result<(String, Source), Fa
 fn of_host(
     asked: &Asked,
     environment: &Environment,
-    cwd: &Utf8Path,
-    root: &Utf8Path,
+    (cwd, root): (&Utf8Path, &Utf8Path),
+    declared: &Declared,
 ) -> Result<(String, Source), Failure> {
     if let (Some(directory), Some(agent)) = (&asked.session_dir, &asked.agent) {
         return Ok((agent.clone(), trials::here(&cwd.join(directory))?));
+    }
+    if let Some(agent) = asked.agent.as_deref().filter(|agent| declared.has(agent)) {
+        let source = trials::recorded(root, agent).ok_or_else(|| nothing(agent))?;
+        return Ok((agent.to_owned(), source));
     }
     let found = asked
         .agent

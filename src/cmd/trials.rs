@@ -24,8 +24,11 @@ use crate::util::left_out::LeftOut;
 use crate::util::text::escape;
 use crate::workspace::{Mode, RECORDS, Session, Workspace};
 
+pub mod declared;
 pub mod layout;
 pub mod told;
+
+use declared::Declared;
 
 /// Where the sessions of agents are kept, below the live records.
 pub const EXEC: &str = "agent/exec";
@@ -70,10 +73,17 @@ pub fn usage(message: &str, help: &str) -> Failure {
 
 impl Asked {
     /// Checks what makes no sense whatever is there; `in_container` is `None` outside of a workspace.
-    pub fn check(&self, registered: &[String], in_container: Option<bool>) -> Result<(), Failure> {
-        if let Some(name) = self.agent.as_ref().filter(|name| !agent::is_known(name)) {
+    pub fn check(
+        &self,
+        registered: &[String],
+        declared: &Declared,
+        in_container: Option<bool>,
+    ) -> Result<(), Failure> {
+        let is_known = |name: &str| agent::is_known(name) || declared.has(name);
+        if let Some(name) = self.agent.as_ref().filter(|name| !is_known(name)) {
             let message = format!("Unknown agent `{}`", escape(name));
-            return Err(usage(&message, "write a name of Harbor's, such as `claude-code`"));
+            let help = "write a name of Harbor's, such as `claude-code`, or of an agent that you declare with a `run` line";
+            return Err(usage(&message, help));
         }
         if self.session.is_some() && self.session_dir.is_some() {
             return Err(usage(
@@ -126,17 +136,16 @@ impl Asked {
             }
             return here(directory).map(Some);
         }
-        let recorded = |path| Source::Recorded { root: root.clone(), path };
         if let Some(stamp) = &self.session {
             let path = Utf8Path::new(RECORDS).join(EXEC).join(stamp);
             if !is_directory(root, &path) {
                 let message = format!("the session `{}` is not found", escape(stamp));
                 return Err(usage(&message, "`ls .pier/_harbor/agent/exec` shows them"));
             }
-            return Ok(Some(recorded(path)));
+            return Ok(Some(Source::Recorded { root: root.clone(), path }));
         }
         if in_container {
-            return Ok(agent.and_then(|agent| latest(root, agent)).map(recorded));
+            return Ok(agent.and_then(|agent| recorded(root, agent)));
         }
         Ok(None)
     }
@@ -164,6 +173,11 @@ fn is_of_other(path: &Utf8Path, agent: &str) -> bool {
 
 fn is_plain(path: &Utf8Path) -> bool {
     path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+}
+
+/// Returns the newest session of an agent that `pier exec` has recorded in a workspace.
+pub fn recorded(root: &Utf8Path, agent: &str) -> Option<Source> {
+    latest(root, agent).map(|path| Source::Recorded { root: root.to_owned(), path })
 }
 
 /// Returns the newest session of an agent, by its name; else what lies where Harbor puts it.

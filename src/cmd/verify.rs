@@ -9,12 +9,14 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use super::owner::{self, RootOwned};
+use super::trials::declared::Declared;
 use super::trials::told::{self, Told};
 use super::trials::{self, Asked};
 use super::workspaces::base::{self, Base, Loaded};
 use super::workspaces::given::{Entry, kept_entries};
 use super::workspaces::paused::{self, Pause};
 use super::{Global, Outcome, image, project, sessions, workspaces};
+use crate::agent::of_trial;
 use crate::backend::docker::engine::Connected;
 use crate::backend::docker::kept::{self, State};
 use crate::diag::{Exit, Failure};
@@ -70,12 +72,13 @@ pub struct Verify {
 
 pub fn run(global: &Global, args: &Verify) -> Outcome {
     let cwd = project::current_directory()?;
-    let home = owner::of_sessions(global)?.home;
-    let workspace = workspaces::meant(&cwd, &home)?;
+    let caller = owner::of_sessions(global)?;
+    let workspace = workspaces::meant(&cwd, &caller.home)?;
     let Workspace { root, session } = &workspace;
     let asked = &args.asked;
     let in_container = session.mode == Mode::Container;
-    asked.check(&session.agents, Some(in_container))?;
+    let declared = Declared::of_workspace(global, &caller)?;
+    asked.check(&session.agents, &declared, Some(in_container))?;
     let agent = asked.agent(&session.agents)?;
     if let (None, Some(agent)) = (&asked.agent, &agent) {
         ui::say(&format!("the agent is that of the workspace: {}", escape(agent)));
@@ -146,7 +149,9 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
         None => false,
     };
     let read = match (&agent, &source) {
-        (Some(name), Some(source)) if told => told::of(name, source, &draft.path.join(AGENT)),
+        (Some(name), Some(source)) if told => {
+            told::of(declared.whose(name), name, source, &draft.path.join(AGENT))
+        }
         _ => Told::default(),
     };
     let trial = Trial {
@@ -156,7 +161,10 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
         task_checksum: digest::checksum(&listing).unwrap_or_default(),
         name: root.file_name().unwrap_or("workspace").to_owned(),
         directory: draft.path.clone(),
-        agent: agent.clone().map(|name| Agent { name, version: read.version }),
+        agent: agent.clone().map(|name| Agent {
+            version: read.version.or_else(|| Some(of_trial(&name)?.version.to_owned())),
+            name,
+        }),
         ran: read.ran,
         rewards: Some(verified.rewards.clone()),
         started,

@@ -67,6 +67,7 @@ pub fn conflicts(config: &Config) -> Vec<Problem> {
             problems.push(problem.help("add `up=`, `down=`, `connections=` or `idle=`"));
         }
     }
+    problems.extend(config.agents.iter().flat_map(|agent| &agent.logs).filter_map(outside_of_home));
     let mut default: Option<&Agent> = None;
     for agent in config.agents.iter().filter(|agent| agent.default.value) {
         if let Some(first) = default {
@@ -86,6 +87,17 @@ pub fn conflicts(config: &Config) -> Vec<Problem> {
         }
     }
     problems
+}
+
+/// Logs are looked for below the home, wherever that is.
+fn outside_of_home(pattern: &Sourced<String>) -> Option<Problem> {
+    let below = pattern.value.strip_prefix("~/").unwrap_or_default();
+    if !below.is_empty() && !below.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return None;
+    }
+    let message = format!("`{}` is no pattern below the agent's home", escape(&pattern.value));
+    let problem = Problem::new(codes::BAD_VALUE, pattern.origin.span.clone()?, "logs of an agent", message);
+    Some(problem.help("write it from `~/` on, as in `~/.mine/*.jsonl`"))
 }
 
 fn normal(path: &str) -> String {
@@ -143,6 +155,8 @@ mod tests {
             ("env { pass K; secret K host=\"x.org\" from=\"env:K\" }", "`K` is a secret"),
             ("network allowlist { allow \"10.0.0.0/8\" }", "private addresses"),
             ("network allowlist { allow a.test; bytes a.test }", "`bytes` of `a.test` limits nothing"),
+            ("agent a { run a; logs \"~/a/*.json\" \"/a/*.json\"; }", "`/a/*.json` is no pattern"),
+            ("agent a { run a; logs \"~/../a\"; }", "`~/../a` is no pattern"),
         ] {
             let found = conflicts(&decoded(&[(text, Layer::Project)]));
             assert_eq!(found.len(), 1, "{text}: {found:?}");

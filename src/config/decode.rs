@@ -437,7 +437,7 @@ impl Decoder {
                 }
                 "skills" => self.extend(&mut agent.skills, child),
                 "run" => agent.run = Some(self.sourced(child, strings(child))),
-                "logs" => self.single(&mut agent.logs, child),
+                "logs" => self.extend(&mut agent.logs, child),
                 "hosts" => self.extend(&mut agent.hosts, child),
                 _ => {}
             }

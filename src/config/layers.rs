@@ -534,7 +534,7 @@ profile ci { runtime nix; network none; agent claude-code { args "--print" } }
         assert_eq!(config.agents[0].args.as_ref().unwrap().value.len(), 3);
         assert_eq!(config.agents[0].imports[0].value.what.len(), 7);
         assert_eq!(config.agents[0].mcp[0].value.args, ["-y", "server-files"]);
-        assert!(config.agents[1].run.is_some() && config.agents[1].logs.is_some());
+        assert!(config.agents[1].run.is_some() && config.agents[1].logs.len() == 1);
         assert_eq!(config.home.imports.len(), 1);
         assert_eq!(config.mounts.len(), 3);
         assert_eq!(config.ports[0].value.to, 8888);

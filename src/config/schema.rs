@@ -596,8 +596,13 @@ const AGENT: Node = Node {
         },
         Node {
             name: "logs",
-            doc: "Says where the agent writes its logs.",
-            arguments: &[must("pattern", Type::Path, "A path or pattern inside.")],
+            doc: "Says where an agent that pier does not know writes its logs: trajectories, or logs of a form that pier reads.",
+            rest: Some(must(
+                "pattern",
+                Type::Path,
+                "A pattern below `~/`, in which `*` stands for a part of one name.",
+            )),
+            repeat: Repeat::Many,
             ..NODE
         },
         Node {

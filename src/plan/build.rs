@@ -426,6 +426,7 @@ fn chosen_agent<'a>(
             }
             (Ok(_), names) => format!("`pier.kdl` declares {}; add `agent {name}` for it", names.join(", ")),
             (Err(Some(nearest)), _) => format!("did you mean `{nearest}`?"),
+            (Err(None), _) if let Some(agent) = agent::of_trial(name) => agent.refusal(),
             (Err(None), _) => format!(
                 "pier knows {}; any other needs an `agent` with a `run` line in `pier.kdl`",
                 agent::known()

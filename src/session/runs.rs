@@ -19,7 +19,7 @@ use crate::atif::report::Run as Ended;
 use crate::audit::Answers;
 use crate::plan::{MountKind, Plan};
 use crate::record::{stamp, time};
-use crate::trajectory::{self, Converted, NAME, Out, Request};
+use crate::trajectory::{self, Converted, NAME, Out, Request, Whose};
 use crate::util::fs::{create_private, read_without_links, sha256, write_atomic};
 
 /// The most runs that are kept of one project; older ones go.
@@ -112,7 +112,7 @@ impl Logs {
         let request = Request {
             logs: &self.home,
             only: Some(&files),
-            agent: Some(self.agent),
+            whose: Whose::Known(self.agent),
             agent_version: self.version.as_deref(),
             model: None,
             prices,

@@ -61,6 +61,7 @@ fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
         && has("sessionId")
         && has("type")
         && !has("projectHash")
+        && !has("copilotVersion")
         && !genai::has_messages(head)
     {
         let is_sub = path.components().any(|part| part.as_str() == "subagents");

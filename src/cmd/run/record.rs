@@ -5,7 +5,8 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use crate::agent::{self, detect};
+use crate::agent::{self, Agent, detect};
+use crate::cmd::trials::declared::Declared;
 use crate::cmd::trials::{EXEC, layout};
 use crate::record::stamp;
 use crate::session::attribution::Watch;
@@ -19,7 +20,7 @@ use crate::workspace::RECORDS;
 
 /// One run of an agent.
 pub struct Recording {
-    pub agent: &'static str,
+    pub agent: String,
     /// The directory of the run, below the workspace.
     place: Utf8PathBuf,
     root: Beneath,
@@ -28,8 +29,13 @@ pub struct Recording {
 
 impl Recording {
     /// Begins, where the command is one of an agent; `home` is the agent's, on this host.
-    pub fn start(root: &Utf8Path, home: Option<&Utf8Path>, argv: &[String]) -> Option<(Self, Tape)> {
-        let agent = detect::detect(argv)?;
+    pub fn start(
+        root: &Utf8Path,
+        home: Option<&Utf8Path>,
+        argv: &[String],
+        declared: &Declared,
+    ) -> Option<(Self, Tape)> {
+        let agent = detect::detect(argv, &declared.words())?;
         let begun = || -> io::Result<(Self, Tape)> {
             let mut random = [0; 3];
             process::random(&mut random)?;
@@ -37,8 +43,11 @@ impl Recording {
             let place = Utf8Path::new(RECORDS).join(EXEC).join(name);
             let root = Beneath::open(root)?;
             let file = root.create(&place.join(format!("{agent}.txt")), 0o600)?;
-            let patterns = agent::find(agent).map(|known| known.logs()).unwrap_or_default();
+            let custom = declared.find(agent);
+            let known = || agent::find(agent).map(|known| known.logs()).unwrap_or_default();
+            let patterns = custom.as_ref().map_or_else(known, Agent::logs);
             let watch = home.and_then(|home| Watch::start(home, &patterns));
+            let agent = agent.to_owned();
             Ok((Recording { agent, place, root, watch }, Tape::new(file)))
         };
         // An agent works without a record, too; that is said.
@@ -56,7 +65,7 @@ impl Recording {
     pub fn finish(mut self) {
         let Some(watch) = &mut self.watch else { return };
         for path in watch.changed() {
-            let name = self.place.join(layout::of_log(self.agent, &path));
+            let name = self.place.join(layout::of_log(&self.agent, &path));
             if let Err(error) = watch.copy(&path, &self.root, &name) {
                 tracing::debug!(%error, %path, "a log is not kept");
             }

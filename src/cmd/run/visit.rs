@@ -3,6 +3,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::super::owner::{self, RootOwned};
+use super::super::trials::declared::Declared;
 use super::super::workspaces::ended::{has_ended, is_gone};
 use super::super::{Global, Outcome, project, workspaces};
 use super::record::Recording;
@@ -42,7 +43,8 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         workspaces::paused::awake(&environment, root, &workspaces::container(found))?;
     }
     let mut variables = variables(&environment, session.mode, root, &plan.command.cwd);
-    let agent = detect::detect(&args.command);
+    let declared = declared(global, &environment);
+    let agent = detect::detect(&args.command, &declared.words());
     if session.mode == Mode::Container {
         let registered = session.agents.iter().map(String::as_str).chain(agent);
         let own = |name: &str| plan.environment.iter().any(|variable| variable.name == name);
@@ -70,7 +72,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         );
     }
     let home = home(&plan, session.mode, &environment);
-    let recorded = Recording::start(root, home.as_deref(), &args.command);
+    let recorded = Recording::start(root, home.as_deref(), &args.command, &declared);
     let (recording, tape) = recorded.map_or((None, None), |(recording, tape)| (Some(recording), Some(tape)));
     let begun = within::Start {
         plan: &plan,
@@ -102,6 +104,16 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
             ended(outcome)
         }
     }
+}
+
+/// Returns the agents that the caller's own configuration declares. A command runs without them, too: then it is recorded only where
+/// pier knows its agent.
+fn declared(global: &Global, environment: &Environment) -> Declared {
+    Declared::of_workspace(global, environment).unwrap_or_else(|failure| {
+        let why = failure.report.problems.first().map_or_else(String::new, |problem| problem.message.clone());
+        ui::warn(&format!("agents that your configuration declares are not recorded: {}", escape(&why)));
+        Declared::default()
+    })
 }
 
 /// Says whether a command ended as one does that is ended by others.

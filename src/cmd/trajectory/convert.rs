@@ -7,7 +7,7 @@ use crate::atif::report::{Report, Run, Status};
 use crate::atif::{VERSIONS, WRITTEN};
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
-use crate::trajectory::{self, Converted, Error, NAME, Out, Request};
+use crate::trajectory::{self, Converted, Error, NAME, Out, Request, Whose};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -47,7 +47,7 @@ pub fn run(args: &Convert) -> Outcome {
     let request = Request {
         logs: &args.logs,
         only: None,
-        agent: args.agent.as_deref(),
+        whose: args.agent.as_deref().map_or(Whose::Unknown, Whose::Known),
         agent_version: args.agent_version.as_deref(),
         model: args.model.as_deref(),
         prices: &prices,

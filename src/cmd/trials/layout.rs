@@ -30,6 +30,10 @@ pub fn of_directory(agent: &str, path: &Utf8Path, entries: &[String]) -> Utf8Pat
     if entries.iter().any(|name| name == "sessions" || *name == format!("{agent}.txt")) {
         return Utf8PathBuf::new();
     }
+    // One of a form that may lie where the trial's own trajectory does.
+    if agent::find(agent).is_err() && !agent::is_known(agent) {
+        return "logs".into();
+    }
     let names = path.components().filter_map(|part| match part {
         Utf8Component::Normal(name) => Some(name),
         _ => None,
@@ -102,6 +106,8 @@ mod tests {
             ("pi", "/copy", "1.jsonl", ""),
             ("gemini-cli", "/home/pier/.gemini/tmp/x", "chats", ""),
             ("goose", "/copy", "goose.txt", ""),
+            ("mine", "/copy", "trajectory.json", "logs"),
+            ("mine", "/ws/.pier/_harbor/agent/exec/x", "mine.txt", ""),
         ] {
             assert_eq!(of_directory(agent, path.into(), &[entry.to_owned()]), expected, "{agent} {path}");
         }

@@ -8,7 +8,7 @@ use crate::agent;
 use crate::atif::WRITTEN;
 use crate::atif::prices::Prices;
 use crate::record::Ran;
-use crate::trajectory::{self, Converted, NAME, Out, Request};
+use crate::trajectory::{self, Converted, NAME, Out, Request, Whose};
 use crate::ui;
 use crate::util::text::escape;
 
@@ -20,10 +20,10 @@ pub struct Told {
 }
 
 /// Reads the logs of a trial, and says how they are found where the records of a workspace have none.
-pub fn of(name: &str, source: &Source, logs: &Utf8Path) -> Told {
+pub fn of(whose: Whose<'_>, name: &str, source: &Source, logs: &Utf8Path) -> Told {
     // A headless run of some agents says all of it.
     let has_alone = |said: &str| super::names(logs) == [said];
-    let told = convert(name, logs);
+    let told = convert(whose, logs);
     let is_read = agent::find(name).is_ok_and(|known| known.converter().is_some());
     if matches!(source, Source::Recorded { .. }) && is_read && has_alone(&format!("{name}.txt")) {
         ui::say(&format!(
@@ -37,8 +37,10 @@ pub fn of(name: &str, source: &Source, logs: &Utf8Path) -> Told {
 
 /// Makes `trajectory.json` of the logs in a directory, which is pier's own copy of them. What cannot be read is said, and nothing
 /// else is lost by it.
-fn convert(name: &str, logs: &Utf8Path) -> Told {
-    if agent::find(name).ok().and_then(agent::Agent::converter).is_none() {
+fn convert(whose: Whose<'_>, logs: &Utf8Path) -> Told {
+    if let Whose::Known(name) = whose
+        && agent::find(name).ok().and_then(agent::Agent::converter).is_none()
+    {
         ui::say(&format!("pier does not read logs of {}: there is no trajectory", escape(name)));
         return Told::default();
     }
@@ -54,7 +56,7 @@ fn convert(name: &str, logs: &Utf8Path) -> Told {
     let request = Request {
         logs,
         only: None,
-        agent: Some(name),
+        whose,
         agent_version: None,
         model: None,
         prices: &prices,

@@ -33,6 +33,11 @@ impl Wanted {
         let known = match agent::find(name) {
             Ok(known) if known.install() != Install::Never => known,
             Ok(_) => return Err(not_installed(name)),
+            Err(_) if let Some(own) = agent::of_trial(name) => {
+                let message = format!("there is nothing to install: the agent `{name}` {}", own.does);
+                return Err(Failure::new(Exit::Usage, "agent::unknown", message)
+                    .help("leave `--agent` out: `pier verify` runs the tests of a task without any agent"));
+            }
             Err(_) if agent::is_known(name) => return Err(not_installed(name)),
             Err(error) => {
                 let message = format!("Unknown agent `{}`", escape(name));

@@ -14,14 +14,48 @@ exit 2
 -- stderr
 agent::unknown
 
-  x cannot find the agent `clade-code`: pier knows `aider`, `antigravity-sdk`, `claude-code`, `codex`, `cursor-cli`, `gemini-cli`, `mini-
-  | swe-agent`, `opencode`, `openhands`, `pi`, `qwen-coder`, and a custom one needs a `run` line
+  x cannot find the agent `clade-code`: pier knows `aider`, `antigravity-sdk`, `claude-code`, `cline`, `codex`, `copilot-cli`, `cursor-
+  | cli`, `devin`, `gemini-cli`, `goose`, `hermes`, `kimi-cli`, `mini-swe-agent`, `opencode`, `openhands`, `pi`, `qwen-coder`, and a
+  | custom one needs a `run` line
    ,-[[ROOT]/project/pier.kdl:1:7]
  1 | agent clade-code default=#true
    :       ^^^^^|^^^^
    :            `-- unknown agent
    `----
   help: did you mean `claude-code`?
+
+"#]],
+    );
+}
+
+#[test]
+fn an_agent_of_trials_where_no_task_is() {
+    let world = World::with("agent oracle default=#true\n");
+    check(
+        &world.pier(&["up"]),
+        str![[r#"
+exit 2
+-- stderr
+agent::unknown
+
+  x the agent `oracle` runs the solution of a task: it is for trials, and there is no task here
+   ,-[[ROOT]/project/pier.kdl:1:7]
+ 1 | agent oracle default=#true
+   :       ^^^|^^
+   :          `-- unknown agent
+   `----
+
+"#]],
+    );
+    check(
+        &World::with("agent pi\n").pier(&["plan", "--agent", "nop"]),
+        str![[r#"
+exit 2
+-- stderr
+agent::undeclared
+
+  x the agent `nop` is not declared
+  help: the agent `nop` does nothing: it is for trials, and there is no task here
 
 "#]],
     );

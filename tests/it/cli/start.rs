@@ -439,8 +439,9 @@ exit 2
 agent::undeclared
 
   x the agent `other` is not declared
-  help: pier knows `aider`, `antigravity-sdk`, `claude-code`, `codex`, `cursor-cli`, `gemini-cli`, `mini-swe-agent`, `opencode`,
-        `openhands`, `pi`, `qwen-coder`; any other needs an `agent` with a `run` line in `pier.kdl`
+  help: pier knows `aider`, `antigravity-sdk`, `claude-code`, `cline`, `codex`, `copilot-cli`, `cursor-cli`, `devin`, `gemini-cli`,
+        `goose`, `hermes`, `kimi-cli`, `mini-swe-agent`, `opencode`, `openhands`, `pi`, `qwen-coder`; any other needs an `agent` with a
+        `run` line in `pier.kdl`
 
 "#]],
     );

@@ -6,10 +6,16 @@ use super::{Converted, convert, fixtures, trajectory};
 
 mod aider;
 mod antigravity_sdk;
+mod cline;
 mod codex;
+mod copilot_cli;
 mod cursor_cli;
+mod devin;
 mod differences;
 mod gemini_cli;
+mod goose;
+mod hermes;
+mod kimi_cli;
 mod mini_swe_agent;
 mod opencode;
 mod openhands;

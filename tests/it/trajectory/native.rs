@@ -6,7 +6,9 @@ use serde_json::Value;
 
 mod aider;
 mod claude_code;
+mod cline;
 mod codex;
+mod copilot_cli;
 mod gemini_cli;
 mod mini_swe_agent;
 mod opencode;
@@ -26,7 +28,9 @@ pub fn of(agent: &str, logs: &Path) -> Native {
     let mut native = match agent {
         "aider" => aider::read(logs),
         "claude-code" => claude_code::read(logs),
+        "cline" => cline::read(logs),
         "codex" => codex::read(logs),
+        "copilot-cli" => copilot_cli::read(logs),
         "gemini-cli" => gemini_cli::read(logs),
         "mini-swe-agent" => mini_swe_agent::read(logs),
         "opencode" => opencode::read(logs),

@@ -30,6 +30,17 @@ const RUNS: &[Row] = &[
     ("codex/slow-killed", "codex", "complete", "finished", 2),
     // Three of the agent that was asked, two of the one that it asked.
     ("codex/spawned", "codex", "complete", "finished", 5),
+    ("copilot/hello", "copilot-cli", "complete", "finished", 2),
+    ("copilot/multi", "copilot-cli", "complete", "finished", 5),
+    ("copilot/err401", "copilot-cli", "complete", "failed", 0),
+    ("copilot/hang-killed", "copilot-cli", "partial", "interrupted", 0),
+    ("copilot/late-killed", "copilot-cli", "partial", "interrupted", 4),
+    // The server knew none of its tools.
+    ("cline/hello", "cline", "complete", "finished", 1),
+    ("cline/multi", "cline", "complete", "finished", 5),
+    ("cline/err401", "cline", "complete", "failed", 0),
+    ("cline/hang-killed", "cline", "partial", "interrupted", 0),
+    ("cline/late-killed", "cline", "partial", "interrupted", 4),
     ("gemini/hello", "gemini-cli", "complete", "finished", 2),
     ("gemini/multi", "gemini-cli", "complete", "finished", 5),
     ("gemini/big", "gemini-cli", "complete", "finished", 3),

@@ -155,6 +155,7 @@ fn a_second_agent_joins_a_running_workspace() {
         ("qwen", "agent::unknown"),
         ("claude", "agent::unknown"),
         ("claude-code@latest", "agent::unknown"),
+        ("oracle", "agent::unknown"),
         ("cursor-cli", "cli::not-yet"),
     ] {
         world.start("x", DEBIAN, &["--agent", agent]).run().refused(2, code);

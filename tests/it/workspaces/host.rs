@@ -13,7 +13,7 @@ use crate::sandbox::{Call, host_process, unique_sleep, within};
 
 impl World {
     /// A call without any engine.
-    fn alone(&self, name: &str, words: &[&str]) -> Call {
+    pub fn alone(&self, name: &str, words: &[&str]) -> Call {
         let socket = self.0.base().join("no-engine.sock");
         self.0.call(words).env("DOCKER_HOST", format!("unix://{}", socket.display())).cwd(self.place(name))
     }

@@ -1,0 +1,77 @@
+//! Sessions of Kimi CLI, written after its published source.
+
+use serde_json::{Value, json};
+
+use super::super::{all_calls, convert};
+use super::of;
+
+const SESSION: &str = "kimi-cli/basic/agent/sessions/9a0364b9/4f1c2a7e";
+
+#[test]
+fn a_session_of_events_becomes_a_trajectory() {
+    let converted = of("kimi-cli/basic");
+    let (said, document) = (&converted.said, &converted.document);
+    assert_eq!((&said["agent"], &said["run"]["outcome"]), (&"kimi-cli".into(), &"finished".into()));
+    assert_eq!((&said["status"], &said["unknown"]), (&"partial".into(), &json!({ "Futuristic": 1 })));
+    assert_eq!(said["counts"]["truncated-line"], 1);
+    assert_eq!(document["session_id"], "4f1c2a7e");
+    let steps = document["steps"].as_array().unwrap();
+    let sources: Vec<&str> = steps.iter().map(|step| step["source"].as_str().unwrap()).collect();
+    assert_eq!(sources, ["user", "agent", "agent", "system"]);
+    assert_eq!(steps[0]["message"][0]["text"], "Fix it.");
+    assert_eq!(steps[0]["message"][1]["source"]["media_type"], "image/png");
+    let first = &steps[1];
+    // What comes in pieces is one text.
+    assert_eq!(
+        (&first["message"], &first["reasoning_content"]),
+        (&"Let me look.".into(), &"Look first.".into())
+    );
+    assert_eq!(first["tool_calls"][0]["arguments"], json!({ "command": "ls" }));
+    let results = &first["observation"]["results"];
+    assert_eq!(results[0]["content"], "no such file");
+    assert_eq!(results[0]["extra"]["is_error"], true);
+    assert_eq!(results[0]["extra"]["message"], "Command failed with exit code: 2.");
+    assert_eq!(results[1]["subagent_trajectory_ref"], json!([{ "trajectory_id": "t2" }]));
+    let metrics = &first["metrics"];
+    assert_eq!((&metrics["prompt_tokens"], &metrics["cached_tokens"]), (&125.into(), &30.into()));
+    assert_eq!(metrics["extra"]["input_cache_creation"], 5);
+    assert_eq!(steps[2]["message"], "Done.");
+    assert_eq!(
+        (&steps[3]["extra"]["kind"], &steps[3]["extra"]["status_code"]),
+        (&"StepRetry".into(), &500.into())
+    );
+    let sub = &document["subagent_trajectories"][0];
+    assert_eq!(
+        (&sub["agent"]["extra"]["subagent"], &sub["steps"][1]["message"]),
+        (&"coder".into(), &"Nothing there.".into())
+    );
+    assert_eq!(document["final_metrics"]["total_prompt_tokens"], 125 + 135 + 7);
+    assert_eq!(document["final_metrics"]["extra"]["summarization_count"], 1);
+}
+
+#[test]
+fn messages_and_what_is_printed_are_enough() {
+    let place = tempfile::tempdir().unwrap();
+    let from = super::super::fixtures().join("trajectories").join(SESSION).join("context.jsonl");
+    fs_err::copy(from, place.path().join("context.jsonl")).unwrap();
+    let converted = convert(place.path(), &[]);
+    assert_eq!(all_calls(&converted.document), ["Shell"]);
+    let steps = converted.document["steps"].as_array().unwrap();
+    let texts: Vec<&Value> = steps.iter().map(|step| &step["message"]).collect();
+    assert_eq!(texts, ["You are Kimi.", "Fix it.", "Let me look.", "Done."]);
+    assert_eq!(steps[2]["observation"]["results"][0]["source_call_id"], "t1");
+    // Harbor asks it by its protocol, and keeps what it says.
+    let place = tempfile::tempdir().unwrap();
+    let event = |kind: &str, payload: Value| json!({ "jsonrpc": "2.0", "method": "event", "params": { "type": kind, "payload": payload } });
+    let lines = [
+        event("TurnBegin", json!({ "user_input": "Hi" })),
+        event("StepBegin", json!({ "n": 1 })),
+        event("ContentPart", json!({ "type": "text", "text": "Hello" })),
+        json!({ "jsonrpc": "2.0", "id": "1", "error": { "code": -32003, "message": "LLM is not set" } }),
+    ];
+    let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+    fs_err::write(place.path().join("kimi-cli.txt"), format!("starting\n{}\n", lines.join("\n"))).unwrap();
+    let converted = convert(place.path(), &[]);
+    assert_eq!(converted.said["run"], json!({ "outcome": "failed", "reason": "LLM is not set" }));
+    assert_eq!(converted.document["steps"][1]["message"], "Hello");
+}
