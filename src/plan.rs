@@ -587,4 +587,7 @@ pub struct Agent {
     pub version: Option<String>,
     /// The launcher on the host that `argv` starts.
     pub launcher: Utf8PathBuf,
+    /// Of one that a file declares: patterns of its logs, relative to the home.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<String>,
 }

@@ -575,7 +575,11 @@ fn start_agent(
             });
         }
     }
-    let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone() };
+    let logs = match &adapter {
+        agent::Chosen::Custom(custom) => agent::Agent::logs(custom).into_iter().map(str::to_owned).collect(),
+        agent::Chosen::BuiltIn(_) => Vec::new(),
+    };
+    let agent = Agent { name: name.value.clone(), version: version.clone(), launcher: program.clone(), logs };
     Some(Started {
         mounts,
         argv,

@@ -60,7 +60,7 @@ impl Watch {
 
 /// Returns the logs that were written since then, relative to the home; links are not followed. The time is that of the kernel, which
 /// nobody inside can set back.
-pub fn since(home: &Utf8Path, patterns: &[&str], then: Timestamp) -> Vec<Utf8PathBuf> {
+pub fn since(home: &Utf8Path, patterns: &[String], then: Timestamp) -> Vec<Utf8PathBuf> {
     let mut found = std::collections::BTreeSet::new();
     for path in patterns.iter().flat_map(|pattern| expand(home, pattern)) {
         let Ok(meta) = home.join(&path).symlink_metadata() else { continue };

@@ -31,6 +31,9 @@ pub struct Session {
     /// The first word of the command; the others may hold secrets.
     pub command: String,
     pub agent: Option<String>,
+    /// Patterns of its logs, where a file declares it.
+    #[serde(default)]
+    pub logs: Vec<String>,
     /// The agent's, where it is pinned.
     #[serde(default)]
     pub version: Option<String>,
@@ -58,6 +61,7 @@ impl Session {
             project: plan.project.root.clone(),
             command: plan.command.argv.first().cloned().unwrap_or_default(),
             agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
+            logs: plan.command.agent.as_ref().map(|agent| agent.logs.clone()).unwrap_or_default(),
             version: plan.command.agent.as_ref().and_then(|agent| agent.version.clone()),
             started: Timestamp::now(),
             home: runs::home(plan, &place.path),

@@ -33,11 +33,12 @@ const FILE: &str = "run.json";
 
 /// The logs of one session.
 pub struct Logs {
-    agent: &'static str,
+    agent: String,
+    is_declared: bool,
     version: Option<String>,
     /// On the host.
     home: Utf8PathBuf,
-    patterns: Vec<&'static str>,
+    patterns: Vec<String>,
     since: Timestamp,
 }
 
@@ -97,10 +98,15 @@ pub fn home(plan: &Plan, place: &Utf8Path) -> Option<Utf8PathBuf> {
 impl Logs {
     /// Returns those of a session, of an agent whose logs can be read.
     pub fn of(session: &Session) -> Option<Self> {
-        let known =
-            agent::find(session.agent.as_deref()?).ok().filter(|known| known.converter().is_some())?;
-        let (home, version) = (session.home.clone()?, session.version.clone());
-        Some(Logs { agent: known.name(), version, home, patterns: known.logs(), since: session.started })
+        let name = session.agent.clone()?;
+        let patterns = if session.logs.is_empty() {
+            let known = agent::find(&name).ok().filter(|known| known.converter().is_some())?;
+            known.logs().into_iter().map(str::to_owned).collect()
+        } else {
+            session.logs.clone()
+        };
+        let (home, version, since) = (session.home.clone()?, session.version.clone(), session.started);
+        Some(Logs { agent: name, is_declared: !session.logs.is_empty(), version, home, patterns, since })
     }
 
     /// Makes a trajectory of them; `None` where there are none.
@@ -112,7 +118,7 @@ impl Logs {
         let request = Request {
             logs: &self.home,
             only: Some(&files),
-            whose: Whose::Known(self.agent),
+            whose: if self.is_declared { Whose::Declared(&self.agent) } else { Whose::Known(&self.agent) },
             agent_version: self.version.as_deref(),
             model: None,
             prices,

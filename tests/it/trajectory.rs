@@ -8,6 +8,7 @@ use serde_json::Value;
 mod checked;
 mod constructed;
 mod fresh;
+mod kept;
 mod native;
 mod stored;
 mod told;

@@ -9,7 +9,7 @@ use super::super::{Global, Outcome, project, workspaces};
 use super::record::Recording;
 use super::told;
 use super::{Away, Ended, Exec, ended, leave, notice};
-use crate::agent::detect;
+use crate::agent::{self, detect};
 use crate::backend::protocol::{Command, Refusal};
 use crate::backend::sandbox::Venue;
 use crate::diag::{Exit, Failure};
@@ -53,7 +53,11 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     }
     if let Some(name) = agent {
         let launcher = args.command.first().map(Utf8PathBuf::from).unwrap_or_default();
-        plan.command.agent = Some(Agent { name: name.to_owned(), version: None, launcher });
+        let logs = declared
+            .find(name)
+            .map(|custom| agent::Agent::logs(&custom).into_iter().map(str::to_owned).collect());
+        let logs = logs.unwrap_or_default();
+        plan.command.agent = Some(Agent { name: name.to_owned(), version: None, launcher, logs });
     }
     let cwd = plan.command.cwd.to_string();
     let command = Command { argv: args.command.clone(), environment: variables, cwd };

@@ -45,7 +45,7 @@ pub fn of(agent: &str, logs: &Path) -> Native {
 }
 
 /// The files below a directory whose names end so, sorted.
-fn files(directory: &Path, end: &str) -> Vec<std::path::PathBuf> {
+pub fn files(directory: &Path, end: &str) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(directory) = pending.pop() {
