@@ -30,6 +30,8 @@ pub struct Request<'a> {
     pub logs: &'a Utf8Path,
     /// Of a directory, these files alone, relative to it.
     pub only: Option<&'a [Utf8PathBuf]>,
+    /// Of a database with the records of many runs, those since then alone, in milliseconds since 1970.
+    pub since: Option<i64>,
     pub whose: Whose<'a>,
     pub agent_version: Option<&'a str>,
     pub model: Option<&'a str>,
@@ -93,7 +95,7 @@ pub fn convert(request: &Request<'_>, out: Out<'_>) -> Result<Converted, Error> 
         Some(files) => Directory::chosen(request.logs, files),
         None => Directory::open(request.logs),
     };
-    let directory = directory.map_err(read)?;
+    let directory = directory.map_err(read)?.with_since(request.since);
     let (name, converter) = reader(request, &directory)?;
     let about = About {
         agent: name.to_owned(),

@@ -8,5 +8,6 @@ pub mod pattern;
 pub mod planted;
 pub mod redact;
 pub mod sparse;
+pub mod sqlite;
 pub mod text;
 pub mod unlocked;

@@ -7,6 +7,7 @@ use super::log::{Converter, LogFile, Logs};
 use crate::atif::draft::{About, Draft, Images};
 use crate::atif::prices::Prices;
 use crate::atif::{WRITTEN, check};
+use crate::util::sqlite::{self, Database, ReadAt, WAL};
 
 /// What begins a line that names a file; the rest of the input is what is in it, up to the next such line.
 const FILE: &str = "%% ";
@@ -28,6 +29,13 @@ impl Logs for Memory {
     fn head(&self, index: usize) -> String {
         let content = &self.contents[index];
         String::from_utf8_lossy(&content[..content.len().min(16 << 10)]).into_owned()
+    }
+
+    fn database(&self, index: usize) -> Result<Database, sqlite::Error> {
+        let name = format!("{}{WAL}", self.files[index].path);
+        let wal = self.files.iter().position(|file| file.path == name);
+        let wal = wal.map(|wal| Box::new(self.contents[wal].clone()) as Box<dyn ReadAt>);
+        Database::open(Box::new(self.contents[index].clone()), wal)
     }
 }
 

@@ -7,8 +7,10 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::atif::draft::Draft;
 use crate::atif::fields::Fields;
 use crate::atif::lines::{Line, Lines};
+use crate::util::sqlite::{self, Database};
 
-pub mod sqlite;
+pub mod named;
+pub mod rows;
 pub mod whole;
 
 /// A file of a directory of logs.
@@ -29,6 +31,15 @@ pub trait Logs {
 
     /// Returns the first bytes of one, up to some thousand; nothing of one that cannot be read.
     fn head(&self, index: usize) -> String;
+
+    /// Opens one that is an `SQLite` database, with the write-ahead log that is beside it, whether that is in the list or not.
+    fn database(&self, index: usize) -> Result<Database, sqlite::Error>;
+
+    /// Says since when a run lasts, in milliseconds since 1970. A file of records that all are older is not in the list by then; what is
+    /// older in a database that has the records of every run is passed over by its reader.
+    fn since(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// What reads the logs of one agent.

@@ -14,6 +14,7 @@ mod strict;
 mod tests;
 
 pub use crate::agent::fuzz::{logs, trajectory};
+pub use crate::util::sqlite::fuzz::sqlite;
 pub use dns::dns;
 pub use hello::client_hello;
 pub use http::{chunks, http_head};

@@ -1,7 +1,7 @@
 //! Which logs of an agent a command has written: those that are new, or another size or time than before it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -10,13 +10,15 @@ use jiff::Timestamp;
 
 use super::beneath::Beneath;
 use crate::util::fs::open_without_links;
+use crate::util::sqlite::WAL;
 
 /// The most files that are looked at, and the most that is copied of all, in bytes.
 const MOST_FILES: usize = 50_000;
 const MOST_BYTES: u64 = 1 << 30;
 
-/// Size, time of the last change, and number of a file.
-type Mark = (u64, i64, i64, u64);
+/// Size, time of the last change, and number of a file; the same of its write-ahead log, where it is a database that has one: while a
+/// program runs, and after it was killed, that alone is written.
+type Mark = ((u64, i64, i64, u64), Option<(u64, i64, i64, u64)>);
 
 /// The logs of an agent, as they were before a command.
 pub struct Watch {
@@ -37,13 +39,12 @@ impl Watch {
         Some(Watch { home, patterns, before, left: MOST_BYTES })
     }
 
-    /// Returns the logs that are not as they were, relative to the home.
+    /// Returns the logs that are not as they were, relative to the home. A database and its write-ahead log are one, for neither says
+    /// anything without the other.
     pub fn changed(&self) -> Vec<Utf8PathBuf> {
         let now = marks(&self.home, &self.patterns);
-        now.into_iter()
-            .filter(|(path, mark)| self.before.get(path) != Some(mark))
-            .map(|(path, _)| path)
-            .collect()
+        let changed = now.into_iter().filter(|(path, mark)| self.before.get(path) != Some(mark));
+        changed.flat_map(|(path, (_, wal))| [wal.map(|_| with_wal(&path)), Some(path)]).flatten().collect()
     }
 
     /// Copies one of them to a place where nothing is.
@@ -63,9 +64,13 @@ impl Watch {
 pub fn since(home: &Utf8Path, patterns: &[String], then: Timestamp) -> Vec<Utf8PathBuf> {
     let mut found = std::collections::BTreeSet::new();
     for path in patterns.iter().flat_map(|pattern| expand(home, pattern)) {
-        let Ok(meta) = home.join(&path).symlink_metadata() else { continue };
-        let changed = Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).unwrap_or(0));
-        if meta.is_file() && found.len() < MOST_FILES && changed.is_ok_and(|changed| changed >= then) {
+        let Some(meta) = plain(home, &path) else { continue };
+        let is_since = |meta: &Metadata| {
+            let changed = Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).unwrap_or(0));
+            changed.is_ok_and(|changed| changed >= then)
+        };
+        let is_own = is_since(&meta) || plain(home, &with_wal(&path)).is_some_and(|wal| is_since(&wal));
+        if is_own && found.len() < MOST_FILES {
             found.insert(path);
         }
     }
@@ -76,13 +81,25 @@ fn marks(home: &Utf8Path, patterns: &[String]) -> BTreeMap<Utf8PathBuf, Mark> {
     let mut found = BTreeMap::new();
     for pattern in patterns {
         for path in expand(home, pattern) {
-            let Ok(meta) = home.join(&path).symlink_metadata() else { continue };
-            if meta.is_file() && found.len() < MOST_FILES {
-                found.insert(path, (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino()));
+            let of = |meta: Metadata| (meta.len(), meta.mtime(), meta.mtime_nsec(), meta.ino());
+            let Some(mark) = plain(home, &path).map(of) else { continue };
+            if found.len() < MOST_FILES {
+                let wal = plain(home, &with_wal(&path)).map(of);
+                found.insert(path, (mark, wal));
             }
         }
     }
     found
+}
+
+/// Returns what is known of a plain file.
+fn plain(home: &Utf8Path, path: &Utf8Path) -> Option<Metadata> {
+    home.join(path).symlink_metadata().ok().filter(Metadata::is_file)
+}
+
+/// Returns where the write-ahead log of a database is.
+fn with_wal(path: &Utf8Path) -> Utf8PathBuf {
+    format!("{path}{WAL}").into()
 }
 
 /// Returns what a pattern stands for; links are not followed.
@@ -172,5 +189,29 @@ mod tests {
         assert_eq!(fs_err::read_to_string(base.join("out/copy")).unwrap(), "new");
         assert!(watch.copy(Utf8Path::new("logs/three/secret.jsonl"), &to, Utf8Path::new("out/x")).is_err());
         assert!(watch.copy(&changed[1], &to, Utf8Path::new("out/copy")).is_err(), "nothing is replaced");
+    }
+
+    #[test]
+    fn a_database_and_its_write_ahead_log_are_one() {
+        let base = tempfile::tempdir().unwrap();
+        let home = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+        let old = home.join("old");
+        fs_err::write(&old, "").unwrap();
+        fs_err::write(home.join("x.db"), "a").unwrap();
+        fs_err::write(home.join("y.db"), "a").unwrap();
+        fs_err::write(home.join("y.db-wal"), "a").unwrap();
+        let watch = Watch::start(&home, &["*.db"]).unwrap();
+        let then = Timestamp::try_from(fs_err::metadata(home.join("y.db-wal")).unwrap().modified().unwrap());
+        let then = then.unwrap() + std::time::Duration::from_nanos(1);
+        assert!(watch.changed().is_empty() && since(&home, &["*.db".to_owned()], then).is_empty());
+        // The clock of files has steps.
+        while fs_err::metadata(&old).is_ok_and(|meta| {
+            meta.ctime_nsec() == fs_err::metadata(home.join("y.db-wal")).unwrap().ctime_nsec()
+        }) {
+            fs_err::write(&old, "").unwrap();
+        }
+        fs_err::write(home.join("x.db-wal"), "new").unwrap();
+        assert_eq!(watch.changed(), ["x.db-wal", "x.db"]);
+        assert_eq!(since(&home, &["*.db".to_owned()], then), ["x.db"]);
     }
 }

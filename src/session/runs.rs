@@ -118,6 +118,7 @@ impl Logs {
         let request = Request {
             logs: &self.home,
             only: Some(&files),
+            since: Some(self.since.as_millisecond()),
             whose: if self.is_declared { Whose::Declared(&self.agent) } else { Whose::Known(&self.agent) },
             agent_version: self.version.as_deref(),
             model: None,

@@ -1,11 +1,13 @@
 //! A directory of logs, which an agent may have made: links are not followed, and there is an end to how much is looked at.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::log::{LogFile, Logs};
 use crate::util::fs::{canonical, open_without_links};
+use crate::util::sqlite::{self, Database, ReadAt, WAL};
 
 /// The most files of one directory, and the deepest.
 const MOST_FILES: usize = 100_000;
@@ -25,6 +27,8 @@ pub struct Directory {
     root: Utf8PathBuf,
     files: Vec<LogFile>,
     left_out: Vec<(Utf8PathBuf, String)>,
+    /// In milliseconds since 1970.
+    since: Option<i64>,
 }
 
 impl Directory {
@@ -34,9 +38,9 @@ impl Directory {
         if let Some((parent, name)) = root.parent().zip(root.file_name()).filter(|_| root.is_file()) {
             let bytes = root.metadata()?.len();
             let files = vec![LogFile { path: name.into(), bytes }];
-            return Ok(Directory { root: parent.to_owned(), files, left_out: Vec::new() });
+            return Ok(Directory { root: parent.to_owned(), files, left_out: Vec::new(), since: None });
         }
-        let mut directory = Directory { root, files: Vec::new(), left_out: Vec::new() };
+        let mut directory = Directory { root, files: Vec::new(), left_out: Vec::new(), since: None };
         directory.list()?;
         Ok(directory)
     }
@@ -49,7 +53,21 @@ impl Directory {
             Some(LogFile { path: path.clone(), bytes: meta.len() })
         });
         let files = files.collect();
-        Ok(Directory { root, files, left_out: Vec::new() })
+        Ok(Directory { root, files, left_out: Vec::new(), since: None })
+    }
+
+    /// Says since when the run lasts whose logs they are, in milliseconds since 1970.
+    pub fn with_since(self, since: Option<i64>) -> Self {
+        Directory { since, ..self }
+    }
+
+    /// Opens a plain file.
+    fn plain(&self, path: &Utf8Path) -> io::Result<File> {
+        let file = open_without_links(&self.root.join(path))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a plain file"));
+        }
+        Ok(file)
     }
 
     /// Files that are there and are not read, and why.
@@ -79,7 +97,8 @@ impl Directory {
                 };
                 let path = below.join(entry.file_name());
                 let Ok(meta) = entry.path().symlink_metadata() else { continue };
-                let is_log = |path: &Utf8Path| matches!(path.extension(), Some("json" | "jsonl" | "txt"));
+                let is_log =
+                    |path: &Utf8Path| matches!(path.extension(), Some("db" | "json" | "jsonl" | "txt"));
                 if meta.is_symlink() && is_log(&path) {
                     self.left_out.push((path, "it is a link, and those are not followed".to_owned()));
                 } else if meta.is_dir() && depth < MOST_DEPTH {
@@ -108,23 +127,31 @@ impl Logs for Directory {
     }
 
     fn open(&self, index: usize) -> io::Result<Box<dyn BufRead>> {
-        let file = open_without_links(&self.root.join(&self.files[index].path))?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is not a plain file"));
-        }
+        let file = self.plain(&self.files[index].path)?;
         Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
     }
 
     fn head(&self, index: usize) -> String {
         let mut head = Vec::new();
-        let Ok(file) = open_without_links(&self.root.join(&self.files[index].path)) else {
-            return String::new();
-        };
-        if !file.metadata().is_ok_and(|meta| meta.is_file())
-            || file.take(HEAD).read_to_end(&mut head).is_err()
-        {
+        let Ok(file) = self.plain(&self.files[index].path) else { return String::new() };
+        if file.take(HEAD).read_to_end(&mut head).is_err() {
             return String::new();
         }
         String::from_utf8_lossy(&head).into_owned()
+    }
+
+    fn database(&self, index: usize) -> Result<Database, sqlite::Error> {
+        let path = &self.files[index].path;
+        // It is opened first: what somebody moves from it into the file meanwhile is in the file then.
+        let wal = match self.plain(Utf8Path::new(&format!("{path}{WAL}"))) {
+            Ok(wal) => Some(Box::new(wal) as Box<dyn ReadAt>),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        Database::open(Box::new(self.plain(path)?), wal)
+    }
+
+    fn since(&self) -> Option<i64> {
+        self.since
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use camino::Utf8Path;
 
 use crate::agent::chat::{self, Beside};
-use crate::agent::log::{self, Converter, Logs, sqlite};
+use crate::agent::log::{self, Converter, Logs, named};
 use crate::atif::draft::{Draft, MAIN};
 use crate::atif::fields::Fields;
 use crate::atif::report::Run;
@@ -16,7 +16,7 @@ use crate::atif::time;
 pub struct Log;
 
 fn is_log(_: &Utf8Path, head: &str) -> bool {
-    head.starts_with(sqlite::MAGIC) && head.contains("message_nodes") && head.contains("chat_message")
+    head.starts_with(named::MAGIC) && head.contains("message_nodes") && head.contains("chat_message")
 }
 
 impl Converter for Log {
@@ -28,7 +28,7 @@ impl Converter for Log {
         let mut ended = None;
         for index in log::chosen(logs, is_log) {
             let path = &logs.files()[index].path;
-            let Some(database) = sqlite::open(logs, index, draft) else { continue };
+            let Some(database) = named::open(logs, index, draft) else { continue };
             let (mut sessions, mut nodes) = (Vec::new(), Vec::new());
             let mut whole = database.rows("sessions", |row| sessions.push(row));
             whole &= database.rows("message_nodes", |row| nodes.push(row));
@@ -36,7 +36,7 @@ impl Converter for Log {
                 let text = "not all of the database can be read";
                 draft.report.partial("unreadable-file", text, Some((path.as_str(), 0)));
             }
-            let active = |row: &sqlite::Row| row.real("last_activity_at").unwrap_or(0.0);
+            let active = |row: &named::Row| row.real("last_activity_at").unwrap_or(0.0);
             sessions.sort_by(|one, other| active(one).total_cmp(&active(other)));
             for session in &sessions {
                 ended = read(session, &nodes, draft, path)?.or(ended);
@@ -53,13 +53,13 @@ impl Converter for Log {
 
 /// Reads a session; says whether its last message is an answer without calls.
 fn read(
-    session: &sqlite::Row,
-    nodes: &[sqlite::Row],
+    session: &named::Row,
+    nodes: &[named::Row],
     draft: &mut Draft<'_>,
     path: &Utf8Path,
 ) -> io::Result<Option<bool>> {
     let id = session.text("id").unwrap_or_default();
-    let of_it: Vec<&sqlite::Row> = nodes.iter().filter(|node| node.text("session_id") == Some(id)).collect();
+    let of_it: Vec<&named::Row> = nodes.iter().filter(|node| node.text("session_id") == Some(id)).collect();
     let head = draft.head(MAIN);
     head.session = head.session.take().or_else(|| Some(id.to_owned()));
     head.model = head.model.take().or_else(|| session.text("model").map(str::to_owned));
@@ -127,8 +127,8 @@ fn read(
 }
 
 /// Returns the messages of the branch that ends with this one, from its beginning; all of them where there is no such branch.
-fn chain<'a>(nodes: &[&'a sqlite::Row], last: Option<i64>) -> Vec<&'a sqlite::Row> {
-    let by_id: HashMap<i64, &'a sqlite::Row> =
+fn chain<'a>(nodes: &[&'a named::Row], last: Option<i64>) -> Vec<&'a named::Row> {
+    let by_id: HashMap<i64, &'a named::Row> =
         nodes.iter().filter_map(|node| Some((node.whole("node_id")?, *node))).collect();
     let mut chain = Vec::new();
     let mut next = last;

@@ -7,7 +7,7 @@ use camino::Utf8Path;
 use serde_json::value::RawValue;
 
 use super::messages::Messages;
-use crate::agent::log::{self, Converter, Logs, sqlite, whole};
+use crate::agent::log::{self, Converter, Logs, named, whole};
 use crate::atif::draft::{Draft, MAIN, Track};
 use crate::atif::fields::Fields;
 use crate::atif::raw::Json;
@@ -35,7 +35,7 @@ fn is_own(message: &Fields<'_>) -> bool {
 }
 
 fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
-    if head.starts_with(sqlite::MAGIC) {
+    if head.starts_with(named::MAGIC) {
         let has = |name| head.contains(name);
         return (has("content_json") && has("created_timestamp")).then_some(Kind::Database);
     }
@@ -172,11 +172,11 @@ impl Reader {
     /// Reads the sessions of a database, the oldest first.
     fn database(&mut self, logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Result<()> {
         let path = &logs.files()[index].path;
-        let Some(database) = sqlite::open(logs, index, draft) else { return Ok(()) };
-        let mut sessions: Vec<sqlite::Row> = Vec::new();
+        let Some(database) = named::open(logs, index, draft) else { return Ok(()) };
+        let mut sessions: Vec<named::Row> = Vec::new();
         let mut whole = database.rows("sessions", |row| sessions.push(row));
         sessions.sort_by(|one, other| one.text("created_at").cmp(&other.text("created_at")));
-        let mut messages: Vec<sqlite::Row> = Vec::new();
+        let mut messages: Vec<named::Row> = Vec::new();
         whole &= database.rows("messages", |row| messages.push(row));
         if !whole {
             let text = "not all of the database can be read";
@@ -208,13 +208,7 @@ impl Reader {
         Ok(())
     }
 
-    fn row(
-        &mut self,
-        row: &sqlite::Row,
-        track: Track,
-        draft: &mut Draft<'_>,
-        source: &str,
-    ) -> io::Result<()> {
+    fn row(&mut self, row: &named::Row, track: Track, draft: &mut Draft<'_>, source: &str) -> io::Result<()> {
         // As the other forms have it.
         let json =
             |column: &str| row.text(column).filter(|text| serde_json::from_str::<&RawValue>(text).is_ok());
@@ -253,7 +247,7 @@ fn session(fields: &Fields<'_>, track: Track, draft: &mut Draft<'_>) {
 }
 
 /// The same for the row of one.
-fn totals(row: &sqlite::Row, draft: &mut Draft<'_>) {
+fn totals(row: &named::Row, draft: &mut Draft<'_>) {
     let count = |column: &str| row.whole(column).and_then(|count| u64::try_from(count).ok());
     if let (Some(input), Some(output)) =
         (count("accumulated_input_tokens"), count("accumulated_output_tokens"))

@@ -6,7 +6,7 @@ use camino::Utf8Path;
 use serde_json::value::RawValue;
 
 use crate::agent::chat::{self, Beside};
-use crate::agent::log::{self, Converter, Logs, sqlite, whole};
+use crate::agent::log::{self, Converter, Logs, named, whole};
 use crate::atif::draft::{Draft, MAIN, Track};
 use crate::atif::fields::Fields;
 use crate::atif::report::Run;
@@ -27,7 +27,7 @@ enum Kind {
 
 fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
     let has = |word: &str| head.contains(word);
-    if head.starts_with(sqlite::MAGIC) {
+    if head.starts_with(named::MAGIC) {
         return (has("billing_provider") && has("parent_session_id")).then_some(Kind::Database);
     }
     if !head.trim_start().starts_with('{') || !has("\"messages\"") {
@@ -176,7 +176,7 @@ impl Reader {
     /// Reads the sessions of a database, the oldest first.
     fn database(&mut self, logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Result<()> {
         let path = &logs.files()[index].path;
-        let Some(database) = sqlite::open(logs, index, draft) else { return Ok(()) };
+        let Some(database) = named::open(logs, index, draft) else { return Ok(()) };
         let (mut sessions, mut messages) = (Vec::new(), Vec::new());
         let mut whole = database.rows("sessions", |row| sessions.push(row));
         whole &= database.rows("messages", |row| messages.push(row));
@@ -184,7 +184,7 @@ impl Reader {
             let text = "not all of the database can be read";
             draft.report.partial("unreadable-file", text, Some((path.as_str(), 0)));
         }
-        let started = |row: &sqlite::Row| row.real("started_at").unwrap_or(0.0);
+        let started = |row: &named::Row| row.real("started_at").unwrap_or(0.0);
         sessions.sort_by(|one, other| started(one).total_cmp(&started(other)));
         for session in &sessions {
             let id = session.text("id").unwrap_or_default();

@@ -1,5 +1,5 @@
-//! Sessions of opencode, as `opencode export` prints them and as older versions keep them in a directory, and the stream that a
-//! headless run prints.
+//! Sessions of opencode, as `opencode export` prints them, as its database has them and as older versions keep them in a directory,
+//! and the stream that a headless run prints.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -7,12 +7,13 @@ use std::io;
 use camino::Utf8Path;
 use serde_json::value::RawValue;
 
-use crate::agent::log::{self, Converter, Logs, whole};
+use crate::agent::log::{self, Converter, Logs, rows, whole};
 use crate::atif::draft::{Draft, MAIN, Track};
 use crate::atif::fields::Fields;
 use crate::atif::report::Run;
 use parts::Speaker;
 
+mod database;
 mod parts;
 mod stream;
 
@@ -22,6 +23,8 @@ pub struct Log;
 enum Kind {
     /// A whole session in one file.
     Export,
+    /// All sessions of a home.
+    Database,
     /// Files of the directory `storage`.
     Session,
     Message,
@@ -49,6 +52,10 @@ fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
             }
         };
     }
+    if path.extension() == Some("db") {
+        // Versions that are none of the usual have their own: `opencode-NAME.db`.
+        return (name.starts_with("opencode") && rows::is_database(head)).then_some(Kind::Database);
+    }
     if name == "opencode.txt" {
         return Some(Kind::Stream);
     }
@@ -68,7 +75,7 @@ impl Converter for Log {
     }
 
     fn convert(&self, logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<()> {
-        let mut sessions = sessions(logs, draft);
+        let mut sessions = sessions(logs, draft)?;
         // Those that asked others come first, and one comes after the other, by their times.
         sessions.sort_by_key(|session| (session.created, session.id.clone()));
         let mut reader = Reader {
@@ -111,6 +118,7 @@ struct Session {
 
 enum Place {
     Export(usize),
+    Database(database::Stored),
     /// Files of the directory: its own, where it is there, and its messages, each with its parts.
     Storage(Option<usize>, Vec<(usize, Vec<usize>)>),
 }
@@ -123,9 +131,9 @@ struct Stored {
     messages: Vec<(String, usize)>,
 }
 
-/// Finds the sessions; one that is exported and in the directory as well is read once.
-fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> Vec<Session> {
-    let mut found = Vec::new();
+/// Finds the sessions; one that is there twice, exported and in the database or the directory as well, is read once.
+fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<Vec<Session>> {
+    let (mut found, mut kept) = (Vec::new(), Vec::new());
     let mut stored: BTreeMap<String, Stored> = BTreeMap::new();
     let mut parts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     for index in 0..logs.files().len() {
@@ -139,6 +147,7 @@ fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> Vec<Session> {
                 let info = fields.object("info").unwrap_or_default();
                 found.extend(Session::of(&info, Place::Export(index)));
             }
+            Some(Kind::Database) => kept.extend(database::sessions(logs, index, draft)?),
             Some(Kind::Session) => stored.entry(stem).or_default().own = Some(index),
             Some(Kind::Message) => stored.entry(parent).or_default().messages.push((stem, index)),
             // Their names are in the order in which they were made, as those of messages.
@@ -146,9 +155,13 @@ fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> Vec<Session> {
             Some(Kind::Stream) | None => {}
         }
     }
+    for session in kept {
+        if !is_known(&found, &session.id, draft) {
+            found.push(session);
+        }
+    }
     for (id, Stored { own, messages }) in stored {
-        if found.iter().any(|session: &Session| session.id == id) {
-            draft.report.note("duplicate-session", format!("`{id}` is there twice, and was read once"), None);
+        if is_known(&found, &id, draft) {
             continue;
         }
         let messages =
@@ -165,7 +178,15 @@ fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> Vec<Session> {
         let at = files.first().map(|index| (logs.files()[*index].path.as_str(), 0));
         draft.report.partial("orphan-parts", format!("the message `{name}` of some parts is not there"), at);
     }
-    found
+    Ok(found)
+}
+
+fn is_known(found: &[Session], id: &str, draft: &mut Draft<'_>) -> bool {
+    let known = found.iter().any(|session| session.id == id);
+    if known {
+        draft.report.note("duplicate-session", format!("`{id}` is there twice, and was read once"), None);
+    }
+    known
 }
 
 impl Session {
@@ -218,6 +239,7 @@ impl Reader<'_> {
                     self.messages(messages, &speaker, draft, name)
                 })
             }
+            Place::Database(stored) => self.stored_rows(&session.id, stored, track, draft),
             Place::Storage(own, messages) => {
                 let text = own.and_then(|index| whole::text(logs, index, draft)).unwrap_or_default();
                 let mut speaker = take_head(&Fields::parse(&text).unwrap_or_default(), draft, track);

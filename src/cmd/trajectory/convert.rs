@@ -47,6 +47,7 @@ pub fn run(args: &Convert) -> Outcome {
     let request = Request {
         logs: &args.logs,
         only: None,
+        since: None,
         whose: args.agent.as_deref().map_or(Whose::Unknown, Whose::Known),
         agent_version: args.agent_version.as_deref(),
         model: args.model.as_deref(),

@@ -56,6 +56,7 @@ fn convert(whose: Whose<'_>, logs: &Utf8Path) -> Told {
     let request = Request {
         logs,
         only: None,
+        since: None,
         whose,
         agent_version: None,
         model: None,

@@ -24,6 +24,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("redact", super::redact),
     ("request_path", super::request_path),
     ("socks", super::socks),
+    ("sqlite", super::sqlite),
     ("trajectory", super::trajectory),
 ];
 
@@ -231,4 +232,9 @@ fn mutations_of_request_path() {
 #[test]
 fn mutations_of_socks() {
     fuzz("socks");
+}
+
+#[test]
+fn mutations_of_sqlite() {
+    fuzz("sqlite");
 }

@@ -18,6 +18,7 @@ mod hermes;
 mod kimi_cli;
 mod mini_swe_agent;
 mod opencode;
+mod opencode_database;
 mod openhands;
 mod pi;
 mod qwen_coder;

@@ -74,6 +74,8 @@ const RUNS: &[Row] = &[
     ("opencode/slow-killed", "opencode", "partial", "interrupted", 1),
     ("opencode-anthropic/multi", "opencode", "complete", "finished", 5),
     ("opencode-openai/multi", "opencode", "complete", "finished", 5),
+    ("opencode-db/hello", "opencode", "complete", "finished", 2),
+    ("opencode-db/late-killed", "opencode", "partial", "interrupted", 4),
     ("pi/hello", "pi", "complete", "finished", 2),
     ("pi/multi", "pi", "complete", "finished", 5),
     ("pi/big", "pi", "complete", "finished", 3),

@@ -1,0 +1,176 @@
+//! The database in which newer versions keep their sessions: the rows of three tables, of which `opencode export` prints what is
+//! read here.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use super::parts::Speaker;
+use super::{Reader, Session, take_head};
+use crate::agent::log::Logs;
+use crate::agent::log::rows::{self, Record};
+use crate::atif::draft::{Draft, Track};
+use crate::atif::fields::Fields;
+use crate::util::sqlite::{Database, Place};
+
+/// A session of a database.
+pub struct Stored {
+    /// Of the database in the list of logs.
+    index: usize,
+    /// What `export` prints of it.
+    info: String,
+    messages: Vec<Message>,
+}
+
+struct Message {
+    created: i64,
+    id: String,
+    place: Place,
+    /// With their names, which are in the order in which they were made.
+    parts: Vec<(String, Place)>,
+}
+
+/// Finds the sessions of a database that were changed since the logs are somebody's.
+pub fn sessions(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Result<Vec<Session>> {
+    let Some(database) = rows::open(logs, index, draft) else { return Ok(Vec::new()) };
+    let from = (logs, index);
+    let since = logs.since().unwrap_or(i64::MIN);
+    let mut found: BTreeMap<String, (Stored, Option<String>, u64)> = BTreeMap::new();
+    let mut older = 0_u64;
+    rows::each(from, &database, "session", draft, |_, row| {
+        if row.integer("time_updated").is_some_and(|updated| updated < since) {
+            older += 1;
+            return Ok(());
+        }
+        let Some(id) = row.text("id") else { return Ok(()) };
+        let stored = Stored { index, info: info(row), messages: Vec::new() };
+        let created = row.integer("time_created").and_then(|created| u64::try_from(created).ok());
+        let parent = row.text("parent_id").map(str::to_owned);
+        found.insert(id.to_owned(), (stored, parent, created.unwrap_or(0)));
+        Ok(())
+    })?;
+    let mut places: BTreeMap<String, (String, usize)> = BTreeMap::new();
+    rows::each(from, &database, "message", draft, |_, row| {
+        let (Some(id), Some(session)) = (row.text("id"), row.text("session_id")) else { return Ok(()) };
+        let Some((stored, ..)) = found.get_mut(session) else { return Ok(()) };
+        let created = row.integer("time_created").unwrap_or(0);
+        places.insert(id.to_owned(), (session.to_owned(), stored.messages.len()));
+        stored.messages.push(Message { created, id: id.to_owned(), place: row.place(), parts: Vec::new() });
+        Ok(())
+    })?;
+    rows::each(from, &database, "part", draft, |draft, row| {
+        let (Some(id), Some(message)) = (row.text("id"), row.text("message_id")) else { return Ok(()) };
+        let place = places.get(message).and_then(|(session, at)| Some((found.get_mut(session)?, *at)));
+        let Some(((stored, ..), at)) = place else {
+            if row.text("session_id").is_some_and(|session| found.contains_key(session)) {
+                let text = format!("the message `{message}` of some parts is not there");
+                draft.report.partial("orphan-parts", text, Some((logs.files()[index].path.as_str(), 0)));
+            }
+            return Ok(());
+        };
+        stored.messages[at].parts.push((id.to_owned(), row.place()));
+        Ok(())
+    })?;
+    if older > 0 {
+        let text = format!("{older} sessions are older than the run, and are not part of it");
+        draft.report.note("older-sessions", text, Some((logs.files()[index].path.as_str(), 0)));
+    }
+    let sessions = found.into_iter().map(|(id, (mut stored, parent, created))| {
+        stored.messages.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
+        for message in &mut stored.messages {
+            message.parts.sort_by(|one, other| one.0.cmp(&other.0));
+        }
+        Session { id, parent, created, place: super::Place::Database(stored) }
+    });
+    Ok(sessions.collect())
+}
+
+/// Returns what `export` prints of a session, as far as it is read.
+fn info(row: &Record<'_>) -> String {
+    let text = |column| row.text(column).map(str::to_owned);
+    // These are JSON of their own.
+    let inner = |column| row.text(column).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    json!({
+        "id": text("id"),
+        "parentID": text("parent_id"),
+        "version": text("version"),
+        "directory": text("directory"),
+        "title": text("title"),
+        "agent": text("agent"),
+        "model": inner("model"),
+        "permission": inner("permission"),
+    })
+    .to_string()
+}
+
+impl Reader<'_> {
+    pub(super) fn stored_rows(
+        &mut self,
+        session: &str,
+        stored: &Stored,
+        track: Track,
+        draft: &mut Draft<'_>,
+    ) -> io::Result<()> {
+        let Some(database) = rows::open(self.logs, stored.index, draft) else { return Ok(()) };
+        let mut speaker = take_head(&Fields::parse(&stored.info).unwrap_or_default(), draft, track);
+        for message in &stored.messages {
+            self.message_row(session, stored.index, &database, message, &mut speaker, draft)?;
+        }
+        Ok(())
+    }
+
+    fn message_row(
+        &mut self,
+        session: &str,
+        index: usize,
+        database: &Database,
+        message: &Message,
+        speaker: &mut Speaker,
+        draft: &mut Draft<'_>,
+    ) -> io::Result<()> {
+        let from = (self.logs, index);
+        let ids = [("id", &*message.id), ("sessionID", session)];
+        let Some(info) = data(from, database, "message", message.place, &ids, draft) else { return Ok(()) };
+        let Ok(info) = Fields::parse(&info) else { return Ok(()) };
+        let texts: Vec<String> = (message.parts.iter())
+            .filter_map(|(id, place)| {
+                let ids = [("id", &**id), ("sessionID", session), ("messageID", &message.id)];
+                data(from, database, "part", *place, &ids, draft)
+            })
+            .collect();
+        let parts: Vec<Fields<'_>> = texts.iter().filter_map(|text| Fields::parse(text).ok()).collect();
+        self.message(&info, &parts, speaker, draft)
+    }
+}
+
+/// Reads the record of a row, with the names that are columns of their own behind its fields, as `export` prints them.
+fn data(
+    from: (&dyn Logs, usize),
+    database: &Database,
+    table: &str,
+    place: Place,
+    ids: &[(&str, &str)],
+    draft: &mut Draft<'_>,
+) -> Option<String> {
+    let row = rows::again(from, database, table, place, draft)?;
+    let text = row.text("data").unwrap_or_default().trim();
+    let at = Some((from.0.files()[from.1].path.as_str(), 0));
+    let name = ids.first().map_or("", |(_, id)| id);
+    let wrong = match serde_json::from_str::<&RawValue>(text) {
+        Err(error) => format!("the {table} `{name}` is no record: {error}"),
+        Ok(_) if !text.starts_with('{') => format!("the {table} `{name}` is no record"),
+        Ok(_) => {
+            let mut whole = text.strip_suffix('}').unwrap_or(text).trim_end().to_owned();
+            for (key, id) in ids {
+                let comma = if whole.ends_with('{') { "" } else { "," };
+                whole.push_str(&format!("{comma}\"{key}\":{}", Value::from(*id)));
+            }
+            whole.push('}');
+            return Some(whole);
+        }
+    };
+    draft.report.partial("unreadable-record", wrong, at);
+    None
+}
