@@ -94,6 +94,19 @@ const AGENTS: &[Agent] = &[
         outcome: "finished",
     },
     Agent {
+        name: "opencode",
+        version: "1.18.33",
+        block: "import \"settings\"\n    model \"x/m\"",
+        variables: &[],
+        files: &[(
+            ".config/opencode/opencode.json",
+            r#"{"provider":{"x":{"npm":"@ai-sdk/openai-compatible","options":{"baseURL":"{}/v1","apiKey":"sk-test"},"models":{"m":{"name":"m"}}}}}"#,
+        )],
+        logs: ".local/share/opencode",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
         name: "mini-swe-agent",
         version: "2.4.6",
         block: "model \"openai/m\"\n    settings step_limit=20 cost_limit=3",
@@ -285,8 +298,32 @@ fresh! {
     codex "codex";
     gemini_cli "gemini-cli";
     qwen_coder "qwen-coder";
+    opencode "opencode";
     pi "pi";
     mini_swe_agent "mini-swe-agent";
     aider "aider";
     openhands "openhands";
+}
+
+/// One database has the sessions of all runs.
+#[test]
+fn a_second_run_of_opencode_has_its_own_session_alone() {
+    let agent = Agent::of("opencode");
+    let Some((project, _)) = agent.run(Script::Hello) else { return };
+    let (first, document) = kept(&project);
+    let server = ModelServer::start(Script::Hello);
+    let (path, text) = agent.files[0];
+    // It was imported by the first.
+    fs_err::write(home(&project).join(path), text.replace("{}", &server.url())).unwrap();
+    agent.call(&project, &server, &["up", "--prompt", "Once more", "--front", "json"]).run().expect(0);
+    let listed = project.pier(&["trajectory", "list", "--json"]).expect(0);
+    let runs: Vec<Value> = serde_json::from_str(&listed.text()).unwrap();
+    let second = runs.iter().find(|run| run["id"] != first["id"]).unwrap();
+    assert_eq!((runs.len(), &second["counts"]["older-sessions"]), (2, &Value::from(1)), "{second}");
+    let again: Value =
+        serde_json::from_slice(&fs_err::read(second["trajectory"].as_str().unwrap()).unwrap()).unwrap();
+    assert_ne!(again["session_id"], document["session_id"]);
+    let texts = all_texts(&again);
+    assert!(texts.contains("Once more") && !texts.contains(PROMPT), "{texts}");
+    assert_eq!(again["steps"].as_array().unwrap().len(), document["steps"].as_array().unwrap().len());
 }
