@@ -355,6 +355,11 @@ mod tests {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
+        // It has its name some moments after it was started.
+        let name = format!("/proc/{}/comm", git.id());
+        while fs_err::read_to_string(&name).unwrap() != "git\n" {
+            std::thread::yield_now();
+        }
         let who = clear(&directory, &root, &found, &mark).unwrap_err();
         assert!(who.contains(&format!("process {}, `git`", git.id())), "{who}");
         drop(git.stdin.take());
