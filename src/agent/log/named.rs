@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use super::{Logs, rows};
+use super::Logs;
+use super::rows::Tables;
 use crate::atif::draft::Draft;
 use crate::atif::raw::{Extra, Json};
 pub use crate::util::sqlite::MAGIC;
@@ -56,7 +57,7 @@ pub struct Database(sqlite::Database);
 
 /// Opens the database at this index; `None`, with a reason in the report, where it is none.
 pub fn open(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> Option<Database> {
-    rows::open(logs, index, draft).map(Database)
+    Tables::open(logs, index, draft).map(Tables::into_database).map(Database)
 }
 
 impl Database {

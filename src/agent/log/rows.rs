@@ -14,20 +14,92 @@ pub fn is_database(head: &str) -> bool {
     head.starts_with(MAGIC)
 }
 
-/// Opens a database; `None`, with a reason in the report, where it cannot be read.
-pub fn open(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> Option<Database> {
-    let at = Some((logs.files()[index].path.as_str(), 0));
-    match logs.database(index) {
-        Ok(database) => {
-            for damage in database.damage() {
-                let text = format!("some of its tables are missing: {damage}");
-                draft.report.partial("unreadable-file", text, at);
+/// A database of a directory of logs. What is broken in it is said in the report, and the rest is read.
+pub struct Tables {
+    database: Database,
+    /// Of its file.
+    name: String,
+}
+
+impl Tables {
+    /// Opens a database; `None`, with a reason in the report, where it cannot be read.
+    pub fn open(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> Option<Self> {
+        let name = logs.files()[index].path.to_string();
+        match logs.database(index) {
+            Ok(database) => {
+                for damage in database.damage() {
+                    let text = format!("some of its tables are missing: {damage}");
+                    draft.report.partial("unreadable-file", text, Some((&name, 0)));
+                }
+                Some(Tables { database, name })
             }
-            Some(database)
+            Err(error) => {
+                let text = format!("it cannot be read: {error}");
+                draft.report.partial("unreadable-file", text, Some((&name, 0)));
+                None
+            }
         }
-        Err(error) => {
-            draft.report.partial("unreadable-file", format!("it cannot be read: {error}"), at);
-            None
+    }
+
+    /// The database itself, for whoever reads several tables side by side.
+    pub fn into_database(self) -> Database {
+        self.database
+    }
+
+    /// Where a reason is.
+    pub fn at(&self) -> (&str, u64) {
+        (&self.name, 0)
+    }
+
+    /// Reads the rows of a table, one at a time, in the order of their numbers.
+    pub fn each(
+        &self,
+        table: &str,
+        draft: &mut Draft<'_>,
+        mut call: impl FnMut(&mut Draft<'_>, &Record<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let Some(table) = self.database.table(table) else {
+            let known = self.database.tables().iter().take(MOST_NAMED);
+            let known: Vec<String> = known.map(|table| format!("`{}`", table.name)).collect();
+            let text = format!("there is no table `{table}`; there are {}", known.join(", "));
+            draft.report.partial("missing-table", text, Some(self.at()));
+            return Ok(());
+        };
+        let rows = match self.database.rows(table) {
+            Ok(rows) => rows,
+            Err(error) => {
+                draft.report.partial("unreadable-table", error.to_string(), Some(self.at()));
+                return Ok(());
+            }
+        };
+        for row in rows {
+            match row {
+                Ok(row) => {
+                    if row.is_repaired {
+                        let text = "letters of a row that are none were replaced by U+FFFD";
+                        draft.report.note("repaired-text", text, Some(self.at()));
+                    }
+                    call(draft, &Record { table, row })?;
+                }
+                Err(error) => {
+                    let text = format!("some of `{}` cannot be read: {error}", table.name);
+                    draft.report.partial("unreadable-row", text, Some(self.at()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads a row once more.
+    pub fn again(&self, table: &str, place: Place, draft: &mut Draft<'_>) -> Option<Record<'_>> {
+        let table = self.database.table(table)?;
+        match self.database.row(table, place) {
+            Ok(row) => Some(Record { table, row }),
+            Err(error) => {
+                let text = format!("a row of `{}` cannot be read: {error}", table.name);
+                draft.report.partial("unreadable-row", text, Some(self.at()));
+                None
+            }
         }
     }
 }
@@ -39,6 +111,7 @@ pub struct Record<'a> {
 }
 
 impl Record<'_> {
+    /// Returns a value that is not `NULL`.
     pub fn get(&self, column: &str) -> Option<&Value> {
         let value = self.row.values.get(self.table.column(column)?)?;
         (*value != Value::Null).then_some(value)
@@ -55,66 +128,5 @@ impl Record<'_> {
     /// Where it is, for whoever reads it once more.
     pub fn place(&self) -> Place {
         self.row.place
-    }
-}
-
-/// Reads the rows of a table, one at a time, in the order of their numbers. What is broken is said in the report, and the rest is read.
-pub fn each(
-    (logs, index): (&dyn Logs, usize),
-    database: &Database,
-    table: &str,
-    draft: &mut Draft<'_>,
-    mut call: impl FnMut(&mut Draft<'_>, &Record<'_>) -> io::Result<()>,
-) -> io::Result<()> {
-    let at = Some((logs.files()[index].path.as_str(), 0));
-    let Some(table) = database.table(table) else {
-        let known: Vec<String> =
-            database.tables().iter().take(MOST_NAMED).map(|table| format!("`{}`", table.name)).collect();
-        let text = format!("there is no table `{table}`; there are {}", known.join(", "));
-        draft.report.partial("missing-table", text, at);
-        return Ok(());
-    };
-    let rows = match database.rows(table) {
-        Ok(rows) => rows,
-        Err(error) => {
-            draft.report.partial("unreadable-table", error.to_string(), at);
-            return Ok(());
-        }
-    };
-    for row in rows {
-        match row {
-            Ok(row) => {
-                if row.is_repaired {
-                    let text =
-                        format!("letters of a row of `{}` that are none were replaced by U+FFFD", table.name);
-                    draft.report.note("repaired-text", text, at);
-                }
-                call(draft, &Record { table, row })?;
-            }
-            Err(error) => {
-                let text = format!("some of `{}` cannot be read: {error}", table.name);
-                draft.report.partial("unreadable-row", text, at);
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Reads a row once more.
-pub fn again<'a>(
-    (logs, index): (&dyn Logs, usize),
-    database: &'a Database,
-    table: &str,
-    place: Place,
-    draft: &mut Draft<'_>,
-) -> Option<Record<'a>> {
-    let table = database.table(table)?;
-    match database.row(table, place) {
-        Ok(row) => Some(Record { table, row }),
-        Err(error) => {
-            let text = format!("a row of `{}` cannot be read: {error}", table.name);
-            draft.report.partial("unreadable-row", text, Some((logs.files()[index].path.as_str(), 0)));
-            None
-        }
     }
 }

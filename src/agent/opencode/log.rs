@@ -1,6 +1,7 @@
 //! Sessions of opencode, as `opencode export` prints them, as its database has them and as older versions keep them in a directory,
 //! and the stream that a headless run prints.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
 
@@ -155,6 +156,11 @@ fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<Vec<Session>> 
             Some(Kind::Stream) | None => {}
         }
     }
+    // Of copies of a database, the newest has all of a session that went on.
+    kept.sort_by_key(|session| match &session.place {
+        Place::Database(stored) => Reverse(stored.updated),
+        Place::Export(_) | Place::Storage(..) => Reverse(0),
+    });
     for session in kept {
         if !is_known(&found, &session.id, draft) {
             found.push(session);

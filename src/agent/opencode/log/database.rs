@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use super::parts::Speaker;
 use super::{Reader, Session, take_head};
 use crate::agent::log::Logs;
-use crate::agent::log::rows::{self, Record};
+use crate::agent::log::rows::{Record, Tables};
 use crate::atif::draft::{Draft, Track};
 use crate::atif::fields::Fields;
-use crate::util::sqlite::{Database, Place};
+use crate::util::sqlite::Place;
 
 /// A session of a database.
 pub struct Stored {
@@ -21,6 +21,8 @@ pub struct Stored {
     index: usize,
     /// What `export` prints of it.
     info: String,
+    /// In milliseconds.
+    pub updated: i64,
     messages: Vec<Message>,
 }
 
@@ -34,25 +36,25 @@ struct Message {
 
 /// Finds the sessions of a database that were changed since the logs are somebody's.
 pub fn sessions(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Result<Vec<Session>> {
-    let Some(database) = rows::open(logs, index, draft) else { return Ok(Vec::new()) };
-    let from = (logs, index);
+    let Some(tables) = Tables::open(logs, index, draft) else { return Ok(Vec::new()) };
     let since = logs.since().unwrap_or(i64::MIN);
     let mut found: BTreeMap<String, (Stored, Option<String>, u64)> = BTreeMap::new();
     let mut older = 0_u64;
-    rows::each(from, &database, "session", draft, |_, row| {
-        if row.integer("time_updated").is_some_and(|updated| updated < since) {
+    tables.each("session", draft, |_, row| {
+        let updated = row.integer("time_updated");
+        if updated.is_some_and(|updated| updated < since) {
             older += 1;
             return Ok(());
         }
         let Some(id) = row.text("id") else { return Ok(()) };
-        let stored = Stored { index, info: info(row), messages: Vec::new() };
+        let stored = Stored { index, info: info(row), updated: updated.unwrap_or(0), messages: Vec::new() };
         let created = row.integer("time_created").and_then(|created| u64::try_from(created).ok());
         let parent = row.text("parent_id").map(str::to_owned);
         found.insert(id.to_owned(), (stored, parent, created.unwrap_or(0)));
         Ok(())
     })?;
     let mut places: BTreeMap<String, (String, usize)> = BTreeMap::new();
-    rows::each(from, &database, "message", draft, |_, row| {
+    tables.each("message", draft, |_, row| {
         let (Some(id), Some(session)) = (row.text("id"), row.text("session_id")) else { return Ok(()) };
         let Some((stored, ..)) = found.get_mut(session) else { return Ok(()) };
         let created = row.integer("time_created").unwrap_or(0);
@@ -60,13 +62,13 @@ pub fn sessions(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Res
         stored.messages.push(Message { created, id: id.to_owned(), place: row.place(), parts: Vec::new() });
         Ok(())
     })?;
-    rows::each(from, &database, "part", draft, |draft, row| {
+    tables.each("part", draft, |draft, row| {
         let (Some(id), Some(message)) = (row.text("id"), row.text("message_id")) else { return Ok(()) };
         let place = places.get(message).and_then(|(session, at)| Some((found.get_mut(session)?, *at)));
         let Some(((stored, ..), at)) = place else {
             if row.text("session_id").is_some_and(|session| found.contains_key(session)) {
                 let text = format!("the message `{message}` of some parts is not there");
-                draft.report.partial("orphan-parts", text, Some((logs.files()[index].path.as_str(), 0)));
+                draft.report.partial("orphan-parts", text, Some(tables.at()));
             }
             return Ok(());
         };
@@ -75,7 +77,7 @@ pub fn sessions(logs: &dyn Logs, index: usize, draft: &mut Draft<'_>) -> io::Res
     })?;
     if older > 0 {
         let text = format!("{older} sessions are older than the run, and are not part of it");
-        draft.report.note("older-sessions", text, Some((logs.files()[index].path.as_str(), 0)));
+        draft.report.note("older-sessions", text, Some(tables.at()));
     }
     let sessions = found.into_iter().map(|(id, (mut stored, parent, created))| {
         stored.messages.sort_by(|one, other| (one.created, &one.id).cmp(&(other.created, &other.id)));
@@ -113,10 +115,10 @@ impl Reader<'_> {
         track: Track,
         draft: &mut Draft<'_>,
     ) -> io::Result<()> {
-        let Some(database) = rows::open(self.logs, stored.index, draft) else { return Ok(()) };
+        let Some(tables) = Tables::open(self.logs, stored.index, draft) else { return Ok(()) };
         let mut speaker = take_head(&Fields::parse(&stored.info).unwrap_or_default(), draft, track);
         for message in &stored.messages {
-            self.message_row(session, stored.index, &database, message, &mut speaker, draft)?;
+            self.message_row(session, &tables, message, &mut speaker, draft)?;
         }
         Ok(())
     }
@@ -124,20 +126,18 @@ impl Reader<'_> {
     fn message_row(
         &mut self,
         session: &str,
-        index: usize,
-        database: &Database,
+        tables: &Tables,
         message: &Message,
         speaker: &mut Speaker,
         draft: &mut Draft<'_>,
     ) -> io::Result<()> {
-        let from = (self.logs, index);
         let ids = [("id", &*message.id), ("sessionID", session)];
-        let Some(info) = data(from, database, "message", message.place, &ids, draft) else { return Ok(()) };
+        let Some(info) = data(tables, "message", message.place, &ids, draft) else { return Ok(()) };
         let Ok(info) = Fields::parse(&info) else { return Ok(()) };
         let texts: Vec<String> = (message.parts.iter())
             .filter_map(|(id, place)| {
                 let ids = [("id", &**id), ("sessionID", session), ("messageID", &message.id)];
-                data(from, database, "part", *place, &ids, draft)
+                data(tables, "part", *place, &ids, draft)
             })
             .collect();
         let parts: Vec<Fields<'_>> = texts.iter().filter_map(|text| Fields::parse(text).ok()).collect();
@@ -147,16 +147,14 @@ impl Reader<'_> {
 
 /// Reads the record of a row, with the names that are columns of their own behind its fields, as `export` prints them.
 fn data(
-    from: (&dyn Logs, usize),
-    database: &Database,
+    tables: &Tables,
     table: &str,
     place: Place,
     ids: &[(&str, &str)],
     draft: &mut Draft<'_>,
 ) -> Option<String> {
-    let row = rows::again(from, database, table, place, draft)?;
+    let row = tables.again(table, place, draft)?;
     let text = row.text("data").unwrap_or_default().trim();
-    let at = Some((from.0.files()[from.1].path.as_str(), 0));
     let name = ids.first().map_or("", |(_, id)| id);
     let wrong = match serde_json::from_str::<&RawValue>(text) {
         Err(error) => format!("the {table} `{name}` is no record: {error}"),
@@ -171,6 +169,6 @@ fn data(
             return Some(whole);
         }
     };
-    draft.report.partial("unreadable-record", wrong, at);
+    draft.report.partial("unreadable-record", wrong, Some(tables.at()));
     None
 }

@@ -124,3 +124,24 @@ fn a_link_in_place_of_a_database_or_of_its_log_is_not_followed() {
     assert_eq!(code, 1, "{errors}");
     assert!(errors.contains("symbolic link"), "{errors}");
 }
+
+#[test]
+fn of_copies_of_a_database_the_newest_counts() {
+    let place = tempfile::tempdir().unwrap();
+    let whole: Value = serde_json::from_slice(&fs_err::read(export("opencode/multi")).unwrap()).unwrap();
+    let mut begun = whole.clone();
+    begun["messages"].as_array_mut().unwrap().truncate(2);
+    begun["info"]["time"]["updated"] = json!(whole["info"]["time"]["updated"].as_u64().unwrap() - 1);
+    for (name, text) in [("a", &begun), ("b", &whole)] {
+        let file = place.path().join(format!("{name}.export"));
+        fs_err::write(&file, text.to_string()).unwrap();
+        let database = database(&[&file]);
+        fs_err::create_dir(place.path().join(name)).unwrap();
+        for file in ["opencode.db", "opencode.db-wal"] {
+            fs_err::copy(database.path().join(file), place.path().join(name).join(file)).unwrap();
+        }
+    }
+    let converted = convert(place.path(), &[]);
+    assert_eq!(converted.said["counts"]["duplicate-session"], 1, "{}", converted.said);
+    assert_eq!(converted.document["steps"], convert(&export("opencode/multi"), &[]).document["steps"]);
+}
