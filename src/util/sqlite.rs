@@ -112,7 +112,7 @@ impl Value {
 pub enum Error {
     #[error(transparent)]
     Read(#[from] io::Error),
-    #[error("it is no SQLite 3 database: {0}")]
+    #[error("it is no SQLite 3 database that can be read: {0}")]
     NoDatabase(&'static str),
     #[error("its texts are in {0}, and only those in UTF-8 are read")]
     Encoding(&'static str),

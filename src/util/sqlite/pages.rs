@@ -64,10 +64,12 @@ impl Pages {
             return Err(damaged("there is none of this number"));
         }
         let mut page = vec![0; self.size];
-        let there = match self.wal.as_ref().and_then(|wal| wal.place(number).map(|place| (wal, place))) {
-            Some((wal, place)) => fill(wal.file(), &mut page, place)?,
-            None => fill(&*self.file, &mut page, u64::from(number - 1) * self.size as u64)?,
-        };
+        if let Some(wal) = &self.wal
+            && wal.read(number, &mut page)?
+        {
+            return Ok(page);
+        }
+        let there = fill(&*self.file, &mut page, u64::from(number - 1) * self.size as u64)?;
         if there { Ok(page) } else { Err(damaged("the file ends before it")) }
     }
 }

@@ -221,6 +221,22 @@ fn frames_of_an_older_log_do_not_count() {
 }
 
 #[test]
+fn a_log_that_is_written_anew_while_it_is_read_is_no_other_page() {
+    let directory = files(LOGGED);
+    let database = open(&directory).unwrap();
+    let log = directory.path().join("x.db-wal");
+    let mut bytes = fs_err::read(&log).unwrap();
+    // Another log has other salts in each of its frames.
+    for frame in bytes[32..].chunks_mut(24 + 4096) {
+        frame[8] ^= 1;
+    }
+    fs_err::write(&log, bytes).unwrap();
+    let read: Vec<_> = database.rows(database.table("t").unwrap()).unwrap().collect();
+    let [Err(error)] = &read[..] else { panic!("{read:?}") };
+    assert!(error.to_string().ends_with("the write-ahead log has changed while it was read"), "{error}");
+}
+
+#[test]
 fn a_table_that_is_in_the_log_alone_is_found() {
     let directory =
         files("c.execute('pragma journal_mode = wal')\nc.execute('create table t (v)')\nc.commit()");
@@ -232,14 +248,23 @@ fn a_table_that_is_in_the_log_alone_is_found() {
 #[test]
 fn what_is_no_database_is_refused_by_name() {
     let said = |bytes: Vec<u8>| Database::open(Box::new(bytes), None).err().unwrap().to_string();
-    assert_eq!(said(Vec::new()), "it is no SQLite 3 database: it ends before its header does");
-    assert_eq!(said(vec![b'x'; 4096]), "it is no SQLite 3 database: it does not begin as one");
+    assert_eq!(
+        said(Vec::new()),
+        "it is no SQLite 3 database that can be read: it ends before its header does"
+    );
+    assert_eq!(
+        said(vec![b'x'; 4096]),
+        "it is no SQLite 3 database that can be read: it does not begin as one"
+    );
     let directory = files("c.execute('pragma encoding = \"UTF-16le\"')\nc.execute('create table t (v)')");
     let error = open(&directory).err().unwrap().to_string();
     assert_eq!(error, "its texts are in UTF-16, little endian, and only those in UTF-8 are read");
     let mut file = fs_err::read(directory.path().join("x.db")).unwrap();
     file[16] = 3;
-    assert_eq!(said(file.clone()), "it is no SQLite 3 database: its pages are of no possible size");
+    assert_eq!(
+        said(file.clone()),
+        "it is no SQLite 3 database that can be read: its pages are of no possible size"
+    );
     file[16] = 16;
     assert_eq!(said(file[..4000].to_vec()), "page 1 is damaged: there is none of this number");
 }

@@ -3,15 +3,20 @@
 
 use std::collections::HashMap;
 
-use super::{Error, MOST_BYTES, ReadAt, fill};
+use super::{Error, ReadAt, fill};
 
 /// How long the header is, and that of a frame, in bytes.
 const HEADER: usize = 32;
 const FRAME: usize = 24;
 
+/// The largest log, in bytes: the list of its pages is some hundred megabytes then. Programs begin a new one after some megabytes.
+const MOST_BYTES: u64 = 4 << 30;
+
 pub struct Wal {
     file: Box<dyn ReadAt>,
-    /// Where the newest content of a page is.
+    /// What each of its frames has, and none of an older or newer log.
+    salts: [u8; 8],
+    /// Where the frame with the newest content of a page is.
     places: HashMap<u32, u64>,
     /// How many pages the database has.
     pub count: u32,
@@ -45,7 +50,10 @@ impl Wal {
     /// Reads all frames up to the end of the last change; `None` where there is no such change, which is usual.
     pub fn open(file: Box<dyn ReadAt>, size: usize) -> Result<Option<Self>, Error> {
         let mut header = [0; HEADER];
-        if file.bytes()? > MOST_BYTES || !fill(&*file, &mut header, 0)? {
+        if file.bytes()? > MOST_BYTES {
+            return Err(Error::NoDatabase("its write-ahead log is larger than 4 GiB"));
+        }
+        if !fill(&*file, &mut header, 0)? {
             return Ok(None);
         }
         let is_big = match number(&header, 0) {
@@ -60,20 +68,21 @@ impl Wal {
         if !is_own {
             return Ok(None);
         }
-        let mut wal = Wal { file, places: HashMap::new(), count: 0 };
+        let mut salts = [0; 8];
+        salts.copy_from_slice(&header[16..24]);
+        let mut wal = Wal { file, salts, places: HashMap::new(), count: 0 };
         let (mut unfinished, mut at) = (Vec::new(), HEADER as u64);
         let mut frame = vec![0; FRAME + size];
         while fill(&*wal.file, &mut frame, at)? {
             sum = sum.add(&frame[..8], is_big).add(&frame[FRAME..], is_big);
             let page = number(&frame, 0);
             // Behind the newest frames may be those of an older log, which have other salts.
-            let is_whole = frame[8..16] == header[16..24]
-                && sum == Sum(number(&frame, 16), number(&frame, 20))
-                && page != 0;
+            let is_whole =
+                frame[8..16] == salts && sum == Sum(number(&frame, 16), number(&frame, 20)) && page != 0;
             if !is_whole {
                 break;
             }
-            unfinished.push((page, at + FRAME as u64));
+            unfinished.push((page, at));
             let count = number(&frame, 4);
             if count != 0 {
                 wal.places.extend(unfinished.drain(..));
@@ -84,11 +93,19 @@ impl Wal {
         Ok((wal.count != 0).then_some(wal))
     }
 
-    pub fn place(&self, page: u32) -> Option<u64> {
-        self.places.get(&page).copied()
-    }
-
-    pub fn file(&self) -> &dyn ReadAt {
-        &*self.file
+    /// Reads a page where the log has it; false where it has not.
+    pub fn read(&self, page: u32, to: &mut [u8]) -> Result<bool, Error> {
+        let Some(place) = self.places.get(&page) else { return Ok(false) };
+        let mut head = [0; FRAME];
+        // A program that runs may have begun to write it anew.
+        let is_same = fill(&*self.file, &mut head, *place)?
+            && number(&head, 0) == page
+            && head[8..16] == self.salts
+            && fill(&*self.file, to, place + FRAME as u64)?;
+        if is_same {
+            Ok(true)
+        } else {
+            Err(Error::Damaged { page, why: "the write-ahead log has changed while it was read" })
+        }
     }
 }

@@ -19,7 +19,7 @@ c.execute('create table `session` (`id` text PRIMARY KEY, `project_id` text NOT 
           '`time_created` integer NOT NULL, `time_updated` integer NOT NULL)')
 c.execute('create table `message` (`id` text PRIMARY KEY, `session_id` text NOT NULL, `time_created` integer NOT NULL, '
           '`time_updated` integer NOT NULL, `data` text NOT NULL)')
-c.execute('create table `part` (`id` text PRIMARY KEY, `message_id` text NOT NULL, `session_id` text NOT NULL, '
+c.execute('create table `part` (`id` text PRIMARY KEY, `message_id` text, `session_id` text NOT NULL, '
           '`time_created` integer NOT NULL, `time_updated` integer NOT NULL, `data` text NOT NULL)')
 c.commit()
 c.execute('pragma wal_checkpoint(truncate)')
@@ -107,6 +107,12 @@ fn a_broken_row_costs_itself_and_a_missing_table_is_told() {
     assert_eq!(converted.said["counts"]["unreadable-record"], 1, "{}", converted.said);
     assert_eq!(converted.said["agent_steps"], 2);
     assert_eq!(converted.said["run"]["outcome"], "finished");
+    change("c.execute('delete from session')");
+    let converted = convert(place.path(), &[]);
+    assert_eq!(converted.said["agent_steps"], 2, "messages are there without their session");
+    change("c.execute(\"update part set message_id = null where data like '%step-finish%'\")");
+    let converted = convert(place.path(), &[]);
+    assert_eq!(converted.said["counts"]["unreadable-record"], 3, "{}", converted.said);
     change("c.execute('drop table part')");
     let converted = convert(place.path(), &[]);
     let said = converted.said["reasons"].to_string();
