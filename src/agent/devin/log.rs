@@ -38,6 +38,7 @@ impl Converter for Log {
             }
             let active = |row: &named::Row| row.real("last_activity_at").unwrap_or(0.0);
             sessions.sort_by(|one, other| active(one).total_cmp(&active(other)));
+            sessions.retain(|session| session.is_since("last_activity_at", logs.since()));
             for session in &sessions {
                 ended = read(session, &nodes, draft, path)?.or(ended);
             }

@@ -189,6 +189,10 @@ impl Reader {
         for session in &sessions {
             let id = session.text("id").unwrap_or_default();
             let of_it = messages.iter().filter(|message| message.text("session_id") == Some(id));
+            let is_recent = |message: &named::Row| message.is_since("timestamp", logs.since());
+            if logs.since().is_some() && !of_it.clone().any(is_recent) {
+                continue;
+            }
             let texts: Vec<String> =
                 of_it.map(|message| message.to_json(&["tool_calls", "reasoning_details"])).collect();
             let list: Vec<&RawValue> =

@@ -53,6 +53,20 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Says whether a time, in seconds or milliseconds since 1970, is not before the one that the logs are asked since. A row that
+    /// does not say when it was written counts.
+    pub fn is_since(&self, column: &str, since: Option<i64>) -> bool {
+        /// What is less is seconds: as milliseconds, it would be in 1973.
+        const LEAST: f64 = 1e11;
+        let (Some(since), Some(time)) = (since, self.real(column)) else { return true };
+        #[expect(clippy::cast_precision_loss, reason = "it is a time of today")]
+        let since = since as f64;
+        // Some write whole seconds.
+        if time < LEAST { (time + 1.0) * 1000.0 >= since } else { time >= since }
+    }
+}
+
 pub struct Database(sqlite::Database);
 
 /// Opens the database at this index; `None`, with a reason in the report, where it is none.
@@ -77,5 +91,27 @@ impl Database {
             }
         }
         whole
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_milliseconds() {
+        let row = |value: Value| Row([("at".to_owned(), value)].into());
+        let since = Some(1_800_000_000_500);
+        for (value, expected) in [
+            (Value::Integer(1_800_000_000), true),
+            (Value::Integer(1_799_999_999), false),
+            (Value::Real(1_800_000_001.5), true),
+            (Value::Integer(1_800_000_000_499), false),
+            (Value::Integer(1_800_000_000_500), true),
+            (Value::Null, true),
+        ] {
+            assert_eq!(row(value.clone()).is_since("at", since), expected, "{value:?}");
+        }
+        assert!(row(Value::Integer(1)).is_since("at", None));
     }
 }

@@ -122,10 +122,10 @@ fn sessions_of_a_directory_are_found_by_its_name() {
 #[test]
 fn what_no_reader_knows_is_kept_as_it_is() {
     let world = World::new();
-    let (recorded, exported) = ("\x1b[1mgoose\x1b[0m\r\nsaid\n", "{\"source\":\"cli\"}\n");
+    let (recorded, exported) = ("\x1b[1mjunie\x1b[0m\r\nsaid\n", "{\"source\":\"cli\"}\n");
     world.0.write("plain/file", "");
     for (agent, file, text) in
-        [("goose", "goose.txt", recorded), ("hermes", "hermes-session.jsonl", exported)]
+        [("junie", "junie.txt", recorded), ("trae-agent", "trae-agent.jsonl", exported)]
     {
         world.0.write(format!("log-{agent}/{file}"), text);
         let logs = format!("../log-{agent}");
