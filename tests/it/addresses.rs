@@ -141,7 +141,8 @@ fn an_agent_without_an_argument_for_its_model_is_told_by_a_variable() {
     // What the file sets comes later, and wins.
     project.write("pier.kdl", text("env { set LLM_MODEL=\"other\"; }\n"));
     assert!(told().starts_with("other "));
-    let missing = project.call(["plan"]).env("PATH", "/usr/bin:/bin").run().expect(2).said();
+    project.write("pier.kdl", "agent cursor-cli default=#true\n");
+    let missing = project.call(["up"]).env("PATH", "/usr/bin:/bin").run().expect(2).said();
     assert!(missing.contains("install it yourself: pier does not install it"), "{missing}");
 }
 
