@@ -99,5 +99,8 @@
   };
 
   # Every attribute is a property.
-  free = [ "set" ];
+  free = [
+    "set"
+    "settings"
+  ];
 }
