@@ -136,7 +136,7 @@ impl Agent for Devin {
     }
 
     fn logs(&self) -> Vec<&str> {
-        vec![".local/share/devin/cli/sessions.db", ".local/share/devin/cli/sessions.db-wal"]
+        vec![".local/share/devin/cli/sessions.db"]
     }
 
     fn converter(&self) -> Option<&'static dyn Converter> {

@@ -183,11 +183,7 @@ impl Agent for Goose {
     }
 
     fn logs(&self) -> Vec<&str> {
-        vec![
-            ".local/share/goose/sessions/sessions.db",
-            ".local/share/goose/sessions/sessions.db-wal",
-            ".local/share/goose/sessions/*.jsonl",
-        ]
+        vec![".local/share/goose/sessions/sessions.db", ".local/share/goose/sessions/*.jsonl"]
     }
 
     fn converter(&self) -> Option<&'static dyn Converter> {

@@ -1,10 +1,9 @@
-//! Hermes Agent, written after 0.19.0 as it is published: its command line, its settings and its database. No release of it was run
-//! here: its reader is untested on a live log.
+//! Hermes Agent, checked against 0.19.0: its command line, its settings and its database.
 
 use super::has_flag;
 use super::log::Converter;
 use super::service;
-use super::{Agent, Copy, Install, McpSetup, Places, Request, Role, Shape, Takes, Verdict};
+use super::{Agent, Copy, Install, McpSetup, Places, Pypi, Request, Role, Shape, Takes, Verdict};
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -34,7 +33,13 @@ impl Agent for Hermes {
     }
 
     fn install(&self) -> Install {
-        Install::Never
+        Install::Pypi(Pypi {
+            package: "hermes-agent",
+            script: "hermes",
+            with: &[],
+            sources: &[],
+            pythons: &["3.12", "3.11", "3.13"],
+        })
     }
 
     fn is_headless(&self, words: &[String]) -> bool {
@@ -175,7 +180,7 @@ impl Agent for Hermes {
     }
 
     fn logs(&self) -> Vec<&str> {
-        vec![".hermes/state.db", ".hermes/state.db-wal", ".hermes/sessions/*.json"]
+        vec![".hermes/state.db", ".hermes/sessions/*.json"]
     }
 
     fn converter(&self) -> Option<&'static dyn Converter> {

@@ -142,6 +142,11 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
             return Ok(None);
         };
         let mut converted = converted?;
+        if converted.trajectory.is_none() {
+            // It has opened its logs and said nothing: it was asked for its version, say.
+            fs_err::remove_dir_all(&place)?;
+            return Ok(None);
+        }
         // What a log does not say of its end, the program does: not by 0, which proves nothing.
         if let (Ended::Interrupted | Ended::Unknown, Some(code @ 1..)) = (&converted.report.run, ended.own) {
             converted.report.run = Ended::Failed(format!("exit code {code}"));

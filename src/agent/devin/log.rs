@@ -15,8 +15,11 @@ use crate::atif::time;
 
 pub struct Log;
 
-fn is_log(_: &Utf8Path, head: &str) -> bool {
-    head.starts_with(named::MAGIC) && head.contains("message_nodes") && head.contains("chat_message")
+fn is_log(path: &Utf8Path, head: &str) -> bool {
+    // Its list of tables may be on later pages, or in the write-ahead log alone.
+    let is_own = head.contains("message_nodes") && head.contains("chat_message");
+    let is_named = path.file_name() == Some("sessions.db") && path.iter().any(|part| part == "devin");
+    head.starts_with(named::MAGIC) && (is_own || is_named)
 }
 
 impl Converter for Log {

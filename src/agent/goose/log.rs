@@ -37,7 +37,10 @@ fn is_own(message: &Fields<'_>) -> bool {
 fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
     if head.starts_with(named::MAGIC) {
         let has = |name| head.contains(name);
-        return (has("content_json") && has("created_timestamp")).then_some(Kind::Database);
+        // Its list of tables may be on later pages, or in the write-ahead log alone.
+        let is_own = has("content_json") && has("created_timestamp");
+        let is_named = path.file_name() == Some("sessions.db") && path.iter().any(|part| part == "goose");
+        return (is_own || is_named).then_some(Kind::Database);
     }
     for line in head.lines().filter(|line| line.starts_with('{')).take(16) {
         let Ok(record) = Fields::parse(line) else { continue };

@@ -28,7 +28,9 @@ enum Kind {
 fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
     let has = |word: &str| head.contains(word);
     if head.starts_with(named::MAGIC) {
-        return (has("billing_provider") && has("parent_session_id")).then_some(Kind::Database);
+        // Its list of tables is long, and may be on later pages, or in the write-ahead log alone.
+        let is_own = has("billing_provider") && has("parent_session_id");
+        return (is_own || path.file_name() == Some("state.db")).then_some(Kind::Database);
     }
     if !head.trim_start().starts_with('{') || !has("\"messages\"") {
         return None;

@@ -1,7 +1,6 @@
 //! Trajectories of real agents that ran only now, against the scripted model server: what `pier up` keeps of a session by itself.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use serde_json::Value;
 
@@ -128,6 +127,16 @@ const AGENTS: &[Agent] = &[
         outcome: "finished",
     },
     Agent {
+        name: "hermes",
+        version: "0.19.0",
+        block: "model \"openai/m\"",
+        variables: &[("OPENAI_BASE_URL", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
+        files: &[],
+        logs: ".hermes",
+        answers: 5,
+        outcome: "finished",
+    },
+    Agent {
         name: "openhands",
         version: "1.16.0",
         block: "model \"openai/m\"",
@@ -169,8 +178,9 @@ impl Agent {
 
     /// Runs it on the prompt; `None` where the machine cannot install it.
     fn run(&self, script: Script) -> Option<(Project, i32)> {
-        if self.name == "openhands" && Command::new("python3.12").arg("-V").output().is_err() {
-            println!("skipped: it needs Python 3.12, which is not on `PATH`; its stored runs are read");
+        let has = |directory: &&str| Path::new(directory).join("python3.12").exists();
+        if self.name == "openhands" && !["/usr/local/bin", "/usr/bin"].iter().any(has) {
+            println!("skipped: it needs Python 3.12, which this system has not; its stored runs are read");
             return None;
         }
         let server = ModelServer::start(script);
@@ -302,6 +312,7 @@ fresh! {
     pi "pi";
     mini_swe_agent "mini-swe-agent";
     aider "aider";
+    hermes "hermes";
     openhands "openhands";
 }
 

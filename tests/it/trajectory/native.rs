@@ -10,6 +10,7 @@ mod cline;
 mod codex;
 mod copilot_cli;
 mod gemini_cli;
+mod hermes;
 mod mini_swe_agent;
 mod opencode;
 mod openhands;
@@ -32,6 +33,7 @@ pub fn of(agent: &str, logs: &Path) -> Native {
         "codex" => codex::read(logs),
         "copilot-cli" => copilot_cli::read(logs),
         "gemini-cli" => gemini_cli::read(logs),
+        "hermes" => hermes::read(logs),
         "mini-swe-agent" => mini_swe_agent::read(logs),
         "opencode" => opencode::read(logs),
         "openhands" => openhands::read(logs),
