@@ -12,9 +12,9 @@ pub const MAKE: &str = "RUN useradd --uid 4321 --create-home app && mkdir -m 700
 /// A project on an image that has such a user.
 fn project(user: &str) -> Building {
     let project = Building::new("", &[]);
-    // By which its images are known.
+    // By which its images are known. First, so that no two tests share what one of them removes.
     let label = format!("LABEL pier-test.unique={}", project.0.base().display());
-    project.0.write("Dockerfile", format!("FROM {DEBIAN}\n{MAKE}\n{label}\n"));
+    project.0.write("Dockerfile", format!("FROM {DEBIAN}\n{label}\n{MAKE}\n"));
     let text = format!("runtime container {{ build \"Dockerfile\" context=\"image\"; user \"{user}\"; }}\n");
     project.0.write("pier.kdl", text);
     project.trust();
@@ -73,7 +73,7 @@ fn nothing_of_the_image_runs_while_its_files_are_given_away() {
     let many = "RUN mkdir /many && cd /many && seq 20000 | xargs touch && chown -R app /many";
     let check = "HEALTHCHECK --interval=1ms --timeout=5s CMD [\"touch\", \"/checked\"]";
     let label = format!("LABEL pier-test.unique={}", project.0.base().display());
-    project.0.write("Dockerfile", format!("FROM {DEBIAN}\n{MAKE}\n{many}\n{check}\n{label}\n"));
+    project.0.write("Dockerfile", format!("FROM {DEBIAN}\n{label}\n{MAKE}\n{many}\n{check}\n"));
     project.trust();
     let script = "ls /checked 2>/dev/null; find /many -maxdepth 1 -user app | wc -l; grep -c . /proc/1/status >/dev/null && echo one";
     let said = with_engine(project.0.call(["exec", "--", "sh", "-c", script])).run().expect(0);
