@@ -62,6 +62,14 @@ pub fn chosen<'a>(
     (0..logs.files().len()).filter(move |index| is(&logs.files()[*index].path, &logs.head(*index)))
 }
 
+/// Returns the files that are of some kind, with it, the best first.
+pub fn by_kind<K: Ord>(logs: &dyn Logs, kind: impl Fn(&Utf8Path, &str) -> Option<K>) -> Vec<(K, usize)> {
+    let of = |index: usize| Some((kind(&logs.files()[index].path, &logs.head(index))?, index));
+    let mut files: Vec<(K, usize)> = (0..logs.files().len()).filter_map(of).collect();
+    files.sort();
+    files
+}
+
 /// Reads a file of one JSON object a line. What is none is said in the report, and the rest is read.
 pub fn each_record(
     logs: &dyn Logs,

@@ -151,6 +151,7 @@ mod tests {
         let mut other = std::process::Command::new("sh");
         let mut other = other.args(["-c", "sleep 60; : pi-serial-roles"]).spawn().unwrap();
         let id = other.id();
+        crate::sys::process::wait_for_words(id, "pi-serial-roles");
         fs_err::write(&file, format!("{id}\n")).unwrap();
         assert!(matches!(Lock::take(&own, &file, directory), Err(Error::Taken { by: Some(_) })));
         other.kill().unwrap();

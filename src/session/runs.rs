@@ -151,17 +151,16 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
         if let (Ended::Interrupted | Ended::Unknown, Some(code @ 1..)) = (&converted.report.run, ended.own) {
             converted.report.run = Ended::Failed(format!("exit code {code}"));
         }
-        let others = registry::list(state).unwrap_or_default().into_iter();
-        let others = others.filter(|other| other.id != session.id && other.home == session.home);
+        let finished_at = time(Timestamp::now());
         let run = Run {
             schema: 1,
             id: &session.id,
             project: &session.project,
             started_at: time(session.started),
-            finished_at: time(Timestamp::now()),
+            finished_at,
             exit_code: ended.code,
             wire: (ended.answers.requests > 0).then(|| compare(ended.answers, &converted)),
-            beside: others.map(|other| other.id).collect(),
+            beside: beside(session, state),
             converted,
         };
         let text = serde_json::to_vec_pretty(&run).map_err(io::Error::from)?;
@@ -175,6 +174,21 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
     }
     clear(state, &session.project);
     kept.transpose()
+}
+
+/// Returns the other sessions that had the same home meanwhile: those that still run, and those of which a run was kept since.
+fn beside(session: &Session, state: &Utf8Path) -> Vec<String> {
+    let live = registry::list(state).unwrap_or_default().into_iter();
+    let live = live.filter(|other| other.id != session.id && other.home == session.home);
+    let mut beside: Vec<String> = live.map(|other| other.id).collect();
+    for run in list(state, &session.project) {
+        let Some(told) = read(&run) else { continue };
+        let ended: Option<Timestamp> = told["finished_at"].as_str().and_then(|at| at.parse().ok());
+        if ended.is_some_and(|ended| ended > session.started) {
+            beside.extend(told["id"].as_str().map(str::to_owned));
+        }
+    }
+    beside
 }
 
 /// Compares what the gateway has seen with what the log says.

@@ -525,3 +525,13 @@ pub fn is_ignored(signal: Signal) -> bool {
     // SAFETY: zeroed above, which is a valid value, and filled where the call succeeded.
     answer == 0 && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
 }
+
+/// Waits until a process that a test has just started has its name and its words: the kernel wakes whoever started it some moments
+/// before.
+#[cfg(test)]
+pub fn wait_for_words(id: u32, word: &str) {
+    let path = format!("/proc/{id}/cmdline");
+    while !fs_err::read_to_string(&path).unwrap().contains(word) {
+        std::thread::yield_now();
+    }
+}

@@ -51,10 +51,7 @@ impl Converter for Log {
     }
 
     fn convert(&self, logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<()> {
-        let mut files: Vec<(Kind, usize)> = (0..logs.files().len())
-            .filter_map(|index| Some((kind(&logs.files()[index].path, &logs.head(index))?, index)))
-            .collect();
-        files.sort();
+        let files = log::by_kind(logs, kind);
         let best = files.first().map(|(kind, _)| *kind);
         let mut reader = Reader::default();
         // What is exported is in the database as well.

@@ -355,11 +355,7 @@ mod tests {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        // It has its name some moments after it was started.
-        let name = format!("/proc/{}/comm", git.id());
-        while fs_err::read_to_string(&name).unwrap() != "git\n" {
-            std::thread::yield_now();
-        }
+        crate::sys::process::wait_for_words(git.id(), "cat-file");
         let who = clear(&directory, &root, &found, &mark).unwrap_err();
         assert!(who.contains(&format!("process {}, `git`", git.id())), "{who}");
         drop(git.stdin.take());
