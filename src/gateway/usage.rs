@@ -108,7 +108,8 @@ impl Reader {
         }
     }
 
-    fn end(&mut self) -> Option<(u64, u64)> {
+    /// There is no more of it.
+    fn end(&mut self) {
         let held = std::mem::take(&mut self.held);
         if self.of_events {
             self.line(&held);
@@ -120,14 +121,17 @@ impl Reader {
                 Err(_) => {}
             }
         }
-        self.tokens.sums()
     }
 }
 
 /// The body of an answer of a model, which is read while it goes through.
+///
+/// It counts as soon as it is said: of a stream among others, the end of the connection comes first at times.
 pub struct Counted<B> {
     body: B,
     reader: Option<Reader>,
+    /// What is counted of it already.
+    told: Option<(u64, u64)>,
     moved: Arc<Moved>,
 }
 
@@ -138,6 +142,8 @@ impl<B> Counted<B> {
         moved.answers(|answers| {
             answers.requests += 1;
             answers.answered += u64::from(is_answer);
+            // Until it says its tokens.
+            answers.unread += u64::from(is_answer);
         });
         let said = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let is_plain = matches!(said(header::CONTENT_ENCODING), "" | "identity");
@@ -148,25 +154,37 @@ impl<B> Counted<B> {
             is_too_long: false,
             tokens: Tokens::default(),
         });
-        if is_answer && reader.is_none() {
-            moved.answers(|answers| answers.unread += 1);
+        Counted { body, reader, told: None, moved: Arc::clone(moved) }
+    }
+
+    /// Counts what is said and was not counted.
+    fn tell(&mut self) {
+        let Some(said) = self.reader.as_ref().and_then(|reader| reader.tokens.sums()) else { return };
+        if self.told == Some(said) {
+            return;
         }
-        Counted { body, reader, moved: Arc::clone(moved) }
+        let before = self.told.replace(said);
+        self.moved.answers(|answers| {
+            answers.unread -= u64::from(before.is_none());
+            let (input, output) = before.unwrap_or_default();
+            let changed = |sum: u64, from: u64, to: u64| sum.saturating_sub(from).saturating_add(to);
+            answers.prompt_tokens = changed(answers.prompt_tokens, input, said.0);
+            answers.completion_tokens = changed(answers.completion_tokens, output, said.1);
+        });
+    }
+
+    fn end(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            reader.end();
+        }
+        self.tell();
     }
 }
 
 impl<B> Drop for Counted<B> {
     /// An answer that was broken off counts as far as it came.
     fn drop(&mut self) {
-        let Some(mut reader) = self.reader.take() else { return };
-        let sums = reader.end();
-        self.moved.answers(|answers| match sums {
-            Some((input, output)) => {
-                answers.prompt_tokens = answers.prompt_tokens.saturating_add(input);
-                answers.completion_tokens = answers.completion_tokens.saturating_add(output);
-            }
-            None => answers.unread += 1,
-        });
+        self.end();
     }
 }
 
@@ -183,6 +201,10 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Counted<B> {
             && let Some(data) = frame.data_ref()
         {
             reader.push(data);
+            self.tell();
+        }
+        if frame.is_none() || self.body.is_end_stream() {
+            self.end();
         }
         Poll::Ready(frame)
     }
@@ -218,7 +240,8 @@ mod tests {
             let tokens = Tokens::default();
             let mut reader = Reader { of_events, held: Vec::new(), is_too_long: false, tokens };
             text.as_bytes().chunks(size).for_each(|piece| reader.push(piece));
-            reader.end()
+            reader.end();
+            reader.tokens.sums()
         };
         [1, 7, text.len().max(1)].map(read).to_vec()
     }
@@ -259,7 +282,52 @@ mod tests {
             assert!(reader.held.len() <= MOST);
         }
         reader.push(b"\ndata: {\"usage\":{\"prompt_tokens\":7,\"completion_tokens\":3}}\n");
-        assert_eq!(reader.end(), Some((7, 3)));
+        assert_eq!(reader.tokens.sums(), Some((7, 3)));
+    }
+
+    /// Gives its pieces one by one, and never ends.
+    struct Pieces(std::collections::VecDeque<&'static str>);
+
+    impl Body for Pieces {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match self.0.pop_front() {
+                Some(piece) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(piece.as_bytes()))))),
+                None => Poll::Pending,
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_gone_through_is_counted_before_the_answer_ends() {
+        let moved = Arc::new(Moved::default());
+        let headers = HeaderMap::from_iter([(
+            header::CONTENT_TYPE,
+            header::HeaderValue::from_static("text/event-stream; charset=utf-8"),
+        )]);
+        let pieces = [
+            "data: {\"message\":{\"usage\":{\"input_tokens\":10,\"output_tokens\":1}}}\n",
+            "data: {\"usage\":{\"output_tokens\":42}}\n",
+        ];
+        let mut body = Counted::new(Pieces(pieces.into()), StatusCode::OK, &headers, &moved);
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut counts = Vec::new();
+        loop {
+            let now = moved.of_models().unwrap();
+            counts.push((now.answered, now.unread, now.prompt_tokens, now.completion_tokens));
+            if Pin::new(&mut body).poll_frame(&mut context).is_pending() {
+                break;
+            }
+        }
+        assert_eq!(counts, [(1, 1, 0, 0), (1, 0, 10, 1), (1, 0, 10, 42)]);
+        drop(body);
+        let now = moved.of_models().unwrap();
+        assert_eq!((now.unread, now.prompt_tokens, now.completion_tokens), (0, 10, 42));
     }
 
     #[test]

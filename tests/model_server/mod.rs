@@ -21,6 +21,7 @@ use std::thread::{self, JoinHandle};
 
 use http::Incoming;
 pub use http::{MAX_BODY, Request};
+pub use routes::is_model_call;
 pub use script::{FINAL_TEXT, Failure, Script};
 
 /// A running server on a loopback port; dropping it closes every connection.

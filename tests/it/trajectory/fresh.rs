@@ -1,12 +1,14 @@
 //! Trajectories of real agents that ran only now, against the scripted model server: what `pier up` keeps of a session by itself.
 
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use super::{all_calls, all_steps, all_texts, native};
 use crate::agents::{reached_the_registry, with_registry};
-use crate::model_server::{Failure, ModelServer, Script};
+use crate::model_server::{Failure, ModelServer, Request, Script, is_model_call};
 use crate::sandbox::{Call, Project};
 
 const PROMPT: &str = "Write hello.txt";
@@ -23,8 +25,10 @@ struct Agent {
     files: &'static [(&'static str, &'static str)],
     /// Where its logs are, below the home inside.
     logs: &'static str,
-    /// Answers that its log has of `Script::Multi`: one for each turn of it, where it calls tools as others do.
-    answers: usize,
+    /// Whether it calls tools as others do; otherwise it is told of a command's output only where a person asks for that.
+    has_tools: bool,
+    /// Whether it writes no log before the model has answered.
+    writes_late: bool,
     /// How its log says that it ended well.
     outcome: &'static str,
 }
@@ -41,7 +45,8 @@ const AGENTS: &[Agent] = &[
         ],
         files: &[],
         logs: ".claude/projects",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -55,7 +60,8 @@ const AGENTS: &[Agent] = &[
             base_url = \"{}/v1\"\nenv_key = \"MODEL_KEY\"\n",
         )],
         logs: ".codex/sessions",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -65,7 +71,8 @@ const AGENTS: &[Agent] = &[
         variables: &[("GOOGLE_GEMINI_BASE_URL", "{}"), ("GEMINI_API_KEY", "sk-test")],
         files: &[],
         logs: ".gemini",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         // It says so only where it is asked for events, which go to the caller.
         outcome: "unknown",
     },
@@ -76,7 +83,8 @@ const AGENTS: &[Agent] = &[
         variables: &[("OPENAI_BASE_URL", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
         files: &[],
         logs: ".qwen",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -89,7 +97,8 @@ const AGENTS: &[Agent] = &[
             r#"{"providers":{"x":{"baseUrl":"{}/v1","api":"openai-completions","apiKey":"sk-test","models":[{"id":"m"}]}}}"#,
         )],
         logs: ".pi/agent",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -102,7 +111,8 @@ const AGENTS: &[Agent] = &[
             r#"{"provider":{"x":{"npm":"@ai-sdk/openai-compatible","options":{"baseURL":"{}/v1","apiKey":"sk-test"},"models":{"m":{"name":"m"}}}}}"#,
         )],
         logs: ".local/share/opencode",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -112,7 +122,8 @@ const AGENTS: &[Agent] = &[
         variables: &[("OPENAI_API_BASE", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
         files: &[],
         logs: ".config/mini-swe-agent",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -122,8 +133,8 @@ const AGENTS: &[Agent] = &[
         variables: &[("OPENAI_API_BASE", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
         files: &[],
         logs: ".aider",
-        // It has no tools: it is told of the command's output only where a person asks for that.
-        answers: 1,
+        has_tools: false,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -133,7 +144,8 @@ const AGENTS: &[Agent] = &[
         variables: &[("OPENAI_BASE_URL", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
         files: &[],
         logs: ".hermes",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
     Agent {
@@ -143,7 +155,8 @@ const AGENTS: &[Agent] = &[
         variables: &[("LLM_BASE_URL", "{}/v1"), ("LLM_API_KEY", "sk-test")],
         files: &[],
         logs: ".openhands",
-        answers: 5,
+        has_tools: true,
+        writes_late: false,
         outcome: "finished",
     },
 ];
@@ -176,17 +189,43 @@ impl Agent {
         call
     }
 
-    /// Runs it on the prompt; `None` where the machine cannot install it.
-    fn run(&self, script: Script) -> Option<(Project, i32)> {
+    /// Says whether this machine can have it, as far as that is known before it is installed.
+    fn can_be(&self) -> bool {
         let has = |directory: &&str| Path::new(directory).join("python3.12").exists();
         if self.name == "openhands" && !["/usr/local/bin", "/usr/bin"].iter().any(has) {
             println!("skipped: it needs Python 3.12, which this system has not; its stored runs are read");
+            return false;
+        }
+        true
+    }
+
+    /// Runs it on the prompt; `None` where the machine cannot install it.
+    fn run(&self, script: Script) -> Option<(Project, i32)> {
+        self.run_until(script, |_| false)
+    }
+
+    /// The same; it is stopped when the server has been asked something.
+    fn run_until(&self, script: Script, is_time: impl Fn(&ModelServer) -> bool) -> Option<(Project, i32)> {
+        if !self.can_be() {
             return None;
         }
         let server = ModelServer::start(script);
         let project = self.project(&server);
         crate::docker::with_engine(project.call(["trust"])).run().expect(0);
-        let output = self.call(&project, &server, &["up", "--prompt", PROMPT, "--front", "json"]).run();
+        let call = self.call(&project, &server, &["up", "--prompt", PROMPT, "--front", "json"]);
+        let output = thread::scope(|scope| {
+            let running = scope.spawn(|| call.run());
+            while !running.is_finished() {
+                if is_time(&server) {
+                    // It writes its log down meanwhile, and begins what it was told to do.
+                    thread::sleep(Duration::from_secs(2));
+                    project.pier(&["stop", "--all"]);
+                    break;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            running.join().unwrap()
+        });
         if !reached_the_registry(&output) {
             return None;
         }
@@ -197,13 +236,22 @@ impl Agent {
 
 /// What pier kept of the only run in a project: its file, and the document, which is valid.
 fn kept(project: &Project) -> (Value, Value) {
+    kept_if(project).expect("a run was kept")
+}
+
+/// The same; `None` where nothing was kept.
+fn kept_if(project: &Project) -> Option<(Value, Value)> {
     let listed = project.pier(&["trajectory", "list", "--json"]).expect(0);
     let runs: Value = serde_json::from_str(&listed.text()).unwrap();
-    let [run] = &runs.as_array().unwrap()[..] else { panic!("{runs}") };
+    let run = match &runs.as_array().unwrap()[..] {
+        [] => return None,
+        [run] => run,
+        _ => panic!("{runs}"),
+    };
     let file = run["trajectory"].as_str().unwrap();
     let valid = project.pier(&["trajectory", "validate", "--strict", file]);
     assert_eq!(valid.code(), Some(0), "{}", valid.text());
-    (run.clone(), serde_json::from_slice(&fs_err::read(file).unwrap()).unwrap())
+    Some((run.clone(), serde_json::from_slice(&fs_err::read(file).unwrap()).unwrap()))
 }
 
 /// The home inside, on the host.
@@ -251,10 +299,40 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// A session that goes well: everything in the native log is in the trajectory that pier kept.
-fn is_lossless(name: &str) {
+/// How often the model was asked.
+fn calls(server: &ModelServer) -> usize {
+    server.requests().iter().filter(|request| is_model_call(request)).count()
+}
+
+/// How many answers of the model a document has.
+fn answers(document: &Value) -> usize {
+    all_steps(document).into_iter().filter(|step| step["llm_call_count"] == 1).count()
+}
+
+/// Everything in the native log is in the trajectory that pier kept; returns how many texts that were.
+fn is_found_again(agent: &Agent, project: &Project, run: &Value, document: &Value) -> usize {
+    assert_eq!(run["unknown"], serde_json::json!({}), "{run}");
+    let stored = tempfile::tempdir().unwrap();
+    as_stored(agent, &home(project), stored.path());
+    let native = native::of(agent.name, stored.path());
+    let all = all_texts(document);
+    for text in &native.texts {
+        assert!(all.contains(text.as_str()), "{}: {text:?} is not in the trajectory", agent.name);
+    }
+    assert_eq!(all_calls(document), native.calls, "{run}");
+    native.texts.len()
+}
+
+/// A session that goes well.
+fn is_lossless(name: &str, script: Script) {
     let agent = Agent::of(name);
-    let Some((project, code)) = agent.run(Script::Multi) else { return };
+    // Besides those that ask for a command there is the last one.
+    let turns = match script {
+        Script::Multi => 5,
+        Script::Big => 3,
+        _ => panic!("{script:?}"),
+    };
+    let Some((project, code)) = agent.run(script) else { return };
     let (run, document) = kept(&project);
     assert_eq!((code, &run["exit_code"]), (0, &Value::from(0)), "{run}");
     assert_eq!(
@@ -262,43 +340,100 @@ fn is_lossless(name: &str) {
         (Some("complete"), Some(agent.outcome)),
         "{run}"
     );
-    assert_eq!(run["unknown"], serde_json::json!({}), "{run}");
-    let answers = all_steps(&document).into_iter().filter(|step| step["llm_call_count"] == 1).count();
-    assert_eq!(answers, agent.answers, "{run}");
-    let stored = tempfile::tempdir().unwrap();
-    as_stored(agent, &home(&project), stored.path());
-    let native = native::of(agent.name, stored.path());
-    assert!(native.texts.len() > 2, "the log was read: {:?}", native.texts);
-    let all = all_texts(&document);
-    for text in &native.texts {
-        assert!(all.contains(text.as_str()), "{name}: {text:?} is not in the trajectory");
-    }
-    assert_eq!(all_calls(&document), native.calls);
+    assert_eq!(answers(&document), if agent.has_tools { turns } else { 1 }, "{run}");
+    assert!(is_found_again(agent, &project, &run, &document) > 2, "the log was read: {document}");
     let shown = project.pier(&["trajectory", "show", "--no-pager"]).expect(0).text();
     assert!(shown.contains(PROMPT), "{shown}");
 }
 
 /// A session whose service refuses the key.
-fn tells_a_failure(name: &str) {
+fn tells_a_refusal(name: &str) {
     let agent = Agent::of(name);
     let Some((project, _)) = agent.run(Script::Fail(Failure::Status(401))) else { return };
     let (run, document) = kept(&project);
     assert_eq!(run["run"]["outcome"], "failed", "{run}");
-    let answers = all_steps(&document).into_iter().filter(|step| step["llm_call_count"] == 1).count();
-    assert_eq!(answers, 0, "{document}");
+    assert_eq!(answers(&document), 0, "{document}");
+    is_found_again(agent, &project, &run, &document);
+}
+
+/// A session that was stopped while the model had not answered at all.
+fn is_kept_of_silence(name: &str) {
+    let agent = Agent::of(name);
+    let script = Script::Fail(Failure::Hang);
+    let Some((project, _)) = agent.run_until(script, |server| calls(server) > 0) else { return };
+    let Some((run, document)) = kept_if(&project) else {
+        assert!(agent.writes_late, "{name}: nothing was kept");
+        return;
+    };
+    assert_eq!(run["run"]["outcome"], "interrupted", "{run}");
+    assert_eq!(answers(&document), 0, "{document}");
+    is_found_again(agent, &project, &run, &document);
+}
+
+/// A session that was stopped, or gave up, while its service only failed.
+fn is_kept_of_errors(name: &str) {
+    let agent = Agent::of(name);
+    let script = Script::Fail(Failure::Status(500));
+    let Some((project, _)) = agent.run_until(script, |server| calls(server) > 1) else { return };
+    let Some((run, document)) = kept_if(&project) else {
+        assert!(agent.writes_late, "{name}: nothing was kept");
+        return;
+    };
+    let outcome = run["run"]["outcome"].as_str().unwrap();
+    assert!(["interrupted", "failed"].contains(&outcome), "{run}");
+    assert_eq!(answers(&document), 0, "{document}");
+    is_found_again(agent, &project, &run, &document);
+}
+
+/// A session that was stopped in its fourth command.
+fn is_kept_of_a_command(name: &str) {
+    let agent = Agent::of(name);
+    if !agent.has_tools {
+        return;
+    }
+    // The answer to a request that has the third command is the fourth.
+    let is_third = |request: &Request| request.body.to_string().contains("echo three");
+    let run = agent.run_until(Script::Late, |server| server.requests().iter().any(is_third));
+    let Some((project, _)) = run else { return };
+    let (run, document) = kept(&project);
+    assert_eq!(run["run"]["outcome"], "interrupted", "{run}");
+    assert_eq!(answers(&document), 4, "{document}");
+    assert!(is_found_again(agent, &project, &run, &document) > 2, "the log was read: {document}");
 }
 
 macro_rules! fresh {
     ($($module:ident $name:literal;)*) => {$(
         mod $module {
+            use crate::model_server::Script;
+
             #[test]
             fn a_fresh_run_is_kept_whole() {
-                super::is_lossless($name);
+                super::is_lossless($name, Script::Multi);
             }
 
             #[test]
-            fn a_fresh_run_that_fails_says_so() {
-                super::tells_a_failure($name);
+            fn a_fresh_run_with_much_output_is_kept_whole() {
+                super::is_lossless($name, Script::Big);
+            }
+
+            #[test]
+            fn a_fresh_run_that_is_refused_says_so() {
+                super::tells_a_refusal($name);
+            }
+
+            #[test]
+            fn a_fresh_run_that_only_fails_is_kept() {
+                super::is_kept_of_errors($name);
+            }
+
+            #[test]
+            fn a_fresh_run_that_is_stopped_before_any_answer_is_kept() {
+                super::is_kept_of_silence($name);
+            }
+
+            #[test]
+            fn a_fresh_run_that_is_stopped_in_a_command_is_kept() {
+                super::is_kept_of_a_command($name);
             }
         }
     )*};
