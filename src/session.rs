@@ -350,11 +350,12 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
 
 /// Returns how the command ended.
 fn end_of(outcome: &Result<Outcome, Error>, code: u8, record: &Record) -> runs::End {
-    let own = match outcome {
-        Ok(Outcome::Ended(Ended::Code(own))) => Some(*own),
-        _ => None,
+    let how = match outcome {
+        // Most programs end by themselves when they are told to.
+        Ok(Outcome::Ended(Ended::Code(own))) if !record.signalled => runs::How::Itself(*own),
+        _ => runs::How::Stopped,
     };
-    runs::End { code, own, answers: record.answers }
+    runs::End { code, how, answers: record.answers }
 }
 
 /// Returns the exit code that pier ends with.

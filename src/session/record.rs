@@ -24,6 +24,8 @@ pub struct Record {
     log: Log,
     began: Instant,
     refusals: usize,
+    /// The command was sent a signal from outside.
+    pub signalled: bool,
     /// What models have answered through the gateway.
     pub answers: Answers,
 }
@@ -45,6 +47,7 @@ impl Record {
             log: Log::start(state, session, &start)?,
             began: Instant::now(),
             refusals: 0,
+            signalled: false,
             answers: Answers::default(),
         };
         if !plan.grants.is_empty() {
@@ -62,6 +65,7 @@ impl Record {
     /// Adds a line. A file that cannot be written any more does not end a running session; its missing last line
     /// shows.
     pub fn note(&mut self, event: &Event) {
+        self.signalled |= matches!(event, Event::Signal { .. });
         if let Err(error) = self.log.append(event) {
             tracing::warn!(%error, "a line of the audit file is missing");
         }

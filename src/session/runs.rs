@@ -69,13 +69,21 @@ struct Wire {
     differences: Vec<String>,
 }
 
+/// Who ended a session's command.
+#[derive(Clone, Copy, Debug)]
+pub enum How {
+    /// Nobody told it to end; its exit code.
+    Itself(u8),
+    /// A signal, a limit, or the end of its sandbox.
+    Stopped,
+}
+
 /// How a session's command ended.
 #[derive(Clone, Copy, Debug)]
 pub struct End {
     /// With which pier ends.
     pub code: u8,
-    /// That of the program, where it ended by itself.
-    pub own: Option<u8>,
+    pub how: How,
     /// What models have answered through the gateway, where pier could read it.
     pub answers: Answers,
 }
@@ -148,8 +156,12 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
             return Ok(None);
         }
         // What a log does not say of its end, the program does: not by 0, which proves nothing.
-        if let (Ended::Interrupted | Ended::Unknown, Some(code @ 1..)) = (&converted.report.run, ended.own) {
-            converted.report.run = Ended::Failed(format!("exit code {code}"));
+        match (&converted.report.run, ended.how) {
+            (Ended::Interrupted | Ended::Unknown, How::Itself(code @ 1..)) => {
+                converted.report.run = Ended::Failed(format!("exit code {code}"));
+            }
+            (Ended::Unknown, How::Stopped) => converted.report.run = Ended::Interrupted,
+            _ => {}
         }
         let finished_at = time(Timestamp::now());
         let run = Run {

@@ -120,7 +120,7 @@ fn serve(socket: &TcpStream, shared: &Shared) -> io::Result<()> {
         shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(incoming.request.clone());
 
         let answer = match &shared.script {
-            Script::Fail(failure) if routes::is_model_call(&incoming.request) => match failure {
+            Script::Fail(failure) if is_model_call(&incoming.request) => match failure {
                 Failure::Status(status) => routes::failure(&incoming.request, *status),
                 Failure::Cut => return routes::answer(&incoming.request, &shared.script).write_half(socket),
                 Failure::Hang => return wait_for_close(&mut reader),

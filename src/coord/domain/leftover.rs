@@ -211,26 +211,36 @@ fn has_open(process: &Utf8Path, locks: &[&GitLock]) -> bool {
 
 /// Says whether a git is in a directory, or was told of one that may be it; one that cannot be looked at may be anywhere.
 fn works_in(process: &Utf8Path, directory: &Utf8Path, place: (u64, u64)) -> bool {
-    match is_below(&process.join("cwd"), place) {
-        Ok(false) => {}
-        // It has ended meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
-        Ok(true) | Err(_) => return true,
-    }
-    let read = |name: &str| read_bounded(&process.join(name), MOST_WORDS);
-    let (Ok(words), Ok(variables)) = (read("cmdline"), read("environ")) else { return true };
-    let of = |text: &[u8], begins: &[&str]| {
-        let text = String::from_utf8_lossy(text).into_owned();
-        let value = |part: &str| begins.iter().find_map(|begin| part.strip_prefix(begin)).map(str::to_owned);
-        text.split('\0').filter_map(value).collect::<Vec<_>>()
+    let may_be = || -> io::Result<bool> {
+        if is_below(&process.join("cwd"), place)? {
+            return Ok(true);
+        }
+        let words = read_bounded(&process.join("cmdline"), MOST_WORDS)?;
+        let variables = read_bounded(&process.join("environ"), MOST_WORDS)?;
+        let of = |text: &[u8], begins: &[&str]| {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let value =
+                |part: &str| begins.iter().find_map(|begin| part.strip_prefix(begin)).map(str::to_owned);
+            text.split('\0').filter_map(value).collect::<Vec<_>>()
+        };
+        let mut named = of(&words, &["--git-dir", "--work-tree"]);
+        named.extend(of(&variables, &["GIT_DIR=", "GIT_WORK_TREE="]));
+        for path in &named {
+            let path = Utf8Path::new(path.strip_prefix('=').unwrap_or(path));
+            let is_there = if path.is_absolute() {
+                path.starts_with(directory)
+            } else {
+                // Git itself tells those whom it calls of `.`; without a value, the next word has it.
+                path.as_str().is_empty() || is_below(&process.join("cwd").join(path), place).unwrap_or(true)
+            };
+            if is_there {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     };
-    let mut named = of(&words, &["--git-dir", "--work-tree"]);
-    named.extend(of(&variables, &["GIT_DIR=", "GIT_WORK_TREE="]));
-    let elsewhere = |path: &String| {
-        let path = Utf8Path::new(path.strip_prefix('=').unwrap_or(path));
-        path.is_absolute() && !path.starts_with(directory)
-    };
-    !named.iter().all(elsewhere)
+    // One that cannot be found any more has ended meanwhile.
+    may_be().unwrap_or_else(|error| error.kind() != io::ErrorKind::NotFound && process.exists())
 }
 
 /// Says whether a directory is another, or is below it.
@@ -346,20 +356,36 @@ mod tests {
         let who = clear(&directory, &root, &found, &mark).unwrap_err();
         assert!(who.contains(&format!("process {}", std::process::id())), "{who}");
         drop(open);
-        // A git in the clone, which waits for its input.
-        fs_err::write(directory.join("HEAD"), "ref: refs/heads/main\n").unwrap();
-        let mut git = Command::new("git")
-            .args(["cat-file", "--batch"])
-            .current_dir(root.join(".git/refs"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        crate::sys::process::wait_for_words(git.id(), "cat-file");
-        let who = clear(&directory, &root, &found, &mark).unwrap_err();
-        assert!(who.contains(&format!("process {}, `git`", git.id())), "{who}");
-        drop(git.stdin.take());
-        git.wait().unwrap();
-        assert_eq!(clear(&directory, &root, &found, &mark).unwrap().len(), 1);
+        // A git that waits for its input: in the clone, or told of it.
+        let (_elsewhere, other) = clone();
+        for at in [&root, &other] {
+            fs_err::write(at.join(".git/HEAD"), "ref: refs/heads/main\n").unwrap();
+        }
+        let told = format!("{}/.git", root.file_name().unwrap());
+        for (at, named, is_there) in [
+            (root.join(".git/refs"), None, true),
+            (root.parent().unwrap().to_owned(), Some(told.as_str()), true),
+            (other.join(".git/refs"), Some(root.join(".git").as_str()), true),
+            (other.join(".git"), Some("."), false),
+            (other.join(".git/refs"), Some(".."), false),
+        ] {
+            fs_err::write(directory.join("index.lock"), "").unwrap();
+            let found = locks(&directory, "own.lock");
+            let mut git = Command::new("git");
+            git.args(["cat-file", "--batch"]).current_dir(&at).stdin(Stdio::piped()).stdout(Stdio::null());
+            git.envs(named.map(|named| ("GIT_DIR", named)));
+            let mut git = git.spawn().unwrap();
+            crate::sys::process::wait_for_words(git.id(), "cat-file");
+            let cleared = clear(&directory, &root, &found, &mark);
+            assert!(git.try_wait().unwrap().is_none(), "{at} {named:?}");
+            drop(git.stdin.take());
+            git.wait().unwrap();
+            if is_there {
+                let who = cleared.unwrap_err();
+                assert!(who.contains(&format!("process {}, `git`", git.id())), "{who}");
+            } else {
+                assert_eq!(cleared.unwrap().len(), 1, "{at} {named:?}");
+            }
+        }
     }
 }
