@@ -12,12 +12,13 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{Mode, fstat, futimens};
 use nix::sys::time::TimeSpec;
 
 use crate::session::beneath::Beneath;
-use crate::util::fs::read_bounded;
+use crate::util::fs::{read_at_most, read_bounded};
 
 /// The longest time that one call of git takes, with some for its end.
 const CALL: Duration = Duration::from_secs(125);
@@ -215,8 +216,8 @@ fn works_in(process: &Utf8Path, directory: &Utf8Path, place: (u64, u64)) -> bool
         if is_below(&process.join("cwd"), place)? {
             return Ok(true);
         }
-        let words = read_bounded(&process.join("cmdline"), MOST_WORDS)?;
-        let variables = read_bounded(&process.join("environ"), MOST_WORDS)?;
+        let words = read_at_most(&File::open(process.join("cmdline"))?, MOST_WORDS)?;
+        let variables = read_at_most(&File::open(process.join("environ"))?, MOST_WORDS)?;
         let of = |text: &[u8], begins: &[&str]| {
             let text = String::from_utf8_lossy(text).into_owned();
             let value =
@@ -239,8 +240,11 @@ fn works_in(process: &Utf8Path, directory: &Utf8Path, place: (u64, u64)) -> bool
         }
         Ok(false)
     };
-    // One that cannot be found any more has ended meanwhile.
-    may_be().unwrap_or_else(|error| error.kind() != io::ErrorKind::NotFound && process.exists())
+    // One that cannot be found any more has ended meanwhile; so has one that is there without what it was started with.
+    let has_ended = |error: &io::Error| {
+        [Errno::ENOENT, Errno::ESRCH].iter().any(|number| error.raw_os_error() == Some(*number as i32))
+    };
+    may_be().unwrap_or_else(|error| !has_ended(&error))
 }
 
 /// Says whether a directory is another, or is below it.

@@ -27,10 +27,18 @@ struct Agent {
     logs: &'static str,
     /// Whether it calls tools as others do; otherwise it is told of a command's output only where a person asks for that.
     has_tools: bool,
-    /// Whether it writes no log before the model has answered.
-    writes_late: bool,
+    /// When it writes its log, where that is not at once.
+    late: Option<Late>,
     /// How its log says that it ended well.
     outcome: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Late {
+    /// With the first answer.
+    Answer,
+    /// With the first result of a call.
+    Result,
 }
 
 const AGENTS: &[Agent] = &[
@@ -46,7 +54,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".claude/projects",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -61,7 +69,7 @@ const AGENTS: &[Agent] = &[
         )],
         logs: ".codex/sessions",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -72,7 +80,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".gemini",
         has_tools: true,
-        writes_late: false,
+        late: None,
         // It says so only where it is asked for events, which go to the caller.
         outcome: "unknown",
     },
@@ -84,7 +92,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".qwen",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -98,7 +106,7 @@ const AGENTS: &[Agent] = &[
         )],
         logs: ".pi/agent",
         has_tools: true,
-        writes_late: false,
+        late: Some(Late::Answer),
         outcome: "finished",
     },
     Agent {
@@ -112,7 +120,7 @@ const AGENTS: &[Agent] = &[
         )],
         logs: ".local/share/opencode",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -123,7 +131,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".config/mini-swe-agent",
         has_tools: true,
-        writes_late: false,
+        late: Some(Late::Result),
         outcome: "finished",
     },
     Agent {
@@ -134,7 +142,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".aider",
         has_tools: false,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -145,7 +153,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".hermes",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -156,7 +164,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".openhands",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
 ];
@@ -356,31 +364,24 @@ fn tells_a_refusal(name: &str) {
     is_found_again(agent, &project, &run, &document);
 }
 
-/// A session that was stopped while the model had not answered at all.
-fn is_kept_of_silence(name: &str) {
+/// A session without any answer of the model, which was stopped, or gave up.
+fn is_kept_without_an_answer(name: &str, failure: Failure, outcomes: &[&str]) {
     let agent = Agent::of(name);
-    let script = Script::Fail(Failure::Hang);
-    let Some((project, _)) = agent.run_until(script, |server| calls(server) > 0) else { return };
+    // The second request is one that is tried again, where that is done.
+    let asked = if failure == Failure::Hang { 1 } else { 2 };
+    let run = agent.run_until(Script::Fail(failure), |server| calls(server) >= asked);
+    let Some((project, _)) = run else { return };
     let Some((run, document)) = kept_if(&project) else {
-        assert!(agent.writes_late, "{name}: nothing was kept");
-        return;
-    };
-    assert_eq!(run["run"]["outcome"], "interrupted", "{run}");
-    assert_eq!(answers(&document), 0, "{document}");
-    is_found_again(agent, &project, &run, &document);
-}
-
-/// A session that was stopped, or gave up, while its service only failed.
-fn is_kept_of_errors(name: &str) {
-    let agent = Agent::of(name);
-    let script = Script::Fail(Failure::Status(500));
-    let Some((project, _)) = agent.run_until(script, |server| calls(server) > 1) else { return };
-    let Some((run, document)) = kept_if(&project) else {
-        assert!(agent.writes_late, "{name}: nothing was kept");
+        assert!(agent.late.is_some(), "{name}: nothing was kept");
+        let stored = tempfile::tempdir().unwrap();
+        copy(&home(&project), stored.path());
+        let logs = native::files(stored.path(), "");
+        let has = |file: &PathBuf| String::from_utf8_lossy(&fs_err::read(file).unwrap()).contains(PROMPT);
+        assert!(!logs.iter().any(has), "{name}: {logs:?}");
         return;
     };
     let outcome = run["run"]["outcome"].as_str().unwrap();
-    assert!(["interrupted", "failed"].contains(&outcome), "{run}");
+    assert!(outcomes.contains(&outcome), "{run}");
     assert_eq!(answers(&document), 0, "{document}");
     is_found_again(agent, &project, &run, &document);
 }
@@ -397,14 +398,15 @@ fn is_kept_of_a_command(name: &str) {
     let Some((project, _)) = run else { return };
     let (run, document) = kept(&project);
     assert_eq!(run["run"]["outcome"], "interrupted", "{run}");
-    assert_eq!(answers(&document), 4, "{document}");
+    let written = if agent.late == Some(Late::Result) { 3 } else { 4 };
+    assert_eq!(answers(&document), written, "{run}");
     assert!(is_found_again(agent, &project, &run, &document) > 2, "the log was read: {document}");
 }
 
 macro_rules! fresh {
     ($($module:ident $name:literal;)*) => {$(
         mod $module {
-            use crate::model_server::Script;
+            use crate::model_server::{Failure, Script};
 
             #[test]
             fn a_fresh_run_is_kept_whole() {
@@ -423,12 +425,12 @@ macro_rules! fresh {
 
             #[test]
             fn a_fresh_run_that_only_fails_is_kept() {
-                super::is_kept_of_errors($name);
+                super::is_kept_without_an_answer($name, Failure::Status(500), &["failed", "interrupted"]);
             }
 
             #[test]
             fn a_fresh_run_that_is_stopped_before_any_answer_is_kept() {
-                super::is_kept_of_silence($name);
+                super::is_kept_without_an_answer($name, Failure::Hang, &["interrupted"]);
             }
 
             #[test]

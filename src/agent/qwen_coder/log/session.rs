@@ -364,7 +364,9 @@ impl<'a> Reader<'a> {
         }
         let track = agent.and_then(|agent| draft.find_sub(&agent)).unwrap_or(place.track);
         if track == MAIN {
-            self.last = Last::Failure(said);
+            // Whoever stops it breaks its request off.
+            let is_broken_off = event.text("error_type").is_some_and(|kind| kind.contains("Abort"));
+            self.last = if is_broken_off { Last::Middle } else { Last::Failure(said) };
         }
         self.open.remove(&track);
         draft.push(track, step).map(|_| ())
