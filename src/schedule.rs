@@ -53,7 +53,8 @@ impl Budget {
         if self.time.is_some_and(|most| spent.time >= most) {
             return Some("time");
         }
-        self.cost.is_some_and(|most| spent.cost >= most).then_some("cost")
+        // What nobody knows may be more than is left.
+        self.cost.is_some_and(|most| spent.untold > 0 || spent.cost >= most).then_some("cost")
     }
 }
 

@@ -452,8 +452,10 @@ impl<'a> Desk<'a> {
             let project = self.project(stage.role())?;
             let name = self.agent_name(&project, stage)?;
             let declared = project.loaded.config.agents.iter().find(|agent| agent.name.value == name);
-            let tells =
-                declared.and_then(|agent| agent::of(agent).ok()).is_some_and(|agent| agent.tells_cost());
+            // A trajectory has a cost where a table has the prices of its model.
+            let is_read = |known: &agent::Chosen<'_>| known.converter().is_some() && !known.logs().is_empty();
+            let known = declared.and_then(|agent| agent::of(agent).ok());
+            let tells = known.is_some_and(|known| known.tells_cost() || is_read(&known));
             if !tells {
                 let message =
                     format!("`--max-cost`: the agent `{}` does not say what it cost", escape(&name));

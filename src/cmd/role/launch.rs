@@ -202,7 +202,8 @@ impl Desk<'_> {
             Front::Events => self.judge(turn.stage, ended.code, &said),
             Front::Interactive | Front::Text => (Verdict::Unknown, None),
         };
-        let cost = cost.filter(|cost| cost.is_finite() && *cost >= 0.0);
+        let of_log = told.as_ref().and_then(|told: &Told| told.cost);
+        let cost = cost.or(of_log).filter(|cost| cost.is_finite() && *cost >= 0.0);
         if shown && front != Front::Interactive {
             show(&errors);
         }

@@ -404,7 +404,8 @@ impl Source for Floor<'_> {
             }
             return None;
         };
-        let cost = done.session.as_ref().ok().and_then(|(session, _)| session.cost);
+        // One that could not be started has cost nothing.
+        let cost = done.session.as_ref().map_or(Some(0.0), |(session, _)| session.cost);
         self.take(done).unwrap_or_else(|failure| {
             self.failure.get_or_insert(failure);
             cost

@@ -74,6 +74,9 @@ impl Rows {
     fn tell(&self, end: End, spent: &Spent) {
         let why = match end {
             End::Done => String::new(),
+            End::Budget("cost") if spent.untold > 0 => {
+                "; what a session has cost is not known, so that nothing more begins".to_owned()
+            }
             End::Budget(which) => format!("; the budget of {which} is used up"),
             End::Asked => "; it was stopped".to_owned(),
         };

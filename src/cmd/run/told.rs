@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::diag::{Exit, Failure};
 use crate::plan::Plan;
-use crate::session::{Finished, Outcome, shadow::references};
+use crate::session::{Finished, Outcome, runs, shadow::references};
 use crate::ui;
 use crate::util::fs::write_atomic;
 use crate::util::text::escape;
 
 /// How a session ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Told {
     pub session: String,
     pub agent: Option<String>,
@@ -26,6 +26,8 @@ pub struct Told {
     pub lost: Option<String>,
     /// A private clone has changes that no commit has.
     pub uncommitted: bool,
+    /// What its trajectory says that it cost, in US dollars.
+    pub cost: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +58,7 @@ pub fn write(file: &Utf8Path, plan: &Plan, finished: &Finished) -> Result<(), Fa
         commits: imported.map(|imported| imported.references.clone()).unwrap_or_default(),
         lost: finished.commits.as_ref().err().map(ToString::to_string),
         uncommitted: imported.is_some_and(|imported| imported.uncommitted),
+        cost: if finished.ran { cost(finished) } else { Some(0.0) },
     };
     let failed = |error: std::io::Error| {
         Failure::new(Exit::Failed, "cli::write", format!("cannot write `{file}`: {error}"))
@@ -63,6 +66,12 @@ pub fn write(file: &Utf8Path, plan: &Plan, finished: &Finished) -> Result<(), Fa
     };
     let text = serde_json::to_vec(&told).map_err(|error| failed(error.into()))?;
     write_atomic(file, &text, 0o600).map_err(failed)
+}
+
+fn cost(finished: &Finished) -> Option<f64> {
+    let run = runs::read(finished.run.as_ref()?.as_ref().ok()?)?;
+    // A model that was never reached has cost nothing, priced or not.
+    run["cost_usd"].as_f64().or_else(|| (run["calls"] == 0 && run["status"] == "complete").then_some(0.0))
 }
 
 /// Says where a trajectory was not kept.

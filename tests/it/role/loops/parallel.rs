@@ -53,6 +53,35 @@ fn several_items_are_closed_once_and_merged() {
     assert!(world.homes().is_empty());
 }
 
+/// Writes a trajectory of one answer, and maybe what that has cost.
+const PRICED: &str = r#"
+mkdir -p ~/.trace
+cat > ~/.trace/trajectory.json <<END
+{"schema_version": "ATIF-v1.7", "session_id": "s", "agent": {"name": "worker", "version": "1"},
+ "steps": [{"step_id": 1, "source": "user", "message": "Do it"}, {"step_id": 2, "source": "agent", "message": "Done", "llm_call_count": 1}],
+ "final_metrics": {$metrics"total_steps": 2}}
+END
+"#;
+
+#[test]
+fn costs_are_those_of_trajectories_and_what_is_not_known_is_too_much() {
+    let config = "network none\nagent worker default=#true { run \"bash\" \"/workspace/agent.sh\"; logs \"~/.trace/*.json\"; }\n";
+    for (metrics, sessions, cost, said) in [
+        ("\"total_cost_usd\": 2.0, ", 2, Value::from(4.0), "the budget of cost is used up"),
+        ("", 1, Value::Null, "what a session has cost is not known"),
+    ] {
+        let world = World::with(&format!("metrics='{metrics}'\n{PRICED}"), config);
+        world.0.issue("One");
+        world.0.issue("Two");
+        let output = world.parallel(&["-j", "1", "--max-cost", "3", "--json", "--no-close"]).expect(0);
+        let report = json(&output);
+        assert_eq!((&report["end"], &report["sessions"]), (&"budget of cost".into(), &sessions.into()));
+        assert_eq!(report["cost"], cost, "{report}");
+        let told = world.parallel(&["-j", "1", "--max-cost", "3", "--no-close"]).expect(0);
+        assert!(told.flat().contains(said), "{}", told.flat());
+    }
+}
+
 /// Each developer writes the same line; the second merge does not fit, and goes back to one who resolves it.
 const SAME_LINE: &str = r#"
 if [ $PIER_ROLE = developer ]; then
