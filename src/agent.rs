@@ -408,6 +408,7 @@ const CHECKED: &[(&str, &str)] = &[
     ("copilot-cli", "1.0.102"),
     ("gemini-cli", "0.61.0"),
     ("hermes", "0.19.0"),
+    ("kimi-cli", "1.50.0"),
     ("mini-swe-agent", "2.4.6"),
     ("opencode", "1.18.33"),
     ("openhands", "1.16.0"),

@@ -1,12 +1,14 @@
-//! Kimi CLI, written after 1.52.0 as it is published: its command line, its settings and the files of its sessions. No release of it
-//! was run here: its reader is untested on a live log.
+//! Kimi CLI, checked against 1.50.0: later releases say that it is given up for a program of another name, and do nothing else.
+//!
+//! Without a model of its settings it asks `KIMI_BASE_URL` for `KIMI_MODEL_NAME`, and `--model` has no say then.
 
 use serde_json::{Value, json};
 
 use super::log::Converter;
 use super::service;
 use super::{
-    Agent, Copy, GeneratedFile, How, Install, McpSetup, Places, Request, Role, Server, Shape, Takes, Verdict,
+    Agent, Copy, GeneratedFile, How, Install, McpSetup, Places, Pypi, Request, Role, Server, Shape, Takes,
+    Verdict,
 };
 use super::{has_flag, mcp};
 use crate::config::{ImportKind, Mcp};
@@ -27,7 +29,14 @@ impl Agent for KimiCli {
     }
 
     fn install(&self) -> Install {
-        Install::Never
+        Install::Pypi(Pypi {
+            package: "kimi-cli",
+            script: "kimi",
+            with: &[],
+            sources: &["ripgrepy"],
+            // 3.12 from its third release on: the first ones cannot load it.
+            pythons: &["3.13", "3.12"],
+        })
     }
 
     fn is_headless(&self, words: &[String]) -> bool {
@@ -85,6 +94,7 @@ impl Agent for KimiCli {
             "KIMI_BASE_URL",
             "KIMI_CODE_BASE_URL",
             "KIMI_MODEL_CAPABILITIES",
+            "KIMI_MODEL_MAX_COMPLETION_TOKENS",
             "KIMI_MODEL_MAX_CONTEXT_SIZE",
             "KIMI_MODEL_NAME",
             "KIMI_MODEL_TEMPERATURE",
@@ -158,30 +168,52 @@ impl Agent for KimiCli {
     }
 
     fn logs(&self) -> Vec<&str> {
-        vec![".kimi/sessions/*/*/wire.jsonl", ".kimi/sessions/*/*/context*.jsonl"]
+        vec![
+            ".kimi/sessions/*/*/wire.jsonl",
+            ".kimi/sessions/*/*/context*.jsonl",
+            ".kimi/sessions/*/*/subagents/*/wire.jsonl",
+            ".kimi/sessions/*/*/subagents/*/context*.jsonl",
+        ]
     }
 
     fn converter(&self) -> Option<&'static dyn Converter> {
         Some(&log::Log)
     }
 
-    /// Reads the messages of `stream-json`: the last one is an answer where it came to its end. What went wrong is a line of text.
+    /// Reads the messages of `stream-json`: the last one is an answer where it came to its end. What went wrong is lines of text.
     fn verdict(&self, exit: u8, stdout: &str) -> Verdict {
-        let last = stdout.lines().rev().find(|line| !line.trim().is_empty());
-        let message = last.and_then(|line| serde_json::from_str::<Value>(line).ok());
+        let lines: Vec<&str> = stdout.lines().filter(|line| !line.trim().is_empty()).collect();
+        let message = lines.last().and_then(|line| serde_json::from_str::<Value>(line).ok());
         match message {
             Some(message)
                 if message["role"] == "assistant" && message["tool_calls"].is_null() && exit == 0 =>
             {
                 Verdict::Finished
             }
-            None if exit != 0 && last.is_some() => {
-                Verdict::Failed { reason: last.unwrap_or_default().trim().to_owned() }
+            None if exit != 0 && !lines.is_empty() => {
+                let words = lines.iter().rev().take_while(|line| !line.starts_with("{\"role\""));
+                let words: Vec<&str> = words.copied().collect();
+                Verdict::Failed { reason: unfolded(words.iter().rev()) }
             }
             _ if exit != 0 => Verdict::Failed { reason: format!("exit code {exit}") },
             _ => Verdict::Unknown,
         }
     }
+}
+
+/// Puts lines together that it folded at the width of a terminal that is none.
+fn unfolded<'a>(lines: impl Iterator<Item = &'a &'a str>) -> String {
+    const WIDTH: usize = 80;
+    let mut text = String::new();
+    let mut is_full = true;
+    for line in lines {
+        if !is_full {
+            text.push(' ');
+        }
+        text.push_str(line.trim_end());
+        is_full = line.chars().count() == WIDTH;
+    }
+    text
 }
 
 #[cfg(test)]
@@ -238,6 +270,8 @@ mod tests {
             KimiCli.verdict(1, &format!("{call}\nLLM provider error: 401\n")),
             failed("LLM provider error: 401")
         );
+        let folded = format!("{call}\n{}\nend\nlast\n", "x".repeat(80));
+        assert_eq!(KimiCli.verdict(75, &folded), failed(&format!("{}end last", "x".repeat(80))));
         assert_eq!(KimiCli.verdict(137, call), failed("exit code 137"));
     }
 

@@ -15,8 +15,9 @@ pub const FILE_LISTING: &str = "hello.txt\n```\nHello, world!\n```\n";
 const WRITE_HELLO: &str = r"printf 'Hello, world!\n' > hello.txt";
 
 /// The names under which agents offer a shell, most specific first.
-const SHELL_TOOLS: [&str; 13] = [
+const SHELL_TOOLS: [&str; 14] = [
     "Bash",
+    "Shell",
     "bash",
     "exec_command",
     "shell_command",

@@ -4,15 +4,16 @@
 use std::collections::HashSet;
 use std::io;
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::chat::{self, Beside};
 use crate::agent::log::{self, Converter, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
 use crate::atif::fields::{self, Fields};
+use crate::atif::lines::{Line, Lines};
 use crate::atif::raw::{Extra, Json};
 use crate::atif::report::Run;
-use crate::atif::step::{ObservationResult, Step, Usage};
+use crate::atif::step::{Content, ObservationResult, Step, Usage};
 use crate::atif::time;
 
 pub struct Log;
@@ -66,23 +67,33 @@ impl Converter for Log {
                 files.push((first_time(&head), kind, index));
             }
         }
-        // A session's events say all that its messages say; older messages of it have other names.
+        // A session's events say all that its messages say, but for the prompt of the system; older messages of it have other names.
         let wired: HashSet<&Utf8Path> = files
             .iter()
             .filter(|(_, kind, _)| *kind == Kind::Wire)
             .filter_map(|(_, _, index)| logs.files()[*index].path.parent())
             .collect();
         let best = files.iter().map(|(_, kind, _)| *kind).min();
+        let mut reader = Reader::new(logs);
         files.sort();
-        let mut reader = Reader::default();
         for (_, kind, index) in files {
             let path = &logs.files()[index].path;
+            let directory = path.parent().unwrap_or(Utf8Path::new(""));
             let is_said_elsewhere = match kind {
                 Kind::Wire => false,
-                Kind::Context => path.parent().is_some_and(|parent| wired.contains(parent)),
+                Kind::Context => wired.contains(directory),
                 Kind::Printed => best != Some(Kind::Printed),
             };
-            reader.begin(path, kind, draft);
+            let sub = of_subagent(directory).filter(|(session, _)| wired.contains(session));
+            let track = match sub {
+                // The one that asked has its events as well.
+                Some((_, id)) if reader.told.contains(id) => continue,
+                Some((_, id)) if !is_said_elsewhere => draft.sub(MAIN, id),
+                _ => MAIN,
+            };
+            if !is_said_elsewhere {
+                reader.begin(path, kind, track, draft)?;
+            }
             let read = |draft: &mut Draft<'_>, record: &Fields<'_>, line: u64| {
                 if is_said_elsewhere {
                     reader.outcome(record);
@@ -96,17 +107,24 @@ impl Converter for Log {
                 log::each_record(logs, index, draft, read)?;
             }
         }
-        draft.report.run = match reader.run.take() {
-            None if draft.steps(MAIN) == 0 => Run::Unknown,
-            None => match reader.ended {
+        draft.report.run = match (reader.run.take(), reader.failure.take()) {
+            (Some(run), _) => run,
+            (None, _) if draft.steps(MAIN) == 0 => Run::Unknown,
+            (None, Some(reason)) => Run::Failed(reason),
+            (None, None) => match reader.ended {
                 Some(true) => Run::Finished,
                 Some(false) => Run::Interrupted,
                 None => Run::Unknown,
             },
-            Some(run) => run,
         };
         Ok(())
     }
+}
+
+/// Returns the directory of the session and the id of an agent that was asked in it, where this is that agent's directory.
+fn of_subagent(directory: &Utf8Path) -> Option<(&Utf8Path, &str)> {
+    let parent = directory.parent().filter(|parent| parent.file_name() == Some("subagents"))?;
+    Some((parent.parent()?, directory.file_name()?))
 }
 
 /// The first time in a text, for the order of sessions.
@@ -115,28 +133,80 @@ fn first_time(head: &str) -> String {
     said.and_then(time::of_seconds).unwrap_or_default()
 }
 
-#[derive(Default)]
-struct Reader {
+struct Reader<'a> {
+    logs: &'a dyn Logs,
+    /// Where the file is that is read.
+    directory: Utf8PathBuf,
+    /// Whose file it is.
+    track: Track,
+    /// Agents that were asked and whose events were in the file of the one that asked.
+    told: HashSet<String>,
     /// The step of each conversation that is read.
     steps: Vec<(Track, At)>,
+    /// Steps that began and have no answer of the model yet, with their times and places.
+    begun: Vec<(Track, Option<String>, String)>,
     /// The arguments of the last call, which come in pieces.
     arguments: Option<(Track, String)>,
+    /// Whether the last step asks for a tool, so that another has to follow.
+    asks: bool,
     /// Whether the last turn came to its end; `None` where the log cannot tell.
     ended: Option<bool>,
+    /// Why the last step was tried again.
+    retry: Option<String>,
+    /// Why the last turn has no answer.
+    failure: Option<String>,
     run: Option<Run>,
 }
 
-impl Reader {
-    fn begin(&mut self, path: &Utf8Path, kind: Kind, draft: &mut Draft<'_>) {
-        self.steps.clear();
-        self.arguments = None;
-        if kind == Kind::Wire {
-            draft.compacted(MAIN, 0);
+impl<'a> Reader<'a> {
+    fn new(logs: &'a dyn Logs) -> Self {
+        Reader {
+            logs,
+            directory: Utf8PathBuf::new(),
+            track: MAIN,
+            told: HashSet::new(),
+            steps: Vec::new(),
+            begun: Vec::new(),
+            arguments: None,
+            asks: false,
+            ended: None,
+            retry: None,
+            failure: None,
+            run: None,
         }
-        if kind != Kind::Printed {
-            let name = path.parent().and_then(Utf8Path::file_name).map(str::to_owned);
+    }
+
+    fn begin(&mut self, path: &Utf8Path, kind: Kind, track: Track, draft: &mut Draft<'_>) -> io::Result<()> {
+        self.track = track;
+        path.parent().unwrap_or(Utf8Path::new("")).clone_into(&mut self.directory);
+        self.steps.clear();
+        self.begun.clear();
+        self.arguments = None;
+        if kind != Kind::Printed && track == MAIN {
             let head = draft.head(MAIN);
-            head.session = head.session.take().or(name);
+            head.session = head.session.take().or_else(|| self.directory.file_name().map(str::to_owned));
+        }
+        if kind == Kind::Wire {
+            draft.compacted(track, 0);
+            let directory = self.directory.clone();
+            self.prompt(&directory, track, draft)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the prompt of the system, which only the messages beside the events have, as the first of them.
+    fn prompt(&self, directory: &Utf8Path, track: Track, draft: &mut Draft<'_>) -> io::Result<()> {
+        let path = directory.join("context.jsonl");
+        let Some(index) = self.logs.files().iter().position(|file| file.path == path) else { return Ok(()) };
+        // A file that cannot be read is missed by nobody: its messages are events.
+        let Ok(file) = self.logs.open(index) else { return Ok(()) };
+        let mut lines = Lines::new(file);
+        let Ok(Some(Line::Text { text, .. })) = lines.next() else { return Ok(()) };
+        match Fields::parse(&text) {
+            Ok(first) if first.is("role", "_system_prompt") => {
+                system_prompt(track, &first, draft, &format!("{path}:1"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -144,7 +214,7 @@ impl Reader {
         let time = record.float("timestamp").and_then(time::of_seconds);
         let beside = Beside { time: time.as_deref(), source };
         if let Some(event) = record.object("message").or_else(|| record.object("params")) {
-            return self.event(&event, MAIN, draft, beside);
+            return self.event(&event, self.track, draft, beside);
         }
         if record.has("jsonrpc") {
             self.outcome(record);
@@ -152,14 +222,14 @@ impl Reader {
         }
         if let Some(role) = record.text("role") {
             draft.report.count(&role);
-            return self.message(record, &role, draft, beside);
+            return self.message(record, &role, self.track, draft, beside);
         }
         if let Some(version) = record.get("protocol_version") {
-            draft.head(MAIN).agent.take("protocol_version", Some(version));
+            draft.head(self.track).agent.take("protocol_version", Some(version));
             return Ok(());
         }
         draft.report.unknown(&record.text("type").unwrap_or_default());
-        draft.unread(MAIN, record.iter());
+        draft.unread(self.track, record.iter());
         Ok(())
     }
 
@@ -183,26 +253,23 @@ impl Reader {
         &mut self,
         record: &Fields<'_>,
         role: &str,
+        track: Track,
         draft: &mut Draft<'_>,
         beside: Beside<'_>,
     ) -> io::Result<()> {
         match role {
             "_checkpoint" | "_usage" => return Ok(()),
-            "_system_prompt" => {
-                let mut step = Step::system(None, record.text("content").unwrap_or_default().as_ref());
-                step.extra.put("src", beside.source);
-                return draft.push(MAIN, step).map(|_| ());
-            }
+            "_system_prompt" => return system_prompt(track, record, draft, beside.source),
             "assistant" => {}
             _ => {
-                if chat::message(draft, MAIN, record, beside)?.is_none() {
+                if chat::message(draft, track, record, beside)?.is_none() {
                     draft.report.unknown(role);
-                    draft.unread(MAIN, record.iter());
+                    draft.unread(track, record.iter());
                 }
                 return Ok(());
             }
         }
-        let at = self.step(MAIN, draft, beside)?;
+        let at = self.step(track, draft, beside)?;
         if let (Some(text), Some(step)) = (record.text("content"), draft.step(at)) {
             step.message.add(&text);
         }
@@ -213,6 +280,13 @@ impl Reader {
             draft.call(at, chat::tool_call(&call))?;
         }
         Ok(())
+    }
+
+    /// Says that the model is asked. There is a step where it answers.
+    fn ask(&mut self, track: Track, beside: Beside<'_>) {
+        self.steps.retain(|(known, _)| *known != track);
+        self.begun.retain(|(known, ..)| *known != track);
+        self.begun.push((track, beside.time.map(str::to_owned), beside.source.to_owned()));
     }
 
     /// Begins a step.
@@ -230,7 +304,13 @@ impl Reader {
     fn current(&mut self, track: Track, draft: &mut Draft<'_>, beside: Beside<'_>) -> io::Result<At> {
         match self.steps.iter().find(|(known, _)| *known == track) {
             Some((_, at)) => Ok(*at),
-            None => self.step(track, draft, beside),
+            None => match self.begun.iter().position(|(known, ..)| *known == track) {
+                Some(place) => {
+                    let (_, time, source) = self.begun.swap_remove(place);
+                    self.step(track, draft, Beside { time: time.as_deref(), source: &source })
+                }
+                None => self.step(track, draft, beside),
+            },
         }
     }
 
@@ -247,18 +327,26 @@ impl Reader {
         match &*kind {
             "TurnBegin" | "SteerInput" => {
                 self.steps.retain(|(known, _)| *known != track);
+                self.begun.retain(|(known, ..)| *known != track);
                 if track == MAIN {
-                    self.ended = Some(false);
+                    (self.ended, self.asks, self.failure) = (Some(false), false, None);
                 }
                 let said = chat::content(draft, payload.get("user_input"))?;
                 let mut step = Step::user(beside.time, said);
                 step.extra.put("src", beside.source);
                 draft.push(track, step)?;
             }
-            "TurnEnd" if track == MAIN => self.ended = Some(true),
-            "StepBegin" => {
-                self.step(track, draft, beside)?;
+            // A turn that somebody stopped, or that had all its steps, ends as well.
+            "TurnEnd" if track == MAIN => {
+                self.ended = Some(!self.asks && !self.begun.iter().any(|(known, ..)| *known == MAIN));
             }
+            "StepBegin" => {
+                self.ask(track, beside);
+                if track == MAIN {
+                    (self.asks, self.retry) = (false, None);
+                }
+            }
+            "StepInterrupted" => self.interrupted(track, draft, beside)?,
             "ContentPart" => {
                 let at = self.current(track, draft, beside)?;
                 part_of(&payload, at, true, draft)?;
@@ -268,18 +356,28 @@ impl Reader {
                 let call = chat::tool_call(&payload);
                 let said = payload.object("function").and_then(|function| function.owned("arguments"));
                 self.arguments = Some((track, said.unwrap_or_default()));
+                self.asks |= track == MAIN;
                 draft.call(at, call)?;
             }
             "ToolCallPart" => self.more_arguments(track, &payload, draft),
             "ToolResult" => result(track, &payload, draft, beside)?,
-            "StatusUpdate" => self.usage(track, &payload, draft),
+            "StatusUpdate" => self.usage(track, &payload, draft, beside)?,
             "CompactionBegin" => draft.compacted(track, 1),
             "SubagentEvent" => return self.subagent(track, &payload, draft, beside),
-            "Notification" | "PlanDisplay" | "BtwBegin" | "BtwEnd" | "StepRetry" => {
+            "StepRetry" => {
+                aside(track, &kind, &payload, draft, beside)?;
+                let words = ["error_type", "status_code"].map(|key| payload.get(key));
+                let words: Vec<&str> =
+                    words.iter().flatten().map(|raw| raw.get().trim_matches('"')).collect();
+                if track == MAIN {
+                    self.retry = Some(words.join(" "));
+                }
+                self.ask(track, beside);
+            }
+            "Notification" | "PlanDisplay" | "BtwBegin" | "BtwEnd" => {
                 aside(track, &kind, &payload, draft, beside)?;
             }
             "TurnEnd"
-            | "StepInterrupted"
             | "CompactionEnd"
             | "HookTriggered"
             | "HookResolved"
@@ -312,10 +410,37 @@ impl Reader {
         }
     }
 
-    fn usage(&mut self, track: Track, payload: &Fields<'_>, draft: &mut Draft<'_>) {
-        let Some(said) = payload.object("token_usage") else { return };
+    /// Reads that a step has no answer, or not all of it, for the service failed: a log does not say how.
+    fn interrupted(&mut self, track: Track, draft: &mut Draft<'_>, beside: Beside<'_>) -> io::Result<()> {
+        let begun = self.begun.len();
+        self.begun.retain(|(known, ..)| *known != track);
+        if track == MAIN {
+            let unsaid = || "a step was interrupted: the log does not say why".to_owned();
+            self.failure = Some(self.retry.take().unwrap_or_else(unsaid));
+        }
         let at = self.steps.iter().find(|(known, _)| *known == track).map(|(_, at)| *at);
-        let Some(step) = at.and_then(|at| draft.step(at)) else { return };
+        if let Some(step) = at.and_then(|at| draft.step(at)) {
+            step.extra.put("interrupted", true);
+        }
+        if self.begun.len() == begun {
+            return Ok(());
+        }
+        let mut step = Step::failure(beside.time, Content::default());
+        step.extra.put("src", beside.source);
+        step.extra.put("kind", "StepInterrupted");
+        draft.push(track, step).map(|_| ())
+    }
+
+    fn usage(
+        &mut self,
+        track: Track,
+        payload: &Fields<'_>,
+        draft: &mut Draft<'_>,
+        beside: Beside<'_>,
+    ) -> io::Result<()> {
+        let Some(said) = payload.object("token_usage") else { return Ok(()) };
+        let at = self.current(track, draft, beside)?;
+        let Some(step) = draft.step(at) else { return Ok(()) };
         let count = |key: &str| said.count(key).unwrap_or(0);
         step.usage = Some(Usage {
             input: count("input_other"),
@@ -330,6 +455,7 @@ impl Reader {
         }
         metrics.extra.take("context_tokens", payload.get("context_tokens"));
         step.extra.take("message_id", payload.get("message_id"));
+        Ok(())
     }
 
     /// Reads an event of an agent that was asked by a call.
@@ -347,6 +473,11 @@ impl Reader {
             return Ok(());
         };
         let track = draft.sub(parent, &id);
+        if let Some(agent) = payload.owned("agent_id")
+            && self.told.insert(agent.clone())
+        {
+            self.prompt(&self.directory.join("subagents").join(agent), track, draft)?;
+        }
         if let Some(name) = payload.owned("subagent_type") {
             draft.name(track, &name);
         }
@@ -356,6 +487,12 @@ impl Reader {
             _ => Ok(()),
         }
     }
+}
+
+fn system_prompt(track: Track, record: &Fields<'_>, draft: &mut Draft<'_>, source: &str) -> io::Result<()> {
+    let mut step = Step::system(None, record.text("content").unwrap_or_default().as_ref());
+    step.extra.put("src", source);
+    draft.push(track, step).map(|_| ())
 }
 
 /// Puts an answer to its call.

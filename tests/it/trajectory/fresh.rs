@@ -157,6 +157,17 @@ const AGENTS: &[Agent] = &[
         outcome: "finished",
     },
     Agent {
+        name: "kimi-cli",
+        version: "1.50.0",
+        block: "",
+        variables: &[("KIMI_BASE_URL", "{}/v1"), ("KIMI_API_KEY", "sk-test"), ("KIMI_MODEL_NAME", "m")],
+        files: &[],
+        logs: ".kimi",
+        has_tools: true,
+        writes_late: false,
+        outcome: "finished",
+    },
+    Agent {
         name: "openhands",
         version: "1.16.0",
         block: "model \"openai/m\"",
@@ -199,12 +210,20 @@ impl Agent {
 
     /// Says whether this machine can have it, as far as that is known before it is installed.
     fn can_be(&self) -> bool {
-        let has = |directory: &&str| Path::new(directory).join("python3.12").exists();
-        if self.name == "openhands" && !["/usr/local/bin", "/usr/bin"].iter().any(has) {
-            println!("skipped: it needs Python 3.12, which this system has not; its stored runs are read");
-            return false;
+        let pythons: &[&str] = match self.name {
+            "openhands" => &["3.12"],
+            "kimi-cli" => &["3.12", "3.13"],
+            _ => return true,
+        };
+        let has = |version: &&str| {
+            let directories = ["/usr/local/bin", "/usr/bin"];
+            directories.iter().any(|directory| Path::new(directory).join(format!("python{version}")).exists())
+        };
+        if pythons.iter().any(has) {
+            return true;
         }
-        true
+        println!("skipped: it needs Python {pythons:?}, which this system has not; its stored runs are read");
+        false
     }
 
     /// Runs it on the prompt; `None` where the machine cannot install it.
@@ -450,6 +469,7 @@ fresh! {
     mini_swe_agent "mini-swe-agent";
     aider "aider";
     hermes "hermes";
+    kimi_cli "kimi-cli";
     openhands "openhands";
 }
 

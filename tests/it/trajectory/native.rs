@@ -11,6 +11,7 @@ mod codex;
 mod copilot_cli;
 mod gemini_cli;
 mod hermes;
+mod kimi_cli;
 mod mini_swe_agent;
 mod opencode;
 mod openhands;
@@ -34,6 +35,7 @@ pub fn of(agent: &str, logs: &Path) -> Native {
         "copilot-cli" => copilot_cli::read(logs),
         "gemini-cli" => gemini_cli::read(logs),
         "hermes" => hermes::read(logs),
+        "kimi-cli" => kimi_cli::read(logs),
         "mini-swe-agent" => mini_swe_agent::read(logs),
         "opencode" => opencode::read(logs),
         "openhands" => openhands::read(logs),

@@ -57,6 +57,18 @@ const RUNS: &[Row] = &[
     ("qwen-old/multi", "qwen-coder", "complete", "finished", 5),
     // Three of the agent that was asked, two of the one that it asked.
     ("qwen/subagent", "qwen-coder", "complete", "finished", 5),
+    ("kimi/hello", "kimi-cli", "complete", "finished", 2),
+    ("kimi/multi", "kimi-cli", "complete", "finished", 5),
+    ("kimi/big", "kimi-cli", "complete", "finished", 3),
+    ("kimi/err401", "kimi-cli", "complete", "failed", 0),
+    // It asked three times.
+    ("kimi/err500", "kimi-cli", "complete", "failed", 0),
+    ("kimi/hang-killed", "kimi-cli", "partial", "interrupted", 0),
+    ("kimi/late-killed", "kimi-cli", "partial", "interrupted", 4),
+    // It was told to stop after two steps, and did.
+    ("kimi/most-steps", "kimi-cli", "partial", "interrupted", 2),
+    // Two of the agent that was asked, six of the one that it asked.
+    ("kimi/spawned", "kimi-cli", "complete", "finished", 8),
     ("mini/hello", "mini-swe-agent", "complete", "finished", 2),
     ("mini/multi", "mini-swe-agent", "complete", "finished", 5),
     ("mini/big", "mini-swe-agent", "complete", "finished", 3),

@@ -17,10 +17,12 @@ fn a_session_of_events_becomes_a_trajectory() {
     assert_eq!(document["session_id"], "4f1c2a7e");
     let steps = document["steps"].as_array().unwrap();
     let sources: Vec<&str> = steps.iter().map(|step| step["source"].as_str().unwrap()).collect();
-    assert_eq!(sources, ["user", "agent", "agent", "system"]);
-    assert_eq!(steps[0]["message"][0]["text"], "Fix it.");
-    assert_eq!(steps[0]["message"][1]["source"]["media_type"], "image/png");
-    let first = &steps[1];
+    // A step is there when the model answers.
+    assert_eq!(sources, ["system", "user", "agent", "system", "agent"]);
+    assert_eq!(steps[0]["message"], "You are Kimi.");
+    assert_eq!(steps[1]["message"][0]["text"], "Fix it.");
+    assert_eq!(steps[1]["message"][1]["source"]["media_type"], "image/png");
+    let first = &steps[2];
     // What comes in pieces is one text.
     assert_eq!(
         (&first["message"], &first["reasoning_content"]),
@@ -35,7 +37,7 @@ fn a_session_of_events_becomes_a_trajectory() {
     let metrics = &first["metrics"];
     assert_eq!((&metrics["prompt_tokens"], &metrics["cached_tokens"]), (&125.into(), &30.into()));
     assert_eq!(metrics["extra"]["input_cache_creation"], 5);
-    assert_eq!(steps[2]["message"], "Done.");
+    assert_eq!(steps[4]["message"], "Done.");
     assert_eq!(
         (&steps[3]["extra"]["kind"], &steps[3]["extra"]["status_code"]),
         (&"StepRetry".into(), &500.into())
