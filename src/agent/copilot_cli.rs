@@ -72,9 +72,9 @@ impl Agent for CopilotCli {
             if request.mode.tells_events() && !has_flag(&given, &["--output-format"]) {
                 args.push("--output-format=json".to_owned());
             }
-            // Nobody is there to be asked, and the sandbox is the wall.
+            // Nobody is there to be asked, and the sandbox is the wall: `--allow-all-tools` would leave places and addresses closed.
             if !has_flag(&given, &["--allow-all-tools", "--allow-all", "--yolo"]) {
-                args.push("--allow-all-tools".to_owned());
+                args.push("--allow-all".to_owned());
             }
         }
         if !has_flag(&given, &["--disable-client-telemetry"]) {
@@ -262,7 +262,7 @@ mod tests {
                 Request { mode: headless, mcp: &servers, ..Request::default() },
                 &[
                     "--output-format=json",
-                    "--allow-all-tools",
+                    "--allow-all",
                     "--disable-client-telemetry",
                     "--additional-mcp-config={\"mcpServers\":{\"files\":{\"command\":\"npx\",\"args\":[\"-y\"],\"type\":\"local\",\"tools\":[\"*\"]}}}",
                     "--prompt=--help me",

@@ -208,6 +208,59 @@ fn opencode_edits_the_project_and_sees_nothing_else() {
     assert_eq!(fs_err::read_dir(project.home().join(".config/opencode")).unwrap().count(), 1);
 }
 
+#[test]
+fn cline_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nagent cline default=#true {\n    version \"3.0.65\"\n    import \"auth\"\n    \
+        model \"openai-compatible/m\"\n}\n",
+    );
+    project.write_beside("home/.cline/data/settings/providers.json", cline_providers(&server.url()));
+    if !is_installed(&project, "cline", "3.0.65") {
+        return;
+    }
+    let call = project.call(["up", "cline", "--", PROMPT]);
+    with_registry(&project, call).run().expect(0);
+    check(&project, &server);
+    assert_eq!(fs_err::read_dir(project.home().join(".cline/data")).unwrap().count(), 1);
+}
+
+/// What `cline auth` writes of a server of one's own, which no variable names.
+fn cline_providers(url: &str) -> String {
+    let settings = serde_json::json!({
+        "provider": "openai-compatible",
+        "apiKey": "sk-test",
+        "model": "m",
+        "baseUrl": format!("{url}/v1"),
+    });
+    let provider = serde_json::json!({ "settings": settings, "updatedAt": "2026-01-01T00:00:00.000Z", "tokenSource": "manual" });
+    serde_json::json!({
+        "version": 1,
+        "lastUsedProvider": "openai-compatible",
+        "modes": {},
+        "providers": { "openai-compatible": provider },
+    })
+    .to_string()
+}
+
+#[test]
+fn copilot_cli_edits_the_project_and_sees_nothing_else() {
+    let (project, server) = project(
+        "network host\nenv { pass \"COPILOT_PROVIDER_BASE_URL\" \"COPILOT_PROVIDER_API_KEY\" \"COPILOT_OFFLINE\"; }\n\
+        agent copilot-cli default=#true { version \"1.0.102\"; model \"gpt-4.1\"; }\n",
+    );
+    if !is_installed(&project, "copilot-cli", "1.0.102") {
+        return;
+    }
+    let call = with_registry(&project, project.call(["up", "copilot-cli", "--", "-p", PROMPT]));
+    let call = call
+        .env("COPILOT_PROVIDER_BASE_URL", format!("{}/v1", server.url()))
+        .env("COPILOT_PROVIDER_API_KEY", "sk-test")
+        .env("COPILOT_OFFLINE", "true");
+    call.run().expect(0);
+    check(&project, &server);
+    assert!(!project.home().join(".copilot").exists());
+}
+
 /// Installs Pi, with a provider of the user's own that is the server; false where the machine cannot.
 pub fn has_pi(project: &Project, server: &ModelServer) -> bool {
     let models = serde_json::json!({ "providers": { "x": {

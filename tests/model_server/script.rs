@@ -15,7 +15,7 @@ pub const FILE_LISTING: &str = "hello.txt\n```\nHello, world!\n```\n";
 const WRITE_HELLO: &str = r"printf 'Hello, world!\n' > hello.txt";
 
 /// The names under which agents offer a shell, most specific first.
-const SHELL_TOOLS: [&str; 14] = [
+const SHELL_TOOLS: [&str; 15] = [
     "Bash",
     "Shell",
     "bash",
@@ -29,6 +29,7 @@ const SHELL_TOOLS: [&str; 14] = [
     "execute_bash_command",
     "run_terminal_cmd",
     "run_command",
+    "run_commands",
     "exec",
 ];
 
@@ -159,12 +160,18 @@ impl FromStr for Failure {
 /// Arguments that the tool's own schema accepts: agents validate them before they run anything.
 fn shell_arguments(schema: &Value, command: &str) -> Value {
     let properties = &schema["properties"];
-    let key = ["command", "cmd", "script", "code"].into_iter().find(|key| properties.get(key).is_some());
-    let key = key.unwrap_or("command");
+    let keys = ["command", "cmd", "script", "code", "commands"];
+    let key = keys.into_iter().find(|key| properties.get(key).is_some()).unwrap_or("command");
     let kind = &properties[key]["type"];
     let is_list = kind == "array" || kind[0] == "array";
     let mut arguments = Map::new();
-    arguments.insert(key.to_owned(), if is_list { json!(["bash", "-lc", command]) } else { json!(command) });
+    let value = match key {
+        // Several whole commands.
+        "commands" => json!([command]),
+        _ if is_list => json!(["bash", "-lc", command]),
+        _ => json!(command),
+    };
+    arguments.insert(key.to_owned(), value);
 
     let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let described = properties.get("description").map(|_| "description");

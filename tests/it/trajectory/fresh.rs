@@ -157,6 +157,36 @@ const AGENTS: &[Agent] = &[
         outcome: "finished",
     },
     Agent {
+        name: "cline",
+        version: "3.0.65",
+        block: "import \"auth\"\n    model \"openai-compatible/m\"",
+        variables: &[],
+        // Two braces without a space are where the server's address goes.
+        files: &[(
+            ".cline/data/settings/providers.json",
+            r#"{"version":1,"lastUsedProvider":"openai-compatible","modes":{ },"providers":{"openai-compatible":{"settings":{"provider":"openai-compatible","apiKey":"sk-test","model":"m","baseUrl":"{}/v1"},"updatedAt":"2026-01-01T00:00:00.000Z","tokenSource":"manual"}}}"#,
+        )],
+        logs: ".cline",
+        has_tools: true,
+        writes_late: false,
+        outcome: "finished",
+    },
+    Agent {
+        name: "copilot-cli",
+        version: "1.0.102",
+        block: "model \"gpt-4.1\"",
+        variables: &[
+            ("COPILOT_PROVIDER_BASE_URL", "{}/v1"),
+            ("COPILOT_PROVIDER_API_KEY", "sk-test"),
+            ("COPILOT_OFFLINE", "true"),
+        ],
+        files: &[],
+        logs: ".copilot",
+        has_tools: true,
+        writes_late: false,
+        outcome: "finished",
+    },
+    Agent {
         name: "kimi-cli",
         version: "1.50.0",
         block: "",
@@ -469,6 +499,8 @@ fresh! {
     mini_swe_agent "mini-swe-agent";
     aider "aider";
     hermes "hermes";
+    cline "cline";
+    copilot_cli "copilot-cli";
     kimi_cli "kimi-cli";
     openhands "openhands";
 }
