@@ -168,7 +168,7 @@ const AGENTS: &[Agent] = &[
         )],
         logs: ".cline",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -183,7 +183,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".copilot",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
@@ -194,7 +194,7 @@ const AGENTS: &[Agent] = &[
         files: &[],
         logs: ".kimi",
         has_tools: true,
-        writes_late: false,
+        late: None,
         outcome: "finished",
     },
     Agent {
