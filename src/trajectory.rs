@@ -10,7 +10,7 @@ use crate::agent::{self, ALL};
 use crate::atif::document::Summary;
 use crate::atif::draft::{About, Draft};
 use crate::atif::prices::Prices;
-use crate::atif::report::Report;
+use crate::atif::report::{Report, Run};
 use beside::{Beside, Nowhere};
 use directory::Directory;
 
@@ -38,6 +38,8 @@ pub struct Request<'a> {
     pub prices: &'a Prices,
     /// The version of the format.
     pub format: &'a str,
+    /// Whoever writes them goes on; what they say of an end is that of something before.
+    pub is_running: bool,
 }
 
 /// Whose logs they are.
@@ -145,6 +147,9 @@ fn write(
         draft.report.partial("left-out", why, Some((path.as_str(), 0)));
     }
     converter.convert(directory, &mut draft)?;
+    if request.is_running {
+        draft.report.run = Run::Running;
+    }
     draft.finish(request.format, out)
 }
 

@@ -44,6 +44,9 @@ impl Draft<'_> {
         if self.report.run == Run::Interrupted {
             self.report.partial("ends-early", "the log ends before the agent did", None);
         }
+        if self.report.run == Run::Running {
+            self.report.partial("still-running", "the agent goes on: this is what it has done so far", None);
+        }
         let unanswered: u64 = self.conversations.iter().map(|of| of.sums.unanswered).sum();
         if unanswered > 0 {
             let text = format!("{unanswered} calls have no answer");

@@ -29,6 +29,8 @@ const HELD: usize = 32;
 
 /// How many are held at most, and how many bytes of them, where their calls are never answered.
 const MOST_HELD: usize = 4096;
+/// The largest sum of tokens: the format's own models have no larger number.
+const MOST_COUNT: u64 = i64::MAX as u64;
 const MOST_BYTES: usize = 64 << 20;
 
 /// How much is kept of records that no reader knows, in bytes.
@@ -497,7 +499,7 @@ impl<'a> Draft<'a> {
 
 impl Sums {
     pub(super) fn add(&mut self, usage: &Usage, cost: Option<f64>) {
-        let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more).min(MOST_COUNT);
         sum(&mut self.prompt, usage.prompt());
         sum(&mut self.completion, usage.output);
         sum(&mut self.cached, usage.cache_read);
@@ -515,7 +517,7 @@ impl Sums {
 
     /// Adds those of another conversation.
     pub fn join(&mut self, other: &Sums) {
-        let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more);
+        let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more).min(MOST_COUNT);
         sum(&mut self.prompt, other.prompt);
         sum(&mut self.completion, other.completion);
         sum(&mut self.cached, other.cached);

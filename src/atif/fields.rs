@@ -69,12 +69,16 @@ impl<'a> Fields<'a> {
         self.get(key).is_some_and(|value| value.get() == "true")
     }
 
-    /// Returns a number that is not negative; a fraction is left out.
+    /// Returns a number that is not negative; a fraction is left out, and so is what is larger than any program can mean: not
+    /// every reader of JSON has such numbers.
     pub fn count(&self, key: &str) -> Option<u64> {
         let text = self.get(key)?.get();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in the range")]
         let whole = |float: f64| (0.0..9e15).contains(&float).then_some(float as u64);
-        text.parse().ok().or_else(|| whole(text.parse().ok()?))
+        match text.parse() {
+            Ok(number) => Some(number).filter(|number| *number < 9_000_000_000_000_000),
+            Err(_) => whole(text.parse().ok()?),
+        }
     }
 
     pub fn float(&self, key: &str) -> Option<f64> {

@@ -32,11 +32,15 @@ pub struct Lines<R> {
     most: usize,
     /// Lines that do not begin with a brace are passed over.
     objects: bool,
+    has_begun: bool,
 }
+
+/// What some programs begin a text with that is in UTF-8.
+pub const BOM: &[u8] = b"\xef\xbb\xbf";
 
 impl<R: BufRead> Lines<R> {
     pub fn new(from: R) -> Self {
-        Lines { from, buffer: Vec::new(), number: 0, most: MOST_LINE, objects: false }
+        Lines { from, buffer: Vec::new(), number: 0, most: MOST_LINE, objects: false, has_begun: false }
     }
 
     /// The lines that begin with a brace: programs print beside them what they like, and much of it.
@@ -64,6 +68,9 @@ impl<R: BufRead> Lines<R> {
 
     /// Returns the next line; empty ones are left out.
     pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        if !std::mem::replace(&mut self.has_begun, true) && self.from.fill_buf()?.starts_with(BOM) {
+            self.from.consume(BOM.len());
+        }
         loop {
             if self.objects {
                 self.pass_over()?;

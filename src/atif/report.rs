@@ -26,6 +26,8 @@ pub enum Run {
     Failed(String),
     /// The log ends before the agent did.
     Interrupted,
+    /// It goes on.
+    Running,
     #[default]
     Unknown,
 }

@@ -13,7 +13,7 @@ use crate::diag::{Exit, Failure};
 use crate::record::{self, is_name};
 use crate::trial::assemble::{TRIALS, is_unfinished};
 use crate::ui;
-use crate::util::fs::{open_without_links, read_without_links, sha256, sha256_of};
+use crate::util::fs::{Output, open_without_links, read_without_links, sha256, sha256_of};
 use crate::util::redact::Scrubber;
 use crate::util::text::escape;
 use crate::workspace;
@@ -245,16 +245,29 @@ fn export(
         Failure::new(Exit::Failed, "trial::files", format!("cannot write `{to}`: {error}"))
             .help("check the space and the permissions of that directory")
     };
+    let target = Output::at(to).map_err(failed)?;
     let directory = to.parent().unwrap_or(Utf8Path::new("/"));
-    let file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    let file = match target {
+        Output::File => tempfile::NamedTempFile::new_in(directory),
+        Output::Stream(_) => tempfile::NamedTempFile::new(),
+    };
+    let file = file.map_err(failed)?;
     let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::default()));
     let mut manifests = Vec::new();
     for name in names {
         manifests.push(add(&mut archive, place, Utf8Path::new(name.as_str()), scrubber).map_err(failed)?);
     }
     let file = archive.into_inner().and_then(GzEncoder::finish).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(to).map_err(|error| failed(error.error))?;
+    match target {
+        Output::File => {
+            file.as_file().sync_all().map_err(failed)?;
+            file.persist(to).map_err(|error| failed(error.error))?;
+        }
+        Output::Stream(mut stream) => {
+            let mut whole = file.reopen().map_err(failed)?;
+            std::io::copy(&mut whole, &mut stream).map_err(failed)?;
+        }
+    }
     Ok(manifests)
 }
 

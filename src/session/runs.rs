@@ -118,7 +118,12 @@ impl Logs {
     }
 
     /// Makes a trajectory of them; `None` where there are none.
-    pub fn convert(&self, prices: &Prices, out: Out<'_>) -> Option<Result<Converted, trajectory::Error>> {
+    pub fn convert(
+        &self,
+        prices: &Prices,
+        out: Out<'_>,
+        is_running: bool,
+    ) -> Option<Result<Converted, trajectory::Error>> {
         let files = attribution::since(&self.home, &self.patterns, self.since);
         if files.is_empty() {
             return None;
@@ -132,6 +137,7 @@ impl Logs {
             model: None,
             prices,
             format: WRITTEN,
+            is_running,
         };
         Some(trajectory::convert(&request, out))
     }
@@ -141,11 +147,13 @@ impl Logs {
 pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Utf8PathBuf, Failed>> {
     let logs = Logs::of(session)?;
     let runs = directory(state, &session.project);
-    let name = format!("{}-{}-{}", stamp(session.started), logs.agent, session.id);
+    // With parts of the second, so that they are in order.
+    let (second, part) = (stamp(session.started), session.started.subsec_millisecond());
+    let name = format!("{second}.{part:03}-{}-{}", logs.agent, session.id);
     let place = runs.join(name);
     let kept = || -> Result<Option<Utf8PathBuf>, Failed> {
         create_private(&place)?;
-        let Some(converted) = logs.convert(&Prices::embedded(), Out::File(&place.join(NAME))) else {
+        let Some(converted) = logs.convert(&Prices::embedded(), Out::File(&place.join(NAME)), false) else {
             fs_err::remove_dir(&place)?;
             return Ok(None);
         };

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::log::{LogFile, Logs};
+use crate::atif::lines::BOM;
 use crate::util::fs::{canonical, open_without_links};
 use crate::util::sqlite::{self, Database, ReadAt, WAL};
 
@@ -137,7 +138,7 @@ impl Logs for Directory {
         if file.take(HEAD).read_to_end(&mut head).is_err() {
             return String::new();
         }
-        String::from_utf8_lossy(&head).into_owned()
+        String::from_utf8_lossy(head.strip_prefix(BOM).unwrap_or(&head)).into_owned()
     }
 
     fn database(&self, index: usize) -> Result<Database, sqlite::Error> {

@@ -70,7 +70,14 @@ pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.
+///
+/// # Errors
+/// Where there is something that is no file: a device would be gone for everybody.
 pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let is_other = |meta: std::fs::Metadata| !meta.is_file() && !meta.is_symlink();
+    if path.symlink_metadata().is_ok_and(is_other) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no file"));
+    }
     let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
     create_private(parent)?;
     let mut file = tempfile::Builder::new().prefix(".pier-").tempfile_in(parent)?;
@@ -79,6 +86,28 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
+}
+
+/// Where a person wants something written.
+pub enum Output {
+    /// A file, which is there or not; a link to one is replaced, not followed.
+    File,
+    /// A device, a pipe, or a link to one, which takes what comes: to replace it would take it away from everybody.
+    Stream(File),
+}
+
+impl Output {
+    /// # Errors
+    /// For a directory, and what cannot be opened.
+    pub fn at(path: &Utf8Path) -> io::Result<Self> {
+        match path.metadata() {
+            Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+            Ok(meta) if !meta.is_file() => Ok(Output::Stream(File::options().write(true).open(path)?)),
+            Ok(_) => Ok(Output::File),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Output::File),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 /// Opens whatever is at a path, for its metadata and its place alone.
@@ -208,6 +237,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileTypeExt as _;
+
     use super::*;
 
     #[test]
@@ -226,6 +257,33 @@ mod tests {
         }
         drop(bound);
         assert!(canonical(Utf8Path::new(".")).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = Utf8PathBuf::from_path_buf(directory.path().to_owned()).unwrap();
+        let pipe = base.join("pipe");
+        nix::unistd::mkfifo(pipe.as_std_path(), Mode::S_IRWXU).unwrap();
+        write_atomic(&pipe, b"x", 0o600).unwrap_err();
+        write_atomic(&base.join("file"), b"x", 0o600).unwrap();
+        write_atomic(&base.join("file"), b"y", 0o600).unwrap();
+        for (to, link) in [("pipe", "to-pipe"), ("file", "to-file"), ("nowhere", "to-nothing")] {
+            std::os::unix::fs::symlink(to, base.join(link)).unwrap();
+        }
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs_err::read(pipe).unwrap())
+        };
+        let Output::Stream(mut stream) = Output::at(&base.join("to-pipe")).unwrap() else { panic!() };
+        stream.write_all(b"through").unwrap();
+        drop(stream);
+        assert_eq!(reader.join().unwrap(), b"through");
+        for name in ["file", "to-file", "to-nothing", "none"] {
+            assert!(matches!(Output::at(&base.join(name)), Ok(Output::File)), "{name}");
+        }
+        assert!(Output::at(&base).is_err());
+        assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
     }
 
     #[test]

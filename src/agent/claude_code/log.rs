@@ -205,9 +205,11 @@ impl Reader<'_> {
     ) -> io::Result<()> {
         let kind = record.text("type").unwrap_or_default();
         draft.report.count(&kind);
-        if let Some(uuid) = record.text("uuid") {
+        // One that says something else is another one, whatever it is called.
+        if let Some(uuid) = record.text("uuid").filter(|uuid| !uuid.is_empty()) {
             let mut hasher = DefaultHasher::new();
-            (&*uuid, track, record.get("message").map(|message| message.get().len())).hash(&mut hasher);
+            let said = ["message", "content"].map(|key| record.get(key).map(RawValue::get));
+            (&*uuid, track, said).hash(&mut hasher);
             if !self.seen.insert(hasher.finish()) {
                 draft.report.note("duplicate-record", "a record is there twice, and was read once", None);
                 return Ok(());
@@ -288,6 +290,10 @@ impl Reader<'_> {
                 if let Some(step) = draft.step(at) {
                     step.message.add(&text);
                 }
+            }
+            Some(content) if !content.get().starts_with(['[', 'n']) => {
+                draft.report.unknown("message content");
+                keep(draft, track, &message);
             }
             _ => {
                 for inner in message.objects("content") {

@@ -74,7 +74,8 @@ impl Tables {
         };
         for row in rows {
             match row {
-                Ok(row) => {
+                Ok(mut row) => {
+                    as_text(&mut row);
                     if row.is_repaired {
                         let text = "letters of a row that are none were replaced by U+FFFD";
                         draft.report.note("repaired-text", text, Some(self.at()));
@@ -94,12 +95,26 @@ impl Tables {
     pub fn again(&self, table: &str, place: Place, draft: &mut Draft<'_>) -> Option<Record<'_>> {
         let table = self.database.table(table)?;
         match self.database.row(table, place) {
-            Ok(row) => Some(Record { table, row }),
+            Ok(mut row) => {
+                as_text(&mut row);
+                Some(Record { table, row })
+            }
             Err(error) => {
                 let text = format!("a row of `{}` cannot be read: {error}", table.name);
                 draft.report.partial("unreadable-row", text, Some(self.at()));
                 None
             }
+        }
+    }
+}
+
+/// Takes bytes for the text that programs also keep in them.
+fn as_text(row: &mut Row) {
+    for value in &mut row.values {
+        if let Value::Blob(bytes) = value {
+            let text = String::from_utf8_lossy(bytes);
+            row.is_repaired |= matches!(text, std::borrow::Cow::Owned(_));
+            *value = Value::Text(text.into_owned());
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::trajectory::{self, Converted, Error, NAME, Out, Request, Whose};
 use crate::ui;
+use crate::util::fs::Output;
 use crate::util::text::escape;
 
 #[derive(Debug, Args)]
@@ -53,13 +54,18 @@ pub fn run(args: &Convert) -> Outcome {
         model: args.model.as_deref(),
         prices: &prices,
         format: format.unwrap_or(&WRITTEN),
+        is_running: false,
     };
     let beside = if args.logs.is_dir() { args.logs.join(NAME) } else { args.logs.with_file_name(NAME) };
     let output = args.output.as_ref().unwrap_or(&beside);
+    let write = |error| failure(&Error::Write { path: output.clone(), error });
     let converted = if output == "-" {
         trajectory::convert(&request, Out::Stream(&mut std::io::stdout().lock()))
     } else {
-        trajectory::convert(&request, Out::File(output))
+        match Output::at(output).map_err(write)? {
+            Output::File => trajectory::convert(&request, Out::File(output)),
+            Output::Stream(mut stream) => trajectory::convert(&request, Out::Stream(&mut stream)),
+        }
     };
     let converted = converted.map_err(|error| failure(&error))?;
     tell(&converted, args.json && output != "-");
@@ -110,7 +116,7 @@ pub fn said(report: &Report) {
     match &report.run {
         Run::Failed(reason) => ui::say(&format!("the agent failed: {}", escape(reason))),
         Run::Interrupted => ui::say("the agent was interrupted: its log ends before it did"),
-        Run::Finished | Run::Unknown => {}
+        Run::Finished | Run::Running | Run::Unknown => {}
     }
     for reason in &report.reasons {
         let at = match (&reason.file, reason.line) {

@@ -85,7 +85,9 @@ fn side(path: &Utf8Path) -> Result<(Numbers, Vec<Act>), Failure> {
             acts.push(Act { step: number, line: format!("says: {line}") });
         }
     }
-    Ok((Numbers::of(path)?, acts))
+    let mut numbers = Numbers::of(path)?;
+    numbers.file = found.name(path).into();
+    Ok((numbers, acts))
 }
 
 /// Finds the longest common sequence of acts.

@@ -31,11 +31,26 @@ pub struct List {
     json: bool,
 }
 
-/// Trajectories, and the directory of those that were made only now.
+/// Trajectories, and the directories of those that were made only now.
 pub struct Found {
     pub files: Vec<Utf8PathBuf>,
     /// Removed with this.
-    made: Vec<tempfile::TempDir>,
+    made: Vec<Made>,
+}
+
+/// What a running session has done so far.
+struct Made {
+    directory: tempfile::TempDir,
+    session: String,
+}
+
+impl Found {
+    /// Returns what people call one of the files.
+    pub fn name(&self, file: &Utf8Path) -> String {
+        let made =
+            self.made.iter().find(|made| file.starts_with(made.directory.path().to_string_lossy().as_ref()));
+        made.map_or_else(|| file.to_string(), |made| format!("session {}", made.session))
+    }
 }
 
 /// Returns the trajectories of several paths or sessions; there has to be one. Where none is named: those of this directory, else the
@@ -51,12 +66,42 @@ pub fn all(given: &[Utf8PathBuf]) -> Result<Found, Failure> {
         return if found.files.is_empty() { Err(unnamed(&here)) } else { Ok(found) };
     }
     for path in given {
-        if path.symlink_metadata().is_err() && of_session(path.as_str(), &mut found)? {
+        if named(path, &mut found)? {
             continue;
         }
         found.files.extend(read::find(path)?);
     }
     if found.files.is_empty() { Err(unnamed(&given[0])) } else { Ok(found) }
+}
+
+/// The same for files alone: a directory is none.
+pub fn files(given: &[Utf8PathBuf]) -> Result<Found, Failure> {
+    let mut found = Found { files: Vec::new(), made: Vec::new() };
+    for path in given {
+        if !named(path, &mut found)? {
+            found.files.push(path.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// The same for a look through many: where none is named and none is here, all runs of the project or workspace around.
+pub fn many(given: &[Utf8PathBuf]) -> Result<Found, Failure> {
+    if given.is_empty() && read::find(Utf8Path::new("."))?.is_empty() {
+        let environment = Environment::of_process()?;
+        let files: Vec<Utf8PathBuf> = here(&environment)?.iter().map(|run| run.join(NAME)).collect();
+        if !files.is_empty() {
+            return Ok(Found { files, made: Vec::new() });
+        }
+    }
+    all(given)
+}
+
+/// Returns the runs of the project or workspace around the current directory.
+fn here(environment: &Environment) -> Result<Vec<Utf8PathBuf>, Failure> {
+    let here = project::current_directory()?;
+    let mut runs = here.ancestors().map(|root| runs::list(&environment.state, root));
+    Ok(runs.find(|runs| !runs.is_empty()).unwrap_or_default())
 }
 
 /// Returns the one trajectory that a path or the name of a session stands for.
@@ -73,10 +118,6 @@ pub fn one(given: Option<&Utf8Path>) -> Result<Found, Failure> {
 
 /// Adds the trajectory of the session whose name begins so: as far as it is, where it still runs. False where there is none.
 fn of_session(name: &str, found: &mut Found) -> Result<bool, Failure> {
-    let is_name = name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    if !is_name {
-        return Ok(false);
-    }
     let environment = Environment::of_process()?;
     let live = registry::list(&environment.state).unwrap_or_default();
     if let Some(session) = live.iter().find(|session| session.id.starts_with(name)) {
@@ -84,8 +125,25 @@ fn of_session(name: &str, found: &mut Found) -> Result<bool, Failure> {
     }
     let runs = runs::everywhere(&environment.state);
     let run = runs.iter().find(|run| runs::session(run).is_some_and(|session| session.starts_with(name)));
-    found.files.extend(run.map(|run| run.join(NAME)));
+    found.files.extend(run.map(|run| whole(run)));
     Ok(run.is_some())
+}
+
+/// Adds the trajectory of a session that is called so; false for a path.
+fn named(path: &Utf8Path, found: &mut Found) -> Result<bool, Failure> {
+    if path.symlink_metadata().is_ok() || !is_name(path.as_str()) {
+        return Ok(false);
+    }
+    if of_session(path.as_str(), found)? {
+        return Ok(true);
+    }
+    let message = format!("`{path}` is neither a file nor the name of a session");
+    let help = "`pier trajectory list` shows the sessions that were kept, `pier ps` those that run";
+    Err(Failure::new(Exit::Failed, "trajectory::read", message).help(help))
+}
+
+fn is_name(name: &str) -> bool {
+    name.len() >= 3 && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Adds the newest run of an agent in the project or workspace around the current directory, one that still runs before all others.
@@ -100,8 +158,22 @@ fn newest(found: &mut Found) -> Result<(), Failure> {
         return Ok(());
     }
     let newest = here.ancestors().find_map(|root| runs::list(&environment.state, root).pop());
-    found.files.extend(newest.map(|run| run.join(NAME)));
+    found.files.extend(newest.map(|run| whole(&run)));
     Ok(())
+}
+
+/// Returns the trajectory of a run that was kept; says where it may have more than that run.
+fn whole(run: &Utf8Path) -> Utf8PathBuf {
+    let told = runs::read(run).unwrap_or_default();
+    let beside: Vec<&str> =
+        told["beside"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if !beside.is_empty() {
+        let names = escape(&beside.join(", "));
+        ui::warn(&format!(
+            "other sessions had the same home meanwhile, and what they said may be in this: {names}"
+        ));
+    }
+    run.join(NAME)
 }
 
 /// Makes the trajectory of a session that runs.
@@ -114,29 +186,21 @@ fn made(session: &Session, found: &mut Found) -> Result<(), Failure> {
     let logs = Logs::of(session).ok_or_else(nothing)?;
     let directory = tempfile::tempdir().map_err(|error| unreadable(Utf8Path::new("/tmp"), error))?;
     let place = Utf8Path::from_path(directory.path()).ok_or_else(nothing)?.join(NAME);
-    let converted = logs.convert(&Prices::embedded(), Out::File(&place)).ok_or_else(nothing)?;
+    let converted = logs.convert(&Prices::embedded(), Out::File(&place), true).ok_or_else(nothing)?;
     let converted = converted.map_err(|error| super::convert::failure(&error))?;
     if converted.trajectory.is_none() {
         return Err(nothing());
     }
     ui::say(&format!("session {} still runs: this is what it has done so far", session.id));
     found.files.push(place);
-    found.made.push(directory);
+    found.made.push(Made { directory, session: session.id.clone() });
     Ok(())
 }
 
 /// `pier trajectory list`.
 pub fn list(args: &List) -> Outcome {
     let environment = Environment::of_process()?;
-    let here = project::current_directory()?;
-    let runs = if args.all {
-        runs::everywhere(&environment.state)
-    } else {
-        here.ancestors()
-            .map(|root| runs::list(&environment.state, root))
-            .find(|runs| !runs.is_empty())
-            .unwrap_or_default()
-    };
+    let runs = if args.all { runs::everywhere(&environment.state) } else { here(&environment)? };
     let told: Vec<Value> = runs.iter().filter_map(|run| runs::read(run)).collect();
     if args.json {
         ui::json(&told);

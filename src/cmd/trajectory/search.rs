@@ -30,7 +30,7 @@ const BEHIND: usize = 90;
     after_help = "Examples:\n  pier trajectory search -t 'permission denied'\n  pier trajectory search jobs/today --tool Bash --error\n  pier trajectory search --min-cost 1 --json | jq '.[].file'"
 )]
 pub struct Search {
-    /// Trajectories, directories with some, or names of sessions.
+    /// Trajectories, directories with some, or names of sessions; those of this directory otherwise, else all runs that were kept here.
     paths: Vec<Utf8PathBuf>,
     /// Steps with this text; upper and lower case are the same where it has only the latter.
     #[arg(short, long, value_name = "TEXT")]
@@ -93,11 +93,13 @@ pub fn run(args: &Search) -> Outcome {
         return Err(Failure::new(Exit::Usage, "trajectory::search", "nothing is searched for")
             .help("name `--text`, `--tool`, `--error`, `--min-cost` or `--max-cost`"));
     }
-    let found = kept::all(&args.paths)?;
-    let files = &found.files;
-    let (found, failures) = each(files, |path| one(path, args));
+    let named = kept::many(&args.paths)?;
+    let (found, failures) = each(&named.files, |path| one(path, args));
     let mut found: Vec<Found> = found.into_iter().flatten().collect();
     found.sort_by(|one, other| one.file.cmp(&other.file));
+    for found in &mut found {
+        found.file = named.name(&found.file).into();
+    }
     for failure in &failures {
         ui::fail(failure);
     }

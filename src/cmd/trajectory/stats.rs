@@ -25,7 +25,7 @@ const MOST: u64 = 4 << 30;
     after_help = "Examples:\n  pier trajectory stats\n  pier trajectory stats jobs/today --json | jq '.[].cost_usd'"
 )]
 pub struct Stats {
-    /// Trajectories, directories with some, or names of sessions.
+    /// Trajectories, directories with some, or names of sessions; those of this directory otherwise, else the newest run here.
     paths: Vec<Utf8PathBuf>,
     /// As JSON.
     #[arg(long)]
@@ -125,7 +125,10 @@ pub fn run(args: &Stats) -> Outcome {
     let found = kept::all(&args.paths)?;
     for path in &found.files {
         match Numbers::of(path) {
-            Ok(numbers) => rows.push(numbers),
+            Ok(mut numbers) => {
+                numbers.file = found.name(path).into();
+                rows.push(numbers);
+            }
             // One of many is no reason to see none.
             Err(failure) if !args.paths.contains(path) => {
                 broken += 1;

@@ -4,7 +4,7 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::unreadable;
+use super::{kept, unreadable};
 use crate::atif::check::{Rules, check};
 use crate::atif::shape;
 use crate::cmd::Outcome;
@@ -21,7 +21,7 @@ const MOST: u64 = 4 << 30;
     after_help = "Examples:\n  pier trajectory validate trajectory.json\n  pier trajectory validate --strict --atif 1.8 */agent/trajectory.json\n  pier trajectory validate --schema > atif.schema.json"
 )]
 pub struct Validate {
-    /// Trajectories.
+    /// Trajectories, or names of sessions.
     #[arg(required_unless_present = "schema")]
     files: Vec<Utf8PathBuf>,
     /// Also what the format leaves open: references that lead nowhere, numbers that cannot be.
@@ -46,20 +46,22 @@ pub fn run(args: &Validate) -> Outcome {
     let rules = Rules { newest: args.atif == "1.8", strict: args.strict };
     let mut rows = Vec::new();
     let mut valid = true;
-    for path in &args.files {
+    let found = kept::files(&args.files)?;
+    for path in &found.files {
+        let name = found.name(path);
         let text = read_bounded(path, MOST).map_err(|error| unreadable(path, error))?;
         let problems = check(&text, rules).map_err(|error| unreadable(path, error))?;
         valid &= problems.is_empty();
         if args.json {
-            rows.push(json!({ "file": path, "valid": problems.is_empty(), "problems": problems }));
+            rows.push(json!({ "file": name, "valid": problems.is_empty(), "problems": problems }));
             continue;
         }
         if problems.is_empty() {
-            ui::answer(&format!("{}: valid", escape(path.as_str())));
+            ui::answer(&format!("{}: valid", escape(&name)));
         }
         for problem in problems {
             let place = if problem.path.is_empty() { "the document" } else { &problem.path };
-            ui::answer(&format!("{}: {}: {}", escape(path.as_str()), escape(place), escape(&problem.text)));
+            ui::answer(&format!("{}: {}: {}", escape(&name), escape(place), escape(&problem.text)));
         }
     }
     if args.json {

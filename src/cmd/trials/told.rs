@@ -62,6 +62,7 @@ fn convert(whose: Whose<'_>, logs: &Utf8Path) -> Told {
         model: None,
         prices: &prices,
         format: WRITTEN,
+        is_running: false,
     };
     match trajectory::convert(&request, Out::File(&file)) {
         Ok(converted) => told(&converted),

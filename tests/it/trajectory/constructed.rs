@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Converted, convert, fixtures, trajectory};
+use super::{Converted, all_texts, convert, fixtures, trajectory};
 
 mod aider;
 mod antigravity_sdk;
@@ -38,6 +38,60 @@ fn what_the_older_program_made_of_claude_code_differs_as_listed() {
         "claude-code",
         &["basic", "compaction_redacted_synthetic", "interrupt_unanswered_call", "sidechain"],
     );
+}
+
+/// Converts lines of claude-code that a test has written.
+fn of_lines(lines: &[Value], begin: &str) -> Converted {
+    let logs = tempfile::tempdir().unwrap();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    fs_err::write(logs.path().join("s.jsonl"), format!("{begin}{}\n", lines.join("\n"))).unwrap();
+    convert(logs.path(), &[])
+}
+
+fn line(kind: &str, uuid: &str, message: &Value) -> Value {
+    json!({ "type": kind, "uuid": uuid, "sessionId": "s", "timestamp": "2026-01-02T03:04:05Z", "version": "2.1.0",
+        "message": message })
+}
+
+#[test]
+fn the_same_id_says_something_else_and_both_are_there() {
+    let said = |id: &str, text: &str| json!({ "id": id, "role": "assistant", "model": "m", "content": [{ "type": "text", "text": text }] });
+    for uuid in ["u", ""] {
+        let lines = [
+            line("user", uuid, &json!({ "role": "user", "content": "Go" })),
+            line("assistant", uuid, &said("a", "One.")),
+            line("assistant", uuid, &said("b", "Two.")),
+        ];
+        // A mark of the order of bytes belongs to no line.
+        let converted = of_lines(&lines, "\u{feff}");
+        let all = all_texts(&converted.document);
+        assert!(["Go", "One.", "Two."].iter().all(|text| all.contains(text)), "{uuid}: {all}");
+        assert_eq!(converted.said["counts"], json!({ "ends-early": 1 }), "{}", converted.said);
+    }
+    let twice = line("assistant", "u", &said("a", "One."));
+    let converted = of_lines(&[line("user", "v", &json!({ "content": "Go" })), twice.clone(), twice], "");
+    assert_eq!(converted.said["counts"]["duplicate-record"], 1);
+}
+
+#[test]
+fn what_is_of_another_type_is_kept_and_numbers_that_cannot_be_are_none() {
+    let huge = |id: &str, content: Value| {
+        json!({ "id": id, "role": "assistant", "model": "m", "content": content,
+            "usage": { "input_tokens": u64::MAX, "output_tokens": 8_000_000_000_000_000_u64 } })
+    };
+    let mut lines = vec![
+        line("user", "1", &json!({ "role": "user", "content": "Go" })),
+        line("assistant", "2", &huge("a", json!(5))),
+        line("assistant", "3", &huge("b", json!([{ "type": "text", "text": 6 }]))),
+    ];
+    lines.extend(
+        (0..1500)
+            .map(|number| line("assistant", &format!("n{number}"), &huge(&number.to_string(), json!("x")))),
+    );
+    // It is valid, which `convert` has looked at.
+    let converted = of_lines(&lines, "");
+    assert_eq!(converted.said["unknown"], json!({ "block text": 1, "message content": 1 }));
+    assert_eq!(converted.document["final_metrics"]["total_completion_tokens"], i64::MAX);
 }
 
 #[test]

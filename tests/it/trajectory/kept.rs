@@ -50,7 +50,18 @@ fn each_session_has_a_trajectory_of_its_own_that_nothing_inside_sees() {
         assert!(stats.contains(&format!("mine-{id}")), "{stats}");
     }
     assert_eq!(runs(&project, &["--all"]).len(), 1);
-    project.pier(&["trajectory", "show", "zzzzzzzz"]).refused(1, "trajectory::read");
+    let refused = project.pier(&["trajectory", "show", "zzzzzzzz"]).refused(1, "trajectory::read");
+    assert!(refused.flat().contains("neither a file nor the name of a session"), "{}", refused.flat());
+    assert_eq!(project.pier(&["trajectory", "validate", id]).expect(0).text().matches(": valid").count(), 1);
+    // A search goes through all of them.
+    project.write(
+        "log.jsonl",
+        "{\"type\":\"user\",\"message\":{\"content\":\"only here\"},\"uuid\":\"1\",\"sessionId\":\"s\"}\n",
+    );
+    project.pier(&["up"]).expect(0);
+    assert_eq!(runs(&project, &[]).len(), 2);
+    let search = |text: &str| project.pier(&["trajectory", "search", "-l", "-t", text]).expect(0).text();
+    assert!(search("hello.txt").contains(id) && !search("only here").contains(id));
 }
 
 #[test]
@@ -62,6 +73,8 @@ fn a_session_that_runs_is_shown_as_far_as_it_is() {
     assert!(within(Duration::from_secs(30), is_there));
     let shown = project.pier(&["trajectory", "show", "--no-pager"]).expect(0);
     assert!(shown.said().contains("still runs") && shown.text().contains("hello.txt"), "{}", shown.text());
+    let stats = project.pier(&["trajectory", "stats", &id]).expect(0).text();
+    assert!(stats.starts_with(&format!("session {id}: ")) && stats.contains(", running"), "{stats}");
     assert!(runs(&project, &[]).is_empty());
     project.write("done", "");
     assert!(within(Duration::from_secs(30), || runs(&project, &[]).len() == 1));
@@ -84,5 +97,7 @@ fn sessions_that_had_one_home_at_a_time_name_each_other() {
     let of = |id: &str| all.iter().find(|run| run["id"] == id).unwrap();
     let short = all.iter().find(|run| run["beside"] == serde_json::json!([long])).unwrap();
     assert_eq!(of(&long)["beside"], serde_json::json!([short["id"]]));
+    let shown = project.pier(&["trajectory", "show", "--no-pager", &long]).expect(0);
+    assert!(shown.flat().contains("had the same home meanwhile"), "{}", shown.flat());
     assert_eq!(all.iter().filter(|run| run["beside"] == serde_json::json!([])).count(), 1, "{all:?}");
 }

@@ -40,7 +40,7 @@ pub fn block(block: &Fields<'_>, draft: &mut Draft<'_>, track: Track, at: At) ->
         return Ok(());
     };
     match &*kind {
-        "text" => step.message.add(&block.text("text").unwrap_or_default()),
+        "text" if block.text("text").is_some() => step.message.add(&block.text("text").unwrap_or_default()),
         "thinking" => step.think(&block.text("thinking").unwrap_or_default()),
         "redacted_thinking" => {
             if let Some(text) = block.text("data").and_then(|data| revealed(&data)) {
