@@ -39,6 +39,7 @@ mod pi;
 mod qwen_coder;
 pub mod service;
 pub mod tuning;
+mod words;
 
 pub use custom::{Custom, DECLARED};
 pub use install::{Install, Npm, Pypi, Scripts};
@@ -47,6 +48,7 @@ pub use names::is_known;
 pub use of_trial::of_trial;
 use service::Settings;
 use tuning::Tunable;
+use words::{has_flag, taken};
 
 /// The agents that pier knows, in alphabetical order.
 pub static ALL: &[&dyn Agent] = &[
@@ -438,15 +440,6 @@ impl Copy {
 /// Joins the user's directory, or the agent's own, and a name below it.
 fn below(from: Option<&str>, own: &str, name: &str) -> String {
     format!("{}/{name}", from.unwrap_or(own).trim_end_matches('/'))
-}
-
-/// Says whether `flag` is given in either of its forms, `--flag value` or `--flag=value`.
-fn has_flag(args: &[String], flags: &[&str]) -> bool {
-    args.iter().take_while(|arg| *arg != "--").any(|arg| {
-        flags
-            .iter()
-            .any(|flag| arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
-    })
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
-use super::{below, has_flag};
+use super::{below, has_flag, taken};
 use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
@@ -409,28 +409,6 @@ fn mcp_config(servers: &[Mcp]) -> String {
 /// hash at their end, which is not reproduced: their sessions are not found.
 fn slug(cwd: &str) -> String {
     cwd.chars().map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '-' }).collect()
-}
-
-/// Takes a flag out of words, as one word or two; returns its values.
-fn taken(words: &mut Vec<String>, flag: &str) -> Vec<String> {
-    let (mut values, mut kept) = (Vec::new(), Vec::new());
-    let mut rest = words.drain(..);
-    while let Some(word) = rest.next() {
-        // What follows is the prompt.
-        if word == "--" {
-            kept.push(word);
-            kept.extend(rest.by_ref());
-        } else if word == flag {
-            values.extend(rest.next());
-        } else if let Some(value) = word.strip_prefix(flag).and_then(|value| value.strip_prefix('=')) {
-            values.push(value.to_owned());
-        } else {
-            kept.push(word);
-        }
-    }
-    drop(rest);
-    *words = kept;
-    values
 }
 
 #[cfg(test)]

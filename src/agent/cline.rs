@@ -5,11 +5,13 @@ use serde_json::{Value, json};
 
 use super::log::Converter;
 use super::service;
+use super::tuning::{COUNT, Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
 use super::{has_flag, mcp};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod blocks;
@@ -111,6 +113,47 @@ impl Agent for Cline {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "compaction",
+                kind: Type::OneOf(&["agentic", "basic", "off"]),
+                way: Way::Flag("--compaction"),
+                doc: "How a conversation that grows too long is made shorter.",
+            },
+            Tunable {
+                name: "max_mistakes",
+                kind: COUNT,
+                way: Way::Flag("--retries"),
+                doc: "The mistakes in a row after which it ends.",
+            },
+            Tunable {
+                name: "plan",
+                kind: Type::Bool,
+                way: Way::Switch("--plan"),
+                doc: "Whether it plans and changes nothing.",
+            },
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["none", "low", "medium", "high", "xhigh"]),
+                way: Way::Flag("--thinking"),
+                doc: "How much the model thinks.",
+            },
+            Tunable {
+                name: "system_prompt",
+                kind: Type::Text,
+                way: Way::Flag("--system"),
+                doc: "Text in the place of its instructions.",
+            },
+            Tunable {
+                name: "timeout_sec",
+                kind: COUNT,
+                way: Way::Flag("--timeout"),
+                doc: "The seconds after which a run ends.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -4,11 +4,13 @@
 use serde_json::{Value, json};
 
 use super::log::Converter;
+use super::tuning::{COUNT, Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
 use super::{has_flag, mcp};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -110,6 +112,59 @@ impl Agent for CopilotCli {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "allowed_tools",
+                kind: Type::Text,
+                way: Way::Flag("--available-tools"),
+                doc: "The only tools that it has, with commas between.",
+            },
+            Tunable {
+                name: "context",
+                kind: Type::OneOf(&["default", "long_context"]),
+                way: Way::Flag("--context"),
+                doc: "The size of its context.",
+            },
+            Tunable {
+                name: "disallowed_tools",
+                kind: Type::Text,
+                way: Way::Flag("--excluded-tools"),
+                doc: "Tools that it does not have, with commas between.",
+            },
+            Tunable {
+                name: "max_credits",
+                kind: Type::Integer { min: 30, max: 4_294_967_295 },
+                way: Way::Flag("--max-ai-credits"),
+                doc: "The credits of its vendor after which a session ends.",
+            },
+            Tunable {
+                name: "max_output_tokens",
+                kind: COUNT,
+                way: Way::Variable("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS"),
+                doc: "The most tokens of one answer of a service of one's own.",
+            },
+            Tunable {
+                name: "max_prompt_tokens",
+                kind: COUNT,
+                way: Way::Variable("COPILOT_PROVIDER_MAX_PROMPT_TOKENS"),
+                doc: "The most tokens that a service of one's own is sent.",
+            },
+            Tunable {
+                name: "no_custom_instructions",
+                kind: Type::Bool,
+                way: Way::Switch("--no-custom-instructions"),
+                doc: "Whether it leaves `AGENTS.md` and the like unread.",
+            },
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
+                way: Way::Flag("--reasoning-effort"),
+                doc: "How much the model thinks.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -1,16 +1,19 @@
 //! Gemini CLI, checked against 0.61.0.
 //!
 //! It starts with the kind of login that `settings.json` names, and without one only where a key alone says it: so
-//! the file is part of a login, and is seeded for those who have none.
+//! the file is part of a login, and is seeded for those who have none. Thinking and turns are of that file, which is the user's: no flag
+//! and no variable sets them, and the system's own file counts only where root has written it.
 
 use serde_json::{Value, json};
 
 use super::has_flag;
 use super::log::Converter;
+use super::tuning::{Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 pub(super) mod log;
@@ -93,6 +96,15 @@ impl Agent for GeminiCli {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[Tunable {
+            name: "approval_mode",
+            kind: Type::OneOf(&["default", "auto_edit", "yolo", "plan"]),
+            way: Way::Flag("--approval-mode"),
+            doc: "How it asks before it uses a tool.",
+        }]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

@@ -3,7 +3,9 @@
 use super::has_flag;
 use super::log::Converter;
 use super::service;
+use super::tuning::{COUNT, Tunable, Way};
 use super::{Agent, Copy, Install, McpSetup, Places, Pypi, Request, Role, Shape, Takes, Verdict};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -69,10 +71,13 @@ impl Agent for Hermes {
             args.extend(provider.map(|(own, _)| format!("--provider={own}")));
             args.push(format!("--model={}", known.map_or(model, |(_, name)| name)));
         }
-        if prompt.is_some() && !is_chat {
+        // That command alone has a bound of turns.
+        let is_bounded = has_flag(&given, &["--max-turns"]) && !has_flag(&given, &["-z", "--oneshot"]);
+        if prompt.is_some() || is_bounded || is_chat {
             args.push("chat".to_owned());
         }
-        args.extend(given.iter().cloned());
+        args.extend_from_slice(request.args);
+        args.extend_from_slice(&request.extra[usize::from(is_chat)..]);
         if prompt.is_some() && request.mode.is_headless() && !has_flag(&given, &["-Q", "--quiet"]) {
             args.push("--quiet".to_owned());
         }
@@ -87,6 +92,35 @@ impl Agent for Hermes {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "max_output_tokens",
+                kind: COUNT,
+                way: Way::Variable("HERMES_MAX_TOKENS"),
+                doc: "The most tokens of one answer.",
+            },
+            Tunable {
+                name: "max_turns",
+                kind: COUNT,
+                way: Way::Flag("--max-turns"),
+                doc: "The turns after which it has to answer.",
+            },
+            Tunable {
+                name: "skills",
+                kind: Type::Text,
+                way: Way::Flag("--skills"),
+                doc: "Skills that it begins with, with commas between.",
+            },
+            Tunable {
+                name: "toolsets",
+                kind: Type::Text,
+                way: Way::Flag("--toolsets"),
+                doc: "The sets of tools that it has, with commas between.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -209,6 +243,7 @@ mod tests {
     fn command_lines() {
         let setup = words(&["setup"]);
         let own = words(&["chat", "-q", "do it"]);
+        let turns = words(&["--max-turns=2"]);
         let headless = Mode::Headless { prompt: Some("--help me") };
         let model = Some("openai/gpt-5");
         let table: Vec<(Request<'_>, &[&str])> = vec![
@@ -227,6 +262,16 @@ mod tests {
                     ..Request::default()
                 },
                 &["--yolo", "--model=qwen/q", "chat", "-q", "do it"],
+            ),
+            (Request { args: &turns, ..Request::default() }, &["chat", "--max-turns=2"]),
+            (
+                Request {
+                    mode: Mode::Headless { prompt: None },
+                    args: &turns,
+                    extra: &own,
+                    ..Request::default()
+                },
+                &["--yolo", "chat", "--max-turns=2", "-q", "do it"],
             ),
         ];
         for (request, expected) in table {

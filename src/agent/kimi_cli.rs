@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 
 use super::log::Converter;
 use super::service;
+use super::tuning::{COUNT, Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Places, Pypi, Request, Role, Server, Shape, Takes,
     Verdict,
 };
 use super::{has_flag, mcp};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -82,6 +84,53 @@ impl Agent for KimiCli {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "max_context_size",
+                kind: COUNT,
+                way: Way::Variable("KIMI_MODEL_MAX_CONTEXT_SIZE"),
+                doc: "The tokens of the model's context, where its provider is of the kind `kimi`.",
+            },
+            Tunable {
+                name: "max_output_tokens",
+                kind: COUNT,
+                way: Way::Variable("KIMI_MODEL_MAX_COMPLETION_TOKENS"),
+                doc: "The most tokens of one answer, where the provider is of the kind `kimi`.",
+            },
+            Tunable {
+                name: "max_retries",
+                kind: COUNT,
+                way: Way::Flag("--max-retries-per-step"),
+                doc: "How often one request is tried.",
+            },
+            Tunable {
+                name: "max_steps",
+                kind: COUNT,
+                way: Way::Flag("--max-steps-per-turn"),
+                doc: "The steps after which a turn ends.",
+            },
+            Tunable {
+                name: "temperature",
+                kind: Type::UpTo(2),
+                way: Way::Variable("KIMI_MODEL_TEMPERATURE"),
+                doc: "How freely the model chooses words, where its provider is of the kind `kimi`.",
+            },
+            Tunable {
+                name: "thinking",
+                kind: Type::Bool,
+                way: Way::Either("--thinking", "--no-thinking"),
+                doc: "Whether the model thinks.",
+            },
+            Tunable {
+                name: "top_p",
+                kind: Type::UpTo(1),
+                way: Way::Variable("KIMI_MODEL_TOP_P"),
+                doc: "From which part of the likely words it chooses, where its provider is of the kind `kimi`.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {

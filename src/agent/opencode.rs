@@ -7,11 +7,13 @@ use serde_json::{Value, json};
 
 use super::log::Converter;
 use super::service::{self, Settings, URL_KEYS};
+use super::tuning::{COUNT, Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
 use super::{below, has_flag};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -22,6 +24,9 @@ const HOME: &str = "~/.config/opencode";
 
 /// The file that is pier's.
 const OWN: &str = ".config/opencode/config.json";
+
+/// Settings that count more than those of every file.
+const CONTENT: &str = "OPENCODE_CONFIG_CONTENT";
 
 /// Where the login is.
 const DATA: &str = "~/.local/share/opencode";
@@ -83,7 +88,9 @@ impl Agent for Opencode {
         if let Some(model) = request.model.filter(|_| !has_flag(&given, &["--model", "-m"])) {
             args.push(format!("--model={model}"));
         }
-        args.extend_from_slice(request.args);
+        // Its screen has no variants, and refuses the flag.
+        let is_known = |word: &&String| headless || !word.starts_with("--variant=");
+        args.extend(request.args.iter().filter(is_known).cloned());
         args.extend_from_slice(extra);
         match prompt {
             Some(prompt) if headless => args.extend(["--".to_owned(), prompt.to_owned()]),
@@ -99,6 +106,41 @@ impl Agent for Opencode {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "max_steps",
+                kind: COUNT,
+                way: Way::Entry(CONTENT, &["agent", "build", "steps"]),
+                doc: "The steps of its agent `build` after which the model is told to end.",
+            },
+            Tunable {
+                name: "reasoning_effort",
+                kind: Type::OneOf(&["none", "minimal", "low", "medium", "high", "xhigh"]),
+                way: Way::Entry(CONTENT, &["agent", "build", "reasoningEffort"]),
+                doc: "How much the model of its agent `build` thinks, at services of the form of OpenAI.",
+            },
+            Tunable {
+                name: "temperature",
+                kind: Type::UpTo(2),
+                way: Way::Entry(CONTENT, &["agent", "build", "temperature"]),
+                doc: "How freely its agent `build` chooses words.",
+            },
+            Tunable {
+                name: "top_p",
+                kind: Type::UpTo(1),
+                way: Way::Entry(CONTENT, &["agent", "build", "top_p"]),
+                doc: "From which part of the likely words its agent `build` chooses.",
+            },
+            Tunable {
+                name: "variant",
+                kind: Type::Text,
+                way: Way::Flag("--variant"),
+                doc: "The variant of the model, such as `high`, in a headless run.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -305,6 +347,7 @@ mod tests {
     fn command_lines() {
         let model = Some("openai/gpt-5");
         let agent = words(&["--agent", "build"]);
+        let variant = words(&["--variant=high", "--agent=plan"]);
         let login = words(&["providers", "login"]);
         let own = words(&["run", "--format", "default", "do it"]);
         let headless = Mode::Headless { prompt: Some("--help me") };
@@ -315,6 +358,11 @@ mod tests {
                 &["--model=openai/gpt-5", "--agent", "build"],
             ),
             (Request { model, args: &agent, extra: &login, ..Request::default() }, &["providers", "login"]),
+            (Request { args: &variant, ..Request::default() }, &["--agent=plan"]),
+            (
+                Request { mode: headless, args: &variant, ..Request::default() },
+                &["run", "--format=json", "--auto", "--variant=high", "--agent=plan", "--", "--help me"],
+            ),
             (
                 Request { mode: headless, model, args: &agent, ..Request::default() },
                 &[

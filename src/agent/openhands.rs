@@ -1,7 +1,7 @@
 //! The CLI of `OpenHands`, checked against 1.16.0.
 //!
 //! It is a Python program, which pier finds on `PATH` and does not install. It has no argument for the model: variables say it, and
-//! count only with `--override-with-envs`, which wants a key among them.
+//! count only with `--override-with-envs`, which wants a key among them. Of the settings of its model, it has no others but in its own file.
 
 mod log;
 

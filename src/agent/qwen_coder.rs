@@ -4,13 +4,15 @@
 
 use serde_json::{Value, json};
 
-use super::has_flag;
 use super::log::Converter;
 use super::service::{Settings, URL_KEYS};
+use super::tuning::{COUNT, Tunable, Way};
 use super::{
     Agent, Copy, GeneratedFile, How, Install, McpSetup, Npm, Places, Request, Role, Scripts, Server, Shape,
     Takes, Verdict,
 };
+use super::{has_flag, taken};
+use crate::config::values::Type;
 use crate::config::{ImportKind, Mcp};
 
 mod log;
@@ -55,7 +57,7 @@ impl Agent for QwenCoder {
 
     fn command(&self, request: &Request<'_>) -> Vec<String> {
         let mut args: Vec<String> = Vec::new();
-        let given = [request.args, request.extra].concat();
+        let mut given = [request.args, request.extra].concat();
         if request.mode.is_headless() {
             // A prompt of the person's own is answered as the person expects: in plain text.
             if request.mode.tells_events() && !has_flag(&given, &["--output-format", "-o"]) {
@@ -70,7 +72,10 @@ impl Agent for QwenCoder {
             args.push(format!("--model={model}"));
         }
         if let Some(role) = request.role {
-            args.push(format!("--append-system-prompt={}", role.instructions));
+            // Two of them are an error of its own.
+            let texts =
+                [vec![role.instructions.to_owned()], taken(&mut given, "--append-system-prompt")].concat();
+            args.push(format!("--append-system-prompt={}", texts.join("\n\n")));
             args.extend(role.closed(TOOLS).into_iter().map(|tool| format!("--exclude-tools={tool}")));
         }
         if !request.mcp.is_empty() {
@@ -94,6 +99,53 @@ impl Agent for QwenCoder {
 
     fn chooses_tools(&self) -> bool {
         false
+    }
+
+    fn tunables(&self) -> &'static [Tunable] {
+        &[
+            Tunable {
+                name: "append_system_prompt",
+                kind: Type::Text,
+                way: Way::Flag("--append-system-prompt"),
+                doc: "Text that is added to its instructions, behind those of a role.",
+            },
+            Tunable {
+                name: "approval_mode",
+                kind: Type::OneOf(&["plan", "default", "auto-edit", "yolo"]),
+                way: Way::Flag("--approval-mode"),
+                doc: "How it asks before it uses a tool.",
+            },
+            Tunable {
+                name: "disallowed_tools",
+                kind: Type::Text,
+                way: Way::Flag("--exclude-tools"),
+                doc: "Tools that it does not have, with commas between.",
+            },
+            Tunable {
+                name: "max_output_tokens",
+                kind: COUNT,
+                way: Way::Variable("QWEN_CODE_MAX_OUTPUT_TOKENS"),
+                doc: "The most tokens of one answer.",
+            },
+            Tunable {
+                name: "max_tool_concurrency",
+                kind: COUNT,
+                way: Way::Variable("QWEN_CODE_MAX_TOOL_CONCURRENCY"),
+                doc: "How many tools run at a time.",
+            },
+            Tunable {
+                name: "max_turns",
+                kind: COUNT,
+                way: Way::Flag("--max-session-turns"),
+                doc: "The turns after which a session ends.",
+            },
+            Tunable {
+                name: "system_prompt",
+                kind: Type::Text,
+                way: Way::Flag("--system-prompt"),
+                doc: "Text in the place of its instructions.",
+            },
+        ]
     }
 
     fn environment(&self) -> &'static [(&'static str, &'static str)] {
@@ -274,6 +326,8 @@ mod tests {
             thinking: Some("high"),
             tools: Some(&tools),
         };
+        let kind = Role { instructions: "Be kind.", tools: None, ..role };
+        let more = words(&["--append-system-prompt=Be brief.", "--continue"]);
         let servers = [Mcp { name: "files".into(), command: "npx".into(), args: words(&["-y"]) }];
         let table: Vec<(Request<'_>, &[&str])> = vec![
             (Request::default(), &[]),
@@ -300,6 +354,10 @@ mod tests {
                     "--exclude-tools=read_file",
                     r#"--mcp-config={"mcpServers":{"files":{"command":"npx","args":["-y"]}}}"#,
                 ],
+            ),
+            (
+                Request { role: Some(&kind), args: &more, ..Request::default() },
+                &["--append-system-prompt=Be kind.\n\nBe brief.", "--continue"],
             ),
         ];
         for (request, expected) in table {

@@ -38,11 +38,15 @@ pub enum Way {
     Word(&'static str),
     /// `FLAG` alone where the value is true; nothing where it is false.
     Switch(&'static str),
+    /// The one where the value is true, the other where it is false.
+    Either(&'static str, &'static str),
     /// `FLAG KEY=VALUE`, with the value as JSON, which is TOML as well for what can stand here.
     Pair(&'static str, &'static str),
     /// `FLAG KEY=VALUE`, with the value as it is.
     Plain(&'static str, &'static str),
     Variable(&'static str),
+    /// A value in the JSON object of a variable, below these keys.
+    Entry(&'static str, &'static [&'static str]),
 }
 
 /// What the settings of one start come to.
@@ -64,6 +68,7 @@ pub struct Refused {
 /// Returns what the settings come to, and each that is refused.
 pub fn tuned(agent: &dyn Agent, given: &BTreeMap<String, Sourced<KdlValue>>) -> (Tuned, Vec<Refused>) {
     let (mut tuned, mut refused) = (Tuned::default(), Vec::new());
+    let mut objects: BTreeMap<&'static str, Value> = BTreeMap::new();
     let table = agent.tunables();
     for (name, Sourced { value, origin }) in given {
         let refuse = |message, help| Refused { origin: origin.clone(), message, help };
@@ -82,6 +87,10 @@ pub fn tuned(agent: &dyn Agent, given: &BTreeMap<String, Sourced<KdlValue>>) -> 
             Way::Word(flag) => tuned.arguments.extend([flag.to_owned(), plain(value)]),
             Way::Switch(flag) if *value == KdlValue::Bool(true) => tuned.arguments.push(flag.to_owned()),
             Way::Switch(_) => {}
+            Way::Either(yes, no) => {
+                let flag = if *value == KdlValue::Bool(true) { yes } else { no };
+                tuned.arguments.push(flag.to_owned());
+            }
             Way::Pair(flag, key) => {
                 let words = [flag.to_owned(), format!("{key}={}", json(value))];
                 tuned.arguments.extend(words);
@@ -91,8 +100,13 @@ pub fn tuned(agent: &dyn Agent, given: &BTreeMap<String, Sourced<KdlValue>>) -> 
                 tuned.arguments.extend(words);
             }
             Way::Variable(variable) => tuned.variables.push((variable, plain(value))),
+            Way::Entry(variable, keys) => {
+                let object = objects.entry(variable).or_default();
+                *keys.iter().fold(object, |inner, key| &mut inner[*key]) = entry(value);
+            }
         }
     }
+    tuned.variables.extend(objects.into_iter().map(|(variable, object)| (variable, object.to_string())));
     (tuned, refused)
 }
 
@@ -124,6 +138,16 @@ fn json(value: &KdlValue) -> String {
     match value {
         KdlValue::String(text) => Value::from(text.as_str()).to_string(),
         _ => plain(value),
+    }
+}
+
+fn entry(value: &KdlValue) -> Value {
+    match value {
+        KdlValue::String(text) => text.as_str().into(),
+        KdlValue::Integer(number) => i64::try_from(*number).map_or(Value::Null, Value::from),
+        KdlValue::Float(number) => (*number).into(),
+        KdlValue::Bool(is_true) => (*is_true).into(),
+        KdlValue::Null => Value::Null,
     }
 }
 
@@ -160,7 +184,7 @@ pub fn markdown() -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::find;
+    use super::super::{Mode, Request, find};
     use super::*;
 
     fn given(settings: &[(&str, KdlValue)]) -> BTreeMap<String, Sourced<KdlValue>> {
@@ -196,6 +220,152 @@ mod tests {
         assert_eq!((architect(true), architect(false)), (vec!["--architect".to_owned()], Vec::new()));
     }
 
+    /// An agent, its settings, and what they come to: words and variables.
+    type Told<'a> = (&'a str, &'a [(&'a str, KdlValue)], &'a [&'a str], &'a [(&'a str, &'a str)]);
+
+    #[test]
+    fn each_agent_is_told_in_its_own_words() {
+        let number = KdlValue::Integer;
+        let share = KdlValue::Float;
+        let table: &[Told<'_>] = &[
+            ("gemini-cli", &[("approval_mode", text("plan"))], &["--approval-mode=plan"], &[]),
+            (
+                "qwen-coder",
+                &[
+                    ("append_system_prompt", text("be brief")),
+                    ("approval_mode", text("auto-edit")),
+                    ("disallowed_tools", text("edit,web_fetch")),
+                    ("max_output_tokens", number(777)),
+                    ("max_tool_concurrency", number(2)),
+                    ("max_turns", number(3)),
+                    ("system_prompt", text("you are")),
+                ],
+                &[
+                    "--append-system-prompt=be brief",
+                    "--approval-mode=auto-edit",
+                    "--exclude-tools=edit,web_fetch",
+                    "--max-session-turns=3",
+                    "--system-prompt=you are",
+                ],
+                &[("QWEN_CODE_MAX_OUTPUT_TOKENS", "777"), ("QWEN_CODE_MAX_TOOL_CONCURRENCY", "2")],
+            ),
+            (
+                "opencode",
+                &[
+                    ("max_steps", number(2)),
+                    ("reasoning_effort", text("high")),
+                    ("temperature", share(0.25)),
+                    ("top_p", number(1)),
+                    ("variant", text("max")),
+                ],
+                &["--variant=max"],
+                &[(
+                    "OPENCODE_CONFIG_CONTENT",
+                    r#"{"agent":{"build":{"steps":2,"reasoningEffort":"high","temperature":0.25,"top_p":1}}}"#,
+                )],
+            ),
+            (
+                "hermes",
+                &[
+                    ("max_output_tokens", number(777)),
+                    ("max_turns", number(2)),
+                    ("skills", text("a,b")),
+                    ("toolsets", text("terminal")),
+                ],
+                &["--max-turns=2", "--skills=a,b", "--toolsets=terminal"],
+                &[("HERMES_MAX_TOKENS", "777")],
+            ),
+            (
+                "cline",
+                &[
+                    ("compaction", text("off")),
+                    ("max_mistakes", number(3)),
+                    ("plan", KdlValue::Bool(true)),
+                    ("reasoning_effort", text("high")),
+                    ("system_prompt", text("you are")),
+                    ("timeout_sec", number(50)),
+                ],
+                &[
+                    "--compaction=off",
+                    "--retries=3",
+                    "--plan",
+                    "--thinking=high",
+                    "--system=you are",
+                    "--timeout=50",
+                ],
+                &[],
+            ),
+            (
+                "copilot-cli",
+                &[
+                    ("allowed_tools", text("bash,view")),
+                    ("context", text("long_context")),
+                    ("disallowed_tools", text("task")),
+                    ("max_credits", number(30)),
+                    ("max_output_tokens", number(777)),
+                    ("max_prompt_tokens", number(50_000)),
+                    ("no_custom_instructions", KdlValue::Bool(true)),
+                    ("reasoning_effort", text("max")),
+                ],
+                &[
+                    "--available-tools=bash,view",
+                    "--context=long_context",
+                    "--excluded-tools=task",
+                    "--max-ai-credits=30",
+                    "--no-custom-instructions",
+                    "--reasoning-effort=max",
+                ],
+                &[
+                    ("COPILOT_PROVIDER_MAX_OUTPUT_TOKENS", "777"),
+                    ("COPILOT_PROVIDER_MAX_PROMPT_TOKENS", "50000"),
+                ],
+            ),
+            (
+                "kimi-cli",
+                &[
+                    ("max_context_size", number(90_000)),
+                    ("max_output_tokens", number(777)),
+                    ("max_retries", number(1)),
+                    ("max_steps", number(3)),
+                    ("temperature", number(0)),
+                    ("thinking", KdlValue::Bool(false)),
+                    ("top_p", share(0.5)),
+                ],
+                &["--max-retries-per-step=1", "--max-steps-per-turn=3", "--no-thinking"],
+                &[
+                    ("KIMI_MODEL_MAX_CONTEXT_SIZE", "90000"),
+                    ("KIMI_MODEL_MAX_COMPLETION_TOKENS", "777"),
+                    ("KIMI_MODEL_TEMPERATURE", "0"),
+                    ("KIMI_MODEL_TOP_P", "0.5"),
+                ],
+            ),
+        ];
+        for (name, settings, words, variables) in table {
+            let agent = find(name).unwrap();
+            let (told, refused) = tuned(agent, &given(settings));
+            assert!(refused.is_empty(), "{refused:?}");
+            let said: Vec<(&str, &str)> =
+                told.variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            assert_eq!(
+                (told.arguments.as_slice(), said.as_slice()),
+                (&strings(words)[..], *variables),
+                "{name}"
+            );
+            // All that it has is here.
+            assert_eq!(settings.len(), agent.tunables().len(), "{name}");
+            let prompt = Mode::Headless { prompt: Some("go") };
+            let line = agent.command(&Request { mode: prompt, args: &told.arguments, ..Request::default() });
+            let at = line.iter().position(|word| *word == told.arguments[0]).unwrap();
+            assert_eq!(line[at..at + words.len()], told.arguments[..], "{name}");
+        }
+        let (told, _) = tuned(find("kimi-cli").unwrap(), &given(&[("thinking", KdlValue::Bool(true))]));
+        assert_eq!(told.arguments, ["--thinking"]);
+    }
+
+    fn strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
     #[test]
     fn what_an_agent_does_not_know_is_refused_with_the_nearest_name() {
         let claude = find("claude-code").unwrap();
@@ -223,15 +393,15 @@ mod tests {
             assert!(names.is_sorted(), "{}: {names:?}", agent.name());
             for setting in agent.tunables() {
                 let is_plain = match setting.kind {
-                    Type::Text | Type::Integer { .. } | Type::Amount | Type::OneOf(_) => {
-                        !matches!(setting.way, Way::Switch(_))
+                    Type::Text | Type::Integer { .. } | Type::Amount | Type::UpTo(_) | Type::OneOf(_) => {
+                        !matches!(setting.way, Way::Switch(_) | Way::Either(..))
                     }
                     Type::Bool => true,
                     _ => false,
                 };
                 assert!(is_plain && setting.doc.ends_with('.'), "{}: {}", agent.name(), setting.name);
                 // A variable that pier sets is one that the agent reads, and not one that it must not have.
-                if let Way::Variable(variable) = setting.way {
+                if let Way::Variable(variable) | Way::Entry(variable, _) = setting.way {
                     assert!(!agent.refuses().contains(&variable), "{variable}");
                 }
             }

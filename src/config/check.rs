@@ -252,7 +252,10 @@ impl Checker {
         let value = entry.value();
         let right_type = matches!(value, KdlValue::String(_)) && field.kind.is_string()
             || matches!((field.kind, value), (Type::Integer { .. }, KdlValue::Integer(_)))
-            || matches!((field.kind, value), (Type::Amount, KdlValue::Integer(_) | KdlValue::Float(_)));
+            || matches!(
+                (field.kind, value),
+                (Type::Amount | Type::UpTo(_), KdlValue::Integer(_) | KdlValue::Float(_))
+            );
         let (code, label) = if right_type {
             (codes::BAD_VALUE, "not valid here".to_owned())
         } else {
@@ -275,7 +278,9 @@ fn fix(kind: Type, value: &KdlValue, row: &Node) -> Option<String> {
         (Type::Bool, KdlValue::String(word)) if word == "true" || word == "false" => {
             Some(format!("write `#{word}` without quotes"))
         }
-        (Type::Integer { .. } | Type::Amount, KdlValue::String(word)) if word.parse::<f64>().is_ok() => {
+        (Type::Integer { .. } | Type::Amount | Type::UpTo(_), KdlValue::String(word))
+            if word.parse::<f64>().is_ok() =>
+        {
             Some(format!("write `{word}` without quotes"))
         }
         (Type::Bytes, KdlValue::Integer(_)) => Some("add a unit: `\"512MiB\"`".to_owned()),

@@ -104,7 +104,9 @@ pub fn literal(kind: Type, text: &str) -> String {
     match kind {
         Type::Bool | Type::Scalar if matches!(text, "true" | "#true") => return "#true".to_owned(),
         Type::Bool | Type::Scalar if matches!(text, "false" | "#false") => return "#false".to_owned(),
-        Type::Integer { .. } | Type::Amount | Type::Scalar if number() && text.parse::<f64>().is_ok() => {
+        Type::Integer { .. } | Type::Amount | Type::UpTo(_) | Type::Scalar
+            if number() && text.parse::<f64>().is_ok() =>
+        {
             return text.to_owned();
         }
         Type::OneOf(_) | Type::Name if is_bare(text) => return text.to_owned(),

@@ -20,6 +20,7 @@ fn type_schema(kind: Type) -> Value {
         }
         Type::Scalar => json!({ "type": ["string", "number", "boolean"] }),
         Type::Amount => json!({ "type": "number", "exclusiveMinimum": 0 }),
+        Type::UpTo(most) => json!({ "type": "number", "minimum": 0, "maximum": most }),
         Type::Bool => json!({ "type": "boolean" }),
         Type::OneOf(words) => json!({ "enum": words }),
         Type::Listen => json!({ "type": ["string", "integer"] }),

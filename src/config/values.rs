@@ -15,6 +15,8 @@ pub enum Type {
     },
     /// A number above zero, whole or not.
     Amount,
+    /// A number from zero to this one, whole or not.
+    UpTo(u8),
     Bool,
     /// A string, a number or a boolean: who reads it knows which.
     Scalar,
@@ -62,6 +64,7 @@ impl Type {
             Type::Integer { min, max: i128::MAX } => format!("a whole number from {min}"),
             Type::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Type::Amount => "a number above zero".into(),
+            Type::UpTo(most) => format!("a number from 0 to {most}"),
             Type::Bool => "`#true` or `#false`".into(),
             Type::Scalar => "a string that is not empty, a number, `#true` or `#false`".into(),
             Type::Bytes => "a size such as `\"512MiB\"` or `\"8GiB\"`".into(),
@@ -92,7 +95,7 @@ impl Type {
 
     /// Says whether the type is written as a string.
     pub fn is_string(self) -> bool {
-        !matches!(self, Type::Integer { .. } | Type::Amount | Type::Bool | Type::Scalar)
+        !matches!(self, Type::Integer { .. } | Type::Amount | Type::UpTo(_) | Type::Bool | Type::Scalar)
     }
 
     pub fn accepts(self, value: &KdlValue) -> bool {
@@ -100,6 +103,8 @@ impl Type {
             (Type::Integer { min, max }, KdlValue::Integer(number)) => (min..=max).contains(number),
             (Type::Amount, KdlValue::Integer(number)) => (1..=i128::from(u32::MAX)).contains(number),
             (Type::Amount, KdlValue::Float(number)) => number.is_finite() && *number > 0.0,
+            (Type::UpTo(most), KdlValue::Integer(number)) => (0..=i128::from(most)).contains(number),
+            (Type::UpTo(most), KdlValue::Float(number)) => (0.0..=f64::from(most)).contains(number),
             (Type::Bool | Type::Scalar, KdlValue::Bool(_)) | (Type::Scalar, KdlValue::Integer(_)) => true,
             (Type::Scalar, KdlValue::Float(number)) => number.is_finite(),
             (Type::Scalar, KdlValue::String(string)) => Type::Text.accepts_text(string),
@@ -139,7 +144,7 @@ impl Type {
                     && !string.contains(['?', '#', ' '])
             }
             Type::Text | Type::Path => true,
-            Type::Integer { .. } | Type::Amount | Type::Bool | Type::Scalar => false,
+            Type::Integer { .. } | Type::Amount | Type::UpTo(_) | Type::Bool | Type::Scalar => false,
         }
     }
 }
@@ -314,6 +319,13 @@ mod tests {
             (Type::Amount, KdlValue::Float(0.5), true),
             (Type::Amount, KdlValue::Float(f64::NAN), false),
             (Type::Amount, KdlValue::Integer(0), false),
+            (Type::UpTo(2), KdlValue::Integer(0), true),
+            (Type::UpTo(2), KdlValue::Float(1.5), true),
+            (Type::UpTo(2), KdlValue::Integer(3), false),
+            (Type::UpTo(2), KdlValue::Float(2.1), false),
+            (Type::UpTo(2), KdlValue::Float(-0.1), false),
+            (Type::UpTo(2), KdlValue::Float(f64::NAN), false),
+            (Type::UpTo(2), KdlValue::String("1".into()), false),
             (Type::Bool, KdlValue::Bool(true), true),
             (Type::Bool, KdlValue::String("true".into()), false),
             (Type::Scalar, KdlValue::Integer(-1), true),

@@ -75,7 +75,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "gemini-cli",
         version: "0.61.0",
-        block: "",
+        block: "settings approval_mode=\"yolo\"",
         variables: &[("GOOGLE_GEMINI_BASE_URL", "{}"), ("GEMINI_API_KEY", "sk-test")],
         files: &[],
         logs: ".gemini",
@@ -87,7 +87,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "qwen-coder",
         version: "0.15.10",
-        block: "model \"qwen3-coder-plus\"",
+        block: "model \"qwen3-coder-plus\"\n    settings max_turns=20 max_output_tokens=5000",
         variables: &[("OPENAI_BASE_URL", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
         files: &[],
         logs: ".qwen",
@@ -112,7 +112,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "opencode",
         version: "1.18.33",
-        block: "import \"settings\"\n    model \"x/m\"",
+        block: "import \"settings\"\n    model \"x/m\"\n    settings temperature=0.5 max_steps=20",
         variables: &[],
         files: &[(
             ".config/opencode/opencode.json",
@@ -148,7 +148,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "hermes",
         version: "0.19.0",
-        block: "model \"openai/m\"",
+        block: "model \"openai/m\"\n    settings max_turns=20",
         variables: &[("OPENAI_BASE_URL", "{}/v1"), ("OPENAI_API_KEY", "sk-test")],
         files: &[],
         logs: ".hermes",
@@ -159,7 +159,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "cline",
         version: "3.0.65",
-        block: "import \"auth\"\n    model \"openai-compatible/m\"",
+        block: "import \"auth\"\n    model \"openai-compatible/m\"\n    settings reasoning_effort=\"low\" compaction=\"off\"",
         variables: &[],
         // Two braces without a space are where the server's address goes.
         files: &[(
@@ -174,7 +174,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "copilot-cli",
         version: "1.0.102",
-        block: "model \"gpt-4.1\"",
+        block: "model \"gpt-4.1\"\n    settings reasoning_effort=\"low\" max_output_tokens=5000",
         variables: &[
             ("COPILOT_PROVIDER_BASE_URL", "{}/v1"),
             ("COPILOT_PROVIDER_API_KEY", "sk-test"),
@@ -189,7 +189,7 @@ const AGENTS: &[Agent] = &[
     Agent {
         name: "kimi-cli",
         version: "1.50.0",
-        block: "",
+        block: "settings max_steps=20 temperature=0 thinking=#false",
         variables: &[("KIMI_BASE_URL", "{}/v1"), ("KIMI_API_KEY", "sk-test"), ("KIMI_MODEL_NAME", "m")],
         files: &[],
         logs: ".kimi",
