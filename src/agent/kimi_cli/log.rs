@@ -7,14 +7,19 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::agent::chat::{self, Beside};
-use crate::agent::log::{self, Converter, Logs};
+use crate::agent::log::{self, Converter, LogFile, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::{self, Fields};
-use crate::atif::lines::{Line, Lines};
-use crate::atif::raw::{Extra, Json};
+use crate::atif::fields::Fields;
+use crate::atif::raw::Json;
 use crate::atif::report::Run;
-use crate::atif::step::{Content, ObservationResult, Step, Usage};
+use crate::atif::step::{Content, Step, Usage};
 use crate::atif::time;
+
+mod context;
+mod parts;
+
+use context::Context;
+use parts::{aside, part_of, result, system_prompt};
 
 pub struct Log;
 
@@ -67,7 +72,8 @@ impl Converter for Log {
                 files.push((first_time(&head), kind, index));
             }
         }
-        // A session's events say all that its messages say, but for the prompt of the system; older messages of it have other names.
+        // A session's events say all that its messages say, but for what the program puts among these; older messages of it have other
+        // names.
         let wired: HashSet<&Utf8Path> = files
             .iter()
             .filter(|(_, kind, _)| *kind == Kind::Wire)
@@ -105,6 +111,11 @@ impl Converter for Log {
                 log::each_printed(logs, index, draft, read)?;
             } else if !is_said_elsewhere {
                 log::each_record(logs, index, draft, read)?;
+                // What came after the last answer.
+                let tracks: Vec<Track> = reader.contexts.iter().map(|(track, _)| *track).collect();
+                for track in tracks {
+                    reader.put_in(track, draft)?;
+                }
             }
         }
         draft.report.run = match (reader.run.take(), reader.failure.take()) {
@@ -141,6 +152,12 @@ struct Reader<'a> {
     track: Track,
     /// Agents that were asked and whose events were in the file of the one that asked.
     told: HashSet<String>,
+    /// Agents that work on, whose own files are read.
+    referred: HashSet<String>,
+    /// What the model got in each conversation, read as far as its answers.
+    contexts: Vec<(Track, Context)>,
+    /// What the events say that it was asked, and its messages do not yet.
+    asked: Vec<(Track, String)>,
     /// The step of each conversation that is read.
     steps: Vec<(Track, At)>,
     /// Steps that began and have no answer of the model yet, with their times and places.
@@ -165,6 +182,9 @@ impl<'a> Reader<'a> {
             directory: Utf8PathBuf::new(),
             track: MAIN,
             told: HashSet::new(),
+            referred: HashSet::new(),
+            contexts: Vec::new(),
+            asked: Vec::new(),
             steps: Vec::new(),
             begun: Vec::new(),
             arguments: None,
@@ -181,6 +201,8 @@ impl<'a> Reader<'a> {
         path.parent().unwrap_or(Utf8Path::new("")).clone_into(&mut self.directory);
         self.steps.clear();
         self.begun.clear();
+        self.contexts.clear();
+        self.asked.clear();
         self.arguments = None;
         if kind != Kind::Printed && track == MAIN {
             let head = draft.head(MAIN);
@@ -189,25 +211,39 @@ impl<'a> Reader<'a> {
         if kind == Kind::Wire {
             draft.compacted(track, 0);
             let directory = self.directory.clone();
-            self.prompt(&directory, track, draft)?;
+            self.beside(&directory, track, draft)?;
         }
         Ok(())
     }
 
-    /// Adds the prompt of the system, which only the messages beside the events have, as the first of them.
-    fn prompt(&self, directory: &Utf8Path, track: Track, draft: &mut Draft<'_>) -> io::Result<()> {
-        let path = directory.join("context.jsonl");
-        let Some(index) = self.logs.files().iter().position(|file| file.path == path) else { return Ok(()) };
-        // A file that cannot be read is missed by nobody: its messages are events.
-        let Ok(file) = self.logs.open(index) else { return Ok(()) };
-        let mut lines = Lines::new(file);
-        let Ok(Some(Line::Text { text, .. })) = lines.next() else { return Ok(()) };
-        match Fields::parse(&text) {
-            Ok(first) if first.is("role", "_system_prompt") => {
-                system_prompt(track, &first, draft, &format!("{path}:1"))
-            }
-            _ => Ok(()),
+    /// Opens the messages beside the events of a conversation, which begins with the prompt of the system.
+    fn beside(&mut self, directory: &Utf8Path, track: Track, draft: &mut Draft<'_>) -> io::Result<()> {
+        if let Some((said, source)) = context::prompt(self.logs, directory) {
+            system_prompt(track, &said, draft, &source)?;
         }
+        self.contexts.retain(|(known, _)| *known != track);
+        self.contexts.extend(Context::open(self.logs, directory).map(|context| (track, context)));
+        Ok(())
+    }
+
+    /// Adds what the program put among the messages before an answer, as for the model a user would.
+    fn put_in(&mut self, track: Track, draft: &mut Draft<'_>) -> io::Result<()> {
+        let Some((_, context)) = self.contexts.iter_mut().find(|(known, _)| *known == track) else {
+            return Ok(());
+        };
+        let asked = &mut self.asked;
+        context.up_to_the_answer(|message, source| {
+            let words = context::words(message.get("content"));
+            if let Some(place) = asked.iter().position(|(of, known)| *of == track && *known == words) {
+                asked.swap_remove(place);
+                return Ok(());
+            }
+            let said = chat::content(draft, message.get("content"))?;
+            let mut step = Step::system(None, said);
+            step.extra.put("src", source);
+            step.extra.put("role", "user");
+            draft.push(track, step).map(|_| ())
+        })
     }
 
     fn record(&mut self, record: &Fields<'_>, draft: &mut Draft<'_>, source: &str) -> io::Result<()> {
@@ -259,7 +295,10 @@ impl<'a> Reader<'a> {
     ) -> io::Result<()> {
         match role {
             "_checkpoint" | "_usage" => return Ok(()),
-            "_system_prompt" => return system_prompt(track, record, draft, beside.source),
+            "_system_prompt" => {
+                let said = record.text("content").unwrap_or_default();
+                return system_prompt(track, &said, draft, beside.source);
+            }
             "assistant" => {}
             _ => {
                 if chat::message(draft, track, record, beside)?.is_none() {
@@ -302,15 +341,16 @@ impl<'a> Reader<'a> {
 
     /// Returns the step that is read; a new one where none is.
     fn current(&mut self, track: Track, draft: &mut Draft<'_>, beside: Beside<'_>) -> io::Result<At> {
-        match self.steps.iter().find(|(known, _)| *known == track) {
-            Some((_, at)) => Ok(*at),
-            None => match self.begun.iter().position(|(known, ..)| *known == track) {
-                Some(place) => {
-                    let (_, time, source) = self.begun.swap_remove(place);
-                    self.step(track, draft, Beside { time: time.as_deref(), source: &source })
-                }
-                None => self.step(track, draft, beside),
-            },
+        if let Some((_, at)) = self.steps.iter().find(|(known, _)| *known == track) {
+            return Ok(*at);
+        }
+        self.put_in(track, draft)?;
+        match self.begun.iter().position(|(known, ..)| *known == track) {
+            Some(place) => {
+                let (_, time, source) = self.begun.swap_remove(place);
+                self.step(track, draft, Beside { time: time.as_deref(), source: &source })
+            }
+            None => self.step(track, draft, beside),
         }
     }
 
@@ -332,6 +372,9 @@ impl<'a> Reader<'a> {
                     (self.ended, self.asks, self.failure) = (Some(false), false, None);
                 }
                 let said = chat::content(draft, payload.get("user_input"))?;
+                if self.contexts.iter().any(|(known, _)| *known == track) {
+                    self.asked.push((track, context::words(payload.get("user_input"))));
+                }
                 let mut step = Step::user(beside.time, said);
                 step.extra.put("src", beside.source);
                 draft.push(track, step)?;
@@ -360,7 +403,10 @@ impl<'a> Reader<'a> {
                 draft.call(at, call)?;
             }
             "ToolCallPart" => self.more_arguments(track, &payload, draft),
-            "ToolResult" => result(track, &payload, draft, beside)?,
+            "ToolResult" => {
+                let at = result(track, &payload, draft, beside)?;
+                self.in_background(&payload, at, draft);
+            }
             "StatusUpdate" => self.usage(track, &payload, draft, beside)?,
             "CompactionBegin" => draft.compacted(track, 1),
             "SubagentEvent" => return self.subagent(track, &payload, draft, beside),
@@ -431,6 +477,22 @@ impl<'a> Reader<'a> {
         draft.push(track, step).map(|_| ())
     }
 
+    /// Refers to an agent that works on while the one that asked goes on: no event of it is told, but its file is there.
+    fn in_background(&mut self, payload: &Fields<'_>, at: At, draft: &mut Draft<'_>) {
+        let Some(said) = payload.object("return_value").and_then(|said| said.owned("output")) else { return };
+        let Some(agent) = said.lines().find_map(|line| line.strip_prefix("agent_id: ")) else { return };
+        let is_there = |file: &LogFile| {
+            let of = file.path.parent().and_then(of_subagent);
+            file.path.file_name() == Some("wire.jsonl") && of == Some((&self.directory, agent))
+        };
+        if !self.told.contains(agent)
+            && self.logs.files().iter().any(is_there)
+            && self.referred.insert(agent.to_owned())
+        {
+            draft.refer(at, &payload.text("tool_call_id").unwrap_or_default(), agent);
+        }
+    }
+
     fn usage(
         &mut self,
         track: Track,
@@ -476,7 +538,7 @@ impl<'a> Reader<'a> {
         if let Some(agent) = payload.owned("agent_id")
             && self.told.insert(agent.clone())
         {
-            self.prompt(&self.directory.join("subagents").join(agent), track, draft)?;
+            self.beside(&self.directory.join("subagents").join(agent), track, draft)?;
         }
         if let Some(name) = payload.owned("subagent_type") {
             draft.name(track, &name);
@@ -487,80 +549,4 @@ impl<'a> Reader<'a> {
             _ => Ok(()),
         }
     }
-}
-
-fn system_prompt(track: Track, record: &Fields<'_>, draft: &mut Draft<'_>, source: &str) -> io::Result<()> {
-    let mut step = Step::system(None, record.text("content").unwrap_or_default().as_ref());
-    step.extra.put("src", source);
-    draft.push(track, step).map(|_| ())
-}
-
-/// Puts an answer to its call.
-fn result(track: Track, payload: &Fields<'_>, draft: &mut Draft<'_>, beside: Beside<'_>) -> io::Result<()> {
-    let id = payload.text("tool_call_id").unwrap_or_default();
-    let said = payload.object("return_value").or_else(|| payload.object("result")).unwrap_or_default();
-    let mut result = ObservationResult::new(chat::content(draft, said.get("output"))?);
-    // What the model reads beside the output.
-    for key in ["message", "brief", "extras"] {
-        result.extra.take(key, said.get(key).filter(|value| value.get() != "\"\""));
-    }
-    if let Some(time) = beside.time {
-        result.extra.put("timestamp", time);
-    }
-    if said.truth("is_error") {
-        result = result.failed();
-    }
-    let at = draft.answer(track, &id, result, beside.time)?;
-    if draft.find_sub(&id).is_some() {
-        draft.refer(at, &id, &id);
-    }
-    Ok(())
-}
-
-/// Adds a part of what the model said.
-fn part_of(part: &Fields<'_>, at: At, goes_on: bool, draft: &mut Draft<'_>) -> io::Result<()> {
-    let url = ["image_url", "audio_url", "video_url"]
-        .iter()
-        .find_map(|key| part.object(key).and_then(|inner| inner.owned("url")));
-    let picture = match url {
-        Some(url) => draft.picture_of_url(&url)?,
-        None => None,
-    };
-    let Some(step) = draft.step(at) else { return Ok(()) };
-    match (&*part.text("type").unwrap_or_default(), picture) {
-        ("text", _) if goes_on && step.tool_calls.is_empty() => {
-            step.message.go_on(&part.text("text").unwrap_or_default());
-        }
-        ("text", _) => step.message.add(&part.text("text").unwrap_or_default()),
-        ("think", _) if goes_on => step.think_on(&part.text("think").unwrap_or_default()),
-        ("think", _) => step.think(&part.text("think").unwrap_or_default()),
-        (_, Some(picture)) => step.message.add_part(picture),
-        (_, None) => {
-            let mut other = Extra::default();
-            for (key, value) in part.iter() {
-                other.set(key, Json::of(value));
-            }
-            step.extra.nest("part", &other);
-        }
-    }
-    Ok(())
-}
-
-/// Adds what the program itself says.
-fn aside(
-    track: Track,
-    kind: &str,
-    payload: &Fields<'_>,
-    draft: &mut Draft<'_>,
-    beside: Beside<'_>,
-) -> io::Result<()> {
-    let keys = ["body", "content", "question", "response", "error", "error_type"];
-    let said = keys.iter().find_map(|key| payload.get(key)).and_then(fields::text).unwrap_or_default();
-    let mut step = Step::system(beside.time, said.as_ref());
-    step.extra.put("src", beside.source);
-    step.extra.put("kind", kind);
-    for (key, value) in payload.iter() {
-        step.extra.take(key, Some(value));
-    }
-    draft.push(track, step).map(|_| ())
 }

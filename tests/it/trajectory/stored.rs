@@ -67,6 +67,8 @@ const RUNS: &[Row] = &[
     ("kimi/late-killed", "kimi-cli", "partial", "interrupted", 4),
     // It was told to stop after two steps, and did.
     ("kimi/most-steps", "kimi-cli", "partial", "interrupted", 2),
+    // Three of the agent that was asked, six of the one that it asked and did not wait for.
+    ("kimi/background", "kimi-cli", "complete", "finished", 9),
     // Two of the agent that was asked, six of the one that it asked.
     ("kimi/spawned", "kimi-cli", "complete", "finished", 8),
     ("mini/hello", "mini-swe-agent", "complete", "finished", 2),

@@ -51,6 +51,24 @@ fn a_session_of_events_becomes_a_trajectory() {
     assert_eq!(document["final_metrics"]["extra"]["summarization_count"], 1);
 }
 
+/// Of an agent that works on, the one that asked it tells nothing; and what the program tells the model is no event.
+#[test]
+fn an_agent_in_the_background_is_that_of_its_call() {
+    let converted = convert(&super::super::fixtures().join("agent-logs/kimi/background"), &[]);
+    let document = &converted.document;
+    let steps = document["steps"].as_array().unwrap();
+    let of: Vec<&Value> = steps.iter().map(|step| &step["source"]).collect();
+    // The prompt of the system; a request with its answers; then that all is done, which the program says twice, and the last answer.
+    assert_eq!(of, ["system", "user", "agent", "agent", "user", "system", "system", "agent"]);
+    let result = &steps[2]["observation"]["results"][0];
+    let sub = &document["subagent_trajectories"][0];
+    assert_eq!(result["subagent_trajectory_ref"], json!([{ "trajectory_id": sub["trajectory_id"] }]));
+    assert_eq!(sub["steps"].as_array().unwrap().len(), 9);
+    let told = steps[6]["message"].as_str().unwrap();
+    assert!(told.starts_with("<notification id=") && told.contains("Output tail:"), "{told}");
+    assert_eq!(steps[6]["extra"]["role"], "user");
+}
+
 #[test]
 fn messages_and_what_is_printed_are_enough() {
     let place = tempfile::tempdir().unwrap();

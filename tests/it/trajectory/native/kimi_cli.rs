@@ -21,8 +21,15 @@ pub fn read(logs: &Path) -> Native {
     }
     // What the program says to the model of an answer is a message of its own in the events.
     native.texts.retain(|text| !text.starts_with("<system>"));
-    for file in files(&logs.join("native"), "wire.jsonl") {
-        let is_of_another = file.components().any(|part| part.as_os_str() == "subagents");
+    let wires = files(&logs.join("native"), "wire.jsonl");
+    // Those of which the one that asked has all events.
+    let told: Vec<String> = wires
+        .iter()
+        .flat_map(|file| records(file))
+        .filter_map(|record| Some(record["message"]["payload"]["agent_id"].as_str()?.to_owned()))
+        .collect();
+    for file in wires {
+        let is_of_another = told.iter().any(|id| file.parent().unwrap().ends_with(id));
         for record in records(&file) {
             let (event, payload) = (&record["message"]["type"], &record["message"]["payload"]);
             let asked = &payload["event"];
@@ -35,7 +42,7 @@ pub fn read(logs: &Path) -> Native {
 }
 
 fn say(native: &mut Native, event: &Value, payload: &Value, is_of_another: bool) {
-    for key in ["user_input", "text", "think", "error_type"] {
+    for key in ["user_input", "text", "think", "error_type", "body"] {
         add(&mut native.texts, &payload[key]);
     }
     add(&mut native.texts, &payload["return_value"]["output"]);
