@@ -383,6 +383,9 @@ fn prepare(
     }
     temporary::sweep(environment, root, &engine)?;
     kept::thaw(&engine, &name)?;
+    if !kept::serves(&workspace::private(&environment.state, root)) {
+        return Err(not_running());
+    }
     let plan = workspaces::remembered(environment, root).ok_or_else(not_running)?.plan;
     let user = image_user(&engine, &plan, environment)?;
     Ok(Place::Own(Box::new(Own { engine, name, plan, user })))

@@ -20,6 +20,7 @@ mod declared;
 mod elsewhere;
 mod flags;
 mod host;
+mod killed;
 mod mended;
 mod messages;
 mod network;

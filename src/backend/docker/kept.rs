@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
@@ -14,6 +14,8 @@ use bollard::query_parameters::{
     ListContainersOptionsBuilder, StartContainerOptions,
 };
 use camino::Utf8Path;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::engine::{Connected, reason};
 use super::launch::{self, remove};
@@ -21,7 +23,7 @@ use super::{Engine, Error, create_body, owned};
 use crate::backend::protocol::{self, Order, Report};
 use crate::backend::sandbox::{self, Given, Network};
 use crate::plan::Plan;
-use crate::sys::{process, socket};
+use crate::sys::{failpoint, process, socket};
 use crate::util::fs::{sha256, write_atomic};
 
 /// The socket in the directory of a workspace on which its init takes commands.
@@ -38,6 +40,9 @@ const ENDING: Duration = Duration::from_secs(10);
 
 /// How long the processes of a workspace may take to end when they are asked to.
 const ENDS_WITHIN: Duration = Duration::from_millis(400);
+
+/// How long the init of a workspace may take to answer a guest.
+const SERVES_WITHIN: Duration = Duration::from_secs(2);
 
 /// A container by its name.
 #[derive(Clone, Debug)]
@@ -153,6 +158,7 @@ pub fn open(
         made.map_err(failed("make the container"))?;
     }
     let begun = launch::begin(engine.clone(), connected, named.name.clone());
+    failpoint::reach("container.begun").map_err(|error| sandbox::Error::SetUp { what: "go on", error })?;
     let met = begun.map_err(sandbox::Error::from).and_then(|container| {
         let mut starting = launch::meet(plan, given, prepared, container, &launch::nothing()?)?;
         // For those who run commands there.
@@ -262,6 +268,18 @@ pub fn thaw(engine: &Connected, name: &str) -> Result<(), Error> {
         engine.wait(engine.docker.unpause_container(name)).map_err(failed("let the container go on"))?;
     }
     Ok(())
+}
+
+/// Says whether the init of a workspace takes commands there, in this directory. That of a start that was killed does not, though
+/// its container runs for a moment longer.
+pub fn serves(directory: &Utf8Path) -> bool {
+    let Ok(guest) = socket::connect_in(directory, COMMANDS) else { return false };
+    // It sends away who has nothing to say. Of one that ends, the connection was only in line.
+    let asked = shutdown(guest.as_raw_fd(), Shutdown::Write);
+    let timeout = PollTimeout::try_from(SERVES_WITHIN).unwrap_or(PollTimeout::MAX);
+    let heard = asked.and_then(|()| poll(&mut [PollFd::new(guest.as_fd(), PollFlags::POLLIN)], timeout));
+    // One that has too many guests at this moment is there.
+    heard == Ok(0) || socket::connect_in(directory, COMMANDS).is_ok()
 }
 
 /// Removes all containers whose label has a value.

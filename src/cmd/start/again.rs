@@ -98,9 +98,14 @@ pub fn restart(
         || !global.set.is_empty();
     let before = workspaces::remembered(environment, root);
     let agents = subject::agents(session, before.as_ref(), args.agent.as_deref())?;
-    if kept::state(&engine, &name)? == State::Running {
+    let directory = workspace::private(&environment.state, root);
+    let is_there = kept::state(&engine, &name)? == State::Running;
+    if is_there {
         // Nobody verifies it now.
         kept::thaw(&engine, &name)?;
+    }
+    // What a killed start has left is on its way to its end, and is ended before anything starts.
+    if is_there && kept::serves(&directory) {
         if let (false, Some(agent), Some(kept)) = (changes, &args.agent, &before) {
             let kept = kept.clone();
             let base = subject.base(environment)?;
@@ -112,7 +117,6 @@ pub fn restart(
                 "`pier stop`, then `pier start` with what shall be different",
             ));
         }
-        let directory = workspace::private(&environment.state, root);
         if !before.as_ref().is_some_and(|kept| kept.plan.is_joined()) || keeper::answers(&directory) {
             ui::say(&format!("the workspace `{root}` is already running"));
             tell_changed(&subject, before.as_ref());
