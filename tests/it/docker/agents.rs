@@ -157,6 +157,10 @@ fn a_node_of_the_image_is_used_where_it_is_new_enough() {
 
 #[test]
 fn what_an_unknown_image_has_is_not_known() {
+    if let Some(why) = super::missing() {
+        println!("skipped: {why}");
+        return;
+    }
     let project = project("127.0.0.1:9/none:1", "agent pi default=#true");
     let plan = with_engine(project.call(["plan", "--agent", "pi"])).run().expect(0).text();
     assert!(plan.contains("whether `pi` runs in the image is not known"), "{plan}");
