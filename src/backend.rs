@@ -18,6 +18,7 @@ pub mod nix;
 pub mod pack;
 pub mod pager;
 pub mod probe;
+pub mod program;
 pub mod protocol;
 pub mod sandbox;
 pub mod sources;

@@ -63,6 +63,10 @@ pub fn run() -> ExitCode {
     if words.next_if(|word| word == session::keeper::WORD).is_some() {
         return session::keeper::main();
     }
+    // Beside a call that looks into an image.
+    if words.next_if(|word| word == backend::docker::still::WORD).is_some() {
+        return backend::docker::still::main();
+    }
     if words.next_if(|word| word == backend::pack::WORD).is_some() {
         return backend::pack::main(words);
     }

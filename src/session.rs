@@ -192,7 +192,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let ports = ports.collect::<io::Result<Vec<_>>>().map_err(set_up("publish a port"))?;
     let step = |result: io::Result<()>| result.map_err(set_up("go on"));
     step(failpoint::reach("session.place"))?;
-    prepare::prepare(plan, &place.path)?;
+    prepare::prepare(plan, &place.path, None)?;
     let slow = || notice(Notice::ReadsHistory);
     let shadow = shadow::prepare(plan, &place.path, home, &slow)?;
     step(failpoint::reach("session.prepared"))?;

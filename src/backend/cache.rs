@@ -1,5 +1,5 @@
 //! What pier keeps of work that it did once, and how it goes: agents, shells of Nix, tasks of repositories, what is known
-//! of images, images that were built, and the Pi package of roles.
+//! of images, images that were built, the Pi package of roles, and pier's own program as workspaces have it.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::docker::built;
 use super::docker::engine::Connected;
-use super::{docker, nix};
+use super::{docker, nix, program};
 use crate::plan::workspace::SHELF;
 use crate::role::package;
 use crate::util::fs::{canonical, create_private, read_bounded, remove_tree};
@@ -28,6 +28,7 @@ pub enum Kind {
     Image,
     ImageFacts,
     NixShell,
+    Program,
     RolePackage,
     Task,
 }
@@ -39,6 +40,7 @@ impl Kind {
             Kind::Image => "image",
             Kind::ImageFacts => "image facts",
             Kind::NixShell => "nix shell",
+            Kind::Program => "program",
             Kind::RolePackage => "role package",
             Kind::Task => "task",
         }
@@ -149,6 +151,9 @@ pub fn list(
     for path in entries(&nix::shelves(state)).iter().flat_map(|shelf| entries(shelf)) {
         found.push(item(Kind::NixShell, &path, nix::is_held(&path)));
     }
+    for path in entries(&program::shelf(state)) {
+        found.push(item(Kind::Program, &path, program::is_used(&path)));
+    }
     for path in entries(&package::shelf(cache)) {
         found.push(item(Kind::RolePackage, &path, running.uses(path.as_str())));
     }
@@ -180,7 +185,7 @@ pub fn remove(item: &Item, engine: Option<&Connected>) -> Result<bool, Error> {
         Kind::Image => {
             Ok(engine.map(|engine| built::remove(engine, &item.name)).transpose()?.unwrap_or(false))
         }
-        Kind::ImageFacts => fs_err::remove_file(path).map(|()| true).map_err(io),
+        Kind::ImageFacts | Kind::Program => fs_err::remove_file(path).map(|()| true).map_err(io),
         Kind::NixShell => nix::forget(path).map_err(io),
         Kind::Agent => remove_agent(path).map_err(io),
         Kind::RolePackage => remove_package(path).map(|()| true).map_err(io),

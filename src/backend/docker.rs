@@ -30,7 +30,7 @@ pub mod layers;
 pub mod login;
 pub mod owned;
 pub mod pull;
-mod still;
+pub mod still;
 
 pub use engine::{About, Engine, find};
 

@@ -8,15 +8,16 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::sessions::{self, table};
+use super::workspaces::stranded;
 use super::{Global, Outcome, image, owner};
 use crate::backend::cache::{self, Agents, Item, Running, Users};
-use crate::backend::docker::{self, engine::Connected};
+use crate::backend::docker::{self, engine::Connected, still};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::image::LINKS_NAME;
 use crate::ui;
 use crate::util::fs::sha256;
-use crate::util::text::parse_duration;
+use crate::util::text::{escape, parse_duration};
 use crate::workspace::{self, Workspace, index};
 
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ pub struct Cache {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List agents, Nix shells, tasks, packages of roles and images that pier made or fetched, with their sizes.
+    /// List agents, Nix shells, tasks, packages of roles, images that pier made or fetched, and the program as workspaces have it, with their sizes.
     #[command(after_help = "Examples:\n  pier cache list\n  pier cache list --json")]
     List {
         /// As JSON.
@@ -63,6 +64,9 @@ pub fn run(global: &Global, args: &Cache) -> Outcome {
         tracing::debug!(%error, "tasks count as in use");
         None
     });
+    if matches!(&args.what, What::Prune(Prune { dry_run: false, .. })) {
+        stranded::forget_programs(&environment);
+    }
     let workspaces = workspaces(&environment)?;
     let tasks = workspaces.as_deref().filter(|_| held.is_some());
     let tasks = tasks.map(|all| all.iter().map(|workspace| workspace.session.task_dir.clone()).collect());
@@ -100,7 +104,10 @@ fn running(environment: &Environment) -> Result<Running, Failure> {
 
 /// Returns all workspaces; `None` where one of them cannot be read.
 fn workspaces(environment: &Environment) -> Result<Option<Vec<Workspace>>, Failure> {
-    Ok(index::list(&environment.home)?.into_iter().map(Result::ok).collect())
+    Ok(index::list(&environment.home)?
+        .into_iter()
+        .map(Result::ok)
+        .collect())
 }
 
 /// Returns the agents of workspaces; `None` where what is kept of one cannot be read.
@@ -130,6 +137,12 @@ fn agents(environment: &Environment, all: &[Workspace]) -> Option<Agents> {
 }
 
 fn prune(args: &Prune, found: Vec<Item>, engine: Option<&Connected>) -> Outcome {
+    if let (Some(engine), false) = (engine, args.dry_run) {
+        let left = still::clear(engine)?;
+        if !left.is_empty() {
+            ui::say(&format!("removed containers that killed calls had left: {}", escape(&left.join(", "))));
+        }
+    }
     let now = Timestamp::now();
     let old = |item: &Item| now.duration_since(item.used).unsigned_abs() > args.keep && item.used < now;
     let mut gone = Vec::new();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::owner::{self, RootOwned};
 use super::verify::broken_off;
 use super::workspaces::stranded::{self, Stranded};
-use super::{Global, Outcome, project};
+use super::{Global, Outcome, image, project};
 use crate::backend::bwrap::program::{self, Bubblewrap, Feature};
 use crate::backend::docker::About;
 use crate::backend::doctor::{self, Cgroup, Containers, Host};
@@ -81,6 +81,7 @@ pub fn run(global: &Global, args: &Doctor) -> Outcome {
     if !broken_off.is_empty() {
         checks.push(ok("verifications", format!("removed what killed ones had left: {}", join(&broken_off))));
     }
+    checks.extend(image::clear_looks(&environment).map(|said| ok("images", said)));
     checks.extend(
         stranded::all(&environment)
             .iter()

@@ -1,7 +1,7 @@
 //! `runtime container` for the commands: the engine, the image as it is now, its approval.
 
 use super::project::{self, Fetch, Project};
-use crate::backend::docker::{self, Engine, images, owned};
+use crate::backend::docker::{self, Engine, images, owned, still};
 use crate::backend::probe;
 use crate::diag::Failure;
 use crate::env::Environment;
@@ -18,6 +18,17 @@ pub mod fetch;
 /// Returns the engine that Docker's own client would use.
 pub fn engine(environment: &Environment) -> Result<Engine, Failure> {
     Ok(docker::find(&|name| environment.get(name).map(str::to_owned), &environment.home)?)
+}
+
+/// Removes the containers by which killed calls have looked into images, and says so where there were some.
+pub fn clear_looks(environment: &Environment) -> Option<String> {
+    let engine = engine(environment).and_then(|engine| Ok(engine.connect()?));
+    let cleared = engine.and_then(|engine| Ok(still::clear(&engine)?)).unwrap_or_else(|failure| {
+        tracing::debug!(%failure, "no engine says what is left there");
+        Vec::new()
+    });
+    let names = escape(&cleared.join(", "));
+    (!cleared.is_empty()).then(|| format!("removed containers that killed calls had left: {names}"))
 }
 
 /// Adds the image to the facts. With [`Fetch::Install`] one that is not there is fetched, once that is approved.

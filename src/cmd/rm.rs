@@ -54,6 +54,7 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
     match kept::state(&engine, &name)? {
         State::Absent => {
             ui::say(&format!("there is no container of `{}`", escape(found.root.as_str())));
+            forget_program(&environment, &found.root)?;
             // What an earlier call could not bring back.
             if found.session.no_mount && apart::is_there(&environment, &found.root) {
                 apart::end(&environment, &found.root)?;
@@ -74,10 +75,17 @@ pub fn run(global: &Global, args: &Rm) -> Outcome {
         ended = apart::end(&environment, &found.root);
     }
     kept::discard(&engine, &name);
+    forget_program(&environment, &found.root)?;
     workspaces::remember_removal(&environment, &found.root)
         .map_err(|source| workspace::Error::Io { path: found.root.clone(), source })?;
     ui::answer(&name);
     ended.map(|()| Exit::Done)
+}
+
+/// Removes what its container had of pier.
+fn forget_program(environment: &Environment, root: &Utf8Path) -> Result<(), Failure> {
+    let own = workspace::private(&environment.state, root);
+    Ok(workspaces::forget_program(&own).map_err(|source| workspace::Error::Io { path: own, source })?)
 }
 
 fn running(root: &Utf8Path) -> Failure {

@@ -15,7 +15,7 @@ use super::trials::EXEC;
 use super::{Global, image, secrets};
 use crate::backend::docker::kept::{How, Named};
 use crate::backend::docker::{self, Engine, engine::Connected};
-use crate::backend::{judge, probe};
+use crate::backend::{judge, probe, program};
 use crate::config::layers::{self, Inputs};
 use crate::config::overlay::Overlay;
 use crate::config::path::quote;
@@ -385,15 +385,25 @@ pub fn open(
     ];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let named = Named { name: container(workspace), labels };
+    forget_program(directory).map_err(|error| {
+        let message = format!("cannot write in `{directory}`: {error}");
+        Failure::new(Exit::Failed, "workspace::files", message)
+    })?;
+    let shelf = program::shelf(&environment.state);
+    let prepared_for = prepare::prepare(plan, directory, Some(&shelf)).map_err(crate::session::Error::from);
+    let opened =
+        prepared_for.map_err(Failure::from).and_then(|()| open_as(prepared, environment, directory, &named));
+    opened.inspect_err(|_| {
+        let _kept = forget_program(directory);
+    })
+}
+
+/// Removes the program of a workspace that does not run, or is removed: the next start has its own.
+pub fn forget_program(directory: &Utf8Path) -> io::Result<()> {
     match std::fs::remove_file(directory.join(plan::INIT_COPY)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            let message = format!("cannot write in `{directory}`: {error}");
-            return Err(Failure::new(Exit::Failed, "workspace::files", message));
-        }
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    prepare::prepare(plan, directory).map_err(crate::session::Error::from)?;
-    open_as(prepared, environment, directory, &named)
 }
 
 /// Starts a container by any name, with what is kept of it in `directory`.

@@ -1,12 +1,12 @@
 //! The state directory before a start: directories, imports and generated files of the sandbox home.
 
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
 use super::beneath::Beneath;
+use crate::backend::program;
 use crate::env::OLDER;
 use crate::plan::{INIT_COPY, Import, ImportKind, ImportRule, Mount, MountKind, Plan, Seed};
 use crate::util::fs::{create_private, open_without_links, read_without_links};
@@ -27,10 +27,11 @@ pub enum Error {
     Init { to: Utf8PathBuf, source: io::Error },
 }
 
-/// Makes the plan's directories, copies its imports, writes its seeds.
+/// Makes the plan's directories, copies its imports, writes its seeds. pier's own program is copied, where the plan has it so, or is
+/// a link to the one copy on a shelf.
 ///
 /// The home is in the project's state directory, or in the directory of the session when it is ephemeral.
-pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
+pub fn prepare(plan: &Plan, session: &Utf8Path, shelf: Option<&Utf8Path>) -> Result<(), Error> {
     let state = if plan.project.ephemeral { session } else { &plan.project.state };
     let failed = |path: &Utf8Path| {
         let path = path.to_owned();
@@ -39,7 +40,8 @@ pub fn prepare(plan: &Plan, session: &Utf8Path) -> Result<(), Error> {
     let is_copy = |mount: &Mount| matches!(&mount.kind, MountKind::Session { name, .. } if name == INIT_COPY);
     if plan.mounts.iter().any(is_copy) {
         let to = session.join(INIT_COPY);
-        copy_own_binary(&to).map_err(|source| Error::Init { to, source })?;
+        let placed = shelf.map_or_else(|| program::copy(&to), |shelf| program::link(shelf, &to));
+        placed.map_err(|source| Error::Init { to, source })?;
     }
     create_private(state).map_err(failed(state))?;
     let root = Beneath::open(state).map_err(failed(state))?;
@@ -120,14 +122,6 @@ impl Home {
         };
         self.aside.iter().find_map(inside).unwrap_or((&self.home, path))
     }
-}
-
-/// Copies the program that runs: its file is open to this process even where its path is not.
-fn copy_own_binary(to: &Utf8Path) -> io::Result<()> {
-    let mut program = std::fs::File::open("/proc/self/exe")?;
-    let mut copy = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o755).open(to)?;
-    io::copy(&mut program, &mut copy)?;
-    copy.set_permissions(std::fs::Permissions::from_mode(0o755))
 }
 
 /// Makes the places of mounts below the home: bubblewrap would follow a link that an agent has planted there, and

@@ -33,7 +33,7 @@ pub struct Engine {
 pub struct Connected {
     pub docker: Docker,
     runtime: Runtime,
-    socket: Utf8PathBuf,
+    pub(super) socket: Utf8PathBuf,
 }
 
 impl Connected {

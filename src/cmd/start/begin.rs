@@ -163,6 +163,7 @@ pub fn begin(
                 kept::discard(&engine, &name);
             }
         }
+        let _kept = workspaces::forget_program(&directory);
     })
 }
 

@@ -10,6 +10,7 @@ use crate::backend::docker::engine::Connected;
 use crate::backend::docker::images::{self, Wanted};
 use crate::backend::docker::kept::{self, Named};
 use crate::backend::docker::{built, copy};
+use crate::backend::program;
 use crate::backend::protocol::Command;
 use crate::cmd::Global;
 use crate::cmd::workspaces::apart;
@@ -230,7 +231,9 @@ impl Temporary {
     ) -> Result<Self, Failure> {
         let Made { name, labelled, directory } = own;
         let planned = workspaces::plan(global, environment, root, asked).and_then(|prepared| {
-            prepare::prepare(&prepared.plan, &directory).map_err(crate::session::Error::from)?;
+            let shelf = program::shelf(&environment.state);
+            prepare::prepare(&prepared.plan, &directory, Some(&shelf))
+                .map_err(crate::session::Error::from)?;
             let engine = prepared.engine.connect()?;
             Ok((prepared, engine))
         });

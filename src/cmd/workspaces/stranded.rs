@@ -1,9 +1,10 @@
 //! Workspaces that pier knows and that are not where they were: what of them is in its state, and how it comes back.
 
 use camino::{Utf8Path, Utf8PathBuf};
+use nix::fcntl::{Flock, FlockArg};
 use serde::Deserialize;
 
-use super::{FILE, MOST, apart};
+use super::{FILE, MOST, apart, forget_program};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
@@ -77,6 +78,29 @@ pub fn place(dir: &Utf8Path) -> Option<Utf8PathBuf> {
     let is_name = |part: camino::Utf8Component<'_>| matches!(part, camino::Utf8Component::Normal(_));
     // Of what is not there nobody knows what is above it.
     below.components().all(is_name).then(|| if below.as_str().is_empty() { real } else { real.join(below) })
+}
+
+/// Removes the programs of workspaces that are not there, and that nobody would miss, or that were never made. What runs all the
+/// same goes on with what it has.
+pub fn forget_programs(environment: &Environment) {
+    let place = workspace::private(&environment.state, Utf8Path::new("/"));
+    let entries = place.parent().map(Utf8Path::read_dir_utf8);
+    for entry in entries.into_iter().flatten().flatten().flatten() {
+        let directory = entry.path();
+        let is_gone = if directory.join(FILE).exists() {
+            read(environment, directory).is_some_and(|one| !one.counts())
+        } else {
+            true
+        };
+        // Whoever holds it may be making it.
+        let lock = std::fs::File::options().write(true).open(directory.join(workspace::LOCK));
+        let held = lock.ok().and_then(|lock| Flock::lock(lock, FlockArg::LockExclusiveNonblock).ok());
+        if let (true, Some(_held)) = (is_gone, held)
+            && let Err(error) = forget_program(directory)
+        {
+            tracing::debug!(%error, %directory, "its program stays");
+        }
+    }
 }
 
 fn read(environment: &Environment, directory: &Utf8Path) -> Option<Stranded> {
