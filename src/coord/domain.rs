@@ -33,9 +33,8 @@ mod tests;
 
 pub use strict::Strict;
 
-/// How often, and for how long, a change is tried again that others were faster with.
-const MOST_TRIES: u32 = 100;
-const PATIENCE: Duration = Duration::from_mins(2);
+/// How long a change is tried again that others were faster with.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The longest time between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
@@ -89,8 +88,6 @@ pub enum Error {
     Conflict { said: String },
     #[error("the remote has it, and the clone cannot follow: {0}")]
     Behind(#[source] Box<Error>),
-    #[error("others were faster {tries} times")]
-    Busy { tries: u32 },
     #[error("{0}")]
     Repository(String),
     #[error("{0}")]
@@ -258,8 +255,10 @@ impl<'a> Domain<'a> {
         pull: bool,
         change: &mut dyn FnMut(&Store) -> Made<T>,
     ) -> Result<(T, Arrived), Error> {
-        let end = Instant::now() + PATIENCE;
-        for tries in 1..=MOST_TRIES {
+        let end = end_of_patience();
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let began = Instant::now();
             let mut state = self.state()?;
             let mut offline = None;
@@ -287,15 +286,17 @@ impl<'a> Domain<'a> {
                 None => match verdict(&self.push(&commit, &state.branch)?) {
                     Verdict::Taken => Arrived::Pushed,
                     Verdict::Late if pull && Instant::now() < end => {
-                        wait_a_little(tries, began.elapsed());
+                        wait_a_little(tries, began.elapsed(), end);
                         continue;
                     }
                     Verdict::Locked(path) if pull && Instant::now() < end => {
                         self.meet(&path, tries)?;
-                        wait_a_little(tries, began.elapsed());
+                        wait_a_little(tries, began.elapsed(), end);
                         continue;
                     }
-                    Verdict::Late => return Err(Error::Busy { tries }),
+                    // As where the remote is not to be had: what was made is not lost.
+                    Verdict::Late if pull && way == Way::Push => Arrived::Queued(Away::Busy(tries)),
+                    Verdict::Late => return Err(Away::Busy(tries).into()),
                     Verdict::Locked(path) => return Err(held(path)),
                     Verdict::Declined(said) => return Err(Error::Declined { said }),
                     Verdict::Away(away) if way == Way::Push => Arrived::Queued(away),
@@ -309,7 +310,6 @@ impl<'a> Domain<'a> {
                 .map_err(|error| if pushed { Error::Behind(Box::new(error)) } else { error })?;
             return Ok((value, arrived));
         }
-        Err(Error::Busy { tries: MOST_TRIES })
     }
 
     /// Makes the commits of a change beside the branch, and returns the last; `None` where nothing changes.
@@ -463,8 +463,10 @@ impl<'a> Domain<'a> {
 
     /// Pushes what is committed.
     pub fn push_commits(&self) -> Result<Arrived, Error> {
-        let end = Instant::now() + PATIENCE;
-        for tries in 1..=MOST_TRIES {
+        let end = end_of_patience();
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let began = Instant::now();
             if self.shared.origin().is_none() {
                 return Ok(Arrived::Here);
@@ -481,18 +483,17 @@ impl<'a> Domain<'a> {
             }
             match verdict(&self.push("HEAD", &state.branch)?) {
                 Verdict::Taken => return Ok(Arrived::Pushed),
-                Verdict::Late if Instant::now() < end => wait_a_little(tries, began.elapsed()),
+                Verdict::Late if Instant::now() < end => wait_a_little(tries, began.elapsed(), end),
                 Verdict::Locked(path) if Instant::now() < end => {
                     self.meet(&path, tries)?;
-                    wait_a_little(tries, began.elapsed());
+                    wait_a_little(tries, began.elapsed(), end);
                 }
-                Verdict::Late => return Err(Error::Busy { tries }),
+                Verdict::Late => return Ok(Arrived::Queued(Away::Busy(tries))),
                 Verdict::Locked(path) => return Err(held(path)),
                 Verdict::Declined(said) => return Err(Error::Declined { said }),
                 Verdict::Away(away) => return Ok(Arrived::Queued(away)),
             }
         }
-        Err(Error::Busy { tries: MOST_TRIES })
     }
 }
 
@@ -509,10 +510,17 @@ fn require_short(subject: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Those who lose at the same time do not come back at the same time: after up to as long as a few tries take, for how long that
-/// is says how many there are.
-fn wait_a_little(tries: u32, took: Duration) {
-    let most = (took * tries.min(4)).min(LONGEST_WAIT);
+fn end_of_patience() -> Instant {
+    let is_short = failpoint::reach("coord.patience").is_err();
+    Instant::now() + if is_short { Duration::from_secs(1) } else { PATIENCE }
+}
+
+/// Those who lose at the same time do not come back at the same time: after up to as long as some tries take, for how long that
+/// is says how many there are. The more are lost, the longer; who has lost for most of their time waits no longer than a try takes,
+/// so that those who have come later do not win for ever.
+fn wait_a_little(tries: u32, took: Duration, end: Instant) {
+    let is_late = end.saturating_duration_since(Instant::now()) < PATIENCE / 2;
+    let most = if is_late { took } else { took * tries.min(20) }.min(LONGEST_WAIT);
     std::thread::sleep(most * u32::from(any_number()) / 999);
 }
 

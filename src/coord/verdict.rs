@@ -24,6 +24,9 @@ pub enum Away {
     Unreachable(String),
     #[error("the remote does not let you in: {0}")]
     Denied(String),
+    /// It has, and never what was to be pushed.
+    #[error("others were faster {0} times")]
+    Busy(u32),
     /// It has, and the clone could not take it.
     #[error("{0}")]
     Full(String),

@@ -61,6 +61,7 @@ impl From<Away> for Failure {
         let failure = Failure::new(Exit::Failed, "coord::remote", text.clone());
         match away {
             Away::Full(_) => Failure::new(Exit::Failed, "coord::files", text).help(FULL),
+            Away::Busy(_) => failure.help("nothing has changed; try again"),
             Away::Unreachable(_) => {
                 failure.help("nothing has changed in the clone; try again when it can be reached")
             }
@@ -108,7 +109,6 @@ impl From<domain::Error> for Failure {
             Error::Rewritten { before, waits } => failed("coord::remote").help(rewritten(&before, &waits)),
             Error::Conflict { .. } => failed("coord::conflict")
                 .help("nothing has changed; `git pull --rebase` in the clone, and keep the events of both"),
-            Error::Busy { .. } => failed("coord::remote").help("nothing has changed; try again"),
             Error::Repository(_) => failed("coord::repo").help("`pier coord repo list` has them"),
             Error::Other(_) => failed("coord::usage"),
         }

@@ -57,6 +57,44 @@ fn without_the_remote_work_waits_and_claims_do_not() {
     assert!(domain.pier(&["log", "--coord-dir", &clone, &id]).expect(0).text().contains("offline"));
 }
 
+/// Somebody who is faster with every push.
+const FASTER: &str = "#!/bin/sh
+unset GIT_QUARANTINE_PATH GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
+export GIT_AUTHOR_NAME=x GIT_AUTHOR_EMAIL=x@example.com GIT_COMMITTER_NAME=x GIT_COMMITTER_EMAIL=x@example.com
+git update-ref refs/heads/main $(git commit-tree -p main -m faster 'main^{tree}')
+";
+
+/// Only a debug build can be told to lose its patience.
+#[cfg(debug_assertions)]
+#[test]
+fn what_others_are_always_faster_with_waits_in_the_clone() {
+    let (domain, server) = with_server();
+    let id = domain.issue("one");
+    let hook = server.join("hooks/pre-receive");
+    fs_err::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs_err::write(&hook, FASTER).unwrap();
+    crate::sandbox::make_executable(&hook);
+    domain.0.give_away();
+    let soon = |words: &[&str]| domain.call(words).env("PIER_FAILPOINT", "coord.patience:error").run();
+    // One that only one may have is nobody's.
+    let said = soon(&["claim", &id]).refused(1, "coord::remote").flat();
+    assert!(said.contains("others were faster") && said.contains("nothing has changed"), "{said}");
+    assert_eq!(domain.rows(&["issues"])[0]["status"], "open");
+    let said = soon(&["new", "--json", "two"]).expect(0);
+    assert!(
+        said.flat().contains("in the clone alone until the next push, for others were"),
+        "{}",
+        said.flat()
+    );
+    assert_eq!(json(&said)["pushed"], false);
+    assert_eq!(soon(&["push"]).code(), Some(1));
+    fs_err::remove_file(&hook).unwrap();
+    domain.pier(&["push"]).expect(0);
+    let clone = domain.another("other");
+    let rows = json(&domain.pier(&["list", "--json", "--coord-dir", &clone]).expect(0));
+    assert!(rows.as_array().unwrap().iter().any(|row| row["id"] == json(&said)["id"]), "{rows}");
+}
+
 #[test]
 fn changes_of_one_item_in_two_clones_lose_nothing() {
     let (domain, server) = with_server();
