@@ -27,20 +27,25 @@ pub struct Spent {
     pub cost: f64,
     /// Jobs that have ended and do not say what they cost.
     pub untold: u64,
+    /// Jobs that have ended and say it.
+    pub priced: u64,
 }
 
 impl Spent {
     /// Adds what a job has cost.
     pub fn add(&mut self, cost: Option<f64>) {
         match cost {
-            Some(cost) => self.cost += cost,
+            Some(cost) => {
+                self.cost += cost;
+                self.priced += 1;
+            }
             None => self.untold += 1,
         }
     }
 
-    /// Returns what all jobs have cost; `None` where none of them says it.
+    /// Returns what all jobs have cost; `None` where none of them says it, or none has ended yet.
     pub fn told(&self) -> Option<f64> {
-        (self.untold == 0 || self.untold < self.jobs).then_some(self.cost)
+        (self.jobs == 0 || self.priced > 0).then_some(self.cost)
     }
 }
 
@@ -261,6 +266,7 @@ mod tests {
         let mut spent = Spent::default();
         assert_eq!(spent.told(), Some(0.0));
         spent.jobs = 2;
+        assert_eq!(spent.told(), None, "those that run have not said it");
         spent.add(None);
         spent.add(Some(0.5));
         assert_eq!((spent.told(), spent.untold), (Some(0.5), 1));

@@ -74,12 +74,12 @@ pub fn status(global: &Global, args: &Status) -> Outcome {
     };
     ui::answer(&state);
     let time = print_duration(std::time::Duration::from_secs(shown.seconds));
-    ui::answer(&format!(
-        "{} closed, {} sessions, {time}, {}",
-        shown.closed,
-        shown.sessions,
-        price(shown.cost, shown.untold)
-    ));
+    let cost =
+        if shown.sessions > 0 { format!(", {}", price(shown.cost, shown.untold)) } else { String::new() };
+    ui::answer(&format!("{} closed, {} sessions, {time}{cost}", shown.closed, shown.sessions));
+    for left in shown.left.iter().filter(|_| !alive) {
+        ui::answer(&format!("left: {}", escape(left)));
+    }
     for worker in shown.workers.iter().filter(|_| alive) {
         let since = Timestamp::now().duration_since(worker.since).unsigned_abs();
         let since = print_duration(std::time::Duration::from_secs(since.as_secs()));

@@ -34,6 +34,9 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How long an item that others won is left to them.
 const COOLING: Duration = Duration::from_mins(2);
 
+/// How many rounds may end in which the remote took no claim and nothing ran.
+const MOST_DECLINED: u32 = 3;
+
 #[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "Examples:\n  pier role parallel -j 4                  until nothing is left to do\n  pier role parallel --once                one session, then end\n  pier role parallel -j 2 --max-cost 5     and no session begins after 5 US dollars\n  pier role parallel --issue ID --issue ID  these items alone\n  pier role status                         what it does now, from elsewhere\n\n\
@@ -113,7 +116,7 @@ pub fn run(global: &Global, args: &Parallel) -> Outcome {
     let work = |_: usize, job: Job, stop: &Stop| carry_out(&desk, job, stop);
     let (end, spent) = schedule::run(&mut floor, slots, budget, &stop, &work);
     floor.finish(end, &spent);
-    let exit = floor.rows.report(&desk, args.json, end, &spent);
+    let exit = floor.rows.report(args.json, end, &spent);
     if let Some(failure) = floor.failure {
         return Err(failure);
     }
@@ -193,6 +196,12 @@ pub(super) struct Floor<'a> {
     workers: Vec<Option<Worker>>,
     pub(super) fruitless: BTreeMap<(String, Stage), u32>,
     lost: BTreeMap<String, Instant>,
+    /// Items whose claims the remote has not taken in this round.
+    declined: BTreeSet<String>,
+    /// Those of the rounds before as well.
+    unclaimed: BTreeSet<String>,
+    /// How many rounds in a row brought nothing but that.
+    declined_rounds: u32,
     /// Items that this loop leaves alone from now on.
     pub(super) left: BTreeSet<String>,
     /// How often an item did not fit when it was to be merged.
@@ -219,6 +228,9 @@ impl<'a> Floor<'a> {
             workers: vec![None; usize::from(args.jobs)],
             fruitless: BTreeMap::new(),
             lost: BTreeMap::new(),
+            declined: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
+            declined_rounds: 0,
             left: BTreeSet::new(),
             misfits: BTreeMap::new(),
             rows: Rows::default(),
@@ -249,7 +261,9 @@ impl<'a> Floor<'a> {
     }
 
     fn choose<'b>(&self, entries: &'b [Entry]) -> Option<(Stage, &'b Entry)> {
-        self.next_of(entries, &|id| self.lost.get(id).is_some_and(|since| since.elapsed() < COOLING))
+        self.next_of(entries, &|id| {
+            self.declined.contains(id) || self.lost.get(id).is_some_and(|since| since.elapsed() < COOLING)
+        })
     }
 
     fn next_of<'b>(&self, entries: &'b [Entry], cools: &dyn Fn(&str) -> bool) -> Option<(Stage, &'b Entry)> {
@@ -302,6 +316,22 @@ impl<'a> Floor<'a> {
         }
     }
 
+    /// Somebody has an item that the remote gave to nobody before.
+    fn is_had(&mut self, id: &str) {
+        if self.unclaimed.remove(id) {
+            self.rows.of(id).problem = None;
+        }
+    }
+
+    /// Ends a round in which the remote took no claim; says whether there were enough of them while nothing ran.
+    fn is_declined(&mut self) -> bool {
+        if self.in_work.is_empty() && !self.declined.is_empty() {
+            self.declined_rounds += 1;
+        }
+        self.declined.clear();
+        self.declined_rounds >= MOST_DECLINED
+    }
+
     fn offer(&mut self, slot: usize) -> Result<Offer<Job>, Failure> {
         let pause = Duration::from_secs(self.args.flags.sleep.max(1));
         let Some(mut entries) = self.entries()? else { return Ok(self.wait(pause)) };
@@ -311,6 +341,9 @@ impl<'a> Floor<'a> {
         let Some((stage, entry)) = self.choose(&entries) else {
             // One that cools may be to be had again.
             let others = self.next_of(&entries, &|_| false).is_some();
+            if self.is_declined() && !self.args.wait && self.most_idle().is_none() {
+                return Ok(Offer::Nothing);
+            }
             let waits = others || self.args.wait || self.most_idle().is_some();
             return Ok(if waits { self.wait(pause) } else { Offer::Nothing });
         };
@@ -340,10 +373,23 @@ impl<'a> Floor<'a> {
         let actor = Actor { id: name, role: stage.role().to_owned() };
         if stage == Stage::Develop {
             match self.desk.claim(&actor, &id)? {
-                Claimed::Mine => {}
-                Claimed::Lost(why) | Claimed::NotNow(why) => {
+                Claimed::Mine => {
+                    self.declined_rounds = 0;
+                    self.is_had(&id);
+                }
+                Claimed::Lost(why) => {
                     self.say(&format!("{}: not ours: {why}", escape(&id)));
+                    self.is_had(&id);
                     self.lost.insert(id, Instant::now());
+                    return Ok(Offer::Later(Duration::from_millis(10)));
+                }
+                Claimed::NotNow(why) => {
+                    let why = format!("could not be claimed: {why}");
+                    if self.rows.of(&id).problem.as_ref() != Some(&why) {
+                        self.wrong(&id, &why);
+                    }
+                    self.declined.insert(id.clone());
+                    self.unclaimed.insert(id);
                     return Ok(Offer::Later(Duration::from_millis(10)));
                 }
             }
@@ -362,6 +408,10 @@ impl<'a> Floor<'a> {
 
     /// After the last session: what can still be merged, and what is not at the remote.
     fn finish(&mut self, end: End, spent: &Spent) {
+        // What others have closed meanwhile is no failure. Where the remote is not to be had, what is known counts.
+        if let Ok(Some(why)) = self.desk.pull() {
+            tracing::debug!(why, "not fetched at the end");
+        }
         let last = self.desk.entries().and_then(|entries| self.integrate(&entries)).map(drop);
         let released = self.release();
         let pushed = self.desk.push();
@@ -371,7 +421,12 @@ impl<'a> Floor<'a> {
             (_, Ok(Some(why))) => self.say(&format!("not everything is at the remote: {why}")),
             _ => {}
         }
-        self.status.end(end, spent);
+        for id in self.rows.refresh(self.desk) {
+            self.say(&format!("{}: closed elsewhere", escape(&id)));
+        }
+        let mut left = self.rows.left();
+        left.extend(self.failure.as_ref().map(desk::first));
+        self.status.end(end, spent, &left);
     }
 }
 

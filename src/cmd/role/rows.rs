@@ -49,13 +49,28 @@ impl Rows {
         self.0.contains_key(id)
     }
 
-    /// Says what became of everything, and returns how the loop ends: with 1 where something went wrong that nobody mended.
-    pub fn report(&mut self, desk: &Desk<'_>, json: bool, end: End, spent: &Spent) -> Exit {
+    /// Returns what went wrong that nobody has mended, a line for each item.
+    pub fn left(&self) -> Vec<String> {
+        let said = |row: &Row| Some(format!("{}: {}", escape(&row.id), row.problem.as_ref()?));
+        self.0.values().filter_map(said).collect()
+    }
+
+    /// Reads where every item is by now. Returns those that somebody else has closed: what went wrong here is mended there.
+    pub fn refresh(&mut self, desk: &Desk<'_>) -> Vec<String> {
+        let mut elsewhere = Vec::new();
         for (id, row) in &mut self.0 {
-            if let Ok(head) = desk.head(id) {
-                row.status = told(&head);
+            let Ok(head) = desk.head(id) else { continue };
+            row.status = told(&head);
+            if head.status == "closed" && !row.closed {
+                row.problem = None;
+                elsewhere.push(id.clone());
             }
         }
+        elsewhere
+    }
+
+    /// Says what became of everything, and returns how the loop ends: with 1 where something went wrong that nobody mended.
+    pub fn report(&self, json: bool, end: End, spent: &Spent) -> Exit {
         let left = self.0.values().filter(|row| row.problem.is_some()).count();
         if json {
             ui::json(&serde_json::json!({

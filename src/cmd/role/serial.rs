@@ -1,6 +1,6 @@
 //! `pier role serial`: one agent after the other works through the items.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -131,9 +131,9 @@ pub fn run(global: &Global, args: &Serial) -> Outcome {
         stop: &stop,
         fruitless: BTreeMap::new(),
         lost: Vec::new(),
-        unclaimed: BTreeSet::new(),
+        unclaimed: BTreeMap::new(),
         away: Vec::new(),
-        left: false,
+        left: BTreeMap::new(),
         status: Status::new(&desk.place),
         spent: Spent::default(),
         closed: 0,
@@ -143,8 +143,11 @@ pub fn run(global: &Global, args: &Serial) -> Outcome {
     serial.spent.time = began.elapsed();
     let end = if stop.is_asked() { End::Asked } else { End::Done };
     serial.status.now(&serial.spent, serial.closed, &[]);
-    serial.status.end(end, &serial.spent);
-    let is_left = serial.left || !serial.unclaimed.is_empty();
+    let left = serial.left.iter().chain(&serial.unclaimed);
+    let mut left: Vec<String> = left.map(|(id, why)| format!("{}: {why}", escape(id))).collect();
+    let is_left = !left.is_empty();
+    left.extend(outcome.as_ref().err().map(desk::first));
+    serial.status.end(end, &serial.spent, &left);
     let outcome = outcome.map(|exit| if is_left && exit == Exit::Done { Exit::Failed } else { exit });
     match (signal.code(), outcome) {
         (Some(code), Ok(_)) => Ok(Exit::Child(code)),
@@ -161,11 +164,11 @@ struct Loop<'a> {
     /// Items that others won, until the next look that finds nothing.
     lost: Vec<String>,
     /// Items that the remote has given to nobody when they were claimed: whoever waits for them should hear of it.
-    unclaimed: BTreeSet<String>,
+    unclaimed: BTreeMap<String, String>,
     /// Items whose commits are elsewhere.
     away: Vec<String>,
-    /// Something went wrong that a person should hear of by the exit code.
-    left: bool,
+    /// Items that are left, and what went wrong: a person should hear of it by the exit code.
+    left: BTreeMap<String, String>,
     status: Status,
     spent: Spent,
     closed: usize,
@@ -291,7 +294,7 @@ impl Loop<'_> {
     }
 
     fn wrong(&mut self, id: &str, why: &str) {
-        self.left = true;
+        self.left.insert(id.to_owned(), why.to_owned());
         ui::warn(&format!("{}: {why}", escape(id)));
     }
 
@@ -343,7 +346,7 @@ impl Loop<'_> {
                     return Ok(false);
                 }
                 Claimed::NotNow(why) => {
-                    self.unclaimed.insert(turn.id.clone());
+                    self.unclaimed.insert(turn.id.clone(), format!("could not be claimed: {why}"));
                     ui::warn(&format!("{id} could not be claimed, and no agent was started: {why}"));
                     self.lost.push(turn.id.clone());
                     return Ok(false);
@@ -398,7 +401,9 @@ impl Loop<'_> {
             "the {role} has said nothing about {id}: {count} of {} times",
             self.args.flags.attempts
         ));
-        self.left |= *count >= self.args.flags.attempts;
+        if *count >= self.args.flags.attempts {
+            self.left.insert(turn.id.clone(), format!("the {role} has said nothing about it"));
+        }
         if *count >= self.args.flags.attempts && turn.stage == Stage::Develop {
             let said = format!("left after {count} sessions that said nothing about it");
             desk.try_step(&turn.actor, &turn.id, &Action::Unclaim { force: false }, Some(&said))?;
@@ -417,7 +422,9 @@ impl Loop<'_> {
         *count += 1;
         let is_left = *count >= self.args.flags.attempts;
         ui::warn(&format!("{}: {why}; it is open again", escape(&turn.id)));
-        self.left |= is_left;
+        if is_left {
+            self.left.insert(turn.id.clone(), why);
+        }
         Ok(())
     }
 }

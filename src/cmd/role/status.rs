@@ -42,6 +42,9 @@ pub struct Shown {
     pub at: Timestamp,
     /// Why it ended; nothing while it runs.
     pub end: Option<String>,
+    /// Items that it has left, and why.
+    #[serde(default)]
+    pub left: Vec<String>,
     pub sessions: u64,
     pub seconds: u64,
     /// Nothing where no agent says it.
@@ -109,7 +112,7 @@ impl Status {
             return;
         }
         self.written = Some(Instant::now());
-        self.write(spent, None, workers);
+        self.write(spent, None, workers, &[]);
         if !ui::can_ask() {
             return;
         }
@@ -131,20 +134,22 @@ impl Status {
     /// Writes it down, without a line.
     pub fn now(&mut self, spent: &Spent, closed: usize, workers: &[&Worker]) {
         self.closed = closed;
-        self.write(spent, None, workers);
+        self.write(spent, None, workers, &[]);
     }
 
-    pub fn end(&mut self, end: End, spent: &Spent) {
-        self.write(spent, Some(word(end)), &[]);
+    /// Writes down how it has ended, and which items it has left for which reason.
+    pub fn end(&mut self, end: End, spent: &Spent, left: &[String]) {
+        self.write(spent, Some(word(end)), &[], left);
     }
 
-    fn write(&self, spent: &Spent, end: Option<String>, workers: &[&Worker]) {
+    fn write(&self, spent: &Spent, end: Option<String>, workers: &[&Worker], left: &[String]) {
         let process = std::process::id();
         let shown = Shown {
             process,
             began: process::start_time(process),
             at: Timestamp::now(),
             end,
+            left: left.to_vec(),
             sessions: spent.jobs,
             seconds: spent.time.as_secs(),
             cost: spent.told(),

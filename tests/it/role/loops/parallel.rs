@@ -225,6 +225,41 @@ fn looks_that_find_nothing_are_bounded() {
 }
 
 #[test]
+fn a_remote_that_takes_no_claim_ends_the_loop() {
+    let world = World::new("");
+    let ids = [world.0.issue("One"), world.0.issue("Two")];
+    // Hooks are those of a remote that is not in the project.
+    let server = world.project().base().join("server.git");
+    fs_err::rename(world.0.remote(), &server).unwrap();
+    world.0.git(&world.0.clone_of(), &["config", "remote.origin.url", server.to_str().unwrap()]);
+    let hook = server.join("hooks/pre-receive");
+    fs_err::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs_err::write(&hook, "#!/bin/sh\necho not today >&2\nexit 1\n").unwrap();
+    make_executable(&hook);
+    world.project().give_away();
+    let output = world.parallel(&["-j", "2", "--json"]).expect(1);
+    let report = json(&output);
+    assert_eq!((&report["end"], &report["sessions"]), (&"done".into(), &0.into()), "{report}");
+    for id in &ids {
+        let problem = row(&report, id)["problem"].as_str().unwrap();
+        assert!(problem.contains("could not be claimed") && problem.contains("not today"), "{problem}");
+        assert_eq!(world.status(id), "open");
+        // Once, and not in each round.
+        assert_eq!(output.flat().matches(&format!("{id}: could not be claimed")).count(), 1);
+    }
+    assert!(!output.flat().contains("not ours"), "{}", output.flat());
+    let status = world.call(&["status"]).run().expect(0).text();
+    assert!(status.contains(&format!("left: {}: could not be claimed", ids[0])), "{status}");
+    assert!(!status.contains("USD"), "{status}");
+    // Where the remote takes them again, nothing of it is left.
+    fs_err::remove_file(&hook).unwrap();
+    world.parallel(&["-j", "2"]).expect(0);
+    assert!(ids.iter().all(|id| world.status(id) == "closed"));
+    let status = world.call(&["status"]).run().expect(0).text();
+    assert!(!status.contains("left: ") && status.contains("cost unknown"), "{status}");
+}
+
+#[test]
 fn a_killed_loop_loses_nothing() {
     let world = World::new("[ -e /workspace/.git/refs/heads/slow ] && sleep 60");
     world.git(&["branch", "slow"]);
@@ -234,6 +269,8 @@ fn a_killed_loop_loses_nothing() {
     assert!(within(Duration::from_mins(1), both));
     let running = || json(&world.call(&["status", "--json"]).run().expect(0))["running"] == true;
     assert!(within(Duration::from_secs(10), running));
+    let status = world.call(&["status"]).run().expect(0);
+    assert!(status.text().contains("cost unknown"), "{}", status.text());
     first.kill().unwrap();
     first.wait().unwrap();
     // Its sessions end with it.
@@ -353,6 +390,33 @@ fn what_was_done_elsewhere_is_closed_and_what_was_not_reviewed_waits() {
     assert!(last.flat().contains("has other commits than those that were reviewed"), "{}", last.flat());
     assert!(world.events(&other).iter().any(|event| event.starts_with("reopened")), "{}", last.said());
     assert!(!world.git(&["log", "--format=%s", "main"]).contains("unseen"));
+}
+
+#[test]
+fn what_others_close_while_a_loop_works_is_no_failure() {
+    let world = World::new("sleep 5");
+    let (away, own) = (world.0.issue("Away"), world.0.issue("Own"));
+    let other = world.0.another("other");
+    // Done elsewhere, with a commit that is not here.
+    let commit = format!("project:main@{}", "1".repeat(40));
+    world
+        .0
+        .pier(&["done", "--force", "--coord-dir", &other, "--implementation-ref", &commit, &away])
+        .expect(0);
+    let loops = std::thread::scope(|scope| {
+        let running = scope.spawn(|| world.parallel(&["-j", "1", "--json"]));
+        assert!(within(Duration::from_secs(30), || world.status(&own) == "claimed"));
+        world.0.pier(&["close", "--force", "--coord-dir", &other, &away]).expect(0);
+        running.join().unwrap()
+    });
+    let loops = loops.expect(0);
+    assert!(loops.flat().contains("is not in this repository"), "{}", loops.flat());
+    assert!(loops.flat().contains(&format!("{away}: closed elsewhere")), "{}", loops.flat());
+    let report = json(&loops);
+    assert_eq!(
+        (&row(&report, &away)["problem"], &row(&report, &away)["merged"]),
+        (&Value::Null, &false.into())
+    );
 }
 
 #[test]
