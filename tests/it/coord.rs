@@ -467,6 +467,27 @@ fn repositories_of_a_domain_are_added_renamed_and_retired() {
 }
 
 #[test]
+fn an_issue_of_a_project_that_is_no_repository_of_the_domain_is_refused() {
+    let domain = Domain::new();
+    domain.pier(&["repo", "add", "tools", "--remote", "git@example.com:team/tools.git"]).expect(0);
+    let refused = || domain.pier(&["new", "x"]).refused(1, "coord::repo").flat();
+    let said = refused();
+    assert!(said.contains("pier coord repo add") && said.contains("--repo-id"), "{said}");
+    assert_eq!(domain.rows(&["issues", "--all-repos"]).len(), 0);
+    domain.pier(&["new", "--repo-id", "tools", "named"]).expect(0);
+    domain.pier(&["new", "--type", "todo", "of the domain"]).expect(0);
+    // By what its origin is, or is called.
+    let root = domain.0.root();
+    domain.git(&root, &["init", "-q"]);
+    domain.git(&root, &["remote", "add", "origin", "https://example.com/else/where.git"]);
+    // Lines may end within it.
+    assert!(refused().replace(' ', "").contains("else/where.git"));
+    domain.git(&root, &["remote", "set-url", "origin", "https://example.com/else/tools.git"]);
+    let path = domain.pier(&["new", "by the name"]).expect(0).text();
+    assert!(path.contains("/repos/tools/issues/open/"), "{path}");
+}
+
+#[test]
 fn the_documents_of_a_repository_are_brought_up_to_date() {
     let domain = Domain::new();
     assert_eq!(domain.pier(&["rules", "upgrade", "--preview"]).expect(0).text(), "");

@@ -97,7 +97,7 @@ pub fn run(global: &Global, args: &New) -> Outcome {
         return Err(usage("`--testable no` needs `--testability-note`").help("say why no test can prove it"));
     }
     let context = Context::open(global, &args.flags.common)?;
-    let repo = if kind.is_issue() { scope::repo(&context, args.repo_id.as_deref())? } else { None };
+    let repo = if kind.is_issue() { scope::place(&context, args.repo_id.as_deref())? } else { None };
     let key = key(&context, repo.as_deref(), args.project_key.as_deref())?;
     let project = project(&context);
     let draft = Draft {

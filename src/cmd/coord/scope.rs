@@ -108,5 +108,21 @@ pub fn repo(context: &Context, given: Option<&str>) -> Result<Option<String>, Fa
         return Ok(Some(found));
     }
     let url = super::context::origin(&context.project);
-    Ok(url.and_then(|url| registry::by_remote(&known, &url)))
+    // What a remote is called counts last, and is no word that anybody has given.
+    let called = |url: &String| registry::resolve(&known, &registry::base_name(url)).ok();
+    Ok(url.and_then(|url| registry::by_remote(&known, &url).or_else(|| called(&url))))
+}
+
+/// The same for what is written: an issue of no repository is everybody's in a domain that has several.
+pub fn place(context: &Context, given: Option<&str>) -> Result<Option<String>, Failure> {
+    let found = repo(context, given)?;
+    if found.is_some() || context.store.repos()?.is_empty() {
+        return Ok(found);
+    }
+    let url = super::context::origin(&context.project);
+    let called = url.map_or_else(String::new, |url| format!(", of `{}`,", crate::util::text::escape(&url)));
+    let message = format!("the domain has repositories of its own, and this project{called} is none of them");
+    Err(Failure::new(Exit::Failed, "coord::repo", message).help(format!(
+        "`pier coord repo add ID --remote URL` adds it, `--repo-id ID` or `{FILE}` names the one that is meant, `pier coord repo list` has them"
+    )))
 }
