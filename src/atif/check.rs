@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::shape::{self, Kind, Need, Shape};
 use super::walk::{self, Reader};
 use super::{VERSIONS, time};
+use crate::util::text::counted;
 
 /// How a document is checked.
 #[derive(Clone, Copy, Debug, Default)]
@@ -457,7 +458,7 @@ fn strict_step(step: &Map<String, Value>, path: &str, document: &mut Document, f
             && ids != logprobs
         {
             let path = format!("{path}.metrics.logprobs");
-            let text = format!("there are {logprobs} of them for {ids} tokens");
+            let text = format!("there are {logprobs} of them for {}", counted(ids, "token", "tokens"));
             found.push(Problem { path, code: "logprobs", text });
         }
     }

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::draft::{Draft, MAIN, Place, Sums, Track};
 use super::raw::Extra;
 use super::report::{Report, Run, Status};
+use crate::util::text::counted;
 
 /// What a document comes to, for those who need not read it again.
 #[derive(Clone, Debug, Serialize)]
@@ -49,7 +50,7 @@ impl Draft<'_> {
         }
         let unanswered: u64 = self.conversations.iter().map(|of| of.sums.unanswered).sum();
         if unanswered > 0 {
-            let text = format!("{unanswered} calls have no answer");
+            let text = counted(unanswered, "call has no answer", "calls have no answer");
             self.report.note("unanswered-calls", text, None);
         }
         let summary = self.summary();
@@ -99,7 +100,8 @@ impl Draft<'_> {
             None => (None, None),
         };
         if cost_usd.is_none() && sums.unpriced > 0 {
-            let text = format!("{} steps have tokens and no price", sums.unpriced);
+            let text =
+                counted(sums.unpriced, "step has tokens and no price", "steps have tokens and no price");
             self.report.note("price", text, None);
         }
         Summary {

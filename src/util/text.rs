@@ -182,6 +182,13 @@ pub fn escape_lines(text: &str) -> String {
     out
 }
 
+/// Writes how many there are: `1 step`, `2 steps`.
+pub fn counted(count: impl TryInto<u64>, one: &str, more: &str) -> String {
+    // What does not fit is more than one.
+    let count = count.try_into().unwrap_or(u64::MAX);
+    format!("{count} {}", if count == 1 { one } else { more })
+}
+
 /// Says whether a text is `MAJOR.MINOR.PATCH` with an optional `-PRERELEASE`: a version, and no range or tag.
 pub fn is_exact_version(text: &str) -> bool {
     let (core, rest) = text.split_once('-').map_or((text, None), |(core, rest)| (core, Some(rest)));
@@ -246,6 +253,12 @@ mod tests {
         for text in ["", "2", "h", "0s", "-1h", "1 fortnight"] {
             parse_duration(text).unwrap_err();
         }
+    }
+
+    #[test]
+    fn what_is_counted_is_one_or_more() {
+        let said = |count: usize| counted(count, "step has", "steps have");
+        assert_eq!([said(0), said(1), said(2)], ["0 steps have", "1 step has", "2 steps have"]);
     }
 
     #[test]

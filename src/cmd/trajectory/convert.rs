@@ -10,7 +10,7 @@ use crate::diag::{Exit, Failure};
 use crate::trajectory::{self, Converted, Error, NAME, Out, Request, Whose};
 use crate::ui;
 use crate::util::fs::Output;
-use crate::util::text::escape;
+use crate::util::text::{counted, escape};
 
 #[derive(Debug, Args)]
 #[command(
@@ -98,12 +98,12 @@ fn tell(converted: &Converted, json: bool) {
     }
     if let (Some(path), Some(summary)) = (&converted.trajectory, &converted.summary) {
         let mut parts = vec![format!("trajectory: {}", escape(path.as_str()))];
-        parts.push(format!("{} steps", summary.steps));
+        parts.push(counted(summary.steps, "step", "steps"));
         if summary.subagents > 0 {
-            parts.push(format!("{} sub-agents", summary.subagents));
+            parts.push(counted(summary.subagents, "sub-agent", "sub-agents"));
         }
         if let Some(tokens) = summary.prompt_tokens.zip(summary.completion_tokens) {
-            parts.push(format!("{} tokens read, {} written", tokens.0, tokens.1));
+            parts.push(format!("{} read, {} written", counted(tokens.0, "token", "tokens"), tokens.1));
         }
         parts.extend(summary.cost_usd.map(|cost| format!("${cost:.4}")));
         ui::answer(&parts.join(", "));

@@ -15,7 +15,7 @@ use crate::env::Environment;
 use crate::ui;
 use crate::util::fs::{Output, write_atomic};
 use crate::util::redact::Scrubber;
-use crate::util::text::{escape, json_text};
+use crate::util::text::{counted, escape, json_text};
 
 #[derive(Debug, Args)]
 #[command(
@@ -61,7 +61,7 @@ pub fn run(args: &Export) -> Outcome {
         let (bytes, count) = Scrubber::of(variables).scrub(text.as_bytes());
         text = String::from_utf8(bytes).unwrap_or_default();
         if count > 0 {
-            ui::say(&format!("{count} secrets were taken out"));
+            ui::say(&format!("{} taken out", counted(count, "secret was", "secrets were")));
         }
     }
     match &args.output {

@@ -12,7 +12,7 @@ use crate::cmd::Outcome;
 use crate::diag::Exit;
 use crate::env::Environment;
 use crate::ui;
-use crate::util::text::{escape, escape_lines};
+use crate::util::text::{counted, escape, escape_lines};
 
 #[derive(Debug, Args)]
 #[command(
@@ -140,12 +140,13 @@ fn head(document: &Document) -> String {
             text.push_str(&format!(" · {}", escape(word)));
         }
     }
-    let mut parts = vec![format!("{} steps", document.steps.len())];
+    let mut parts = vec![counted(document.steps.len(), "step", "steps")];
     let total = |key: &str| document.number(&["final_metrics", key]);
     if let Some(read) = total("total_prompt_tokens") {
         let cached = total("total_cached_tokens").unwrap_or(0.0);
         let written = total("total_completion_tokens").unwrap_or(0.0);
-        parts.push(format!("{read} tokens read ({cached} cached), {written} written"));
+        let tokens = if (0.5..1.5).contains(&read) { "token" } else { "tokens" };
+        parts.push(format!("{read} {tokens} read ({cached} cached), {written} written"));
     }
     parts.extend(total("total_cost_usd").map(|cost| format!("${cost:.4}")));
     parts.extend(document.text(&["extra", "run", "outcome"]).map(escape));
@@ -186,7 +187,8 @@ fn one(step: &Value, args: &Show, before: &mut Option<jiff::Timestamp>, indent: 
     if !reasoning.is_empty() && args.reasoning {
         put(text, indent, DIM, reasoning, usize::MAX);
     } else if !reasoning.is_empty() {
-        text.push_str(&format!("{indent}  {DIM}… thought {} characters{DIM:#}\n", reasoning.chars().count()));
+        let thought = counted(reasoning.chars().count(), "character", "characters");
+        text.push_str(&format!("{indent}  {DIM}… thought {thought}{DIM:#}\n"));
     }
     let limit = if args.full || source != "system" { usize::MAX } else { FIRST };
     put(text, indent, Style::new(), &content(step.get("message").unwrap_or(&Value::Null)), limit);
@@ -235,7 +237,8 @@ fn put(text: &mut String, indent: &str, style: Style, said: &str, limit: usize) 
     for (number, line) in lines.iter().enumerate() {
         if left_out.contains(&number) {
             if number == left_out.start {
-                text.push_str(&format!("{indent}  {DIM}… {} lines{DIM:#}\n", left_out.len()));
+                let lines = counted(left_out.len(), "line", "lines");
+                text.push_str(&format!("{indent}  {DIM}… {lines}{DIM:#}\n"));
             }
             continue;
         }

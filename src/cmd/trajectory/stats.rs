@@ -15,7 +15,7 @@ use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::ui;
 use crate::util::fs::read_bounded;
-use crate::util::text::escape;
+use crate::util::text::{counted, escape};
 
 /// The largest trajectory that is read, in bytes.
 const MOST: u64 = 4 << 30;
@@ -171,7 +171,11 @@ fn print(rows: &[Numbers]) {
             ..Numbers::default()
         };
         let unpriced = rows.iter().filter(|row| row.cost_usd.is_none()).count();
-        let beside = if unpriced > 0 { format!(" ({unpriced} have no cost)") } else { String::new() };
+        let beside = if unpriced > 0 {
+            format!(" ({})", counted(unpriced, "has no cost", "have no cost"))
+        } else {
+            String::new()
+        };
         ui::answer(&format!("all {}: {}{beside}", rows.len(), line(&all)));
     }
 }
@@ -179,10 +183,11 @@ fn print(rows: &[Numbers]) {
 pub fn line(row: &Numbers) -> String {
     let mut parts: Vec<String> =
         [&row.agent, &row.model].into_iter().flatten().map(|word| escape(word)).collect();
-    parts.push(format!("{} steps, {} of the agent", row.steps, row.agent_steps));
-    parts.push(format!("{} calls ({} failed, {} unanswered)", row.calls, row.errors, row.unanswered));
+    parts.push(format!("{}, {} of the agent", counted(row.steps, "step", "steps"), row.agent_steps));
+    let calls = counted(row.calls, "call", "calls");
+    parts.push(format!("{calls} ({} failed, {} unanswered)", row.errors, row.unanswered));
     if let Some((read, written)) = row.prompt_tokens.zip(row.completion_tokens) {
-        parts.push(format!("{read} tokens read, {written} written"));
+        parts.push(format!("{} read, {written} written", counted(read, "token", "tokens")));
     }
     parts.extend(row.cost_usd.map(|cost| format!("${cost:.4}")));
     parts.extend(row.seconds.map(|seconds| format!("{seconds:.1} s")));

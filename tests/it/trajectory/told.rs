@@ -120,6 +120,20 @@ fn numbers_of_many_are_added_up() {
 }
 
 #[test]
+fn one_of_something_is_said_as_one() {
+    let place = directory();
+    let file = place.path().join("hello/trajectory.json");
+    let mut document: Value = serde_json::from_slice(&fs_err::read(&file).unwrap()).unwrap();
+    document["steps"].as_array_mut().unwrap().truncate(1);
+    fs_err::write(&file, document.to_string()).unwrap();
+    let hello = file.to_str().unwrap();
+    let shown = said(0, &["show", hello]);
+    assert!(shown.contains("\n1 step, "), "{shown}");
+    let line = said(0, &["stats", hello]);
+    assert!(line.contains("1 step, 0 of the agent, 0 calls ("), "{line}");
+}
+
+#[test]
 fn two_runs_are_compared_by_what_they_did() {
     let place = directory();
     let (hello, multi) = (path(place.path(), "hello"), path(place.path(), "multi"));

@@ -17,6 +17,8 @@ fn a_stream_becomes_what_the_older_program_made_of_it() {
     assert_eq!(converted.said["agent"], "cursor-cli");
     assert_eq!(converted.said["run"]["outcome"], "finished");
     assert_eq!(converted.said["counts"]["unanswered-calls"], 1);
+    let reasons = converted.said["reasons"].as_array().unwrap();
+    assert!(reasons.iter().any(|reason| reason["text"] == "1 call has no answer"), "{reasons:?}");
 }
 
 #[test]
