@@ -12,6 +12,7 @@ use crate::policy::Grant;
 use crate::policy::host::{Budget, HostName, Rule};
 
 mod addresses;
+pub mod agents;
 mod available;
 mod build;
 pub mod coordination;

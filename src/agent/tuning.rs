@@ -78,7 +78,8 @@ pub fn tuned(agent: &dyn Agent, given: &BTreeMap<String, Sourced<KdlValue>>) -> 
             continue;
         };
         if !setting.kind.accepts(value) {
-            let message = format!("`{name}` of `{}` must be {}", agent.name(), setting.kind.expected());
+            let message =
+                format!("`{name}` of `{}` must be {}", agent.name(), setting.kind.instead_of(value));
             refused.push(refuse(message, setting.doc.to_owned()));
             continue;
         }
@@ -374,6 +375,7 @@ mod tests {
             ("zzz", KdlValue::Integer(1), "no setting `zzz`", "known: `"),
             ("max_turns", text("many"), "must be a whole number from 1", "turns"),
             ("max_turns", KdlValue::Integer(0), "must be a whole number from 1", "turns"),
+            ("append_system_prompt", text("a\0b"), "must be a string without the character `\\u{0}`", ""),
             ("reasoning_effort", text("extreme"), "one of `low`, `medium`", ""),
         ];
         for (name, value, message, help) in bad {

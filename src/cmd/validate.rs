@@ -10,6 +10,7 @@ use crate::config::Root;
 use crate::config::layers::{self, Loaded};
 use crate::diag::{Exit, Failure, Report, render};
 use crate::env::Environment;
+use crate::plan;
 use crate::ui;
 use crate::util::text::escape;
 
@@ -50,6 +51,7 @@ pub fn run(global: &Global, args: &Validate) -> Outcome {
         let loaded = project::load_layers(&environment, global, file.parent(), &place);
         (Utf8PathBuf::from(project::FILE), loaded.map(|(loaded, _)| loaded))
     };
+    let loaded = loaded.and_then(known_agents);
     let format = if args.json { Format::Json } else { args.format };
     match (loaded, format) {
         (Ok(loaded), Format::Human) => {
@@ -70,6 +72,15 @@ pub fn run(global: &Global, args: &Validate) -> Outcome {
             Ok(failure.exit)
         }
     }
+}
+
+/// Refuses what no plan could be made of: agents that nobody knows, and settings that they do not have.
+fn known_agents(loaded: Loaded) -> Result<Loaded, Failure> {
+    let problems = plan::agents::problems(&loaded.config);
+    if problems.is_empty() {
+        return Ok(loaded);
+    }
+    Err(Failure { exit: Exit::Usage, report: Report { sources: loaded.sources, problems } })
 }
 
 /// Loads one file as if it were the only layer.

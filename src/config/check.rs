@@ -261,7 +261,7 @@ impl Checker {
         } else {
             (codes::TYPE, format!("this is {}", describe(value)))
         };
-        let message = format!("{what} must be {}", field.kind.expected());
+        let message = format!("{what} must be {}", field.kind.instead_of(value));
         let span = self.span(value_range(entry));
         let mut problem = Problem::new(code, span, label, message);
         problem.help = fix(field.kind, value, row);
@@ -347,6 +347,7 @@ mod tests {
             ("project", codes::MISSING_VALUE, "project", "`project` needs its name"),
             ("project a b", codes::EXTRA_VALUE, "b", "takes one argument"),
             ("project 3", codes::TYPE, "3", "put it in double quotes"),
+            ("project \"a\\u{0}b\"", codes::BAD_VALUE, "\"a\\u{0}b\"", "without the character `\\u{0}`"),
             ("network hots", codes::BAD_VALUE, "hots", "did you mean `host`?"),
             ("network none\nnetwork host", codes::DUPLICATE, "network", "given twice"),
             ("agent a\nagent a", codes::DUPLICATE, "agent", "`agent a` is given twice"),

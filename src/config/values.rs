@@ -93,6 +93,17 @@ impl Type {
         }
     }
 
+    /// Says what a value must be that is not accepted, after "must be".
+    pub fn instead_of(self, value: &KdlValue) -> String {
+        let takes_strings = self.is_string() || self == Type::Scalar;
+        match value.as_string() {
+            Some(text) if takes_strings && text.contains('\0') => {
+                "a string without the character `\\u{0}`, which ends a text for every program".into()
+            }
+            _ => self.expected(),
+        }
+    }
+
     /// Says whether the type is written as a string.
     pub fn is_string(self) -> bool {
         !matches!(self, Type::Integer { .. } | Type::Amount | Type::UpTo(_) | Type::Bool | Type::Scalar)

@@ -8,8 +8,8 @@ use super::mounts::{self, Purpose};
 use super::system::BUILT_IN;
 use super::{
     Access, Agent, Backend, Cap, Command, Directory, GateMode, Import, ImportKind, ImportRule, Limits, Mount,
-    MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, available, coordination, environment,
-    git, grants, image, imports, network, nix, owner, role, system,
+    MountKind, Network, NetworkMode, Plan, Project, SCHEMA, Seed, User, agents, available, coordination,
+    environment, git, grants, image, imports, network, nix, owner, role, system,
 };
 use crate::agent::{self, McpSetup, Mode, Places, Request, Shape};
 use crate::config::{self, Config, Origin, Runtime, Sourced};
@@ -459,27 +459,7 @@ fn start_agent(
     at: &dyn Fn(&Origin) -> String,
 ) -> Option<Started> {
     let name = &declared.name;
-    let adapter = match agent::of(declared) {
-        Ok(adapter) => adapter,
-        Err(error) => {
-            let unknown = problem("agent::unknown", &name.origin, "unknown agent", error.to_string());
-            problems.push(match error.nearest {
-                Some(nearest) => unknown.help(format!("did you mean `{nearest}`?")),
-                None => unknown,
-            });
-            return None;
-        }
-    };
-    let (tuned, refused) = agent::tuning::tuned(&*adapter, &declared.settings);
-    problems.extend(refused.into_iter().map(|refused| {
-        problem("agent::setting", &refused.origin, "asked for here", refused.message).help(refused.help)
-    }));
-    if let Some(version) = declared.version.as_ref().filter(|_| adapter.install() == agent::Install::Never) {
-        let message =
-            format!("pier does not install the agent `{}`, so it has no say in its version", name.value);
-        let refused = problem("agent::version", &version.origin, "asked for here", message);
-        problems.push(refused.help("leave `version` out, and install the version that you want"));
-    }
+    let (adapter, tuned) = agents::read(declared, problems)?;
     let Some(launcher) = facts.launchers.get(&name.value) else {
         if matches!(target, Target::Agent { .. }) {
             problems.push(image::no_agent(name, facts));

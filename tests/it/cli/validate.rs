@@ -84,6 +84,47 @@ config::type
 }
 
 #[test]
+fn what_no_agent_knows_is_refused_as_by_a_plan() {
+    for (text, says) in [
+        (
+            "agent claude-code default=#true {\n    settings max_turn=3 max_turns=\"three\"\n}\n",
+            &[
+                "agent::setting",
+                "pier.kdl:2:23",
+                "did you mean `max_turns`?",
+                "must be a whole number from 1",
+            ][..],
+        ),
+        (
+            "agent claude-cod default=#true\n",
+            &["agent::unknown", "pier.kdl:1:7", "did you mean `claude-code`?"],
+        ),
+        (
+            "agent claude-code default=#true { settings append_system_prompt=\"a\\u{0}b\"; }\n",
+            &["pier.kdl:1:65", "must be a string without the character `\\u{0}`"],
+        ),
+    ] {
+        let world = World::with(text);
+        let (validated, planned) = (world.pier(&["validate"]), world.pier(&["plan"]));
+        // A plan also says what is not on this host.
+        assert!(planned.starts_with(validated.trim_end()), "{validated}\n{planned}");
+        assert!(
+            validated.starts_with("exit 2\n") && says.iter().all(|says| validated.contains(says)),
+            "{validated}"
+        );
+    }
+    // Of every agent, whichever is started; and in one file alone.
+    let world = World::with("agent pi default=#true\nagent aider { settings zzz=1; }\nagent codx\n");
+    for words in [&["validate", "--json"][..], &["validate", "pier.kdl", "--json"]] {
+        let said = world.pier(words);
+        assert_eq!(said.matches("\"code\": \"agent::").count(), 2, "{said}");
+    }
+    // What a `run` line starts may have any name.
+    let world = World::with("agent claude-cod default=#true { run \"claude\"; }\n");
+    assert!(world.pier(&["validate"]).contains("pier.kdl is valid"));
+}
+
+#[test]
 fn findings_in_json() {
     let world = World::with("netwrk none\n");
     check(
