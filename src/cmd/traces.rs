@@ -15,10 +15,11 @@ use crate::trial::assemble::{TRIALS, is_unfinished};
 use crate::ui;
 use crate::util::fs::{Output, open_without_links, read_without_links, sha256, sha256_of};
 use crate::util::redact::Scrubber;
-use crate::util::text::escape;
+use crate::util::text::{counted, escape};
 use crate::workspace;
 
 mod known;
+mod packed;
 
 use known::Known;
 
@@ -37,7 +38,7 @@ pub struct Traces {
     #[arg(long, requires = "output")]
     all: bool,
     /// Leave secrets in what is exported. Without it, values of variables that may hold one, yours and those that the workspace was
-    /// started with, and what looks like a key, are taken out.
+    /// started with, and what looks like a key, are taken out, and compressed files, which cannot be looked through, are left out.
     #[arg(long, requires = "output")]
     unredacted: bool,
     /// As JSON.
@@ -143,11 +144,11 @@ pub fn run(global: &Global, args: &Traces) -> Outcome {
         Scrubber::of(values.iter().map(|(name, value)| (name.as_str(), value.as_str())))
     });
     let manifests = export(&root.join(TRIALS), &chosen, &cwd.join(output), scrubber.as_ref())?;
-    let count = chosen.len();
-    ui::answer(&format!("Exported {count} {}", if count == 1 { "trial" } else { "trials" }));
+    ui::answer(&format!("Exported {}", counted(chosen.len(), "trial", "trials")));
     let taken: usize = manifests.iter().flat_map(|one| &one.files).map(|file| file.redactions).sum();
     if taken > 0 {
-        ui::say(&format!("{taken} secrets were taken out; `{MANIFEST}` of each trial says where"));
+        let taken = counted(taken, "secret was", "secrets were");
+        ui::say(&format!("{taken} taken out; `{MANIFEST}` of each trial says where"));
     }
     for missing in manifests.iter().flat_map(|one| &one.left_out) {
         ui::warn(&format!("`{}` is left out: {}", escape(missing.path.as_str()), escape(&missing.why)));
@@ -316,7 +317,14 @@ fn add(
                     leave("it is too large to be looked through: `--unredacted` takes it");
                     continue;
                 }
-                let (bytes, redactions) = scrubber.scrub(&read_without_links(&full, MOST_FILE)?);
+                let bytes = read_without_links(&full, MOST_FILE)?;
+                if packed::is_packed(&shown, &bytes) {
+                    leave(
+                        "it is compressed or an archive, and cannot be looked through: `--unredacted` takes it",
+                    );
+                    continue;
+                }
+                let (bytes, redactions) = scrubber.scrub(&bytes);
                 append(archive, &path, &meta, &bytes)?;
                 let (bytes, sha256) = (bytes.len() as u64, sha256(&bytes));
                 manifest.files.push(Kept { path: shown, bytes, sha256, redactions });

@@ -10,6 +10,7 @@ mod constructed;
 mod fresh;
 mod kept;
 mod native;
+mod redacted;
 mod stored;
 mod told;
 
