@@ -133,6 +133,19 @@ pub fn convert(request: &Request<'_>, out: Out<'_>) -> Result<Converted, Error> 
     Ok(Converted { agent: name.to_owned(), trajectory, report, summary })
 }
 
+/// Says whether a directory has anything that an agent may have logged; true of one whose logs pier does not read.
+pub fn has_logs(name: &str, logs: &Utf8Path) -> bool {
+    let Some(converter) = agent::find(name).ok().and_then(agent::Agent::converter) else { return true };
+    let Ok(directory) = Directory::open(logs) else { return true };
+    let said = format!("{name}.txt");
+    directory.files().iter().enumerate().any(|(index, file)| {
+        let path = file.path.as_path();
+        path.extension() == Some("jsonl")
+            || path.file_name() == Some(said.as_str())
+            || converter.is_log(path, &directory.head(index))
+    })
+}
+
 fn write(
     request: &Request<'_>,
     converter: &dyn Converter,

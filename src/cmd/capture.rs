@@ -15,6 +15,7 @@ use crate::env::Environment;
 use crate::record::{Agent, Trial};
 use crate::task::directory::digest;
 use crate::task::listing::Listing;
+use crate::trajectory::{self, Whose};
 use crate::trial::assemble::{AGENT, Draft};
 use crate::ui;
 use crate::util::text::escape;
@@ -62,7 +63,13 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     if !trials::copy_session((&agent, &source), &draft, Some(&inside))? {
         return Err(nothing(&agent));
     }
-    let told = told::of(declared.whose(&agent), &agent, &source, &draft.path.join(AGENT));
+    let whose = declared.whose(&agent);
+    if let Whose::Known(name) = whose
+        && !trajectory::has_logs(name, &draft.path.join(AGENT))
+    {
+        return Err(nothing(&agent));
+    }
+    let told = told::of(whose, &agent, &source, &draft.path.join(AGENT));
     if let Some(found) = &found {
         trials::copy_artifacts(&found.session, &root, &draft);
     }

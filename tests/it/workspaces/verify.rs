@@ -225,6 +225,14 @@ fn what_an_agent_did_becomes_a_trial_and_an_archive() {
         .run()
         .expect(0);
     world
+        .within("ws", &["capture", "--agent", "codex", "--session", "2026-01-02_00-00-00-bbbbbb"])
+        .run()
+        .refused(1, "trial::session");
+    world
+        .within("ws", &["capture", "--agent", "codex", "--session-dir", "/etc"])
+        .run()
+        .refused(1, "trial::session");
+    world
         .within("ws", &["capture", "--agent", "codex", "--session", "nothing"])
         .run()
         .refused(2, "trial::usage");
@@ -235,8 +243,13 @@ fn what_an_agent_did_becomes_a_trial_and_an_archive() {
     world.within("ws", &["capture", "--session-dir", "/etc"]).run().refused(2, "trial::usage");
     let both = ["capture", "--agent", "codex", "--session", "x", "--session-dir", "/etc"];
     world.within("ws", &both).run().refused(2, "trial::usage");
-    let inside =
-        ["exec", "--", "sh", "-c", "mkdir -p ~/it && echo inside > ~/it/log && ln -s /etc/passwd ~/it/link"];
+    let inside = [
+        "exec",
+        "--",
+        "sh",
+        "-c",
+        "mkdir -p ~/it && echo inside > ~/it/log.jsonl && ln -s /etc/passwd ~/it/link",
+    ];
     world.within("ws", &inside).run().expect(0);
     // One entry that cannot be read costs that entry.
     let closed =
@@ -247,7 +260,7 @@ fn what_an_agent_did_becomes_a_trial_and_an_archive() {
     let left = ["`secret` (Permission denied)", "`closed` (Permission denied)"];
     assert!(left.iter().all(|left| said.flat().contains(left)), "{}", said.said());
     let trial = world.trials().pop().unwrap();
-    assert_eq!(fs_err::read_to_string(trial.join("agent/log")).unwrap(), "inside\n");
+    assert_eq!(fs_err::read_to_string(trial.join("agent/log.jsonl")).unwrap(), "inside\n");
     world
         .within("ws", &["capture", "--agent", "pi", "--session-dir", "/absent"])
         .run()
@@ -312,7 +325,7 @@ fn what_an_agent_did_becomes_a_trial_and_an_archive() {
         .map(|entry| entry.unwrap().path().unwrap().display().to_string())
         .collect();
     let name = trial.file_name().unwrap().to_str().unwrap();
-    assert!(names.contains(&format!("{name}/agent/log")), "{names:?}");
+    assert!(names.contains(&format!("{name}/agent/log.jsonl")), "{names:?}");
     assert!(!names.iter().any(|name| name.ends_with("link")), "{names:?}");
     let one = world.within("ws", &["traces", name, "-o", "../one.tar.gz"]).run().expect(0).text();
     assert_eq!(one, "Exported 1 trial");
@@ -348,11 +361,16 @@ fn a_directory_that_is_no_workspace_has_trials_of_its_own() {
     world.within("plain", &["capture", "--agent", "codex"]).run().refused(2, "trial::usage");
     let named = |place| ["capture", "--agent", "codex", "--session-dir", place];
     world.within("plain", &named(".")).run().refused(1, "trial::files");
-    world.0.write("log/file", "");
+    world.0.write("log/file.jsonl", "");
     let before = world.place("plain/.pier/trials").read_dir().unwrap().count();
     let said = world.within("plain", &named("../log")).run().expect(0).text();
     let trial = said.trim_start_matches("trial: ");
-    assert_eq!(world.0.read(format!("{trial}/agent/sessions/log/file")), "");
+    assert_eq!(world.0.read(format!("{trial}/agent/sessions/log/file.jsonl")), "");
+    assert_eq!(world.place("plain/.pier/trials").read_dir().unwrap().count(), before + 1);
+    // Nothing in there is a log, and nothing becomes a trial.
+    world.0.write("other/passwd", "root");
+    let none = world.within("plain", &named("../other")).run().refused(1, "trial::session");
+    assert!(none.flat().contains("could not extract"), "{}", none.said());
     assert_eq!(world.place("plain/.pier/trials").read_dir().unwrap().count(), before + 1);
     assert!(!world.place("plain/.pier/session.json").exists());
 }
