@@ -104,7 +104,7 @@ fn running(environment: &Environment) -> Result<Running, Failure> {
 
 /// Returns all workspaces; `None` where one of them cannot be read.
 fn workspaces(environment: &Environment) -> Result<Option<Vec<Workspace>>, Failure> {
-    Ok(index::list(&environment.home)?
+    Ok(index::list(&environment.home, &mut super::workspaces::tell_damaged)?
         .into_iter()
         .map(Result::ok)
         .collect())

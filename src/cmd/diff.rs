@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::project;
 use super::settle;
-use super::workspaces::{self, Around};
+use super::workspaces::meant::{self, Around};
 use super::{Global, Outcome};
 use crate::backend::git::{Error, Settings};
 use crate::diag::{Exit, Failure};
@@ -67,7 +67,7 @@ struct File {
 }
 
 pub fn run(global: &Global, args: &Diff) -> Outcome {
-    let nearest = workspaces::around(&project::current_directory()?)?;
+    let nearest = meant::around(&project::current_directory()?)?;
     if let Around::Workspace(found) = nearest {
         let of_commits = args.stat || args.session.is_some();
         if found.session.no_mount && !of_commits {

@@ -4,8 +4,8 @@ use camino::Utf8Path;
 use clap::Args;
 use serde::Serialize;
 
-use super::workspaces::remembered;
 use super::workspaces::stranded::{self, Stranded};
+use super::workspaces::{remembered, tell_damaged};
 use super::{Global, Outcome, image, owner};
 use crate::backend::docker::kept::{self, State};
 use crate::diag::Exit;
@@ -48,7 +48,7 @@ const LABEL: &str = "com.docker.compose.project";
 
 pub fn run(global: &Global, args: &List) -> Outcome {
     let environment = owner::of_sessions(global)?;
-    let all = index::list(&environment.home)?;
+    let all = index::list(&environment.home, &mut tell_damaged)?;
     // One question to the engine for all of them.
     let states = match image::engine(&environment).and_then(|engine| Ok(engine.connect()?)) {
         _ if all.is_empty() => None,

@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::owner::RootOwned;
 use super::project::{self, Fetch, Planned, Project};
-use super::workspaces::{self, Around};
+use super::workspaces::meant::{self, Around};
 use super::{Global, Outcome};
 use crate::backend::bwrap::program;
 use crate::backend::sandbox::Program;
@@ -165,10 +165,12 @@ pub fn shell(global: &Global, args: &Shell) -> Outcome {
 
 pub fn exec(global: &Global, args: Exec) -> Outcome {
     let away = Away::of(args.detach, args.terminal);
-    if global.older.is_none()
-        && let Around::Workspace(found) = workspaces::around(&project::current_directory()?)?
-    {
-        return visit::run(global, &found, &args, away);
+    if global.older.is_none() {
+        let cwd = project::current_directory()?;
+        if let Around::Workspace(found) = meant::around(&cwd)? {
+            return visit::run(global, &found, &args, away);
+        }
+        meant::refuse_lost(global, &cwd)?;
     }
     let (project, host) = begin(global, &args.start, away)?;
     start(&project, host, &Target::Exec { argv: args.command }, &args.start, away)

@@ -72,7 +72,7 @@ fn told(names: &[String]) -> String {
 fn of_task(global: &Global) -> Outcome {
     let cwd = project::current_directory()?;
     let home = owner::of_sessions(global)?.home;
-    let found = workspaces::meant(&cwd, &home)?;
+    let found = workspaces::meant::meant(global, &cwd, &home)?;
     let root = &found.root;
     let refused = |message: &str, help: &str| {
         Err(Failure::new(Exit::Usage, "workspace::usage", message).help(help.to_owned()))

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::owner::RootOwned;
 use super::verify::temporary;
-use super::workspaces::apart;
+use super::workspaces::{apart, meant};
 use super::{Global, Outcome, owner};
 use super::{project, sessions, workspaces};
 use crate::backend::docker::kept;
@@ -44,7 +44,7 @@ fn workspace(global: &Global, args: &Stop) -> Outcome {
     let environment = owner::of_sessions(global)?;
     let found = match &args.dir {
         Some(dir) => workspace::at(&cwd.join(dir))?,
-        None => workspaces::meant(&cwd, &environment.home)?,
+        None => meant::meant(global, &cwd, &environment.home)?,
     };
     let environment = owner::settle(Environment::of_process()?, global, &found.root, RootOwned::Stay)?;
     if found.session.mode == Mode::Host {
@@ -54,6 +54,7 @@ fn workspace(global: &Global, args: &Stop) -> Outcome {
             "nothing to stop: this workspace has no container",
         ));
     }
+    meant::enter(&environment, &found.root);
     let _held = workspaces::hold(&environment, &found.root)?;
     let engine = super::image::engine(&environment)?.connect()?;
     let name = workspaces::container(&found);

@@ -73,7 +73,7 @@ pub struct Verify {
 pub fn run(global: &Global, args: &Verify) -> Outcome {
     let cwd = project::current_directory()?;
     let caller = owner::of_sessions(global)?;
-    let workspace = workspaces::meant(&cwd, &caller.home)?;
+    let workspace = workspaces::meant::meant(global, &cwd, &caller.home)?;
     let Workspace { root, session } = &workspace;
     let asked = &args.asked;
     let in_container = session.mode == Mode::Container;

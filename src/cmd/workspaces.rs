@@ -33,6 +33,7 @@ use crate::sys::process;
 use crate::task::Phase;
 use crate::util::fs::{create_private, read_bounded, sha256, write_atomic};
 use crate::util::text::escape;
+use crate::workspace::index::Damaged;
 use crate::workspace::{self, LOGS, OWN, RECORDS, Workspace};
 use crate::{task, ui};
 
@@ -41,6 +42,7 @@ pub mod apart;
 pub mod base;
 pub mod ended;
 pub mod given;
+pub mod meant;
 pub mod paused;
 pub mod remote;
 pub mod stranded;
@@ -322,6 +324,14 @@ pub fn tell_mended(what: &Mended) {
     ui::warn(&escape(&what.to_string()));
 }
 
+/// Says that the list of workspaces was damaged.
+pub fn tell_damaged(what: Damaged) {
+    let Damaged { path, aside, said } = what;
+    ui::warn(&escape(&format!(
+        "`{path}` cannot be read, and is `{aside}` now: {said}; a workspace is listed again once it is used"
+    )));
+}
+
 /// Makes the directories of the live records; nothing that was planted in their way is followed.
 pub fn make_records(root: &Utf8Path) -> Result<Beneath, Failure> {
     // Everybody may look at it: an engine gives what covers it inside the same mode.
@@ -548,32 +558,4 @@ pub fn ask_for(names: &[&str], who: &str, accept: bool) -> Result<(), Failure> {
     let message = format!("{who} for {named} of this host's environment");
     Err(Failure::new(Exit::NotSetUp, "workspace::variable", message)
         .help("`--accept` gives it; a value of `-e NAME=VALUE` at the start is another one"))
-}
-
-/// What a command in a directory is about.
-pub enum Around {
-    Workspace(Box<Workspace>),
-    /// Or nothing.
-    Project,
-}
-
-/// Looks upward for a workspace, as far as the nearest `pier.kdl`; where one directory is both, it is a workspace.
-pub fn around(cwd: &Utf8Path) -> Result<Around, Failure> {
-    for path in cwd.ancestors() {
-        if path.join(workspace::files::SESSION).symlink_metadata().is_ok() {
-            return Ok(Around::Workspace(Box::new(workspace::at(path)?)));
-        }
-        if path.join(project::FILE).symlink_metadata().is_ok() {
-            break;
-        }
-    }
-    Ok(Around::Project)
-}
-
-/// Returns the workspace that a command is about: the one around here, or the only one.
-pub fn meant(cwd: &Utf8Path, home: &Utf8Path) -> Result<Workspace, Failure> {
-    match workspace::around(cwd)? {
-        Some(found) => Ok(found),
-        None => Ok(workspace::index::only(home)?),
-    }
 }

@@ -10,6 +10,9 @@ use serde_json::Value;
 use super::{Error, Workspace, at};
 use crate::util::fs::{create_private, read_bounded, write_atomic};
 
+/// What follows the name of one that was damaged.
+const DAMAGED: &str = "json.damaged";
+
 /// The most that the file may hold, in bytes.
 const MOST: u64 = 4 << 20;
 
@@ -17,59 +20,84 @@ fn path(home: &Utf8Path) -> Utf8PathBuf {
     home.join(".pier/index.json")
 }
 
+/// A file that could not be read, and was put aside: it only lists workspaces, which are where they were.
+#[derive(Debug)]
+pub struct Damaged {
+    pub path: Utf8PathBuf,
+    /// Where it is now.
+    pub aside: Utf8PathBuf,
+    pub said: String,
+}
+
+/// Hears of a file that is damaged.
+pub type Tell<'a> = &'a mut dyn FnMut(Damaged);
+
 /// Reads the file: a list of paths, or an older object whose values are they.
 ///
 /// # Errors
-/// It is damaged: to go on with nothing would forget every workspace.
-fn read(home: &Utf8Path) -> Result<BTreeSet<Utf8PathBuf>, Error> {
-    let path = path(home);
-    let text = match read_bounded(&path, MOST) {
+/// What is wrong with it.
+fn read(path: &Utf8Path) -> Result<BTreeSet<Utf8PathBuf>, String> {
+    let text = match read_bounded(path, MOST) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
-        Err(source) => return Err(Error::Io { path, source }),
+        Err(error) => return Err(error.to_string()),
     };
     let entries = match serde_json::from_slice(&text) {
         Ok(Value::Array(entries)) => entries,
         Ok(Value::Object(entries)) => entries.into_iter().map(|(_, path)| path).collect(),
-        Ok(_) => return Err(Error::Damaged { path, said: "it is no list".into() }),
+        Ok(_) => return Err("it is no list".into()),
         Err(_) if text.trim_ascii().is_empty() => Vec::new(),
-        Err(error) => {
-            let said = format!("{error}; it only lists workspaces, which are where they were");
-            return Err(Error::Damaged { path, said });
-        }
+        Err(error) => return Err(error.to_string()),
     };
     Ok(entries.iter().filter_map(Value::as_str).map(Utf8PathBuf::from).collect())
 }
 
-/// Changes the file, one at a time.
-fn change(home: &Utf8Path, change: impl FnOnce(&mut BTreeSet<Utf8PathBuf>)) -> Result<(), Error> {
+/// Changes the file, one at a time. One that is damaged counts as empty, and is kept beside the new one.
+fn change(
+    home: &Utf8Path,
+    tell: Tell<'_>,
+    change: impl FnOnce(&mut BTreeSet<Utf8PathBuf>),
+) -> Result<BTreeSet<Utf8PathBuf>, Error> {
     let path = path(home);
     let failed = |source| Error::Io { path: path.clone(), source };
     create_private(&home.join(".pier")).map_err(failed)?;
     let lock = File::options().create(true).truncate(false).write(true).open(home.join(".pier/index.lock"));
     let _held = Flock::lock(lock.map_err(failed)?, FlockArg::LockExclusive)
         .map_err(|(_, errno)| failed(errno.into()))?;
-    let before = read(home)?;
+    let before = match read(&path) {
+        Ok(before) => before,
+        Err(said) => {
+            let aside = path.with_extension(DAMAGED);
+            std::fs::rename(&path, &aside).map_err(failed)?;
+            tell(Damaged { path: path.clone(), aside, said });
+            BTreeSet::new()
+        }
+    };
     let mut after = before.clone();
     change(&mut after);
     if after == before && path.exists() {
-        return Ok(());
+        return Ok(after);
     }
     let mut text = serde_json::to_vec_pretty(&after).map_err(|error| failed(error.into()))?;
     text.push(b'\n');
-    write_atomic(&path, &text, 0o644).map_err(failed)
+    write_atomic(&path, &text, 0o644).map_err(failed)?;
+    Ok(after)
 }
 
 /// Adds a workspace.
-pub fn add(home: &Utf8Path, root: &Utf8Path) -> Result<(), Error> {
-    change(home, |paths| {
+pub fn add(home: &Utf8Path, root: &Utf8Path, tell: Tell<'_>) -> Result<(), Error> {
+    change(home, tell, |paths| {
         paths.insert(root.to_owned());
     })
+    .map(drop)
 }
 
 /// Returns the workspaces that are still there, and forgets the others. One whose file is damaged is listed.
-pub fn list(home: &Utf8Path) -> Result<Vec<Result<Workspace, Error>>, Error> {
-    let before = read(home)?;
+pub fn list(home: &Utf8Path, tell: Tell<'_>) -> Result<Vec<Result<Workspace, Error>>, Error> {
+    let before = match read(&path(home)) {
+        Ok(before) => before,
+        Err(_) => change(home, tell, |_| {})?,
+    };
     let mut real = BTreeSet::new();
     let mut found = Vec::new();
     for path in &before {
@@ -89,7 +117,7 @@ pub fn list(home: &Utf8Path) -> Result<Vec<Result<Workspace, Error>>, Error> {
         }));
     }
     if real != before {
-        change(home, |paths| {
+        change(home, tell, |paths| {
             paths.retain(|path| !before.contains(path) || real.contains(path));
             paths.extend(real);
         })?;
@@ -98,8 +126,8 @@ pub fn list(home: &Utf8Path) -> Result<Vec<Result<Workspace, Error>>, Error> {
 }
 
 /// Returns the only workspace that there is, for commands outside of any.
-pub fn only(home: &Utf8Path) -> Result<Workspace, Error> {
-    let mut all = list(home)?;
+pub fn only(home: &Utf8Path, tell: Tell<'_>) -> Result<Workspace, Error> {
+    let mut all = list(home, tell)?;
     match all.len() {
         0 => Err(Error::NoneActive),
         1 => all.remove(0),
@@ -125,21 +153,33 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let base = Utf8Path::from_path(base.path()).unwrap();
         let home = base.join("home");
-        assert!(matches!(only(&home), Err(Error::NoneActive)));
+        let none = &mut |damaged: Damaged| panic!("{damaged:?}");
+        assert!(matches!(only(&home, none), Err(Error::NoneActive)));
         let (one, other) = (workspace(base, "one"), workspace(base, "other"));
         std::os::unix::fs::symlink(&one, base.join("alias")).unwrap();
         let text = format!(r#"{{ "a": "{one}", "b": "{base}/alias", "c": "/nonexistent" }}"#);
         write_atomic(&path(&home), text.as_bytes(), 0o644).unwrap();
-        assert_eq!(only(&home).unwrap().root, one);
+        assert_eq!(only(&home, none).unwrap().root, one);
         assert_eq!(fs_err::read_to_string(path(&home)).unwrap(), format!("[\n  \"{one}\"\n]\n"));
-        add(&home, &other).unwrap();
-        assert!(matches!(only(&home), Err(Error::Several { paths }) if paths.len() == 2));
-        // What cannot be read is not written anew, with all others forgotten.
+        add(&home, &other, none).unwrap();
+        assert!(matches!(only(&home, none), Err(Error::Several { paths }) if paths.len() == 2));
+        // What cannot be read is empty, and is kept.
         for damaged in [&b"nonsense"[..], b"7", b"[\"/a\""] {
             write_atomic(&path(&home), damaged, 0o644).unwrap();
-            assert!(matches!(list(&home), Err(Error::Damaged { .. })));
-            assert!(matches!(add(&home, &one), Err(Error::Damaged { .. })));
-            assert_eq!(fs_err::read(path(&home)).unwrap(), damaged);
+            let mut told = Vec::new();
+            assert!(list(&home, &mut |damaged| told.push(damaged)).unwrap().is_empty());
+            let [Damaged { path: of, aside, .. }] = told.as_slice() else { panic!("{told:?}") };
+            assert_eq!(*of, path(&home));
+            assert_eq!(
+                (aside.file_name(), fs_err::read(aside).unwrap()),
+                (Some("index.json.damaged"), damaged.to_owned())
+            );
+            add(&home, &one, none).unwrap();
+            assert_eq!(only(&home, none).unwrap().root, one);
+            write_atomic(&path(&home), damaged, 0o644).unwrap();
+            told.clear();
+            add(&home, &other, &mut |damaged| told.push(damaged)).unwrap();
+            assert!(told.len() == 1 && only(&home, none).unwrap().root == other);
         }
     }
 }

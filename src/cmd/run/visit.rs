@@ -5,6 +5,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::super::owner::{self, RootOwned};
 use super::super::trials::declared::Declared;
 use super::super::workspaces::ended::{has_ended, is_gone};
+use super::super::workspaces::meant;
 use super::super::{Global, Outcome, project, workspaces};
 use super::record::Recording;
 use super::told;
@@ -37,6 +38,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     }
     let not_running = || workspaces::ended::not_running(root);
     let mut plan = workspaces::remembered(&environment, root).ok_or_else(not_running)?.plan;
+    meant::enter(&environment, root);
     plan.command.argv.clone_from(&args.command);
     plan.command.cwd = place(&plan.project.at, root)?;
     if session.mode == Mode::Container {

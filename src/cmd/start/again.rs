@@ -12,7 +12,7 @@ use crate::cmd::verify::broken_off;
 use crate::cmd::workspaces::agents::Wanted;
 use crate::cmd::workspaces::base::{Base, digest};
 use crate::cmd::workspaces::given::{Published, kept_entries, named, stored};
-use crate::cmd::workspaces::{self, Remembered, stranded};
+use crate::cmd::workspaces::{self, Remembered, meant, stranded};
 use crate::cmd::{Global, Outcome, project};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
@@ -119,6 +119,7 @@ pub fn restart(
         }
         if !before.as_ref().is_some_and(|kept| kept.plan.is_joined()) || keeper::answers(&directory) {
             ui::say(&format!("the workspace `{root}` is already running"));
+            meant::enter(environment, root);
             tell_changed(&subject, before.as_ref());
             return Ok(Exit::Done);
         }

@@ -152,7 +152,7 @@ pub fn begin(
             );
         }
         files::write(root, &text).map_err(Failure::from)?;
-        index::add(&environment.home, root).map_err(Failure::from)
+        index::add(&environment.home, root, &mut workspaces::tell_damaged).map_err(Failure::from)
     };
     began().inspect_err(|_| {
         if let Ok(engine) = prepared.engine.connect() {

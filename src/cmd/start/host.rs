@@ -72,7 +72,7 @@ fn store(global: &Global, environment: &Environment, workspace: &Workspace) -> R
     let kept = Remembered::new(plan, &[], BTreeSet::new(), &[]);
     workspaces::remember(&directory, kept, &text).map_err(failed)?;
     files::write(root, &text).map_err(Failure::from)?;
-    index::add(&environment.home, root).map_err(Failure::from)
+    index::add(&environment.home, root, &mut workspaces::tell_damaged).map_err(Failure::from)
 }
 
 /// There is nothing to start again.

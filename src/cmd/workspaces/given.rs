@@ -204,7 +204,8 @@ pub fn require_free(ports: &[Port], environment: &Environment, root: &Utf8Path) 
     };
     let Some(Port { listen, to, .. }) = ports.iter().find(is_taken) else { return Ok(()) };
     let number = listen.rsplit(':').next().unwrap_or_default();
-    let others = index::list(&environment.home).unwrap_or_default().into_iter().flatten();
+    let others =
+        index::list(&environment.home, &mut super::tell_damaged).unwrap_or_default().into_iter().flatten();
     let of_others = others.filter(|other| {
         other.root != root && other.session.ports.iter().any(|port| port.to_string() == number)
     });

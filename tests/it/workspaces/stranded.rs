@@ -144,3 +144,51 @@ fn a_lost_workspace_without_a_container_is_removed_without_an_engine() {
     assert!(!private.exists() && world.place("ws/data").exists());
     assert_eq!(alone(&["list"]).run().expect(0).text(), "No active workspaces.");
 }
+
+#[test]
+fn what_runs_or_stops_in_a_workspace_that_lost_its_file_says_so() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    for name in ["ws", "other", "third"] {
+        world.start(name, DEBIAN, &[]).run().expect(0);
+    }
+    fs_err::remove_file(world.place("ws/.pier/session.json")).unwrap();
+    fs_err::create_dir(world.place("ws/below")).unwrap();
+    world.0.give_away();
+    for at in ["ws", "ws/below"] {
+        for words in [&["exec", "touch", "elsewhere"][..], &["stop"], &["verify"]] {
+            let said = world.within(at, words).run().refused(125, "workspace::lost");
+            assert!(said.flat().contains("has lost its `.pier/session.json`"), "{}", said.said());
+        }
+    }
+    assert!(!world.place("ws/elsewhere").exists());
+    world.within("ws", &["start", "--accept"]).run().expect(0);
+    world.within("ws", &["exec", "true"]).run().expect(0);
+}
+
+#[test]
+fn a_damaged_list_of_workspaces_counts_as_empty_and_fills_again() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let calls: [&[&str]; 4] = [&["start"], &["exec", "true"], &["stop"], &["start"]];
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    let index = world.0.home().join(".pier/index.json");
+    for words in calls {
+        fs_err::write(&index, "[\"/cut").unwrap();
+        let listed = world.call(&["list"]).run().expect(0);
+        assert!(listed.flat().contains("cannot be read, and is `"), "{}", listed.said());
+        assert_eq!(fs_err::read_to_string(index.with_extension("json.damaged")).unwrap(), "[\"/cut");
+        let said = world.within("ws", words).run().expect(0);
+        assert!(!said.said().contains("index.json"), "it is told once: {}", said.said());
+        let listed = world.call(&["list", "--json"]).run().expect(0).text();
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        assert_eq!(listed.as_array().unwrap().len(), 1, "{words:?}: {listed}");
+    }
+    fs_err::write(&index, "7").unwrap();
+    let other = world.start("other", DEBIAN, &[]).run().expect(0);
+    assert!(other.flat().contains("it is no list"), "{}", other.said());
+}
