@@ -25,6 +25,8 @@ pub enum Error {
     Tests(Problem),
     #[error("the tests left no reward: neither `reward.json` nor `reward.txt` is in `/logs/verifier`")]
     NoReward,
+    #[error("the tests left no reward, and ended with {code}: {why}")]
+    NoProgram { code: u8, why: String },
     #[error("`{file}` of the tests is no reward: {why}")]
     Reward { file: &'static str, why: String },
     #[error("cannot use `{path}`")]

@@ -171,7 +171,8 @@ fn on_case(case: &Case, tests: impl io::Read) -> io::Result<Finding> {
     if user.uid != 0 {
         give(Utf8Path::new(TESTS), &user)?;
     }
-    let meta = std::fs::metadata(&case.script)?;
+    let meta = std::fs::metadata(&case.script)
+        .map_err(|error| io::Error::other(format!("`{}` of the image: {error}", case.script)))?;
     std::fs::set_permissions(&case.script, Permissions::from_mode(meta.mode() | 0o555))?;
     let finding = run(case, &user)?;
     // Nobody but the owner runs on: what the tests have run of the agent's may have become somebody else.

@@ -256,6 +256,10 @@ impl From<trial::Error> for Failure {
                 ("trial::verifier", "look at `[verifier]` of `task.toml`, and at `tests/test.sh`")
             }
             Error::Tests(_) => ("trial::verifier", "look at the directory `tests` of the task"),
+            Error::NoProgram { .. } => (
+                "trial::reward",
+                "add to the image what the tests need, or run them by what it has: `#!/bin/sh`",
+            ),
             Error::NoReward | Error::Reward { .. } => (
                 "trial::reward",
                 "`tests/test.sh` writes a number to `/logs/verifier/reward.txt`, or an object of numbers to `reward.json`",

@@ -10,6 +10,7 @@ use crate::env::Environment;
 use crate::sys::process;
 use crate::ui;
 use crate::util::fs::read_bounded;
+use crate::workspace::Mode;
 
 /// The most that is read of `/etc/passwd`, in bytes.
 const MOST_PASSWD: u64 = 4 * 1024 * 1024;
@@ -19,8 +20,27 @@ const MOST_PASSWD: u64 = 4 * 1024 * 1024;
 pub enum RootOwned {
     /// The command runs something, so it is refused unless root was asked for.
     Refuse,
+    /// The same, and what it runs has no sandbox.
+    RefuseBare,
     /// The command only reads and reports.
     Stay,
+}
+
+impl RootOwned {
+    /// The rule of what runs in a workspace.
+    pub fn of_mode(mode: Mode) -> Self {
+        match mode {
+            Mode::Container => RootOwned::Refuse,
+            Mode::Host => RootOwned::RefuseBare,
+        }
+    }
+
+    fn why(self) -> &'static str {
+        match self {
+            RootOwned::Refuse | RootOwned::Stay => "a sandbox of root is a weaker one",
+            RootOwned::RefuseBare => "without a sandbox, all of this machine is open to it",
+        }
+    }
 }
 
 /// Returns the environment of a command about sessions, which belong to a user and to no project: root acts as the
@@ -49,10 +69,10 @@ pub fn settle(
     let Some(uid) = uid else {
         return match rule {
             RootOwned::Stay => Ok(environment),
-            RootOwned::Refuse => Err(Failure::new(
+            rule => Err(Failure::new(
                 Exit::NotSetUp,
                 "owner::root",
-                format!("root runs no agent in `{root}`, which root owns: a sandbox of root is a weaker one"),
+                format!("root runs no agent in `{root}`, which root owns: {}", rule.why()),
             )
             .help("`chown` the project to a user, or ask for root by `--as-root` or `PIER_AS_ROOT=1`")),
         };

@@ -79,6 +79,12 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     let in_container = session.mode == Mode::Container;
     let declared = Declared::of_workspace(global, &caller)?;
     asked.check(&session.agents, &declared, Some(in_container))?;
+    if session.image.is_some() {
+        return Err(trials::usage(
+            "the workspace has no task, and so no tests",
+            "`pier start TASK -d DIR` makes one of a task",
+        ));
+    }
     let agent = asked.agent(&session.agents)?;
     if let (None, Some(agent)) = (&asked.agent, &agent) {
         ui::say(&format!("the agent is that of the workspace: {}", escape(agent)));
@@ -89,12 +95,6 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     if !in_container && source.is_none() && agent.as_deref().is_none_or(|agent| agent == CLAUDE) {
         source = trials::of_claude(&environment.home, root);
         agent = source.as_ref().map(|_| CLAUDE.to_owned()).or(agent);
-    }
-    if session.image.is_some() {
-        return Err(trials::usage(
-            "the workspace has no task, and so no tests",
-            "`pier start TASK -d DIR` makes one of a task",
-        ));
     }
     workspaces::require_own(&environment, root, false)?;
     let started = Timestamp::now();

@@ -81,7 +81,34 @@ pub fn verify(
         Finding::Failed { why } => return Err(Error::Failed { why: crate::util::text::escape(&why) }),
     };
     copy::unpack(left, directory, "").map_err(failed(directory))?;
-    Ok(Verified { rewards: rewards::read(directory)?, code })
+    let rewards = rewards::read(directory).map_err(|error| match (error, code) {
+        (Error::NoReward, 126 | 127) => {
+            Error::NoProgram { code, why: missing(code, listing, &output, site.bundled) }
+        }
+        (error, _) => error,
+    })?;
+    Ok(Verified { rewards, code })
+}
+
+/// Says what may be missing where a program could not be started.
+fn missing(code: u8, listing: &Listing, output: &File, bundled: bool) -> String {
+    let mut first = Vec::new();
+    if let Some(script) = listing.open("tests/test.sh".into()).ok().filter(|_| !bundled) {
+        // As much as the kernel reads of it.
+        let _first = script.take(256).read_to_end(&mut first);
+    }
+    let line = first.split(|byte| *byte == b'\n').next().map(String::from_utf8_lossy).unwrap_or_default();
+    let program = line.strip_prefix("#!").and_then(|line| line.split_whitespace().next());
+    let is_silent = output.metadata().is_ok_and(|meta| meta.len() == 0);
+    match program {
+        // Whatever else fails says so.
+        Some(program) if is_silent => {
+            let program = crate::util::text::escape(program);
+            let what = if code == 127 { "is not in the image" } else { "cannot be executed there" };
+            format!("`{program}`, which `tests/test.sh` names in its first line, {what}")
+        }
+        _ => "a program that they call is not in the image, or cannot be executed there".to_owned(),
+    }
 }
 
 fn empty() -> Result<Vec<u8>, Error> {

@@ -31,7 +31,8 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         let message = "`--locked`, `--trust` and `--role` are for projects, and this is a workspace";
         return Err(Failure::new(Exit::Usage, "workspace::usage", message).help("leave them out"));
     }
-    let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
+    let environment =
+        owner::settle(Environment::of_process()?, global, root, RootOwned::of_mode(session.mode))?;
     if session.mode == Mode::Host {
         // What says that there is no sandbox is a file in the workspace.
         workspaces::require_own(&environment, root, false)?;
@@ -100,7 +101,12 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     };
     told::kept(&finished);
     match finished.outcome {
-        Err(session::Error::Refused(Refusal::NotFound)) => Err(not_found(&args.command)),
+        Err(session::Error::Refused(Refusal::NotFound)) => Err(not_found(&args.command, session.mode)),
+        Err(session::Error::Refused(Refusal::CannotRun { error })) => {
+            let word = escape(args.command.first().map_or("", String::as_str));
+            let message = format!("the command `{word}` cannot be executed: {}", escape(&error));
+            Err(Failure::new(Exit::CannotRun, "exec::cannot-run", message))
+        }
         outcome => {
             if session.mode == Mode::Container && was_killed(&outcome) && has_ended(&directory) {
                 ui::warn(
@@ -131,11 +137,19 @@ fn was_killed(outcome: &Result<Ended, session::Error>) -> bool {
     }
 }
 
-fn not_found(argv: &[String]) -> Failure {
+fn not_found(argv: &[String], mode: Mode) -> Failure {
     let word = escape(argv.first().map_or("", String::as_str));
-    Failure::new(Exit::NotFound, "exec::not-found", format!("there is no command `{word}` in this workspace")).help(
-        "`pier exec -- ls /usr/bin` shows what is there; what the image lacks belongs into its Dockerfile",
-    )
+    let (message, help) = match mode {
+        Mode::Container => (
+            format!("there is no command `{word}` in this workspace"),
+            "`pier exec -- ls /usr/bin` shows what is there; what the image lacks belongs into its Dockerfile",
+        ),
+        Mode::Host => (
+            format!("there is no command `{word}` on this host"),
+            "this workspace runs commands of this host: install it, or name it by its path",
+        ),
+    };
+    Failure::new(Exit::NotFound, "exec::not-found", message).help(help)
 }
 
 /// Returns where on this host the home of whoever works in the workspace is.

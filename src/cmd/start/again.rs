@@ -39,7 +39,12 @@ pub fn around(global: &Global, args: &Start, cwd: &Utf8Path) -> Outcome {
             "`pier start TASK -d DIR` and `pier start -d DIR --image IMAGE` make one",
         ));
     };
-    let environment = owner::settle(Environment::of_process()?, global, &workspace.root, RootOwned::Refuse)?;
+    let environment = owner::settle(
+        Environment::of_process()?,
+        global,
+        &workspace.root,
+        RootOwned::of_mode(workspace.session.mode),
+    )?;
     restart(global, args, None, &environment, &workspace)
 }
 

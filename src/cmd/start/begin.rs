@@ -136,6 +136,7 @@ pub fn begin(
     let directory = workspace::private(&environment.state, root);
     create_private(&directory).map_err(failed)?;
     require_free(&prepared.plan.ports, environment, root)?;
+    let had_one = !seeds && workspaces::remembered(environment, root).is_some_and(|kept| !kept.removed);
     let how = workspaces::open(&prepared, environment, workspace, &directory)?;
     let began = || {
         if let Some(check) = base.task().and_then(|task| task.task.environment.healthcheck.as_ref()) {
@@ -146,6 +147,9 @@ pub fn begin(
         let mut kept = kept.with(environment, global);
         kept.task = task;
         workspaces::remember(&directory, kept, &text).map_err(failed)?;
+        if how == How::Made && had_one {
+            ui::warn("the container was gone, and is a new one: what was installed in it is gone");
+        }
         if how == How::Replaced {
             ui::say(
                 "the container was made anew: what it is made of has changed, and what was installed in it is gone",

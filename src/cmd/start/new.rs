@@ -26,7 +26,8 @@ const STARTING: &str = "starting";
 /// Makes a workspace; where one is there already, it is started again.
 pub fn make(global: &Global, args: &Start, subject: &Subject, dir: &Utf8Path) -> Outcome {
     let nearest = dir.ancestors().find(|path| path.exists()).unwrap_or(dir);
-    let environment = owner::settle(Environment::of_process()?, global, nearest, RootOwned::Refuse)?;
+    let mode = if args.host { Mode::Host } else { Mode::Container };
+    let environment = owner::settle(Environment::of_process()?, global, nearest, RootOwned::of_mode(mode))?;
     let failed = |error: std::io::Error| cannot(dir, &error);
     if dir.exists() && !dir.is_dir() {
         return Err(usage(&format!("`{dir}` is not a directory"), "name another one"));

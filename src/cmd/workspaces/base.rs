@@ -221,6 +221,15 @@ pub fn variables(
 /// What Harbor does, and workspaces do not yet, is refused by name.
 fn refuse_what_is_not_there(task: &Task, definition: &Definition) -> Result<(), Failure> {
     let environment = &task.environment;
+    if let Some(size) = environment.memory_mb.filter(|size| *size <= 0) {
+        let message = format!("`memory_mb` of `[environment]` in `{}` is {size}", task::FILE);
+        return Err(unusable(message, "it is a number of MiB, more than zero"));
+    }
+    let is_relative = |path: &&String| !path.is_empty() && !path.starts_with('/');
+    if let Some(path) = environment.workdir.as_ref().filter(is_relative) {
+        let message = format!("`workdir` of `[environment]` in `{}` is `{}`", task::FILE, escape(path));
+        return Err(unusable(message, "it is an absolute path in the container, such as `/app`"));
+    }
     let needs_compose = definition.image.is_none() && !definition.dockerfile || definition.compose;
     let not_there = [
         (environment.os == Os::Windows, "a task for Windows"),

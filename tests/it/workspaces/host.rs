@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use super::World;
 use super::tasks::task;
 use crate::docker::{DEBIAN, can_run};
-use crate::sandbox::{Call, host_process, unique_sleep, within};
+use crate::sandbox::{Call, host_process, is_root, unique_sleep, within};
 
 impl World {
     /// A call without any engine.
@@ -40,7 +40,15 @@ fn a_task_without_a_container_runs_on_this_host() {
         world.alone("ws", &["exec", "--", "sh", "-c", script]).env("MARKED", "of the caller").stdin("piped");
     let said = said.run().expect(7).text();
     assert_eq!(said, format!("{0}\n{0}\nof the caller\npiped", root.display()));
-    world.alone("ws", &["exec", "no-such-program"]).run().refused(127, "exec::not-found");
+    let missing = world.alone("ws", &["exec", "no-such-program"]).run().refused(127, "exec::not-found");
+    assert!(missing.flat().contains("no command `no-such-program` on this host"), "{}", missing.said());
+    assert!(!missing.flat().contains("Dockerfile"), "{}", missing.said());
+    let closed = world.alone("ws", &["exec", "/etc/passwd"]).run().refused(126, "exec::cannot-run");
+    assert!(
+        closed.flat().contains("`/etc/passwd` cannot be executed: Permission denied"),
+        "{}",
+        closed.said()
+    );
     // `-d` with what belongs to it.
     let sleep = unique_sleep();
     let script = format!("echo began; sleep {sleep}");
@@ -152,4 +160,23 @@ fn nobody_is_taken_out_of_the_sandbox_by_a_file() {
     // One of the older tool is taken over when somebody says so.
     world.alone("own", &["start", "--accept"]).run().expect(0);
     world.alone("own", &["exec", "true"]).run().expect(0);
+}
+
+#[test]
+fn root_is_refused_without_a_word_of_a_sandbox_that_is_not_there() {
+    if !is_root() {
+        println!("skipped: only root gives way");
+        return;
+    }
+    let world = World::new();
+    task(&world, "");
+    fs_err::create_dir(world.place("of-root")).unwrap();
+    std::os::unix::fs::chown(world.place("of-root"), Some(0), Some(0)).unwrap();
+    for (words, said) in
+        [(&["--host"][..], "without a sandbox, all of this machine"), (&[], "a sandbox of root")]
+    {
+        let words = [&["start", "task", "-d", "of-root/ws"], words].concat();
+        let refused = world.alone("", &words).run().refused(125, "owner::root");
+        assert!(refused.flat().contains(said), "{}", refused.said());
+    }
 }

@@ -9,6 +9,7 @@ use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, acc
 use serde_json::Value;
 
 use super::World;
+use super::tasks::script;
 use crate::docker::{BUSYBOX, DEBIAN, Image, can_run, docker};
 use crate::sandbox::within;
 
@@ -185,4 +186,74 @@ fn a_command_whose_workspace_ends_says_so() {
     let running = std::thread::spawn(move || call.run());
     nix::unistd::close(accept(listening.as_raw_fd()).unwrap()).unwrap();
     running.join().unwrap().refused(125, "workspace::not-running");
+}
+
+#[test]
+fn what_the_tests_lack_is_named() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    for (text, said) in [
+        ("#!/opt/no-bash -e\necho 1\n", "`/opt/no-bash`, which `tests/test.sh` names in its first line"),
+        ("#!/bin/sh\nno-such-program\n", "a program that they call is not in the image"),
+    ] {
+        script(&world, "tests/test.sh", text);
+        let refused = world.within("ws", &["verify"]).run().refused(1, "trial::reward");
+        assert!(refused.flat().contains(said), "{}", refused.said());
+    }
+    world.0.write(
+        "task/task.toml",
+        format!("[verifier]\nenvironment_mode = \"separate\"\n[verifier.environment]\ndocker_image = \"{DEBIAN}\"\n"),
+    );
+    let refused = world.within("ws", &["verify"]).run().refused(1, "trial::verifier");
+    assert!(refused.flat().contains("`/tests/test.sh` of the image: No such file"), "{}", refused.said());
+}
+
+#[test]
+fn a_workspace_without_a_task_is_refused_its_tests_before_anything_else_is_said() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    world.start("ws", BUSYBOX, &[]).run().expect(0);
+    let file = world.place("ws/.pier/session.json");
+    let text = fs_err::read_to_string(&file).unwrap();
+    let mut session: Value = serde_json::from_str(&text).unwrap();
+    session["agents"] = serde_json::json!(["claude-code"]);
+    fs_err::write(&file, session.to_string()).unwrap();
+    let refused = world.within("ws", &["verify"]).run().refused(2, "trial::usage");
+    assert!(!refused.flat().contains("the agent is"), "{}", refused.said());
+}
+
+#[test]
+fn what_is_wrong_in_a_task_is_told_by_its_file_and_key() {
+    let world = World::of_task("");
+    for (line, said) in [
+        ("memory_mb = -5", "`memory_mb` of `[environment]` in `task.toml` is -5"),
+        ("workdir = \"relative\"", "`workdir` of `[environment]` in `task.toml` is `relative`"),
+    ] {
+        world.0.write("task/task.toml", format!("[environment]\n{line}\n"));
+        let refused = world.call(&["start", "task", "-d", "ws"]).run().refused(2, "workspace::task");
+        assert!(refused.flat().contains(said), "{}", refused.said());
+        assert!(!world.place("ws").exists());
+    }
+}
+
+#[test]
+fn a_container_that_somebody_removed_is_missed_aloud() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let made = world.start("ws", BUSYBOX, &[]).run().expect(0);
+    assert!(!made.flat().contains("was gone"), "{}", made.said());
+    let container = world.containers().split(' ').next().unwrap().to_owned();
+    docker(&["rm", "--force", &container], b"");
+    let again = world.within("ws", &["start"]).run().expect(0);
+    assert!(again.flat().contains("what was installed in it is gone"), "{}", again.said());
+    world.within("ws", &["rm", "--force"]).run().expect(0);
+    let after = world.within("ws", &["start"]).run().expect(0);
+    assert!(!after.flat().contains("was gone"), "that was asked for: {}", after.said());
 }
