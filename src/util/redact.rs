@@ -34,12 +34,22 @@ const ENDINGS: &[&str] =
 const PLACES: &[&str] = &["HOME", "OLDPWD", "PWD", "SSH_AUTH_SOCK"];
 const PLACE_ENDINGS: &[&str] = &["_DIR", "_FILE", "_PATH", "_SOCK"];
 
+/// Names that every desktop has set, and that only sound like a secret.
+const DESKTOP: &[&str] = &[
+    "DBUS_SESSION_BUS_ADDRESS",
+    "DESKTOP_SESSION",
+    "XDG_SESSION_CLASS",
+    "XDG_SESSION_DESKTOP",
+    "XDG_SESSION_ID",
+    "XDG_SESSION_TYPE",
+];
+
 /// A value of so many signs without a space may be a key.
 const LONG: usize = 20;
 
 /// Says whether a variable of this name and value may be written in clear.
 pub fn is_harmless(name: &str, value: &str) -> bool {
-    is_place(name, value) || (!is_secret_name(name) && !looks_secret(value))
+    is_place(name, value) || DESKTOP.contains(&name) || (!is_secret_name(name) && !looks_secret(value))
 }
 
 /// Says whether a variable is where something is, and is called so.

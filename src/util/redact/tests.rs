@@ -17,6 +17,7 @@ fn secrets_are_told_by_name_and_by_value() {
         ("PWD", "/home/user/project"),
         ("OLDPWD", "/tmp/a1b2c3d4e5f6a7b8c9d0e1f2"),
         ("SSH_AUTH_SOCK", "/tmp/ssh-XXXXXXabcdef/agent.1234"),
+        ("DESKTOP_SESSION", "gnome-classic"),
         ("API_KEY_FILE", "/run/secrets/key"),
         ("SESSION_DIR", "/var/lib/sessions"),
     ] {

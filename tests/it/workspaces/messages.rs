@@ -134,7 +134,7 @@ fn a_container_that_is_gone_in_the_middle_of_the_tests_leaves_no_trial() {
         return;
     }
     let world = World::of_task("");
-    super::tasks::script(&world, "tests/test.sh", "#!/bin/sh\ntouch /work/begun; sleep 60\n");
+    script(&world, "tests/test.sh", "#!/bin/sh\ntouch /work/begun; sleep 60\n");
     world.call(&["start", "task", "-d", "ws"]).run().expect(0);
     let container = world.containers().split(' ').next().unwrap().to_owned();
     let call = world.within("ws", &["verify"]);
