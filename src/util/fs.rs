@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::dir::Dir;
@@ -72,11 +72,14 @@ pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
 /// Writes a file whole or not at all: temporary name, sync, rename. Parents are made with mode 0700.
 ///
 /// # Errors
-/// Where there is something that is no file: a device would be gone for everybody.
+/// Where there is a device or a pipe, which would be gone for everybody.
 pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let is_other = |meta: std::fs::Metadata| !meta.is_file() && !meta.is_symlink();
+    let is_other = |meta: std::fs::Metadata| {
+        let kind = meta.file_type();
+        kind.is_char_device() || kind.is_block_device() || kind.is_fifo()
+    };
     if path.symlink_metadata().is_ok_and(is_other) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is something that is no file"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a device or a pipe"));
     }
     let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
     create_private(parent)?;
@@ -237,8 +240,6 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileTypeExt as _;
-
     use super::*;
 
     #[test]
