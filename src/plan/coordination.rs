@@ -365,17 +365,42 @@ pub fn variables(shown: Option<&Coordination>, facts: &Facts, environment: &mut 
     }
 }
 
+/// What a remote outside of the project is asked for.
+const TO_PUSH: &str = "push to the coordination repository";
+
+/// Returns the directory of the remote that is named, as somebody sees it who has no clone yet.
+fn named_remote(config: &Config, facts: &Facts) -> Option<Utf8PathBuf> {
+    let (named, root) = (config.coordination.remote.as_ref()?, &facts.project.root);
+    let path = if named.value.starts_with('~') {
+        super::expand(&named.value, &facts.home, root).ok()
+    } else {
+        crate::util::git::remote::local(root, &named.value)
+    };
+    path.filter(|path| !path.starts_with(root))
+}
+
 /// Returns what the repository asks for beyond the usual places: the sentences of the grants, with their origins.
-pub fn asked<'a>(config: &'a Config, facts: &'a Facts) -> Vec<(&'a Origin, String, &'a Utf8Path)> {
-    let (Some(known), root) = (&facts.coordination, &facts.project.root) else { return Vec::new() };
+pub fn asked<'a>(config: &'a Config, facts: &'a Facts) -> Vec<(&'a Origin, &'static str, Utf8PathBuf)> {
+    let root = &facts.project.root;
     let mut asked = Vec::new();
-    if let Some(dir) = config.coordination.dir.as_ref().filter(|_| known.clone != root.join(COORDINATION)) {
-        asked.push((&dir.origin, "read and write the coordination clone".to_owned(), known.clone.as_path()));
-    }
-    if let (Some(named), Some(remote)) = (&config.coordination.remote, &known.remote)
-        && !remote.path.starts_with(root.join(REMOTES))
+    let known = facts.coordination.as_ref();
+    if let (Some(dir), Some(known)) = (&config.coordination.dir, known)
+        && known.clone != root.join(COORDINATION)
     {
-        asked.push((&named.origin, "push to the coordination repository".to_owned(), remote.path.as_path()));
+        asked.push((&dir.origin, "read and write the coordination clone", known.clone.clone()));
+    }
+    // Asked for before there is a clone as well: that it may be made.
+    let remote = known.and_then(|known| known.remote.as_ref()).map(|remote| remote.path.clone());
+    if let Some(named) = &config.coordination.remote
+        && let Some(remote) = remote.or_else(|| named_remote(config, facts))
+        && !remote.starts_with(root.join(REMOTES))
+    {
+        asked.push((&named.origin, TO_PUSH, remote));
     }
     asked
+}
+
+/// Returns the sentence of the grant for a remote.
+pub fn grant_of_remote(path: &Utf8Path) -> String {
+    format!("{TO_PUSH} {}", super::grants::quoted(path.as_str()))
 }

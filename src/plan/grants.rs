@@ -236,7 +236,7 @@ fn build(config: &Config, facts: &Facts, at: &dyn Fn(&Origin) -> String) -> Opti
 
 /// Quotes a path so that no other text gives the same sentence: a line break would be a second grant to whoever
 /// hashes them, and a backtick a second path.
-fn quoted(path: &str) -> String {
+pub(super) fn quoted(path: &str) -> String {
     let plain = path.replace('\\', "\\u{5c}").replace('`', "\\u{60}");
     format!("`{}`", escape(&plain))
 }

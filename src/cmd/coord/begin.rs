@@ -16,8 +16,9 @@ use crate::coord::{id, kind, registry, scaffold};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::session::beneath::Beneath;
+use crate::session::trust;
 use crate::ui;
-use crate::util::fs::{canonical, read_bounded};
+use crate::util::fs::{canonical, read_bounded, sha256};
 use crate::util::git::remote::local;
 use crate::util::text::{escape, shell_word};
 
@@ -84,6 +85,9 @@ pub struct Init {
     making: Making,
     #[arg(long, value_name = "ROLE", help = "As which role")]
     role: Option<String>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -145,6 +149,14 @@ fn files(path: &Utf8Path, error: &dyn std::fmt::Display) -> Failure {
     Failure::new(Exit::Failed, "coord::files", format!("`{path}`: {error}"))
 }
 
+/// Says whether somebody has approved that this project has a remote there.
+fn is_approved(environment: &Environment, root: &Utf8Path, remote: &Utf8Path) -> Result<bool, Failure> {
+    let hash = &sha256(root.as_str().as_bytes())[..16];
+    let approval = trust::load(&environment.state, hash, root)?;
+    let wanted = crate::plan::coordination::grant_of_remote(remote);
+    Ok(approval.is_some_and(|approval| approval.grants.contains(&wanted)))
+}
+
 impl Asked {
     fn new(
         global: &Global,
@@ -169,7 +181,8 @@ impl Asked {
         let own = origin(&root);
         let named = place.project.clone().or_else(|| knob("PROJECT").map(str::to_owned));
         let project = named.unwrap_or_else(|| {
-            let name = own.as_deref().map(registry::base_name).filter(|name| !name.is_empty());
+            let name = own.as_deref().map(registry::base_name);
+            let name = name.filter(|name| !kind::sanitised(name).is_empty());
             name.or_else(|| root.file_name().map(str::to_owned)).unwrap_or_else(|| "project".into())
         });
         let project = kind::sanitised(&project);
@@ -181,14 +194,26 @@ impl Asked {
         let above = |dir: &Utf8Path| cwd.join(dir);
         let remotes = place.root.as_deref().map(above).or_else(|| knob("ROOT").map(|dir| root.join(dir)));
         let of_variables = || knob("REMOTE_URL").or_else(|| knob("REMOTE")).map(str::to_owned);
+        let is_own = configured.remote.is_some() && !configured.of_repository;
+        let is_approvable = configured.remote.is_some();
         let of_project = configured.remote.or_else(|| of_file(&root, "coordination_remote"));
+        let of_project = of_project.map(|remote| {
+            let own = remote.starts_with('~').then(|| crate::plan::expand(&remote, &environment.home, &root));
+            own.and_then(Result::ok).map_or(remote, Into::into)
+        });
         if let Some(path) = of_project.as_deref().and_then(|remote| local(&root, remote))
             && !path.starts_with(&root)
             && place.remote.is_none()
+            && !is_own
+            && !(is_approvable && is_approved(&environment, &root, &path)?)
         {
             // The project's files are anybody's.
-            return Err(usage(format!("the project names a remote outside of it: `{path}`"))
-                .help("if that is meant, say so: `--remote`"));
+            let help = if is_approvable {
+                "`pier trust` shows it, and approves it; or say so: `--remote`"
+            } else {
+                "if that is meant, say so: `--remote`"
+            };
+            return Err(usage(format!("the project names a remote outside of it: `{path}`")).help(help));
         }
         let known = || {
             let found = origin(&root.join(CLONE))?;
@@ -369,7 +394,12 @@ impl Asked {
 pub fn init(global: &Global, args: &Init) -> Outcome {
     let asked = args.making.asked(global, args.role.clone(), None)?;
     make(&asked, args.making.bare_only)?;
-    ui::answer(if args.making.bare_only { &asked.remote } else { asked.dir.as_str() });
+    let dir = (!args.making.bare_only).then_some(asked.dir.as_str());
+    if args.json {
+        ui::json(&serde_json::json!({ "remote": asked.remote, "dir": dir }));
+    } else {
+        ui::answer(dir.unwrap_or(&asked.remote));
+    }
     Ok(Exit::Done)
 }
 

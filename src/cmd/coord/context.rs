@@ -147,6 +147,8 @@ fn main_worktree(root: &Utf8Path) -> Option<Utf8PathBuf> {
 pub struct Configured {
     pub remote: Option<String>,
     pub dir: Option<String>,
+    /// The project's own files name the remote.
+    pub of_repository: bool,
 }
 
 /// Returns what `pier.kdl` says about it.
@@ -166,7 +168,8 @@ pub fn configured(
         value.filter(|found| found.origin.layer != Layer::Environment).map(|found| found.value)
     };
     let crate::config::Coordination { remote, dir } = loaded.config.coordination;
-    Ok(Configured { remote: of_files(remote), dir: of_files(dir) })
+    let of_repository = remote.as_ref().is_some_and(|remote| remote.origin.is_of_repository());
+    Ok(Configured { of_repository, remote: of_files(remote), dir: of_files(dir) })
 }
 
 impl Context {

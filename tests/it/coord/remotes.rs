@@ -297,6 +297,25 @@ fn refusals(site: &mut Site) {
 }
 
 #[test]
+fn a_remote_outside_that_the_project_names_is_one_that_somebody_approves() {
+    let project = Project::new("coordination { remote \"../outside.git\"; }\n");
+    let domain = Domain(project);
+    let said = domain.pier(&["bootstrap"]).refused(2, "coord::usage").flat();
+    assert!(said.contains("pier trust"), "{said}");
+    let shown = domain.0.pier(&["trust", "--show"]).expect(0).text();
+    assert!(shown.contains("push to the coordination repository"), "{shown}");
+    domain.pier(&["bootstrap"]).refused(2, "coord::usage");
+    domain.0.pier(&["trust"]).expect(0);
+    domain.pier(&["bootstrap"]).expect(0);
+    let id = domain.issue("one");
+    let outside = domain.0.base().join("outside.git");
+    assert!(domain.git(&outside, &["log", "--format=%s", "main"]).contains(&id));
+    // Of another place nobody has said anything.
+    domain.0.write("pier.kdl", "coordination { remote \"../elsewhere.git\"; }\n");
+    domain.pier(&["clone", "--dir", "/nowhere"]).refused(2, "coord::usage");
+}
+
+#[test]
 fn over_ssh_as_a_user_has_it() {
     let mut site = Site::new(Kind::Ssh);
     lifecycle(&site);
