@@ -61,8 +61,10 @@ impl Agent for Pi {
         if request.mode.tells_events() && !has_flag(&given, &["--mode"]) {
             args.extend(["--mode".to_owned(), "json".to_owned()]);
         }
+        // Who gives a prompt as an argument has said so.
+        let is_said = request.mode.prompt().is_none() && has_flag(&given, &["--print", "-p"]);
         args.extend(given);
-        if request.mode.is_headless() {
+        if request.mode.is_headless() && !is_said {
             // Last, for it takes the next word as the prompt.
             args.push("--print".to_owned());
         }
@@ -288,6 +290,7 @@ mod tests {
         let extra = words(&["--thinking", "high"]);
         let role = Role { instructions: "Be kind.", file: "/r", thinking: None, tools: None };
         let json = words(&["--mode", "text"]);
+        let (printed, short) = (words(&["--tools", "read", "--print", "do it"]), words(&["-p", "do it"]));
         let headless = |prompt| Mode::Headless { prompt };
         let table: Vec<(Request<'_>, &[&str])> = vec![
             (Request::default(), &[]),
@@ -318,6 +321,11 @@ mod tests {
                 &["--mode", "json", "--print", " @secret"],
             ),
             (Request { mode: headless(None), ..Request::default() }, &["--print"]),
+            (
+                Request { mode: headless(None), args: &printed, ..Request::default() },
+                &["--tools", "read", "--print", "do it"],
+            ),
+            (Request { mode: headless(None), args: &short, ..Request::default() }, &["-p", "do it"]),
         ];
         for (request, expected) in table {
             assert_eq!(Pi.command(&request), words(expected), "{request:?}");
