@@ -210,6 +210,14 @@ fn load_beside(
     load_inputs(environment, &inputs, directory, place)
 }
 
+/// Says whether a variable names a directory whose roles are taken, whatever agents there are.
+fn has_roles(environment: &Environment, cwd: &Utf8Path, name: &str) -> bool {
+    let names = ["PI_ENV_BWRAP_COMMON_AGENT_DIR", "PI_BWRAP_COMMON_AGENT_DIR"];
+    let said = |known: &&&str| name.split(['=', ',', ' ']).any(|word| word == **known);
+    let named = names.iter().find(said).and_then(|known| environment.get(known));
+    named.is_some_and(|directory| cwd.join(directory).join("roles").is_dir())
+}
+
 /// Loads these layers, compared with the administrator's policy.
 pub fn load_inputs(
     environment: &Environment,
@@ -219,7 +227,8 @@ pub fn load_inputs(
 ) -> Result<(Loaded, Utf8PathBuf), Failure> {
     let loaded = layers::load(inputs, &|path| read(path, directory))
         .map_err(|report| Failure { exit: Exit::Usage, report })?;
-    for (name, why) in &loaded.left_out {
+    let left_out = loaded.left_out.iter().filter(|(name, _)| !has_roles(environment, place.cwd, name));
+    for (name, why) in left_out {
         ui::warn(&format!("`{}` is not taken: {why}", escape(name)));
     }
     // `workspace { root "here" }` makes the file's own directory the project.

@@ -99,7 +99,11 @@ fn load(global: &Global) -> Result<Roles, Failure> {
 }
 
 fn warn(roles: &Roles) {
-    for line in roles.checked.iter().flat_map(Checked::lines) {
+    let overridden =
+        |name: &str| roles.iter().any(|known| known.overrides.iter().any(|before| before.place == name));
+    // What counts for nothing needs no mending.
+    let counting = roles.checked.iter().filter(|checked| !overridden(&checked.name));
+    for line in counting.flat_map(Checked::lines) {
         ui::warn(&escape(&line));
     }
 }

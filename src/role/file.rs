@@ -42,6 +42,16 @@ pub struct Finding {
     pub message: String,
 }
 
+/// How a section that is missing is told, before its name and behind it.
+const MISSING: (&str, &str) = ("the section `", "` is missing");
+
+impl Finding {
+    /// Returns the section that is missing, where it tells of one.
+    pub fn section(&self) -> Option<&str> {
+        self.message.strip_prefix(MISSING.0)?.strip_suffix(MISSING.1)
+    }
+}
+
 /// What a text came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parsed {
@@ -224,7 +234,7 @@ impl Reader {
         }
         let weight = if sections == Sections::Required { Weight::Error } else { Weight::Warning };
         for section in SECTIONS.into_iter().filter(|section| !has_section(&body, section)) {
-            self.find(weight, top.clone(), format!("the section `{section}` is missing"));
+            self.find(weight, top.clone(), format!("{}{section}{}", MISSING.0, MISSING.1));
         }
         let Reader { fields, findings, .. } = self;
         let is_role = findings.iter().all(|finding| finding.weight == Weight::Warning);

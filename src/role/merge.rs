@@ -34,9 +34,15 @@ impl Checked {
         Checked { name: name.into(), text: String::new(), findings: vec![finding] }
     }
 
-    /// Returns each finding as the Pi package says it.
+    /// Returns the findings as the Pi package says them, but for sections, of which all are in one line.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        self.findings.iter().map(|finding| format!("role-manager: {}: {}", self.name, finding.message))
+        let others = self.findings.iter().filter(|finding| finding.section().is_none());
+        let sections: Vec<&str> = self.findings.iter().filter_map(Finding::section).collect();
+        let sections = (!sections.is_empty()).then(|| format!("sections missing: {}", sections.join(", ")));
+        others
+            .map(|finding| finding.message.clone())
+            .chain(sections)
+            .map(|line| format!("role-manager: {}: {line}", self.name))
     }
 }
 

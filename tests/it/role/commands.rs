@@ -112,14 +112,39 @@ fn a_file_that_is_no_role_is_named_with_its_line() {
     assert!(refused.said().contains(".pi/roles/bad.md:4:1"), "{}", refused.said());
     let found = json(&project.pier(&["role", "check", ".pi/roles/bad.md", "--json"]).expect(2));
     assert_eq!(found["problems"][0]["code"], "role::invalid", "{found}");
-    // Whatever else there is goes on, with a warning.
+    // Whatever else there is goes on, with a warning: one for the sections of a file.
     let list = project.pier(&["role", "list"]).expect(0);
+    assert!(
+        list.flat().contains("short.md: sections missing: Allowed actions, Forbidden actions, "),
+        "{}",
+        list.flat()
+    );
+    assert!(!list.flat().contains("the section `"), "{}", list.flat());
     assert!(list.text().contains("good: Of a test."), "{}", list.text());
     assert!(
         list.said().contains("role-manager: ") && list.said().contains("`thinking` is one of"),
         "{}",
         list.said()
     );
+}
+
+#[test]
+fn what_is_overridden_and_what_is_used_is_not_warned_of() {
+    let project = Project::new("agent other default=#true { run \"true\"; }\n");
+    let short = "---\nname: short\ndescription: y\n---\n## Mission\n\nWork.\n";
+    project.write_beside("common/roles/short.md", short);
+    project.write("sub/x", "");
+    let list = || call(&project, &["role", "list"]).run().expect(0);
+    let said = list();
+    assert!(said.text().contains("short: y"), "{}", said.text());
+    assert!(said.flat().contains("common/roles/short.md: sections missing"), "{}", said.flat());
+    assert!(!said.flat().contains("is not taken"), "{}", said.flat());
+    project.write(".pi/roles/short.md", file("short", "", "Work."));
+    let said = list();
+    assert!(!said.flat().contains("sections missing"), "{}", said.flat());
+    // Where nothing of it is used, that is said.
+    fs_err::remove_dir_all(project.base().join("common/roles")).unwrap();
+    assert!(list().flat().contains("is not taken"), "{}", list().flat());
 }
 
 #[test]
