@@ -171,6 +171,41 @@ pub fn clear(
     Ok(cleared)
 }
 
+/// The packs of a Git directory.
+const PACKS: &str = "objects/pack";
+
+/// What git calls packs that it has not finished, and their indexes.
+const UNFINISHED: [&str; 2] = ["tmp_pack_", "tmp_idx_"];
+
+/// Returns the time, as a file has it that is made now: clocks of file systems are some milliseconds behind.
+pub fn now() -> SystemTime {
+    SystemTime::now() - Duration::from_millis(20)
+}
+
+/// Removes packs that a call of git has begun since a time and not finished, unless a git may still be at work there: on a full disk
+/// they take the room that others need.
+pub fn remove_packs(directory: &Utf8Path, work_tree: &Utf8Path, began: SystemTime) {
+    let mut found = Vec::new();
+    for entry in directory.join(PACKS).read_dir_utf8().into_iter().flatten().flatten().take(MOST_NAMES) {
+        let Ok(meta) = entry.metadata() else { continue };
+        let Ok(made) = meta.modified() else { continue };
+        let is_pack = UNFINISHED.iter().any(|begin| entry.file_name().starts_with(begin));
+        if is_pack && meta.is_file() && made >= began {
+            let path = Utf8Path::new(PACKS).join(entry.file_name());
+            found.push(GitLock { path, made, identity: (meta.dev(), meta.ino()), owner: meta.uid() });
+        }
+    }
+    let all: Vec<&GitLock> = found.iter().collect();
+    if all.is_empty() || !matches!(at_work(work_tree, &all), Ok(None)) {
+        return;
+    }
+    let removed = Beneath::open(directory)
+        .and_then(|beneath| all.iter().try_for_each(|pack| beneath.remove(&pack.path).map(drop)));
+    if let Err(error) = removed {
+        tracing::debug!(%error, "unfinished packs stay");
+    }
+}
+
 /// Returns a process that has one of these locks open, or a git that may work in a directory; of those users who have made one.
 fn at_work(directory: &Utf8Path, locks: &[&GitLock]) -> io::Result<Option<String>> {
     let meta = std::fs::metadata(directory)?;

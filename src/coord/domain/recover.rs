@@ -65,7 +65,11 @@ impl Domain<'_> {
             // Nothing but what a killed git leaves is not told for sure then.
             tracing::debug!(%error, "the lock does not say when git began");
         }
+        let began = leftover::now();
         let answer = call();
+        if !matches!(&answer, Ok(answer) if answer.code == Some(0)) {
+            leftover::remove_packs(&self.directory(), &self.store.root, began);
+        }
         let was_killed = match &answer {
             Ok(answer) => answer.code.is_none(),
             Err(error) => matches!(error, git::Error::TooSlow { .. }),

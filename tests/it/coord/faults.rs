@@ -156,6 +156,10 @@ fn a_full_disk_harms_nothing_and_is_told() {
         // What is said in the clone alone is there whole, or not at all.
         let comment = ["comment", "--coord-dir", at, "--no-push", &id, "only once"];
         let said = domain.pier(&comment);
+        // What git has begun in vain takes no room.
+        let packs = fs_err::read_dir(clone.join(".git/objects/pack")).unwrap().flatten();
+        let begun = packs.filter(|entry| entry.file_name().to_str().unwrap().starts_with("tmp_")).count();
+        assert_eq!(begun, 0, "{free}");
         fs_err::remove_file(small.0.path().join("fill")).unwrap();
         if said.code() != Some(0) {
             said.refused(1, "coord::files");
