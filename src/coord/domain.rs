@@ -207,6 +207,10 @@ impl<'a> Domain<'a> {
     fn state(&self) -> Result<State, Error> {
         let words = ["symbolic-ref", "--quiet", "--short", "HEAD"];
         let answer = self.ask(Call { words: &words, ..Call::default() })?;
+        // On no branch it ends with 1; what else goes wrong is something else.
+        if !matches!(answer.code, Some(0 | 1)) {
+            return Err(failed(&words, &answer).into());
+        }
         let branch = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         if let Some((_, what)) = UNFINISHED.iter().find(|(name, _)| self.is_there(name)) {
             return Err(Error::Unfinished { what });

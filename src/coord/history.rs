@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::item::{self, Item, is_history};
+use super::item::{self, Item, is_history, region};
 use super::scalar;
 
 /// A commit of a project: `repo:branch@COMMIT`.
@@ -156,9 +156,10 @@ impl Item {
     /// # Errors
     /// The item has no history.
     pub fn add(&mut self, new: &New<'_>) -> Result<(), &'static str> {
-        let place = |name: &str, lines: &[String]| lines.iter().position(|line| line.trim_end() == name);
-        let (Some(_), Some(messages)) = (place("events:", &self.lines), place("messages:", &self.lines))
-        else {
+        // Of a document with front matter, the history is there.
+        let head = &self.lines[..self.end_of_head()];
+        let place = |name: &str| head.iter().position(|line| line.trim_end() == name);
+        let (Some(_), Some(messages)) = (place("events:"), place("messages:")) else {
             return Err("it has no history");
         };
         let number = self.last_event() + 1;
@@ -168,7 +169,8 @@ impl Item {
         // Behind the last message, also where somebody has put keys behind them.
         let after = messages + count + 1;
         let is_next = |line: &String| line.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        let end = self.lines[after..].iter().position(is_next).map_or(self.lines.len(), |at| after + at);
+        let most = self.end_of_head();
+        let end = self.lines[after..most].iter().position(is_next).map_or(most, |at| after + at);
         let end = self.lines[..end].iter().rposition(|line| !line.trim().is_empty()).map_or(end, |at| at + 1);
         self.lines.splice(end..end, new.message(number));
         self.point(number);
@@ -186,8 +188,9 @@ impl Item {
 
     /// Writes which event is the current one.
     fn point(&mut self, number: u32) {
-        let Some(at) = self.lines.iter().position(|line| line.trim_end() == "current:") else {
-            let at = self.lines.iter().position(|line| is_history(line)).unwrap_or(self.lines.len());
+        let end = self.end_of_head();
+        let Some(at) = self.lines[..end].iter().position(|line| line.trim_end() == "current:") else {
+            let at = self.lines[..end].iter().position(|line| is_history(line)).unwrap_or(end);
             let lines = [
                 "current:".to_owned(),
                 format!("  event: evt-{number:04}"),
@@ -213,7 +216,7 @@ pub fn read(text: &str) -> Vec<Event> {
     let mut part = Part::None;
     // The message whose text follows, and how deep that is.
     let mut body: Option<usize> = None;
-    for line in text.lines() {
+    for line in region(text).lines() {
         let inner = line.trim_start();
         let depth = line.len() - inner.len();
         if let Some(least) = body {

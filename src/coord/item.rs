@@ -190,7 +190,7 @@ impl Item {
     }
 
     /// Where keys end: at the end of front matter, or of the file.
-    fn end_of_head(&self) -> usize {
+    pub(super) fn end_of_head(&self) -> usize {
         let is_mark = |line: &String| line.trim_end() == "---";
         if !self.lines.first().is_some_and(is_mark) {
             return self.lines.len();

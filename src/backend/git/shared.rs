@@ -194,6 +194,10 @@ impl Git {
             }
         }
         command.args(words).current_dir(directory);
+        // What is broken is not the repository around it.
+        if let Some(above) = directory.parent().filter(|_| directory.join(".git").exists()) {
+            command.env("GIT_CEILING_DIRECTORIES", above);
+        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // The terminal's Ctrl-C is not for it.
         std::os::unix::process::CommandExt::process_group(&mut command, 0);

@@ -170,18 +170,25 @@ fn json(entries: Vec<&Entry>) -> Exit {
     Exit::Done
 }
 
+/// Returns what an item lacks without which it is none; a document may be about something else.
+fn missing(entry: &Entry) -> Option<&'static str> {
+    let Entry { path, head, .. } = entry;
+    match (head.id.is_empty(), head.kind.is_empty()) {
+        _ if path.extension() == Some("md") => None,
+        (true, true) => Some("no id and no type"),
+        (true, false) => Some("no id"),
+        (false, true) => Some("no type"),
+        (false, false) => None,
+    }
+}
+
 /// Says which files were left out, and which say too little to be found.
 fn tell(entries: &[Entry], errors: &[Error]) {
     for error in errors {
         ui::warn(&escape(&error.to_string()));
     }
-    for Entry { path, head, .. } in entries.iter().filter(|entry| entry.path.extension() != Some("md")) {
-        let missing = match (head.id.is_empty(), head.kind.is_empty()) {
-            (true, true) => "no id and no type",
-            (true, false) => "no id",
-            (false, true) => "no type",
-            (false, false) => continue,
-        };
+    for entry in entries {
+        let (path, Some(missing)) = (&entry.path, missing(entry)) else { continue };
         ui::warn(&escape(&format!("`{path}` is no item that can be read: it has {missing}")));
     }
 }
@@ -204,8 +211,13 @@ pub fn status(global: &Global, args: &Status) -> Outcome {
     let scope = Scope::of(&context, &args.scope, false)?;
     let (entries, errors) = context.store.entries(Part::Issues)?;
     tell(&entries, &errors);
-    let open: Vec<&Entry> =
-        entries.iter().filter(|entry| scope.has(entry) && entry.head.status != "closed").collect();
+    // What has no state is no item that anybody can go on with; why not was told before, or is told here.
+    let (items, broken): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().filter(|entry| scope.has(entry)).partition(|entry| !entry.head.status.is_empty());
+    for Entry { path, .. } in broken.into_iter().filter(|entry| missing(entry).is_none()) {
+        ui::warn(&escape(&format!("`{path}` is no issue that can be read: it has no status")));
+    }
+    let open: Vec<&Entry> = items.into_iter().filter(|entry| entry.head.status != "closed").collect();
     if args.json {
         return Ok(json(open));
     }

@@ -69,6 +69,9 @@ struct Coverage {
     /// Make it whatever is wrong, and list that in it.
     #[arg(long)]
     preview: bool,
+    /// What covers each, and what is wrong, as JSON.
+    #[arg(long, conflicts_with_all = ["check", "preview", "output"])]
+    json: bool,
 }
 
 impl Of {
@@ -125,6 +128,13 @@ fn coverage(global: &Global, args: &Coverage) -> Outcome {
         None => context.project.join("designs"),
     };
     let found = requirements::coverage(&all, &designs(&directory)?);
+    if args.json {
+        let covered_by = |one: &Requirement| found.covered.get(&one.key).cloned().unwrap_or_default();
+        let row = |one: &Requirement| serde_json::json!({ "key": one.key, "id": one.id, "covered_by": covered_by(one) });
+        let rows: Vec<serde_json::Value> = all.iter().map(row).collect();
+        ui::json(&serde_json::json!({ "requirements": rows, "invalid": found.invalid }));
+        return Ok(if found.invalid.is_empty() { Exit::Done } else { Exit::Failed });
+    }
     for why in &found.invalid {
         ui::say(&format!("FAIL: {}", escape(why)));
     }

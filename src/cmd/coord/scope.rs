@@ -108,9 +108,7 @@ pub fn repo(context: &Context, given: Option<&str>) -> Result<Option<String>, Fa
         return Ok(Some(found));
     }
     let url = super::context::origin(&context.project);
-    // What a remote is called counts last, and is no word that anybody has given.
-    let called = |url: &String| registry::resolve(&known, &registry::base_name(url)).ok();
-    Ok(url.and_then(|url| registry::by_remote(&known, &url).or_else(|| called(&url))))
+    Ok(url.and_then(|url| registry::by_remote(&known, &url)))
 }
 
 /// The same for what is written: an issue of no repository is everybody's in a domain that has several.

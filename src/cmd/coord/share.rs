@@ -15,6 +15,9 @@ use crate::util::text::escape;
 pub struct Pull {
     #[command(flatten)]
     common: Common,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -31,29 +34,42 @@ pub struct Push {
     /// Also items that are no YAML, and links; never the marks of a conflict.
     #[arg(long)]
     force: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 pub fn pull(global: &Global, args: &Pull) -> Outcome {
     let context = Context::open(global, &args.common)?;
-    context.hold(|domain| {
-        if domain.shared.origin().is_none() {
+    let (has_remote, changed) = context.hold(|domain| {
+        let has_remote = domain.shared.origin().is_some();
+        if !has_remote {
             ui::say("the clone has no remote");
         }
-        domain.pull()
+        let before = domain.head()?;
+        domain.pull()?;
+        Ok((has_remote, domain.head()? != before))
     })?;
+    if args.json {
+        ui::json(&serde_json::json!({ "remote": has_remote, "changed": changed }));
+    }
     Ok(Exit::Done)
 }
 
 pub fn push(global: &Global, args: &Push) -> Outcome {
     let context = Context::open(global, &args.common)?;
-    let arrived = context.hold(|domain| {
+    let (committed, arrived) = context.hold(|domain| {
         let strict = if args.force { Strict::Conflicts } else { Strict::All };
-        if domain.commit_all(&args.message, !args.no_add, strict)? {
+        let committed = domain.commit_all(&args.message, !args.no_add, strict)?;
+        if committed {
             ui::say(&format!("committed: {}", escape(&args.message)));
         }
-        domain.push_commits()
+        Ok((committed, domain.push_commits()?))
     })?;
     report(&arrived);
+    if args.json {
+        ui::json(&serde_json::json!({ "committed": committed, "pushed": arrived == Arrived::Pushed }));
+    }
     match arrived {
         Arrived::Pushed => ui::say("the remote has everything"),
         Arrived::Here => ui::say("the clone has no remote"),

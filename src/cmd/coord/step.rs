@@ -121,6 +121,7 @@ pub struct Done {
 
 #[derive(Debug, Args)]
 #[command(
+    group = clap::ArgGroup::new("verdict").required(true).args(["pass", "fail"]),
     after_help = "Examples:\n  pier coord review ID --pass\n  pier coord verify ID --fail --result \"the test fails\""
 )]
 pub struct Judge {
@@ -129,7 +130,7 @@ pub struct Judge {
     #[command(flatten)]
     said: Said,
     /// It is good.
-    #[arg(long, conflicts_with = "fail", required_unless_present = "fail")]
+    #[arg(long)]
     pass: bool,
     /// It is not: the issue is open again.
     #[arg(long)]

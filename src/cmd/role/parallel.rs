@@ -40,8 +40,8 @@ const MOST_DECLINED: u32 = 3;
 #[derive(Clone, Debug, Default, Args)]
 #[command(
     after_help = "Examples:\n  pier role parallel -j 4                  until nothing is left to do\n  pier role parallel --once                one session, then end\n  pier role parallel -j 2 --max-cost 5     and no session begins after 5 US dollars\n  pier role parallel --issue ID --issue ID  these items alone\n  pier role status                         what it does now, from elsewhere\n\n\
-    Every worker has a sandbox, a private clone of the project on the item's branch `pier/ID`, and a clone of the coordination\n\
-    repository of its own. What it says about its item is done by pier, as far as its role may say it. Items that are done, reviewed\n\
+    Every worker has a sandbox, a private clone of the project on the item's branch `pier/ID`, and a clone of the coordination \
+    repository of its own. What it says about its item is done by pier, as far as its role may say it. Items that are done, reviewed \
     and verified are merged into the project's branch and closed; what does not fit goes back to a developer."
 )]
 pub struct Parallel {

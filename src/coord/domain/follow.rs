@@ -23,6 +23,11 @@ impl Domain<'_> {
         self.integrate(&self.state()?).map(drop)
     }
 
+    /// Returns the commit that the clone is at.
+    pub fn head(&self) -> Result<Option<String>, Error> {
+        self.commit("HEAD")
+    }
+
     pub(super) fn integrate(&self, before: &State) -> Result<State, Error> {
         if self.shared.origin().is_none() {
             return Ok(State { upstream: None, branch: before.branch.clone(), head: before.head.clone() });

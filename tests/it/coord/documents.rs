@@ -6,6 +6,57 @@ use super::{Domain, json};
 
 use crate::sandbox::{PIER, Project, make_executable};
 
+/// An item as people write it by hand who know documents with front matter.
+const DOCUMENT: &str = "---
+schema: coordination-item/v1
+id: P-NOTE-20260102-030405-001
+type: note
+status: active
+title: one
+current:
+  event: evt-0001
+  message: msg-0001
+events:
+  - id: evt-0001
+    type: opened
+    at: 2026-01-02T03:04:05Z
+    actor:
+      id: a
+      role: null
+    message: msg-0001
+messages:
+  - id: msg-0001
+    event: evt-0001
+    body: |-
+      Opened.
+---
+
+# One
+
+messages: this is text
+";
+
+#[test]
+fn the_history_of_a_document_with_front_matter_stays_in_that() {
+    let domain = Domain::new();
+    let path = "notes/P-NOTE-20260102-030405-001.md";
+    fs_err::write(domain.clone_of().join(path), DOCUMENT).unwrap();
+    domain.0.give_away();
+    for words in [&["add", "--all"][..], &["commit", "-q", "-m", "by hand"], &["push", "-q"]] {
+        domain.git(&domain.clone_of(), words);
+    }
+    let id = "P-NOTE-20260102-030405-001";
+    domain.pier(&["comment", id, "seen"]).expect(0);
+    let text = fs_err::read_to_string(domain.clone_of().join(path)).unwrap();
+    let (head, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    assert_eq!(body, DOCUMENT.split_once("\n---\n").unwrap().1);
+    assert!(head.contains("  - id: evt-0002\n    type: updated"), "{text}");
+    assert!(head.ends_with("  - id: msg-0002\n    event: evt-0002\n    body: |-\n      seen"), "{text}");
+    assert!(head.contains("  event: evt-0002\n  message: msg-0002\nevents:"), "{text}");
+    let log = domain.pier(&["log", id]).expect(0).text();
+    assert!(log.contains("seen") && log.contains("Opened.") && !log.contains("# One"), "{log}");
+}
+
 #[test]
 fn documents_are_made_from_requirements() {
     let domain = Domain::new();
@@ -157,4 +208,61 @@ fn the_way_that_the_help_shows_works() {
             "{name}: {page}"
         );
     }
+}
+
+#[test]
+fn calls_that_bring_and_make_say_it_as_json_too() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    let said = |words: &[&str]| json(&domain.pier(words).expect(0));
+    assert_eq!(said(&["push", "--json"]), serde_json::json!({ "committed": false, "pushed": true }));
+    domain.pier(&["new", "--no-commit", "two"]).expect(0);
+    assert_eq!(said(&["push", "--json"])["committed"], true);
+    let other = domain.another("other");
+    assert_eq!(said(&["pull", "--json"]), serde_json::json!({ "remote": true, "changed": false }));
+    domain.pier(&["comment", "--coord-dir", &other, &id, "x"]).expect(0);
+    assert_eq!(said(&["pull", "--json"])["changed"], true);
+    let at = domain.0.base().join("third").display().to_string();
+    let remote = domain.0.base().join("third.git").display().to_string();
+    let made = said(&["init", "--json", "--remote", &remote, "--dir", &at]);
+    assert_eq!(made, serde_json::json!({ "remote": remote, "dir": at }));
+    domain.0.write("designs/a.md", "# A\n");
+    let found = json(&domain.pier(&["requirements", "coverage", "--json"]).expect(1));
+    assert!(found["invalid"][0].as_str().unwrap().starts_with("a.md: "), "{found}");
+    assert_eq!(found["requirements"], serde_json::json!([]));
+}
+
+#[test]
+fn a_project_whose_origin_has_no_name_is_called_by_its_directory() {
+    let domain = Domain(Project::new(""));
+    let root = domain.0.root();
+    domain.git(&root, &["init", "-q"]);
+    domain.git(&root, &["remote", "add", "origin", "/srv/things/."]);
+    let plan = domain.pier(&["bootstrap", "--print-only"]).expect(0).text();
+    assert!(plan.contains("Project:      project ("), "{plan}");
+}
+
+#[test]
+fn what_is_no_issue_is_none_of_those_that_wait() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    fs_err::write(domain.clone_of().join("issues/open/BROKEN.yaml"), "torn\n").unwrap();
+    domain.0.give_away();
+    let said = domain.pier(&["status"]).expect(0);
+    assert!(said.text().contains(&format!("- {id} [open]")), "{}", said.text());
+    assert!(!said.text().contains("[]"), "{}", said.text());
+    assert!(said.flat().contains("`issues/open/BROKEN.yaml` is no item that can be read"), "{}", said.flat());
+    assert_eq!(json(&domain.pier(&["status", "--json"]).expect(0)).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn what_git_cannot_do_is_told_in_its_words() {
+    let domain = Domain::new();
+    let id = domain.issue("one");
+    fs_err::write(domain.clone_of().join(".git/HEAD"), "nonsense\n").unwrap();
+    domain.0.give_away();
+    let said = domain.pier(&["comment", &id, "x"]);
+    assert_eq!(said.code(), Some(1), "{}", said.said());
+    assert!(said.flat().contains("not a git repository"), "{}", said.flat());
+    assert!(!said.flat().contains("on no branch"), "{}", said.flat());
 }

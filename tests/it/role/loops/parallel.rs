@@ -200,6 +200,15 @@ fn budgets_and_dry_runs() {
 }
 
 #[test]
+fn the_help_is_wrapped_once() {
+    let world = World::new("");
+    let help = world.call(&["parallel", "--help"]).run().expect(0).text();
+    let end: Vec<&str> = help.trim_end().rsplit("\n\n").next().unwrap().lines().collect();
+    assert!(end[0].starts_with("Every worker has a sandbox"), "{end:?}");
+    assert!(end[..end.len() - 1].iter().all(|line| line.len() > 60), "{end:?}");
+}
+
+#[test]
 fn looks_that_find_nothing_are_bounded() {
     let world = World::new("");
     for words in [&["--once"][..], &["--max-idle-polls", "2"]] {
