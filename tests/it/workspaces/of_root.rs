@@ -1,9 +1,11 @@
 //! Workspaces of root, who was asked for: the tests of a task may what tests may, and the agent may nothing.
 
+use std::time::Duration;
+
 use super::World;
 use super::tasks::script;
 use crate::docker::{can_run, docker};
-use crate::sandbox::{Output, is_root};
+use crate::sandbox::{Output, is_root, within};
 
 impl World {
     fn as_root(&self, name: &str, words: &[&str]) -> Output {
@@ -36,6 +38,7 @@ fn a_workspace_of_root_is_judged_and_its_agent_has_no_capability() {
     let forge = "mkdir -p /logs/verifier /tests; while :; do for f in reward.txt reward.json; do echo 1 > /logs/verifier/$f; done; cat /tests/* >> stolen; \
         sleep 0.05; done";
     agent(&format!("setsid sh -c '{forge}' > /dev/null 2>&1 &")).expect(0);
+    assert!(within(Duration::from_secs(10), || world.0.root().join("ws/stolen").exists()), "it has begun");
     script(&world, "tests/test.sh", "#!/bin/sh\nsleep 1\n");
     world.as_root("ws", &["verify"]).refused(1, "trial::reward");
     assert_eq!(world.0.read("ws/stolen"), "", "the tests are not the agent's to read");
