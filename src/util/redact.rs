@@ -44,6 +44,9 @@ const DESKTOP: &[&str] = &[
     "XDG_SESSION_TYPE",
 ];
 
+/// As many signs of the end of a key are shown by programs that ask about it; of fewer, a word might be.
+const SHOWN: usize = 20;
+
 /// A value of so many signs without a space may be a key.
 const LONG: usize = 20;
 
@@ -118,6 +121,11 @@ impl Scrubber {
             let secret = if is_whole { value } else { password.unwrap_or_default() };
             if secret.len() >= SHORTEST {
                 texts.push(secret);
+            }
+            // Programs show how a key ends where they ask whether it is the right one.
+            if secret.len() >= SHOWN + SHORTEST && secret.is_ascii() && !secret.contains(char::is_whitespace)
+            {
+                texts.push(&secret[secret.len() - SHOWN..]);
             }
         }
         // Of two that begin alike the longer one first.

@@ -55,9 +55,13 @@ fn what_leaves_holds_no_secrets() {
         ("HOME", "/home/somebody"),
         ("PIN", "1234"),
         ("API_KEY", "plain-value"),
+        ("OTHER_KEY", "another-key-of-some-length_0123456789"),
     ];
     for (text, expected) in [
         ("key=plain-value.", "key=[REDACTED]."),
+        ("another-key-of-some-length_0123456789", "[REDACTED]"),
+        // As it is asked about.
+        ("Use the key ...me-length_0123456789?", "Use the key ...[REDACTED]?"),
         (r#"{"a":"quo\"ted hunter2"}"#, r#"{"a":"[REDACTED]"}"#),
         ("use sk-ant-api03-abcdefghijklmnop now", "use [REDACTED] now"),
         (r#"{"a":"one\nsk-ant-api03-abcdefghijklmnop"}"#, r#"{"a":"one\n[REDACTED]"}"#),
