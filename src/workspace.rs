@@ -7,7 +7,7 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use thiserror::Error;
 
-use crate::util::fs::sha256;
+use crate::util::fs::{place_name, sha256};
 
 pub mod files;
 pub mod index;
@@ -114,7 +114,7 @@ pub const LOCK: &str = "lock";
 
 /// Returns pier's own directory of a workspace: sockets, generated files, what the plan was.
 pub fn private(state: &Utf8Path, root: &Utf8Path) -> Utf8PathBuf {
-    state.join("workspaces").join(&sha256(root.as_str().as_bytes())[..16])
+    state.join("workspaces").join(place_name(root))
 }
 
 #[cfg(test)]

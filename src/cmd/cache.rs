@@ -16,7 +16,7 @@ use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::image::LINKS_NAME;
 use crate::ui;
-use crate::util::fs::sha256;
+use crate::util::fs::place_name;
 use crate::util::text::{escape, parse_duration};
 use crate::workspace::{self, Workspace, index};
 
@@ -97,7 +97,7 @@ fn engine(environment: &Environment) -> Result<Option<Connected>, Failure> {
 /// Returns what running sessions use.
 fn running(environment: &Environment) -> Result<Running, Failure> {
     let plans = environment.state.join("plans");
-    let place = |project: &str| plans.join(format!("{}.json", &sha256(project.as_bytes())[..16]));
+    let place = |project: &str| plans.join(format!("{}.json", place_name(project.into())));
     let live = sessions::live(&environment.state)?;
     Ok(Running::read(live.iter().map(|session| (place(session.project.as_str()), session.started))))
 }

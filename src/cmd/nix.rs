@@ -9,7 +9,7 @@ use crate::diag::{Exit, Failure};
 use crate::plan::Target;
 use crate::plan::facts::{InstallKind, Launcher, Nix, NixShell, PathFact};
 use crate::plan::nix::{Reference, asked, problems, reference};
-use crate::util::fs::sha256;
+use crate::util::fs::place_name;
 use crate::util::text::escape;
 use crate::{agent, lock, ui};
 
@@ -61,7 +61,7 @@ pub fn add(
     probed.facts.launchers.clear();
     probed.facts.nix = Some(nix.clone());
     let environment = &project.environment;
-    let shelf = nix::shelf(&probed.facts.state, &sha256(project.root.as_str().as_bytes())[..16]);
+    let shelf = nix::shelf(&probed.facts.state, &place_name(&project.root));
     let variable = |name: &&str| Some(((*name).to_owned(), environment.get(name)?.to_owned()));
     let network: Vec<(String, String)> = NETWORK.iter().filter_map(variable).collect();
     let request = Request {

@@ -312,7 +312,7 @@ fn project(
 ) -> Project {
     let root = &facts.project.root;
     problems.extend(mounts::refused_project(root, &facts.home, &facts.own_directories));
-    let hash = crate::util::fs::sha256(root.as_str().as_bytes())[..16].to_owned();
+    let hash = crate::util::fs::place_name(root);
     let mut state = match &facts.older {
         Some(older) => older.join(&hash),
         None => facts.state.join("projects").join(&hash),

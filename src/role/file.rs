@@ -40,16 +40,8 @@ pub struct Finding {
     /// In bytes of the text.
     pub at: Range<usize>,
     pub message: String,
-}
-
-/// How a section that is missing is told, before its name and behind it.
-const MISSING: (&str, &str) = ("the section `", "` is missing");
-
-impl Finding {
-    /// Returns the section that is missing, where it tells of one.
-    pub fn section(&self) -> Option<&str> {
-        self.message.strip_prefix(MISSING.0)?.strip_suffix(MISSING.1)
-    }
+    /// The section that is missing, where that is what is wrong.
+    pub section: Option<&'static str>,
 }
 
 /// What a text came to.
@@ -103,7 +95,8 @@ pub fn parse(text: &str, sections: Sections) -> Parsed {
         .collect();
     let top = all.first().map_or(0..0, |line| line.at.clone());
     let refuse = |message: &str| {
-        let finding = Finding { weight: Weight::Error, at: top.clone(), message: message.to_owned() };
+        let finding =
+            Finding { weight: Weight::Error, at: top.clone(), message: message.to_owned(), section: None };
         Parsed { role: None, findings: vec![finding] }
     };
     let is_fence = |line: &Line<'_>| line.text.trim_end() == "---";
@@ -122,7 +115,7 @@ pub fn parse(text: &str, sections: Sections) -> Parsed {
 
 impl Reader {
     fn find(&mut self, weight: Weight, at: Range<usize>, message: String) {
-        self.findings.push(Finding { weight, at, message });
+        self.findings.push(Finding { weight, at, message, section: None });
     }
 
     fn read(&mut self, lines: &[Line<'_>]) {
@@ -234,7 +227,8 @@ impl Reader {
         }
         let weight = if sections == Sections::Required { Weight::Error } else { Weight::Warning };
         for section in SECTIONS.into_iter().filter(|section| !has_section(&body, section)) {
-            self.find(weight, top.clone(), format!("{}{section}{}", MISSING.0, MISSING.1));
+            let message = format!("the section `{section}` is missing");
+            self.findings.push(Finding { weight, at: top.clone(), message, section: Some(section) });
         }
         let Reader { fields, findings, .. } = self;
         let is_role = findings.iter().all(|finding| finding.weight == Weight::Warning);

@@ -30,14 +30,14 @@ pub struct Checked {
 impl Checked {
     /// Something about a whole file that has no text to point into.
     pub fn of_file(name: impl Into<String>, message: impl Into<String>) -> Self {
-        let finding = Finding { weight: Weight::Error, at: 0..0, message: message.into() };
+        let finding = Finding { weight: Weight::Error, at: 0..0, message: message.into(), section: None };
         Checked { name: name.into(), text: String::new(), findings: vec![finding] }
     }
 
     /// Returns the findings as the Pi package says them, but for sections, of which all are in one line.
     pub fn lines(&self) -> impl Iterator<Item = String> {
-        let others = self.findings.iter().filter(|finding| finding.section().is_none());
-        let sections: Vec<&str> = self.findings.iter().filter_map(Finding::section).collect();
+        let others = self.findings.iter().filter(|finding| finding.section.is_none());
+        let sections: Vec<&str> = self.findings.iter().filter_map(|finding| finding.section).collect();
         let sections = (!sections.is_empty()).then(|| format!("sections missing: {}", sections.join(", ")));
         others
             .map(|finding| finding.message.clone())

@@ -20,7 +20,7 @@ use crate::audit::Answers;
 use crate::plan::{MountKind, Plan};
 use crate::record::{stamp, time};
 use crate::trajectory::{self, Converted, NAME, Out, Request, Whose};
-use crate::util::fs::{create_private, read_without_links, sha256, write_atomic};
+use crate::util::fs::{create_private, place_name, read_without_links, write_atomic};
 
 /// The most runs that are kept of one project; older ones go.
 const MOST: usize = 500;
@@ -90,7 +90,7 @@ pub struct End {
 
 /// Returns where the runs of a project, or of a workspace, are.
 fn directory(state: &Utf8Path, project: &Utf8Path) -> Utf8PathBuf {
-    state.join("runs").join(&sha256(project.as_str().as_bytes())[..16])
+    state.join("runs").join(place_name(project))
 }
 
 /// Returns the home of a plan's session on the host; `place` is the session's directory.

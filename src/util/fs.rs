@@ -91,6 +91,14 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     Ok(())
 }
 
+/// Writes what a person wants at a path: a whole file, or into the device or pipe that is there.
+pub fn write_output(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+    match Output::at(path)? {
+        Output::File => write_atomic(path, content, mode),
+        Output::Stream(mut stream) => stream.write_all(content),
+    }
+}
+
 /// Where a person wants something written.
 pub enum Output {
     /// A file, which is there or not; a link to one is replaced, not followed.
@@ -231,6 +239,13 @@ pub fn sha256_of(mut from: impl io::Read) -> io::Result<String> {
     }
 }
 
+/// Returns what pier's state directory calls a project or a workspace: 16 hex digits, which older tools compute too.
+pub fn place_name(root: &Utf8Path) -> String {
+    let mut digest = sha256(root.as_str().as_bytes());
+    digest.truncate(16);
+    digest
+}
+
 /// Returns lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -289,8 +304,7 @@ mod tests {
 
     #[test]
     fn digests_are_lower_case_hex() {
-        // The name of a project's state directory is the start of such a digest; other tools compute it too.
-        assert_eq!(&sha256(b"/home/me/src/app")[..16], "0af20a5227190839");
+        assert_eq!(place_name("/home/me/src/app".into()), "0af20a5227190839");
     }
 
     #[test]

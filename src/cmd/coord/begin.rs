@@ -18,7 +18,7 @@ use crate::env::Environment;
 use crate::session::beneath::Beneath;
 use crate::session::trust;
 use crate::ui;
-use crate::util::fs::{canonical, read_bounded, sha256};
+use crate::util::fs::{canonical, place_name, read_bounded};
 use crate::util::git::remote::local;
 use crate::util::text::{escape, shell_word};
 
@@ -151,8 +151,7 @@ fn files(path: &Utf8Path, error: &dyn std::fmt::Display) -> Failure {
 
 /// Says whether somebody has approved that this project has a remote there.
 fn is_approved(environment: &Environment, root: &Utf8Path, remote: &Utf8Path) -> Result<bool, Failure> {
-    let hash = &sha256(root.as_str().as_bytes())[..16];
-    let approval = trust::load(&environment.state, hash, root)?;
+    let approval = trust::load(&environment.state, &place_name(root), root)?;
     let wanted = crate::plan::coordination::grant_of_remote(remote);
     Ok(approval.is_some_and(|approval| approval.grants.contains(&wanted)))
 }

@@ -9,7 +9,7 @@ use crate::coord::requirements::{self, Design, Requirement};
 use crate::coord::store::Part;
 use crate::diag::{Exit, Failure};
 use crate::ui;
-use crate::util::fs::{read_bounded, write_atomic};
+use crate::util::fs::{read_bounded, write_output};
 use crate::util::text::escape;
 
 /// The most that is read of a design, in bytes.
@@ -99,7 +99,7 @@ impl Of {
             None => ui::write_out(text),
             Some(path) => {
                 let path = context.cwd.join(path);
-                write_atomic(&path, text.as_bytes(), 0o644).map_err(|error| {
+                write_output(&path, text.as_bytes(), 0o644).map_err(|error| {
                     Failure::new(Exit::Failed, "coord::files", format!("`{path}`: {error}"))
                 })?;
                 ui::answer(path.as_str());

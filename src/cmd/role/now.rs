@@ -10,7 +10,7 @@ use crate::cmd::coord::context;
 use crate::cmd::{Global, Outcome};
 use crate::diag::{Exit, Failure};
 use crate::ui;
-use crate::util::fs::{read_bounded, sha256};
+use crate::util::fs::{place_name, read_bounded};
 use crate::util::text::{escape, escape_lines, print_duration};
 
 /// The most that is shown of one log, in bytes.
@@ -49,7 +49,7 @@ pub fn place(global: &Global) -> Result<Utf8PathBuf, Failure> {
 
 /// The same, where the project is known.
 pub fn of_project(state: &Utf8Path, project: &Utf8Path) -> Utf8PathBuf {
-    state.join("loops").join(&sha256(project.as_str().as_bytes())[..16])
+    state.join("loops").join(place_name(project))
 }
 
 pub fn status(global: &Global, args: &Status) -> Outcome {

@@ -1,8 +1,6 @@
 //! `pier trajectory export`: for training, and for tools that read traces.
 
-use std::io::{self, Write as _};
-
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
@@ -13,7 +11,7 @@ use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
-use crate::util::fs::{Output, write_atomic};
+use crate::util::fs::write_output;
 use crate::util::redact::Scrubber;
 use crate::util::text::{counted, escape, json_text};
 
@@ -66,20 +64,13 @@ pub fn run(args: &Export) -> Outcome {
     }
     match &args.output {
         None => ui::write_out(&text),
-        Some(path) => write(path, text.as_bytes()).map_err(|error| {
+        Some(path) => write_output(path, text.as_bytes(), 0o600).map_err(|error| {
             let message = format!("cannot write `{}`: {error}", escape(path.as_str()));
             Failure::new(Exit::Failed, "trajectory::write", message)
                 .help("check the space and the permissions there")
         })?,
     }
     Ok(Exit::Done)
-}
-
-fn write(path: &Utf8Path, text: &[u8]) -> io::Result<()> {
-    match Output::at(path)? {
-        Output::File => write_atomic(path, text, 0o600),
-        Output::Stream(mut stream) => stream.write_all(text),
-    }
 }
 
 /// Adds a line for a conversation, and one for each of its sub-agents.
