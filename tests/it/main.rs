@@ -16,6 +16,7 @@ mod bad;
 mod cli;
 mod cli_init;
 mod coord;
+mod dependencies;
 mod differences;
 mod docker;
 mod docs;

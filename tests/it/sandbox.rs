@@ -10,7 +10,11 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const PIER: &str = env!("CARGO_BIN_EXE_pier");
+/// What is tested: the debug build, or another one that whoever builds the tests names.
+pub const PIER: &str = match option_env!("PIER_TEST_PROGRAM") {
+    Some(program) => program,
+    None => env!("CARGO_BIN_EXE_pier"),
+};
 
 /// The user that owns the project when root runs the tests.
 const OWNER: u32 = 1000;

@@ -22,14 +22,7 @@ fn run(words: &[&str]) -> Option<(Option<i32>, String, String)> {
         "--dev",
         "/dev",
     ]);
-    command.args([
-        "--ro-bind",
-        busybox,
-        "/bin/busybox",
-        "--ro-bind",
-        env!("CARGO_BIN_EXE_pier"),
-        "/.pier/init",
-    ]);
+    command.args(["--ro-bind", busybox, "/bin/busybox", "--ro-bind", crate::sandbox::PIER, "/.pier/init"]);
     command.args(["--", "/.pier/init", "__init", "--"]).args(words);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
