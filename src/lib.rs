@@ -5,7 +5,6 @@
 //! lives, and `cmd` is the only place that knows them all. ARCHITECTURE.md has the rows.
 
 mod agent;
-#[expect(dead_code, reason = "parts wait for the readers of other agents' logs")]
 mod atif;
 mod audit;
 mod backend;

@@ -22,6 +22,7 @@ use crate::sys::process::Ended;
 use crate::util::fs::read_bounded;
 
 pub mod aside;
+pub mod asked;
 pub mod attribution;
 pub mod beneath;
 mod console;
@@ -57,6 +58,7 @@ use live::{Live, Outside};
 use place::Place;
 use record::Record;
 use registry::Session;
+use runs::Kept;
 use shadow::Unfilled;
 use shadow::import::{Imported, Work, import, look};
 use space::Space;
@@ -177,6 +179,8 @@ pub struct Finished {
     pub gate: gate::Report,
     /// Where the trajectory of its agent is.
     pub run: Option<Result<Utf8PathBuf, runs::Failed>>,
+    /// Logs of its agent that were written meanwhile by others, relative to their home.
+    pub others: Vec<Utf8PathBuf>,
 }
 
 /// Runs the plan's command to its end, and imports what it committed.
@@ -205,6 +209,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
             (front, Waiting::start(program, streams)?, Some(caller))
         }
     };
+    if plan.command.agent.is_some() {
+        front.listen();
+    }
     step(failpoint::reach("session.front"))?;
     let trust = plan.network.gateway.as_ref().map(|gateway| Trust::make(gateway, place.id.as_str(), plan));
     let trust = trust.transpose()?;
@@ -306,11 +313,11 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         notice(Notice::OutOfMemory);
     }
     let id = place.id.to_string();
-    let run = if gone && ran {
-        runs::keep(&session, state, end_of(&outcome, code_of(&outcome, ran), &record))
-    } else {
-        None
-    };
+    let kept = (gone && ran).then(|| {
+        let end = end_of(&outcome, code_of(&outcome, ran), &record);
+        runs::keep(&session, state, end, &front.asked(&plan.command.argv), None)
+    });
+    let Kept { run, others } = kept.unwrap_or_default();
     // Whatever went wrong since the command was let go: what it has done is looked at.
     let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {
@@ -345,7 +352,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     record.end(&outcome, code);
     let code = if gate.fails() { code.max(1) } else { code };
     server.farewell(code);
-    Ok(Finished { id, outcome, ran, commits, gate, run })
+    Ok(Finished { id, outcome, ran, commits, gate, run, others })
 }
 
 /// Returns how the command ended.

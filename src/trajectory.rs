@@ -16,6 +16,7 @@ use directory::Directory;
 
 mod beside;
 pub mod directory;
+pub mod said;
 
 /// How much of the steps is kept in memory before they go to a temporary file, in bytes.
 const IN_MEMORY: usize = 8 << 20;
@@ -32,6 +33,8 @@ pub struct Request<'a> {
     pub only: Option<&'a [Utf8PathBuf]>,
     /// Of a database with the records of many runs, those since then alone, in milliseconds since 1970.
     pub since: Option<i64>,
+    /// Of a database with the conversations of many runs, these alone.
+    pub conversations: Option<&'a [String]>,
     pub whose: Whose<'a>,
     pub agent_version: Option<&'a str>,
     pub model: Option<&'a str>,
@@ -97,7 +100,7 @@ pub fn convert(request: &Request<'_>, out: Out<'_>) -> Result<Converted, Error> 
         Some(files) => Directory::chosen(request.logs, files),
         None => Directory::open(request.logs),
     };
-    let directory = directory.map_err(read)?.with_since(request.since);
+    let directory = directory.map_err(read)?.with(request.since, request.conversations);
     let (name, converter) = reader(request, &directory)?;
     let about = About {
         agent: name.to_owned(),

@@ -40,6 +40,12 @@ pub trait Logs {
     fn since(&self) -> Option<i64> {
         None
     }
+
+    /// Says whether a conversation of a database with those of many runs belongs to this run. Its reader passes over the others, and
+    /// names those that it reads in the report.
+    fn takes(&self, _conversation: &str) -> bool {
+        true
+    }
 }
 
 /// What reads the logs of one agent.
@@ -52,6 +58,21 @@ pub trait Converter: Sync {
     /// # Errors
     /// Where a file cannot be read, or a step cannot be kept. What is wrong in a file is for the report.
     fn convert(&self, logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<()>;
+}
+
+/// How many conversations one may have come from, each out of the one before.
+const MOST_PARENTS: usize = 100;
+
+/// Returns the conversation in which a person speaks, and which this one came out of.
+pub fn root_of<'a>(conversation: &'a str, parent: impl Fn(&str) -> Option<&'a str>) -> &'a str {
+    let mut root = conversation;
+    for _ in 0..MOST_PARENTS {
+        match parent(root) {
+            Some(above) => root = above,
+            None => break,
+        }
+    }
+    root
 }
 
 /// Returns the files for which this holds.

@@ -62,6 +62,9 @@ pub struct Report {
     pub records: BTreeMap<String, u64>,
     /// Those of types that the reader does not know.
     pub unknown: BTreeMap<String, u64>,
+    /// Of a database with those of many runs, the conversations that were read.
+    #[serde(skip)]
+    pub conversations: Vec<String>,
 }
 
 impl Report {
@@ -78,6 +81,13 @@ impl Report {
         if *count <= MOST_OF_ONE as u64 {
             let (file, line) = at.unzip();
             self.reasons.push(Reason { code, text: text.into(), file: file.map(str::to_owned), line });
+        }
+    }
+
+    /// Names a conversation of a database that was read.
+    pub fn conversation(&mut self, id: &str) {
+        if !self.conversations.iter().any(|known| known == id) {
+            self.conversations.push(id.to_owned());
         }
     }
 

@@ -69,7 +69,7 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     {
         return Err(nothing(&agent));
     }
-    let told = told::of(whose, &agent, &source, &draft.path.join(AGENT));
+    let told = told::of(whose, &agent, &source, &draft.path.join(AGENT), &environment.state);
     if let Some(found) = &found {
         trials::copy_artifacts(&found.session, &root, &draft);
     }

@@ -12,7 +12,7 @@ use crate::util::text::escape;
 mod convert;
 mod diff;
 mod export;
-mod kept;
+pub mod kept;
 mod read;
 mod search;
 mod show;

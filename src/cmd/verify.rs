@@ -150,7 +150,7 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     };
     let read = match (&agent, &source) {
         (Some(name), Some(source)) if told => {
-            told::of(declared.whose(name), name, source, &draft.path.join(AGENT))
+            told::of(declared.whose(name), name, source, &draft.path.join(AGENT), &environment.state)
         }
         _ => Told::default(),
     };

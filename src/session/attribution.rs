@@ -1,4 +1,5 @@
-//! Which logs of an agent a command has written: those that are new, or another size or time than before it.
+//! Which logs of an agent a command has written: those that are new, or another size or time than before it. Where another session
+//! had the same home meanwhile, `units` and `share` tell them apart.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -11,6 +12,9 @@ use jiff::Timestamp;
 use super::beneath::Beneath;
 use crate::util::fs::open_without_links;
 use crate::util::sqlite::WAL;
+
+pub mod share;
+pub mod units;
 
 /// The most files that are looked at, and the most that is copied of all, in bytes.
 const MOST_FILES: usize = 50_000;
@@ -64,12 +68,7 @@ impl Watch {
 pub fn since(home: &Utf8Path, patterns: &[String], then: Timestamp) -> Vec<Utf8PathBuf> {
     let mut found = std::collections::BTreeSet::new();
     for path in patterns.iter().flat_map(|pattern| expand(home, pattern)) {
-        let Some(meta) = plain(home, &path) else { continue };
-        let is_since = |meta: &Metadata| {
-            let changed = Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).unwrap_or(0));
-            changed.is_ok_and(|changed| changed >= then)
-        };
-        let is_own = is_since(&meta) || plain(home, &with_wal(&path)).is_some_and(|wal| is_since(&wal));
+        let is_own = times(home, &path).1.is_some_and(|changed| changed >= then);
         if is_own && found.len() < MOST_FILES {
             found.insert(path);
         }
@@ -100,6 +99,16 @@ fn plain(home: &Utf8Path, path: &Utf8Path) -> Option<Metadata> {
 /// Returns where the write-ahead log of a database is.
 fn with_wal(path: &Utf8Path) -> Utf8PathBuf {
     format!("{path}{WAL}").into()
+}
+
+/// Returns when a log was made, where the file system says so, and when it was written last, by the time of the kernel.
+fn times(home: &Utf8Path, path: &Utf8Path) -> (Option<Timestamp>, Option<Timestamp>) {
+    let Some(meta) = plain(home, path) else { return (None, None) };
+    let changed =
+        |meta: &Metadata| Timestamp::new(meta.ctime(), i32::try_from(meta.ctime_nsec()).unwrap_or(0)).ok();
+    let wal = plain(home, &with_wal(path)).and_then(|wal| changed(&wal));
+    let created = meta.created().ok().and_then(|created| Timestamp::try_from(created).ok());
+    (created, changed(&meta).max(wal))
 }
 
 /// Returns what a pattern stands for; links are not followed.

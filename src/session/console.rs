@@ -11,6 +11,7 @@ use nix::pty::Winsize;
 use nix::unistd::{read, write};
 
 use super::Streams;
+use super::asked::Heard;
 use super::log::Log;
 use super::modes::Modes;
 use super::tape::Tape;
@@ -37,6 +38,8 @@ pub struct Console {
     modes: Modes,
     guest: Option<Guest>,
     tape: Option<Tape>,
+    /// What people typed, where that is asked for.
+    heard: Option<Heard>,
 }
 
 /// A person who has attached.
@@ -62,6 +65,7 @@ impl Console {
             modes: Modes::default(),
             guest: None,
             tape,
+            heard: None,
         };
         if size.is_some() {
             return Ok((console, [nothing()?, nothing()?, nothing()?]));
@@ -70,6 +74,15 @@ impl Console {
         never_block(&output)?;
         console.output = Some(output.into());
         Ok((console, [nothing()?, input.try_clone()?.into(), input.into()]))
+    }
+
+    /// Remembers what is typed from now on.
+    pub fn listen(&mut self) {
+        self.heard = Some(Heard::default());
+    }
+
+    pub fn heard(&self) -> Option<&Heard> {
+        self.heard.as_ref()
     }
 
     pub fn terminals(&self) -> [bool; 3] {
@@ -154,7 +167,12 @@ impl Console {
         let Some(guest) = &mut self.guest else { return };
         let mut buffer = [0; 4096];
         match read(&guest.stream, &mut buffer) {
-            Ok(length @ 1..) => guest.to_command.extend_from_slice(&buffer[..length]),
+            Ok(length @ 1..) => {
+                guest.to_command.extend_from_slice(&buffer[..length]);
+                if let Some(heard) = &mut self.heard {
+                    heard.hear(&buffer[..length]);
+                }
+            }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Ok(_) | Err(_) => self.guest = None,
         }

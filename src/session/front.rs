@@ -8,6 +8,7 @@ use nix::poll::PollFd;
 use nix::pty::Winsize;
 
 use super::Streams;
+use super::asked::Asked;
 use super::console::Console;
 use super::relay::Relay;
 use super::tape::Tape;
@@ -28,6 +29,27 @@ impl Front {
     pub fn nobody(state: &Utf8Path, session: &str, size: Option<Winsize>) -> io::Result<(Self, Streams)> {
         let (console, streams) = Console::new(state, session, size, None)?;
         Ok((Front::Nobody(Box::new(console)), streams))
+    }
+
+    /// Remembers what comes in from now on.
+    pub fn listen(&mut self) {
+        match self {
+            Front::Person(relay) => relay.listen(),
+            Front::Nobody(console) => console.listen(),
+        }
+    }
+
+    /// Returns what the command was asked by its words, and by what came in.
+    pub fn asked(&self, words: &[String]) -> Asked {
+        let mut asked = Asked::of_words(words.iter().map(String::as_str));
+        let heard = match self {
+            Front::Person(relay) => relay.heard(),
+            Front::Nobody(console) => console.heard(),
+        };
+        if let Some(heard) = heard {
+            asked.add_heard(heard);
+        }
+        asked
     }
 
     /// Returns which streams of the command are to be a terminal.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::{FILE, Id, Place, all, lives};
 use super::runs;
-use crate::plan::Plan;
+use crate::plan::{Backend, Plan};
 use crate::sys::process;
 use crate::util::fs::read_without_links;
 
@@ -41,6 +41,9 @@ pub struct Session {
     /// The home inside, on the host.
     #[serde(default)]
     pub home: Option<Utf8PathBuf>,
+    /// It has no sandbox: the home is the user's own, in which other programs write as well.
+    #[serde(default)]
+    pub open: bool,
     /// It has no terminal of a person's: it goes on without one.
     pub detached: bool,
     /// It has a terminal of its own to attach to.
@@ -65,6 +68,7 @@ impl Session {
             version: plan.command.agent.as_ref().and_then(|agent| agent.version.clone()),
             started: Timestamp::now(),
             home: runs::home(plan, &place.path),
+            open: plan.backend == Backend::None,
             detached,
             terminal,
             groups,

@@ -14,6 +14,7 @@ use nix::sys::stat::{SFlag, fstat};
 use nix::unistd::{isatty, pipe2, read, write};
 
 use super::Streams;
+use super::asked::Heard;
 use super::tape::{Copied, Tape};
 use crate::sys::fd;
 use crate::sys::terminal::{self, Raw};
@@ -36,6 +37,8 @@ pub struct Relay {
     tape: Option<Tape>,
     /// Output that is no terminal, on its way to both.
     copied: Vec<Copied>,
+    /// What came in, where that is asked for.
+    heard: Option<Heard>,
 }
 
 /// A file that is the standard input, and the pipe that the command reads instead.
@@ -92,7 +95,16 @@ impl Relay {
             Some(tape) => copied(&mut streams, terminals, tape)?,
             None => Vec::new(),
         };
-        Ok((Relay { kept, pty: None, feed, tape, copied }, streams))
+        Ok((Relay { kept, pty: None, feed, tape, copied, heard: None }, streams))
+    }
+
+    /// Remembers what comes in from now on.
+    pub fn listen(&mut self) {
+        self.heard = Some(Heard::default());
+    }
+
+    pub fn heard(&self) -> Option<&Heard> {
+        self.heard.as_ref()
     }
 
     /// Returns which streams of the command are to be a terminal.
@@ -135,14 +147,14 @@ impl Relay {
     pub fn carry(&mut self, [input, output, feed]: [bool; 3]) {
         if feed
             && let Some(feeding) = &mut self.feed
-            && !feeding.give()
+            && !feeding.give(&mut self.heard)
         {
             // The command reads the end of its input.
             self.feed = None;
         }
         let Some(pty) = &mut self.pty else { return };
         if input {
-            pty.take_input();
+            pty.take_input(&mut self.heard);
         }
         if output {
             pty.give_input();
@@ -199,11 +211,14 @@ fn kind(stream: &OwnedFd) -> io::Result<SFlag> {
 
 impl Feed {
     /// Moves one part of the file; false at its end, and when nobody reads it.
-    fn give(&mut self) -> bool {
+    fn give(&mut self, heard: &mut Option<Heard>) -> bool {
         if self.pending.is_empty() {
             self.pending.resize(64 * 1024, 0);
             match read(&self.file, &mut self.pending) {
-                Ok(length) => self.pending.truncate(length),
+                Ok(length) => {
+                    self.pending.truncate(length);
+                    hear(heard, &self.pending);
+                }
                 Err(_) => return false,
             }
         }
@@ -219,12 +234,15 @@ impl Feed {
 }
 
 impl Pty {
-    fn take_input(&mut self) {
+    fn take_input(&mut self, heard: &mut Option<Heard>) {
         let Some(input) = &self.input else { return };
         let mut buffer = [0; 4096];
         match read(input, &mut buffer) {
             Ok(0) => self.input = None,
-            Ok(length) => self.pending.extend_from_slice(&buffer[..length]),
+            Ok(length) => {
+                self.pending.extend_from_slice(&buffer[..length]);
+                hear(heard, &buffer[..length]);
+            }
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             // The person's terminal is gone; the command hears of it by the supervisor's SIGHUP.
             Err(_) => self.input = None,
@@ -259,6 +277,12 @@ impl Pty {
                 Ok(_) | Err(_) => return self.open = false,
             }
         }
+    }
+}
+
+fn hear(heard: &mut Option<Heard>, bytes: &[u8]) {
+    if let Some(heard) = heard {
+        heard.hear(bytes);
     }
 }
 

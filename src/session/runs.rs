@@ -10,17 +10,19 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::attribution;
-use super::registry::{self, Session};
-use crate::agent;
-use crate::atif::WRITTEN;
+use super::asked::Asked;
+use super::registry::Session;
 use crate::atif::prices::Prices;
 use crate::atif::report::Run as Ended;
 use crate::audit::Answers;
 use crate::plan::{MountKind, Plan};
 use crate::record::{stamp, time};
-use crate::trajectory::{self, Converted, NAME, Out, Request, Whose};
+use crate::trajectory::{self, Converted, NAME, Out};
+
 use crate::util::fs::{create_private, place_name, read_without_links, write_atomic};
+use logs::{Logs, Shared};
+
+pub mod logs;
 
 /// The most runs that are kept of one project; older ones go.
 const MOST: usize = 500;
@@ -30,17 +32,6 @@ const MOST_BYTES: u64 = 4 << 20;
 
 /// The file that says what the run was.
 const FILE: &str = "run.json";
-
-/// The logs of one session.
-pub struct Logs {
-    agent: String,
-    is_declared: bool,
-    version: Option<String>,
-    /// On the host.
-    home: Utf8PathBuf,
-    patterns: Vec<String>,
-    since: Timestamp,
-}
 
 /// A run, as its file says it.
 #[derive(Serialize)]
@@ -52,8 +43,15 @@ struct Run<'a> {
     started_at: String,
     finished_at: String,
     exit_code: u8,
-    /// Other sessions of the project that had the same home at that time: what is in the trajectory may be theirs.
+    /// Other sessions that had the same home at that time, and that may have said some of what is in the trajectory.
     beside: Vec<String>,
+    /// The conversations that are in it.
+    conversations: Vec<String>,
+    /// Those of them that may be of another session.
+    shared: Vec<Shared>,
+    /// The directory in the records of a workspace where its logs are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a str>,
     /// What the gateway has seen, and where the log says something else.
     #[serde(skip_serializing_if = "Option::is_none")]
     wire: Option<Wire>,
@@ -103,61 +101,31 @@ pub fn home(plan: &Plan, place: &Utf8Path) -> Option<Utf8PathBuf> {
     }
 }
 
-impl Logs {
-    /// Returns those of a session, of an agent whose logs can be read.
-    pub fn of(session: &Session) -> Option<Self> {
-        let name = session.agent.clone()?;
-        let patterns = if session.logs.is_empty() {
-            let known = agent::find(&name).ok().filter(|known| known.converter().is_some())?;
-            known.logs().into_iter().map(str::to_owned).collect()
-        } else {
-            session.logs.clone()
-        };
-        let (home, version, since) = (session.home.clone()?, session.version.clone(), session.started);
-        Some(Logs { agent: name, is_declared: !session.logs.is_empty(), version, home, patterns, since })
-    }
-
-    /// Makes a trajectory of them; `None` where there are none.
-    pub fn convert(
-        &self,
-        prices: &Prices,
-        out: Out<'_>,
-        is_running: bool,
-    ) -> Option<Result<Converted, trajectory::Error>> {
-        let files = attribution::since(&self.home, &self.patterns, self.since);
-        if files.is_empty() {
-            return None;
-        }
-        let request = Request {
-            logs: &self.home,
-            only: Some(&files),
-            since: Some(self.since.as_millisecond()),
-            whose: if self.is_declared { Whose::Declared(&self.agent) } else { Whose::Known(&self.agent) },
-            agent_version: self.version.as_deref(),
-            model: None,
-            prices,
-            format: WRITTEN,
-            is_running,
-        };
-        Some(trajectory::convert(&request, out))
-    }
+/// What is kept of a session.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Where its trajectory is; `None` where its agent wrote no log that is read.
+    pub run: Option<Result<Utf8PathBuf, Failed>>,
+    /// Logs of other sessions that had the same home, relative to it.
+    pub others: Vec<Utf8PathBuf>,
 }
 
-/// Keeps the trajectory of a session that has ended, and returns where; `None` where its agent wrote no log that is read.
-pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Utf8PathBuf, Failed>> {
-    let logs = Logs::of(session)?;
+/// Keeps the trajectory of a session that has ended; `record` is where a workspace has its logs.
+pub fn keep(session: &Session, state: &Utf8Path, ended: End, asked: &Asked, record: Option<&str>) -> Kept {
+    let Some(logs) = Logs::of(session) else { return Kept::default() };
+    let prices = Prices::embedded();
+    let own = logs.own(session, state, asked, &prices);
     let runs = directory(state, &session.project);
     // With parts of the second, so that they are in order.
     let (second, part) = (stamp(session.started), session.started.subsec_millisecond());
     let name = format!("{second}.{part:03}-{}-{}", logs.agent, session.id);
     let place = runs.join(name);
     let kept = || -> Result<Option<Utf8PathBuf>, Failed> {
-        create_private(&place)?;
-        let Some(converted) = logs.convert(&Prices::embedded(), Out::File(&place.join(NAME)), false) else {
-            fs_err::remove_dir(&place)?;
+        if own.files.is_empty() {
             return Ok(None);
-        };
-        let mut converted = converted?;
+        }
+        create_private(&place)?;
+        let mut converted = logs.convert(&own, &prices, Out::File(&place.join(NAME)), false)?;
         if converted.trajectory.is_none() {
             // It has opened its logs and said nothing: it was asked for its version, say.
             fs_err::remove_dir_all(&place)?;
@@ -180,7 +148,10 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
             finished_at,
             exit_code: ended.code,
             wire: (ended.answers.requests > 0).then(|| compare(ended.answers, &converted)),
-            beside: beside(session, state),
+            beside: own.beside.clone(),
+            conversations: own.conversations(&converted),
+            shared: own.shared.clone(),
+            record,
             converted,
         };
         let text = serde_json::to_vec_pretty(&run).map_err(io::Error::from)?;
@@ -193,22 +164,7 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End) -> Option<Result<Ut
         drop(fs_err::remove_dir_all(&place));
     }
     clear(state, &session.project);
-    kept.transpose()
-}
-
-/// Returns the other sessions that had the same home meanwhile: those that still run, and those of which a run was kept since.
-fn beside(session: &Session, state: &Utf8Path) -> Vec<String> {
-    let live = registry::list(state).unwrap_or_default().into_iter();
-    let live = live.filter(|other| other.id != session.id && other.home == session.home);
-    let mut beside: Vec<String> = live.map(|other| other.id).collect();
-    for run in list(state, &session.project) {
-        let Some(told) = read(&run) else { continue };
-        let ended: Option<Timestamp> = told["finished_at"].as_str().and_then(|at| at.parse().ok());
-        if ended.is_some_and(|ended| ended > session.started) {
-            beside.extend(told["id"].as_str().map(str::to_owned));
-        }
-    }
-    beside
+    Kept { run: kept.transpose(), others: own.others }
 }
 
 /// Compares what the gateway has seen with what the log says.
@@ -237,6 +193,12 @@ pub enum Failed {
     Io(#[from] io::Error),
     #[error("{0}")]
     Convert(#[from] trajectory::Error),
+}
+
+/// Returns the run whose logs a workspace has in this directory of its records.
+pub fn recorded(state: &Utf8Path, workspace: &Utf8Path, record: &str) -> Option<Value> {
+    let mut runs = list(state, workspace).into_iter().rev().filter_map(|run| read(&run));
+    runs.find(|run| run["record"] == record)
 }
 
 /// Returns the runs of a project, the newest last.

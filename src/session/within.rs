@@ -13,7 +13,7 @@ use super::live::{Live, Outside};
 use super::place::Place;
 use super::record::Record;
 use super::registry::Session;
-use super::runs;
+use super::runs::{self, Kept};
 use super::space::Space;
 use super::tape::Tape;
 use super::{Error, Finished, Notice, Outcome, code_of, end_of, gate};
@@ -37,12 +37,14 @@ pub struct Start<'a> {
     pub detached: Option<Detached>,
     /// Where what is said goes, too.
     pub tape: Option<Tape>,
+    /// The directory in the records of the workspace that has that.
+    pub record: Option<&'a str>,
 }
 
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, venue, command, state, home, notice, detached, tape } = start;
+    let Start { plan, venue, command, state, home, notice, detached, tape, record: kept_in } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some(), false).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -56,6 +58,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
             (Front::Nobody(Box::new(console)), streams, Some(caller))
         }
     };
+    if plan.command.agent.is_some() {
+        front.listen();
+    }
     let terminals = front.terminals();
     let interruption = Interruption { fd: outside.signals(), take: &|| outside.ending() };
     let sandbox = Sandbox::visit(venue, &command, &streams, Some(interruption))?;
@@ -104,9 +109,13 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     }
     let id = place.id.to_string();
     let code = code_of(&outcome, ran);
-    let run = if ran { runs::keep(&session, state, end_of(&outcome, code, &record)) } else { None };
+    let kept = ran.then(|| {
+        let asked = front.asked(&plan.command.argv);
+        runs::keep(&session, state, end_of(&outcome, code, &record), &asked, kept_in)
+    });
+    let Kept { run, others } = kept.unwrap_or_default();
     record.end(&outcome, code);
     server.farewell(code);
     place.discard();
-    Ok(Finished { id, outcome, ran, commits: Ok(None), gate: gate::Report::nothing(plan.gate), run })
+    Ok(Finished { id, outcome, ran, commits: Ok(None), gate: gate::Report::nothing(plan.gate), run, others })
 }

@@ -30,6 +30,7 @@ pub struct Directory {
     left_out: Vec<(Utf8PathBuf, String)>,
     /// In milliseconds since 1970.
     since: Option<i64>,
+    conversations: Option<Vec<String>>,
 }
 
 impl Directory {
@@ -39,9 +40,16 @@ impl Directory {
         if let Some((parent, name)) = root.parent().zip(root.file_name()).filter(|_| root.is_file()) {
             let bytes = root.metadata()?.len();
             let files = vec![LogFile { path: name.into(), bytes }];
-            return Ok(Directory { root: parent.to_owned(), files, left_out: Vec::new(), since: None });
+            return Ok(Directory {
+                root: parent.to_owned(),
+                files,
+                left_out: Vec::new(),
+                since: None,
+                conversations: None,
+            });
         }
-        let mut directory = Directory { root, files: Vec::new(), left_out: Vec::new(), since: None };
+        let mut directory =
+            Directory { root, files: Vec::new(), left_out: Vec::new(), since: None, conversations: None };
         directory.list()?;
         Ok(directory)
     }
@@ -54,12 +62,13 @@ impl Directory {
             Some(LogFile { path: path.clone(), bytes: meta.len() })
         });
         let files = files.collect();
-        Ok(Directory { root, files, left_out: Vec::new(), since: None })
+        Ok(Directory { root, files, left_out: Vec::new(), since: None, conversations: None })
     }
 
-    /// Says since when the run lasts whose logs they are, in milliseconds since 1970.
-    pub fn with_since(self, since: Option<i64>) -> Self {
-        Directory { since, ..self }
+    /// Says since when the run lasts whose logs they are, in milliseconds since 1970, and which conversations of a database are its
+    /// own; all of them, where that is not said.
+    pub fn with(self, since: Option<i64>, conversations: Option<&[String]>) -> Self {
+        Directory { since, conversations: conversations.map(<[String]>::to_vec), ..self }
     }
 
     /// Opens a plain file.
@@ -154,5 +163,9 @@ impl Logs for Directory {
 
     fn since(&self) -> Option<i64> {
         self.since
+    }
+
+    fn takes(&self, conversation: &str) -> bool {
+        self.conversations.as_ref().is_none_or(|own| own.iter().any(|id| id == conversation))
     }
 }

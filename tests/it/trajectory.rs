@@ -11,6 +11,7 @@ mod fresh;
 mod kept;
 mod native;
 mod redacted;
+mod shared;
 mod stored;
 mod told;
 

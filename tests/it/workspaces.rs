@@ -16,6 +16,7 @@ use crate::sandbox::{Call, Project, host_process, too_long, unique_sleep, within
 mod agents;
 mod apart;
 mod asserted;
+mod at_once;
 mod declared;
 mod elsewhere;
 mod flags;

@@ -43,6 +43,11 @@ impl Converter for Log {
             sessions.sort_by(|one, other| active(one).total_cmp(&active(other)));
             sessions.retain(|session| session.is_since("last_activity_at", logs.since()));
             for session in &sessions {
+                let id = session.text("id").unwrap_or_default();
+                if !logs.takes(id) {
+                    continue;
+                }
+                draft.report.conversation(id);
                 ended = read(session, &nodes, draft, path)?.or(ended);
             }
         }

@@ -187,9 +187,10 @@ impl Reader {
             let id = session.text("id").unwrap_or_default();
             let is_recent = |message: &named::Row| message.is_since("created_timestamp", logs.since());
             let mut own = messages.iter().filter(|message| message.text("session_id") == Some(id));
-            if logs.since().is_some() && !own.any(is_recent) {
+            if !logs.takes(id) || logs.since().is_some() && !own.any(is_recent) {
                 continue;
             }
+            draft.report.conversation(id);
             let is_sub = session.text("session_type") == Some("sub_agent");
             let track = if is_sub { draft.sub(MAIN, id) } else { MAIN };
             self.messages.begin();

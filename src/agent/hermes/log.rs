@@ -1,5 +1,6 @@
 //! Sessions of Hermes Agent: its database (`state.db`), and the lines and files that it exports.
 
+use std::collections::HashMap;
 use std::io;
 
 use camino::Utf8Path;
@@ -185,13 +186,22 @@ impl Reader {
         }
         let started = |row: &named::Row| row.real("started_at").unwrap_or(0.0);
         sessions.sort_by(|one, other| started(one).total_cmp(&started(other)));
+        let parents: HashMap<&str, &str> = sessions
+            .iter()
+            .filter_map(|session| Some((session.text("id")?, session.text("parent_session_id")?)))
+            .collect();
         for session in &sessions {
             let id = session.text("id").unwrap_or_default();
+            let root = log::root_of(id, |id| parents.get(id).copied());
+            if !logs.takes(root) {
+                continue;
+            }
             let of_it = messages.iter().filter(|message| message.text("session_id") == Some(id));
             let is_recent = |message: &named::Row| message.is_since("timestamp", logs.since());
             if logs.since().is_some() && !of_it.clone().any(is_recent) {
                 continue;
             }
+            draft.report.conversation(root);
             let texts: Vec<String> =
                 of_it.map(|message| message.to_json(&["tool_calls", "reasoning_details"])).collect();
             let list: Vec<&RawValue> =

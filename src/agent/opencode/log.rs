@@ -2,7 +2,7 @@
 //! and the stream that a headless run prints.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 
 use camino::Utf8Path;
@@ -76,7 +76,7 @@ impl Converter for Log {
     }
 
     fn convert(&self, logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<()> {
-        let mut sessions = sessions(logs, draft)?;
+        let mut sessions = own(sessions(logs, draft)?, logs, draft);
         // Those that asked others come first, and one comes after the other, by their times.
         sessions.sort_by_key(|session| (session.created, session.id.clone()));
         let mut reader = Reader {
@@ -185,6 +185,22 @@ fn sessions(logs: &dyn Logs, draft: &mut Draft<'_>) -> io::Result<Vec<Session>> 
         draft.report.partial("orphan-parts", format!("the message `{name}` of some parts is not there"), at);
     }
     Ok(found)
+}
+
+/// Leaves out those of other runs, with those that came out of them.
+fn own(sessions: Vec<Session>, logs: &dyn Logs, draft: &mut Draft<'_>) -> Vec<Session> {
+    let parents: HashMap<String, String> =
+        sessions.iter().filter_map(|session| Some((session.id.clone(), session.parent.clone()?))).collect();
+    let root = |id: &str| log::root_of(id, |id| parents.get(id).map(String::as_str)).to_owned();
+    let own = |session: &Session| match session.place {
+        Place::Database(_) => logs.takes(&root(&session.id)),
+        Place::Export(_) | Place::Storage(..) => true,
+    };
+    let own: Vec<Session> = sessions.into_iter().filter(own).collect();
+    for session in own.iter().filter(|session| matches!(session.place, Place::Database(_))) {
+        draft.report.conversation(&root(&session.id));
+    }
+    own
 }
 
 fn is_known(found: &[Session], id: &str, draft: &mut Draft<'_>) -> bool {

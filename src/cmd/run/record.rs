@@ -60,11 +60,16 @@ impl Recording {
         }
     }
 
-    /// Puts the logs that the agent has written beside what it said. They become a trajectory where they are pier's own copy, for an
+    /// The name of its directory.
+    pub fn name(&self) -> &str {
+        self.place.file_name().unwrap_or_default()
+    }
+
+    /// Puts the logs that the agent has written beside what it said, but for those of other sessions. They become a trajectory where they are pier's own copy, for an
     /// agent of a container can put links in their place here.
-    pub fn finish(mut self) {
+    pub fn finish(mut self, others: &[Utf8PathBuf]) {
         let Some(watch) = &mut self.watch else { return };
-        for path in watch.changed() {
+        for path in watch.changed().into_iter().filter(|path| !others.contains(path)) {
             let name = self.place.join(layout::of_log(&self.agent, &path));
             if let Err(error) = watch.copy(&path, &self.root, &name) {
                 tracing::debug!(%error, %path, "a log is not kept");

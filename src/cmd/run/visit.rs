@@ -90,10 +90,11 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         notice: &notice,
         detached,
         tape,
+        record: recording.as_ref().map(Recording::name),
     };
     let finished = within::run(begun);
     if let Some(recording) = recording {
-        recording.finish();
+        recording.finish(finished.as_ref().map_or(&[], |finished| finished.others.as_slice()));
     }
     let finished = match finished {
         Err(error) if is_gone(&error) => return Err(not_running()),

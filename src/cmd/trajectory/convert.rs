@@ -49,6 +49,7 @@ pub fn run(args: &Convert) -> Outcome {
         logs: &args.logs,
         only: None,
         since: None,
+        conversations: None,
         whose: args.agent.as_deref().map_or(Whose::Unknown, Whose::Known),
         agent_version: args.agent_version.as_deref(),
         model: args.model.as_deref(),

@@ -12,8 +12,10 @@ use crate::cmd::sessions::table;
 use crate::cmd::{Outcome, project};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::session::asked::Asked;
 use crate::session::registry::{self, Session};
-use crate::session::runs::{self, Logs};
+use crate::session::runs;
+use crate::session::runs::logs::Logs;
 use crate::trajectory::{NAME, Out};
 use crate::ui;
 use crate::util::text::escape;
@@ -121,7 +123,7 @@ fn of_session(name: &str, found: &mut Found) -> Result<bool, Failure> {
     let environment = Environment::of_process()?;
     let live = registry::list(&environment.state).unwrap_or_default();
     if let Some(session) = live.iter().find(|session| session.id.starts_with(name)) {
-        return made(session, found).map(|()| true);
+        return made(session, &environment.state, found).map(|()| true);
     }
     let runs = runs::everywhere(&environment.state);
     let run = runs.iter().find(|run| runs::session(run).is_some_and(|session| session.starts_with(name)));
@@ -153,7 +155,7 @@ fn newest(found: &mut Found) -> Result<(), Failure> {
     let live = registry::list(&environment.state).unwrap_or_default();
     let own = |session: &&Session| here.starts_with(&session.project) && Logs::of(session).is_some();
     if let Some(session) = live.iter().rev().find(own)
-        && made(session, found).is_ok()
+        && made(session, &environment.state, found).is_ok()
     {
         return Ok(());
     }
@@ -165,19 +167,23 @@ fn newest(found: &mut Found) -> Result<(), Failure> {
 /// Returns the trajectory of a run that was kept; says where it may have more than that run.
 fn whole(run: &Utf8Path) -> Utf8PathBuf {
     let told = runs::read(run).unwrap_or_default();
-    let beside: Vec<&str> =
-        told["beside"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let beside = told["beside"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    warn_of(&beside.collect::<Vec<_>>());
+    run.join(NAME)
+}
+
+/// Says of which sessions a trajectory may have something.
+pub fn warn_of(beside: &[&str]) {
     if !beside.is_empty() {
         let names = escape(&beside.join(", "));
         ui::warn(&format!(
             "other sessions had the same home meanwhile, and what they said may be in this: {names}"
         ));
     }
-    run.join(NAME)
 }
 
 /// Makes the trajectory of a session that runs.
-fn made(session: &Session, found: &mut Found) -> Result<(), Failure> {
+fn made(session: &Session, state: &Utf8Path, found: &mut Found) -> Result<(), Failure> {
     let nothing = || {
         let message = format!("session {} has no log of an agent that pier reads", session.id);
         Failure::new(Exit::Failed, "trajectory::read", message)
@@ -186,11 +192,17 @@ fn made(session: &Session, found: &mut Found) -> Result<(), Failure> {
     let logs = Logs::of(session).ok_or_else(nothing)?;
     let directory = tempfile::tempdir().map_err(|error| unreadable(Utf8Path::new("/tmp"), error))?;
     let place = Utf8Path::from_path(directory.path()).ok_or_else(nothing)?.join(NAME);
-    let converted = logs.convert(&Prices::embedded(), Out::File(&place), true).ok_or_else(nothing)?;
+    let prices = Prices::embedded();
+    let own = logs.own(session, state, &Asked::of_process(session.pid, session.start_time), &prices);
+    if own.files.is_empty() {
+        return Err(nothing());
+    }
+    let converted = logs.convert(&own, &prices, Out::File(&place), true);
     let converted = converted.map_err(|error| super::convert::failure(&error))?;
     if converted.trajectory.is_none() {
         return Err(nothing());
     }
+    warn_of(&own.beside.iter().map(String::as_str).collect::<Vec<_>>());
     ui::say(&format!("session {} still runs: this is what it has done so far", session.id));
     found.files.push(place);
     found.made.push(Made { directory, session: session.id.clone() });

@@ -1,16 +1,24 @@
 //! The trajectory of a trial: the logs of its agent as one document, and what the records say of it.
 
 use camino::Utf8Path;
-use serde_json::json;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use super::Source;
 use crate::agent;
 use crate::atif::WRITTEN;
 use crate::atif::prices::Prices;
+use crate::cmd::trajectory::kept;
 use crate::record::Ran;
+use crate::session::runs;
 use crate::trajectory::{self, Converted, NAME, Out, Request, Whose};
 use crate::ui;
 use crate::util::text::escape;
+
+/// How long the part of the name of a record is that says when it began.
+const STAMP: usize = "2026-01-02_03-04-05".len();
 
 /// What the logs of a trial say.
 #[derive(Default)]
@@ -19,11 +27,44 @@ pub struct Told {
     pub ran: Option<Ran>,
 }
 
+/// Which part of logs is a trial's.
+#[derive(Default)]
+struct Part {
+    /// In milliseconds since 1970.
+    since: Option<i64>,
+    conversations: Option<Vec<String>>,
+}
+
+impl Part {
+    /// Returns that of a session which a workspace has recorded: what was kept of it says which conversations of a database are its own.
+    fn of(source: &Source, state: &Utf8Path) -> Self {
+        let Source::Recorded { root, path } = source else { return Part::default() };
+        let name = path.file_name().unwrap_or_default();
+        let Some(run) = runs::recorded(state, root, name) else {
+            // Its name says when it began, to the second.
+            let began =
+                name.get(..STAMP).and_then(|stamp| DateTime::strptime("%Y-%m-%d_%H-%M-%S", stamp).ok());
+            let began = began.and_then(|began| began.to_zoned(TimeZone::UTC).ok());
+            return Part {
+                since: began.map(|began| began.timestamp().as_millisecond()),
+                conversations: None,
+            };
+        };
+        let names = |key: &str| run[key].as_array().into_iter().flatten().filter_map(Value::as_str);
+        kept::warn_of(&names("beside").collect::<Vec<_>>());
+        let began: Option<Timestamp> = run["started_at"].as_str().and_then(|began| began.parse().ok());
+        Part {
+            since: began.map(Timestamp::as_millisecond),
+            conversations: Some(names("conversations").map(str::to_owned).collect()),
+        }
+    }
+}
+
 /// Reads the logs of a trial, and says how they are found where the records of a workspace have none.
-pub fn of(whose: Whose<'_>, name: &str, source: &Source, logs: &Utf8Path) -> Told {
+pub fn of(whose: Whose<'_>, name: &str, source: &Source, logs: &Utf8Path, state: &Utf8Path) -> Told {
     // A headless run of some agents says all of it.
     let has_alone = |said: &str| super::names(logs) == [said];
-    let told = convert(whose, logs);
+    let told = convert(whose, logs, &Part::of(source, state));
     let is_read = agent::find(name).is_ok_and(|known| known.converter().is_some());
     if matches!(source, Source::Recorded { .. }) && is_read && has_alone(&format!("{name}.txt")) {
         ui::say(&format!(
@@ -37,7 +78,7 @@ pub fn of(whose: Whose<'_>, name: &str, source: &Source, logs: &Utf8Path) -> Tol
 
 /// Makes `trajectory.json` of the logs in a directory, which is pier's own copy of them. What cannot be read is said, and nothing
 /// else is lost by it.
-fn convert(whose: Whose<'_>, logs: &Utf8Path) -> Told {
+fn convert(whose: Whose<'_>, logs: &Utf8Path, part: &Part) -> Told {
     if let Whose::Known(name) = whose
         && agent::find(name).ok().and_then(agent::Agent::converter).is_none()
     {
@@ -56,7 +97,8 @@ fn convert(whose: Whose<'_>, logs: &Utf8Path) -> Told {
     let request = Request {
         logs,
         only: None,
-        since: None,
+        since: part.since,
+        conversations: part.conversations.as_deref(),
         whose,
         agent_version: None,
         model: None,

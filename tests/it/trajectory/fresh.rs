@@ -452,6 +452,71 @@ fn is_kept_of_a_command(name: &str) {
     assert!(is_found_again(agent, &project, &run, &document) > 2, "the log was read: {document}");
 }
 
+/// Two sessions at the same time have one home, and each has what it was asked.
+fn is_told_from_another(name: &str) {
+    let agent = Agent::of(name);
+    let Some((project, _)) = agent.run(Script::Hello) else { return };
+    let server = ModelServer::start(Script::Hello);
+    for (path, text) in agent.files {
+        // They were imported by the first.
+        fs_err::write(home(&project).join(path), text.replace("{}", &server.url())).unwrap();
+    }
+    let prompts = ["Write this one", "Write that one"];
+    thread::scope(|scope| {
+        for prompt in prompts {
+            let call = agent.call(&project, &server, &["up", "--prompt", prompt, "--front", "json"]);
+            scope.spawn(move || call.run().expect(0));
+        }
+    });
+    let listed = project.pier(&["trajectory", "list", "--json"]).expect(0);
+    let runs: Vec<Value> = serde_json::from_str(&listed.text()).unwrap();
+    let [_, one, other] = &runs[..] else { panic!("{runs:?}") };
+    assert!(one["finished_at"].as_str() > other["started_at"].as_str(), "they ran at one time: {runs:?}");
+    let mut found = Vec::new();
+    for run in [one, other] {
+        assert_eq!(
+            (&run["beside"], &run["shared"]),
+            (&serde_json::json!([]), &serde_json::json!([])),
+            "{run}"
+        );
+        let document = fs_err::read(run["trajectory"].as_str().unwrap()).unwrap();
+        let texts = all_texts(&serde_json::from_slice(&document).unwrap());
+        let own: Vec<&str> = prompts.into_iter().filter(|prompt| texts.contains(prompt)).collect();
+        assert_eq!(own.len(), 1, "{texts}");
+        found.extend(own);
+    }
+    found.sort_unstable();
+    assert_eq!(found, ["Write that one", "Write this one"]);
+}
+
+macro_rules! told_apart {
+    ($($module:ident $name:literal;)*) => {$(
+        #[test]
+        fn $module() {
+            is_told_from_another($name);
+        }
+    )*};
+}
+
+/// Those of which each session has a log, or a part of one, of its own: aider and mini-SWE-agent have one file for all.
+mod two_at_once_are_told_apart {
+    use super::is_told_from_another;
+
+    told_apart! {
+        claude_code "claude-code";
+        codex "codex";
+        gemini_cli "gemini-cli";
+        qwen_coder "qwen-coder";
+        opencode "opencode";
+        pi "pi";
+        hermes "hermes";
+        cline "cline";
+        copilot_cli "copilot-cli";
+        kimi_cli "kimi-cli";
+        openhands "openhands";
+    }
+}
+
 macro_rules! fresh {
     ($($module:ident $name:literal;)*) => {$(
         mod $module {

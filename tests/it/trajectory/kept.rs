@@ -8,7 +8,7 @@ use super::fixtures;
 use crate::sandbox::{Project, within};
 
 /// A project with an agent that does as `script` says, and beside it the log of a real session.
-fn project(script: &str) -> Project {
+pub fn project(script: &str) -> Project {
     let project = Project::new(&format!(
         "agent mine default=#true {{ run \"sh\" \"-c\" {script:?}; logs \"~/.mine/*.jsonl\"; }}\n"
     ));
@@ -19,7 +19,7 @@ fn project(script: &str) -> Project {
     project
 }
 
-fn runs(project: &Project, words: &[&str]) -> Vec<Value> {
+pub fn runs(project: &Project, words: &[&str]) -> Vec<Value> {
     let all = [&["trajectory", "list", "--json"], words].concat();
     serde_json::from_str(&project.pier(&all).expect(0).text()).unwrap()
 }
@@ -78,26 +78,4 @@ fn a_session_that_runs_is_shown_as_far_as_it_is() {
     assert!(runs(&project, &[]).is_empty());
     project.write("done", "");
     assert!(within(Duration::from_secs(30), || runs(&project, &[]).len() == 1));
-}
-
-#[test]
-fn sessions_that_had_one_home_at_a_time_name_each_other() {
-    let project = project(
-        "mkdir -p ~/.mine; cp log.jsonl ~/.mine/${0##*/}.jsonl; [ $0 != wait ] || until [ -e done ]; do sleep 0.1; done",
-    );
-    let long = project.pier(&["up", "--detach", "mine", "--", "wait"]).expect(0).text().trim().to_owned();
-    let has_begun = || project.pier(&["trajectory", "show", "--no-pager", &long]).code() == Some(0);
-    assert!(within(Duration::from_secs(30), has_begun));
-    project.pier(&["up"]).expect(0);
-    project.write("done", "");
-    assert!(within(Duration::from_secs(30), || runs(&project, &[]).len() == 2));
-    // By itself again.
-    project.pier(&["up"]).expect(0);
-    let all = runs(&project, &[]);
-    let of = |id: &str| all.iter().find(|run| run["id"] == id).unwrap();
-    let short = all.iter().find(|run| run["beside"] == serde_json::json!([long])).unwrap();
-    assert_eq!(of(&long)["beside"], serde_json::json!([short["id"]]));
-    let shown = project.pier(&["trajectory", "show", "--no-pager", &long]).expect(0);
-    assert!(shown.flat().contains("had the same home meanwhile"), "{}", shown.flat());
-    assert_eq!(all.iter().filter(|run| run["beside"] == serde_json::json!([])).count(), 1, "{all:?}");
 }

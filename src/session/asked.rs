@@ -1,0 +1,244 @@
+//! What the agent of a session was asked, as far as pier has seen it: the words of its command, and what came in by its terminal or
+//! from a file. By that its logs are told from those of another session that had the same home at the same time.
+
+use camino::Utf8Path;
+use serde::{Deserialize, Serialize};
+
+use crate::sys::process;
+use crate::util::fs::read_bounded;
+
+/// The most that is remembered of what came in, in bytes.
+const MOST_HEARD: usize = 256 << 10;
+
+/// The most that is read of the words of a process, in bytes.
+const MOST_WORDS: u64 = 4 << 20;
+
+/// The shortest text that counts where it is only a part of another one, in bytes: what is shorter is in many.
+const LEAST: usize = 12;
+
+/// The shortest part of an id that counts, in bytes.
+const LEAST_ID: usize = 8;
+
+/// How well what a log says fits what was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    #[default]
+    Not,
+    /// One is in the other: a shell's command has it, or the agent has put more around it.
+    Part,
+    Whole,
+}
+
+/// What came in at the standard input of a command, from its beginning.
+#[derive(Debug, Default)]
+pub struct Heard(Vec<u8>);
+
+impl Heard {
+    pub fn hear(&mut self, bytes: &[u8]) {
+        let left = MOST_HEARD - self.0.len();
+        self.0.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
+    }
+}
+
+/// Texts in which every space is one blank.
+#[derive(Debug, Default)]
+pub struct Asked(Vec<String>);
+
+impl Asked {
+    /// Takes the words of a command.
+    pub fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut asked = Asked::default();
+        // The first is what runs.
+        for word in words.into_iter().skip(1) {
+            asked.add(word);
+            if let Some((_, value)) = word.strip_prefix("--").and_then(|flag| flag.split_once('=')) {
+                asked.add(value);
+            }
+        }
+        asked
+    }
+
+    /// Takes those of a process that runs; of one that is another by now, there are none.
+    pub fn of_process(id: u32, start_time: u64) -> Self {
+        let path = format!("/proc/{id}/cmdline");
+        let Ok(words) = read_bounded(Utf8Path::new(&path), MOST_WORDS) else { return Asked::default() };
+        if process::start_time(id) != Some(start_time) {
+            return Asked::default();
+        }
+        let words = String::from_utf8_lossy(&words);
+        Asked::of_words(words.split('\0'))
+    }
+
+    /// Adds what came in: what was typed a line each, and all of it.
+    pub fn add_heard(&mut self, heard: &Heard) {
+        let lines = typed(&String::from_utf8_lossy(&heard.0));
+        self.add(&lines.join(" "));
+        for line in &lines {
+            self.add(line);
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        let text = squash(text);
+        if !text.is_empty() {
+            self.0.push(text);
+        }
+    }
+
+    /// Says how well it fits what a log says that the user said.
+    pub fn fit(&self, said: &str) -> Fit {
+        let said = squash(said);
+        if said.is_empty() {
+            return Fit::Not;
+        }
+        let of = |word: &String| {
+            // What has no blank is a flag, a path or a name, and those are in many texts.
+            let is_text = word.len() >= LEAST && word.contains(' ');
+            match () {
+                () if *word == said => Fit::Whole,
+                () if said.len() >= LEAST && word.contains(&said)
+                    || is_text && said.contains(word.as_str()) =>
+                {
+                    Fit::Part
+                }
+                () => Fit::Not,
+            }
+        };
+        self.0.iter().map(of).max().unwrap_or_default()
+    }
+
+    /// Says whether it names a conversation, which it goes on with.
+    pub fn names(&self, conversation: &str) -> bool {
+        let is_part = |word: &String| {
+            word.len() >= LEAST_ID
+                && word.bytes().any(|byte| byte.is_ascii_digit())
+                && conversation.contains(word.as_str())
+        };
+        self.0.iter().any(|word| word == conversation || is_part(word))
+    }
+}
+
+fn squash(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the lines that were typed, as the simplest editor has them. A line that was pasted goes on until the key that sends it.
+fn typed(keys: &str) -> Vec<String> {
+    let (mut lines, mut line) = (Vec::new(), String::new());
+    let mut pasting = false;
+    let mut keys = keys.chars().peekable();
+    while let Some(key) = keys.next() {
+        match key {
+            '\x1b' => match keys.next() {
+                Some('[') => {
+                    let mut sequence = String::new();
+                    for part in keys.by_ref() {
+                        sequence.push(part);
+                        if ('\x40'..='\x7e').contains(&part) {
+                            break;
+                        }
+                    }
+                    match sequence.as_str() {
+                        "200~" => pasting = true,
+                        "201~" => pasting = false,
+                        _ => {}
+                    }
+                }
+                Some('O') => drop(keys.next()),
+                // A new line in what is not sent yet.
+                Some('\r' | '\n') => line.push(' '),
+                _ => {}
+            },
+            '\r' | '\n' if pasting => line.push(' '),
+            '\r' | '\n' => lines.push(std::mem::take(&mut line)),
+            '\x7f' | '\x08' => drop(line.pop()),
+            '\x15' | '\x03' => line.clear(),
+            '\x17' => {
+                let kept = line.trim_end().rfind(' ').map_or(0, |at| at + 1);
+                line.truncate(kept);
+            }
+            '\t' => line.push(' '),
+            key if key.is_control() => {}
+            key => line.push(key),
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_fits_what_was_asked_whole_or_in_part() {
+        let asked = Asked::of_words([
+            "claude",
+            "-p",
+            "Mend  the\nparser",
+            "--dangerously-skip-permissions",
+            "--prompt=say it",
+        ]);
+        for (said, expected) in [
+            ("Mend the parser", Fit::Whole),
+            (" Mend the parser\n", Fit::Whole),
+            ("say it", Fit::Whole),
+            ("Please solve this: Mend the parser. Work in /app.", Fit::Part),
+            ("end the parse", Fit::Part),
+            ("the parser", Fit::Not),
+            ("never use --dangerously-skip-permissions here", Fit::Not),
+            ("claude", Fit::Not),
+            ("", Fit::Not),
+        ] {
+            assert_eq!(asked.fit(said), expected, "{said}");
+        }
+        let shell = Asked::of_words(["sh", "-c", "cd x && claude -p 'mend the lexer' | cat"]);
+        assert_eq!(shell.fit("mend the lexer"), Fit::Part);
+        assert_eq!(Asked::default().fit("anything at all"), Fit::Not);
+    }
+
+    #[test]
+    fn a_conversation_is_named_by_its_id_or_a_part_of_it() {
+        let id = "0199d3c8-7c1e-7b10-8a57-0d2d1d9a1b11";
+        let file = format!("rollout-2026-01-02T03-04-05-{id}");
+        for (word, expected) in [(id, true), (&id[..8], true), ("0199", false), ("rollout-", false)] {
+            assert_eq!(Asked::of_words(["codex", "resume", word]).names(&file), expected, "{word}");
+        }
+        assert!(Asked::of_words(["pi", "--session", "mine"]).names("mine"));
+    }
+
+    #[test]
+    fn what_is_typed_is_read_as_it_was_meant() {
+        for (keys, expected) in [
+            ("mend it\r", &["mend it", ""][..]),
+            ("mendx\x7f it\rand\r", &["mend it", "and", ""]),
+            ("\x1b[200~one\rtwo\x1b[201~ three\r", &["one two three", ""]),
+            ("not this\x15this one\x17two\r", &["this two", ""]),
+            ("a\x1b[D\x1bOAb\x1b\rc", &["ab c"]),
+            ("\x1b[", &[""]),
+            ("\x1b", &[""]),
+        ] {
+            assert_eq!(typed(keys), expected, "{keys:?}");
+        }
+        let mut heard = Heard::default();
+        heard.hear(b"mend the");
+        heard.hear(b" parser\rthen the lexer\r");
+        let mut asked = Asked::default();
+        asked.add_heard(&heard);
+        assert_eq!(asked.fit("mend the parser"), Fit::Whole);
+        assert_eq!(asked.fit("mend the parser\nthen the lexer"), Fit::Whole);
+        heard.hear(&vec![b'x'; 2 * MOST_HEARD]);
+        assert_eq!(heard.0.len(), MOST_HEARD);
+        heard.hear(b"y");
+    }
+
+    #[test]
+    fn the_words_of_a_process_are_its_own() {
+        let id = std::process::id();
+        let start = process::start_time(id).unwrap();
+        let own: Vec<String> = std::env::args().collect();
+        assert_eq!(Asked::of_process(id, start).0.len(), own.len() - 1);
+        assert!(Asked::of_process(id, start + 1).0.is_empty());
+    }
+}

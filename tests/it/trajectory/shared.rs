@@ -1,0 +1,138 @@
+//! Sessions of one agent at the same time, in one home: whose log is whose.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::kept::{project, runs};
+use crate::sandbox::{Project, within};
+use crate::tty::Terminal;
+
+/// Writes a log with what it is asked by its last word or by a line of its input, or with what nobody has asked; `same` waits for the
+/// other one. Goes on until it may end.
+const SCRIPT: &str = "mkdir -p ~/.mine; id=$(cat /proc/sys/kernel/random/uuid); \
+    case $0 in read) read -r line;; nothing) line=$id;; same) until [ -e go ]; do sleep 0.1; done;; esac; \
+    printf '{\"type\":\"user\",\"message\":{\"content\":\"%s\"},\"uuid\":\"%s\",\"sessionId\":\"%s\"}\\n' \"${line:-$0}\" $id $id \
+    > ~/.mine/$id.jsonl; until [ -e done ]; do sleep 0.1; done";
+
+fn start(project: &Project, words: &[&str]) -> String {
+    let words = [&["up", "--detach", "mine", "--"], words].concat();
+    project.pier(&words).expect(0).text().trim().to_owned()
+}
+
+/// Waits until sessions have written their logs, and ends them.
+fn end(project: &Project, sessions: usize) -> Vec<Value> {
+    let homes = || fs_err::read_dir(project.state().join("projects")).into_iter().flatten();
+    let logs = || {
+        homes()
+            .filter_map(|entry| fs_err::read_dir(entry.unwrap().path().join("home/.mine")).ok())
+            .map(Iterator::count)
+            .sum::<usize>()
+    };
+    assert!(within(Duration::from_secs(30), || logs() == sessions));
+    // Nothing else is touched: the time of a log says whose it can be.
+    fs_err::write(project.root().join("done"), "").unwrap();
+    assert!(within(Duration::from_secs(30), || runs(project, &[]).len() == sessions));
+    runs(project, &[])
+}
+
+fn texts(run: &Value) -> Vec<String> {
+    let document = fs_err::read(run["trajectory"].as_str().unwrap()).unwrap();
+    let document: Value = serde_json::from_slice(&document).unwrap();
+    document["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["message"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn of<'a>(runs: &'a [Value], id: &str) -> &'a Value {
+    runs.iter().find(|run| run["id"] == id).unwrap()
+}
+
+#[test]
+fn each_has_what_it_was_asked() {
+    let project = project(SCRIPT);
+    let asked = ["mend the parser", "mend the lexer", "x"];
+    let ids = asked.map(|asked| start(&project, &[asked]));
+    assert!(within(Duration::from_secs(30), || {
+        ids.iter().all(|id| project.pier(&["trajectory", "show", "--no-pager", id]).code() == Some(0))
+    }));
+    // While they run, too.
+    let shown = project.pier(&["trajectory", "show", "--no-pager", &ids[0]]).expect(0);
+    assert!(shown.text().contains(asked[0]) && !shown.text().contains(asked[1]), "{}", shown.text());
+    assert!(!shown.flat().contains("had the same home"), "{}", shown.flat());
+    let all = end(&project, 3);
+    for (id, asked) in ids.iter().zip(asked) {
+        let run = of(&all, id);
+        assert_eq!(
+            (&run["beside"], &run["shared"], texts(run)),
+            (&json!([]), &json!([]), vec![asked.to_owned()]),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn what_nobody_can_tell_apart_is_in_both_and_named() {
+    let project = project(SCRIPT);
+    let ids = ["same", "same"].map(|asked| start(&project, &[asked]));
+    fs_err::write(project.root().join("go"), "").unwrap();
+    assert!(within(Duration::from_secs(30), || {
+        let shown = project.pier(&["trajectory", "show", "--no-pager", &ids[0]]);
+        shown.code() == Some(0) && shown.flat().contains(&format!("may be in this: {}", ids[1]))
+    }));
+    let all = end(&project, 2);
+    for (id, other) in [(&ids[0], &ids[1]), (&ids[1], &ids[0])] {
+        let run = of(&all, id);
+        assert_eq!(run["beside"], json!([other]), "{run}");
+        assert_eq!((run["shared"].as_array().unwrap().len(), texts(run).len()), (2, 2), "{run}");
+        let shown = project.pier(&["trajectory", "show", "--no-pager", id]).expect(0);
+        assert!(shown.flat().contains("had the same home meanwhile"), "{}", shown.flat());
+    }
+}
+
+#[test]
+fn what_only_one_can_have_written_is_its_own() {
+    let project = project(SCRIPT);
+    // Nobody knows what this one is asked: it is the first to write something, and that is nobody else's.
+    let long = start(&project, &["nothing"]);
+    let has_begun = || project.pier(&["trajectory", "show", "--no-pager", &long]).code() == Some(0);
+    assert!(within(Duration::from_secs(30), has_begun));
+    let short = start(&project, &["nothing"]);
+    let all = end(&project, 2);
+    for id in [&long, &short] {
+        let run = of(&all, id);
+        assert_eq!((&run["beside"], run["steps"].as_u64()), (&json!([]), Some(1)), "{id} {all:?}");
+    }
+    // By itself again.
+    project.pier(&["up", "mine", "--", "alone"]).expect(0);
+    let all = runs(&project, &[]);
+    assert_eq!((&all[2]["beside"], texts(&all[2])), (&json!([]), vec!["alone".to_owned()]));
+}
+
+#[test]
+fn what_was_typed_or_read_from_a_file_tells_them_apart() {
+    let project = project(SCRIPT);
+    let words = ["up", "mine", "--", "read"];
+    let mut terminals = ["mend the parser", "and the lexer"].map(|typed| {
+        let mut terminal = Terminal::start(&project, &words);
+        terminal.press(typed);
+        terminal.press("\x7f\x7fer\r");
+        terminal
+    });
+    project.write("prompt.txt", "write the manual\n");
+    let mut call = project.call(words);
+    call.command.stdin(fs_err::File::open(project.root().join("prompt.txt")).unwrap().into_parts().0);
+    let mut child = call.command.spawn().unwrap();
+    let all = end(&project, 3);
+    child.wait().unwrap();
+    for terminal in &mut terminals {
+        terminal.end(0);
+    }
+    let mut said: Vec<Vec<String>> = all.iter().map(texts).collect();
+    said.sort();
+    assert_eq!(said, [["and the lexer"], ["mend the parser"], ["write the manual"]]);
+    assert!(all.iter().all(|run| run["beside"] == json!([])), "{all:?}");
+}
