@@ -4,6 +4,9 @@
 
 use std::ops::Range;
 
+mod flags;
+mod pairs;
+
 /// A secret in a text.
 pub enum Found {
     /// It begins here, and ends before this.
@@ -53,7 +56,7 @@ const KEYS: &[(&str, usize, Signs)] = &[
 ];
 
 /// The first signs of the keys, and of the others that have a beginning.
-const FIRSTS: &[u8] = b"Aeghnprsxy-:=";
+const FIRSTS: &[u8] = b"Aeghnprsxy-:=,";
 
 const KEY_BEGINS: &[u8] = b"-----BEGIN ";
 const KEY_KIND: &[u8] = b"PRIVATE KEY-----";
@@ -97,10 +100,18 @@ pub fn find(bytes: &[u8], at: usize) -> Option<Found> {
         return None;
     }
     if matches!(first, b':' | b'=') {
-        return login(bytes, at).or_else(|| assigned(bytes, at)).map(Found::Ahead);
+        let found = login(bytes, at).or_else(|| assigned(bytes, at)).or_else(|| pairs::of_field(bytes, at));
+        return found.map(Found::Ahead);
+    }
+    if first == b',' {
+        return pairs::of_list(bytes, at).map(Found::Ahead);
     }
     let length = if first == b'-' {
-        private_key(&bytes[at..])
+        let length = private_key(&bytes[at..]);
+        if length.is_none() {
+            return flags::find(bytes, at).map(Found::Ahead);
+        }
+        length
     } else {
         key(bytes, at).or_else(|| web_token(bytes, at))
     };
@@ -180,7 +191,7 @@ fn private_key(rest: &[u8]) -> Option<usize> {
 }
 
 /// Returns where the password of an address is, whose `://` begins here: that of `://user:word@`. Where the name
-/// is as long as a key, both.
+/// is as long as a key, that as well.
 fn login(bytes: &[u8], at: usize) -> Option<Range<usize>> {
     let mut begin = at + 1;
     // Some writers of JSON write `:\/\/`.
@@ -196,12 +207,13 @@ fn login(bytes: &[u8], at: usize) -> Option<Range<usize>> {
         after.iter().take(256).position(|byte| !byte.is_ascii_graphic() || b"/?#\"'<>\\".contains(byte));
     let authority = &after[..length.unwrap_or(after.len().min(256))];
     let end = authority.iter().rposition(|byte| *byte == b'@')?;
-    let colon = authority[..end].iter().position(|byte| *byte == b':')?;
-    let (user, password) = (&authority[..colon], &authority[colon + 1..end]);
-    let is_key = std::str::from_utf8(user).is_ok_and(super::has_long_word);
+    let colon = authority[..end].iter().position(|byte| *byte == b':');
+    let is_key = std::str::from_utf8(&authority[..colon.unwrap_or(end)]).is_ok_and(super::has_long_word);
     if is_key {
         return Some(begin..begin + end);
     }
+    let colon = colon?;
+    let password = &authority[colon + 1..end];
     (!password.is_empty() && !is_reference(password)).then(|| begin + colon + 1..begin + end)
 }
 
@@ -212,21 +224,9 @@ pub fn password(address: &str) -> Option<Range<usize>> {
 
 /// Returns where the value is whose name ends before this `:` or `=`.
 fn assigned(bytes: &[u8], at: usize) -> Option<Range<usize>> {
-    let mut name = &bytes[at.saturating_sub(NEAR)..at];
-    name = &name[..name.len() - trailing(name, b' ')];
-    let mut is_quoted = false;
-    if let [before @ .., b'"' | b'\''] = name {
-        name = &before[..before.len() - trailing(before, b'\\')];
-        is_quoted = true;
-    }
-    let ends = |known: &str| {
-        let same =
-            |(one, other): (&u8, &u8)| one.to_ascii_lowercase() == *other || (*one == b'-' && *other == b'_');
-        let tail = name.len().checked_sub(known.len()).map(|from| &name[from..]);
-        tail.is_some_and(|tail| tail.iter().zip(known.as_bytes()).all(same))
-    };
-    let is_field = ends(FIELD);
-    if !is_field && !NAMES.iter().any(|known| ends(known)) {
+    let (name, is_quoted) = name_before(bytes, at);
+    let is_field = ends_with(name, FIELD);
+    if !is_field && !names_secret(name) {
         return None;
     }
     let mut begin = at + 1;
@@ -251,9 +251,31 @@ fn assigned(bytes: &[u8], at: usize) -> Option<Range<usize>> {
         Some(quote) => quoted(bytes, begin, slashes, quote)?,
         // A number of JSON is none, and a mark in its place would be no JSON.
         None if is_quoted => return None,
-        None => unquoted(bytes, begin)?,
+        None => unquoted(bytes, begin, SHORTEST)?,
     };
     Some(begin..begin + value.len())
+}
+
+/// Returns the end of a name before this place, and whether it has quotation marks around it.
+fn name_before(bytes: &[u8], at: usize) -> (&[u8], bool) {
+    let name = &bytes[at.saturating_sub(NEAR)..at];
+    let name = &name[..name.len() - trailing(name, b' ')];
+    match name {
+        [before @ .., b'"' | b'\''] => (&before[..before.len() - trailing(before, b'\\')], true),
+        _ => (name, false),
+    }
+}
+
+/// Says whether a name ends with a known one, in whatever case and with `-` for `_`.
+fn ends_with(name: &[u8], known: &str) -> bool {
+    let same =
+        |(one, other): (&u8, &u8)| one.to_ascii_lowercase() == *other || (*one == b'-' && *other == b'_');
+    let tail = name.len().checked_sub(known.len()).map(|from| &name[from..]);
+    tail.is_some_and(|tail| tail.iter().zip(known.as_bytes()).all(same))
+}
+
+fn names_secret(name: &[u8]) -> bool {
+    NAMES.iter().any(|known| ends_with(name, known))
 }
 
 /// Returns where the secret is of a field that begins here with its scheme.
@@ -274,15 +296,20 @@ fn of_scheme(bytes: &[u8], begin: usize) -> Option<Range<usize>> {
 
 /// Returns the value that begins here, behind a quotation mark with so many backslashes before it.
 fn quoted(bytes: &[u8], begin: usize, slashes: usize, quote: u8) -> Option<&[u8]> {
+    let value = &bytes[begin..begin + quoted_end(bytes, begin, slashes, quote)?];
+    let is_address = memchr::memmem::find(value, b"://").is_some();
+    (value.len() >= SHORTEST && !is_address && !is_placeholder(value)).then_some(value)
+}
+
+/// Returns how long a value is that has no space, up to its quotation mark.
+fn quoted_end(bytes: &[u8], begin: usize, slashes: usize, quote: u8) -> Option<usize> {
     let rest = &bytes[begin..bytes.len().min(begin + LONGEST)];
     let mut run = 0;
-    let mut end = None;
     for (at, byte) in rest.iter().enumerate() {
         // A mark within the value has as many backslashes again and one more, and each backslash before it has them all.
         let more = run % (2 * (slashes + 1));
         if *byte == quote && more == slashes {
-            end = Some(at - slashes);
-            break;
+            return Some(at - slashes);
         }
         // The end of a string around it, or none at all.
         let is_outer = *byte == b'"' && (quote != b'"' || more != 2 * slashes + 1);
@@ -291,13 +318,11 @@ fn quoted(bytes: &[u8], begin: usize, slashes: usize, quote: u8) -> Option<&[u8]
         }
         run = if *byte == b'\\' { run + 1 } else { 0 };
     }
-    let value = &rest[..end?];
-    let is_address = memchr::memmem::find(value, b"://").is_some();
-    (value.len() >= SHORTEST && !is_address && !is_placeholder(value)).then_some(value)
+    None
 }
 
 /// Returns the value that begins here, and ends by itself; words of a language are none.
-fn unquoted(bytes: &[u8], begin: usize) -> Option<&[u8]> {
+fn unquoted(bytes: &[u8], begin: usize, least: usize) -> Option<&[u8]> {
     let is_part =
         |byte: &u8| !byte.is_ascii() || (byte.is_ascii_graphic() && !b"\"'`<>(){}[];,&|\\".contains(byte));
     let rest = &bytes[begin..];
@@ -309,11 +334,15 @@ fn unquoted(bytes: &[u8], begin: usize) -> Option<&[u8]> {
         value = before;
     }
     let is_address = memchr::memmem::find(value, b"://").is_some();
-    let is_mixed = value.iter().any(|byte| byte.is_ascii_digit() || b"!@#%^~".contains(byte));
-    if value.len() < SHORTEST || !is_mixed || is_code || is_address || is_placeholder(value) {
+    if value.len() < least || !is_mixed(value) || is_code || is_address || is_placeholder(value) {
         return None;
     }
     Some(if is_longer { &rest[..rest.iter().take_while(|byte| is_part(byte)).count()] } else { value })
+}
+
+/// Says whether a value has a sign that words of a language have not.
+fn is_mixed(value: &[u8]) -> bool {
+    value.iter().any(|byte| byte.is_ascii_digit() || b"!@#%^~".contains(byte))
 }
 
 /// Says whether something stands for a value that is elsewhere, or nowhere.

@@ -210,7 +210,58 @@ fn what_looks_like_a_key_is_taken_out() {
         ),
         (format!("password={}", "a1".repeat(3000)), "password=[REDACTED]"),
         (format!("password='{}'", "a1".repeat(1500)), "password='[REDACTED]'"),
+        // Flags of commands.
+        ("mysql --password hunter2 -h x".into(), "mysql --password [REDACTED] -h x"),
+        ("mysql --password=hunter2 -h x".into(), "mysql --password=[REDACTED] -h x"),
+        ("x --db-password 'opensesame'".into(), "x --db-password '[REDACTED]'"),
+        ("gh auth login --token abc12345".into(), "gh auth login --token [REDACTED]"),
+        ("gh auth login --github-token=abc12345,".into(), "gh auth login --github-token=[REDACTED],"),
+        (
+            r#"{"a":"x
+--token abc12345
+"}"#
+            .into(),
+            r#"{"a":"x
+--token [REDACTED]
+"}"#,
+        ),
+        (r#"["mysql", "--password", "hunter2x"]"#.into(), r#"["mysql", "--password", "[REDACTED]"]"#),
+        (r#"{"a":"["--api-key","hunter2x","x"]"}"#.into(), r#"{"a":"["--api-key","[REDACTED]","x"]"}"#),
+        ("curl -s -u user:pw https://x".into(), "curl -s -u user:[REDACTED] https://x"),
+        ("curl --user 'admin:admin' https://x".into(), "curl --user 'admin:[REDACTED]' https://x"),
+        (r#"{"a":"curl -u "me:p;w" x"}"#.into(), r#"{"a":"curl -u "me:[REDACTED]" x"}"#),
+        (r#"["curl","-u","user:pw"]"#.into(), r#"["curl","-u","user:[REDACTED]"]"#),
+        ("curl -s \\\n  -u user:pw".into(), "curl -s \\\n  -u user:[REDACTED]"),
+        (r#"{"a":"curl -s \\\n  -u user:pw"}"#.into(), r#"{"a":"curl -s \\\n  -u user:[REDACTED]"}"#),
+        ("curl -d 'a; b' -u user:pw".into(), "curl -d 'a; b' -u user:[REDACTED]"),
+        // A field in two.
+        (
+            r#"{"name":"Authorization","value":"Basic dXNlcjpwYXNz"}"#.into(),
+            r#"{"name":"Authorization","value":"Basic [REDACTED]"}"#,
+        ),
+        (
+            r#"{"a":"{
+  "key": "X-Api-Key",
+  "value": "abcdefgh"
+}"}"#
+                .into(),
+            r#"{"a":"{
+  "key": "X-Api-Key",
+  "value": "[REDACTED]"
+}"}"#,
+        ),
+        (
+            r#"{"name": "DB_PASSWORD", "value": "opensesame"}"#.into(),
+            r#"{"name": "DB_PASSWORD", "value": "[REDACTED]"}"#,
+        ),
+        (
+            r#"headers.set("Authorization", "Bearer ABCdefgh12")"#.into(),
+            r#"headers.set("Authorization", "Bearer [REDACTED]")"#,
+        ),
+        ("Proxy-Authorization: Basic dXNlcjpwdw==".into(), "Proxy-Authorization: Basic [REDACTED]"),
         // Addresses.
+        ("redis://:pw@host:6379/0".into(), "redis://:[REDACTED]@host:6379/0"),
+        ("https://0123456789abcdef0123@example.com/x".into(), "https://[REDACTED]@example.com/x"),
         ("git clone https://me:word@example.com/x".into(), "git clone https://me:[REDACTED]@example.com/x"),
         (r"{\/\/}postgres:\/\/user:pw@host\/db".into(), r"{\/\/}postgres:\/\/user:[REDACTED]@host\/db"),
         (
@@ -258,6 +309,23 @@ fn prose_and_code_stay_readable() {
         "postgres://user:$PASSWORD@host postgres://user:${PW}@host postgres://user:***@host",
         "ssh://git@example.com/x",
         "max_tokens: 12345678",
+        "pass --password to log in, or --password-stdin, --token-file /run/token1 and --max-token 1000000",
+        "use --password <password>, --password=$DB_PASSWORD, --token ${TOKEN1}, --token \"$TOKEN1\"",
+        "--token /run/secrets/token1 --password --token1 --secret-name abc12345",
+        r#"parser.add_argument("--password", "--passwd", help="The 2nd password")"#,
+        r#"{"pattern":"--token","id_1":"call_12345678"}"#,
+        "-p hunter2hunter2",
+        "docker run -u 1000:1000 x; chown -u node:node1234 x",
+        "curl -u $USER:$PASSWORD x && curl -u user: x && curl -u me x && curl -u 1000:1000 x",
+        "curl -fsSL https://x | docker run --user node:node1234 y",
+        "curl https://x\ndocker run -u node:node1234 y",
+        r#"{"a":"curl https://x\ndocker run -u node:node1234 y"}"#,
+        "scurl -u user:word curling -u user:word",
+        r#"{"name":"Authorization","value":"Bearer ${TOKEN}"}"#,
+        r#"{"name":"Authorization","in":"header","value":"abcdefgh1"}"#,
+        r#"{"name":"author","value":"somebody-12345"}"#,
+        r#"{"name":"password","type":"string","value":"a"}"#,
+        r#"["Authorization", "Content-Type-12345"]"#,
     ] {
         assert_eq!(scrubbed(&[("REMOTE", "ssh://git@example.com/x")], text), text);
     }
@@ -291,6 +359,16 @@ fn hostile_texts_take_no_time() {
         "://a:",
         "password: ",
         "Authorization: Bearer ",
+        "--password ",
+        "--password \"",
+        "--token=",
+        "\"--token\",\"a",
+        "curl -u a:",
+        "-u a:",
+        "curl -u \"a:",
+        "{\"name\":\"Authorization\",\"value\":\"",
+        "{\"name\":\"",
+        "\"Authorization\",",
     ] {
         let text = piece.repeat((1 << 17) / piece.len());
         let begun = std::time::Instant::now();
