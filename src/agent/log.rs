@@ -170,9 +170,13 @@ fn lines(
             return Ok(());
         }
     };
+    draft.place = Some((name.to_owned(), 0));
     loop {
         match lines.next() {
-            Ok(None) => return Ok(()),
+            Ok(None) => {
+                draft.place = None;
+                return Ok(());
+            }
             Ok(Some(Line::TooLong)) => {
                 let at = Some((name, lines.number));
                 draft.report.partial("long-line", "the line is too long to be read", at);
@@ -182,9 +186,13 @@ fn lines(
                     let text = "letters that are none were replaced by U+FFFD";
                     draft.report.note("repaired-text", text, Some((name, number)));
                 }
+                if let Some(place) = &mut draft.place {
+                    place.1 = number;
+                }
                 call(draft, &text, number, last)?;
             }
             Err(error) => {
+                draft.place = None;
                 let text = format!("the rest of the file cannot be read: {error}");
                 draft.report.partial("unreadable-file", text, Some((name, lines.number + 1)));
                 return Ok(());

@@ -172,6 +172,8 @@ impl Conversation {
 pub struct Draft<'a> {
     pub about: About,
     pub report: Report,
+    /// The file of lines that is being read, and the line.
+    pub place: Option<(String, u64)>,
     /// What the agent says that all of it cost, in US dollars.
     pub cost: Option<f64>,
     /// The tokens of all of it, for logs that do not say which call of the model had them.
@@ -195,6 +197,7 @@ impl<'a> Draft<'a> {
         Draft {
             about,
             report: Report::default(),
+            place: None,
             cost: None,
             whole: None,
             prices,
@@ -239,6 +242,10 @@ impl<'a> Draft<'a> {
 
     /// Adds tokens of a run whose log does not say which call of the model had them. Where a step has some, these are not counted.
     pub fn total(&mut self, usage: Usage) {
+        if let Some(name) = usage.odd {
+            let place = self.place.as_ref().map(|(file, line)| (file.as_str(), *line));
+            self.report.partial(ODD, odd(name), place);
+        }
         if usage.prompt() == 0 && usage.output == 0 {
             return;
         }
@@ -456,6 +463,14 @@ impl<'a> Draft<'a> {
         if step.llm_call_count == Some(0) {
             (step.usage, step.metrics, step.reasoning_content) = (None, None, None);
         }
+        if let Some(name) = step.usage.and_then(|usage| usage.odd) {
+            let source =
+                step.extra.get("src").and_then(|source| serde_json::from_str::<String>(source.get()).ok());
+            let place = source.as_ref().map(|source| place_in(source));
+            self.report.partial(ODD, odd(name), place);
+            // Zeros that no log has are none.
+            step.usage = step.usage.filter(|usage| usage.prompt() > 0 || usage.output > 0);
+        }
         if let Some(usage) = step.usage {
             let model =
                 step.model_name.as_deref().or(of.head.model.as_deref()).or(self.about.model.as_deref());
@@ -495,6 +510,19 @@ impl<'a> Draft<'a> {
         }
         Ok(())
     }
+}
+
+/// The code of a number of tokens that is none.
+const ODD: &str = "token-count";
+
+fn odd(name: &str) -> String {
+    format!("`{name}` is no number of tokens that can be, and counts as none")
+}
+
+/// Returns the file and the line of what a reader has written as `file:line`.
+fn place_in(source: &str) -> (&str, u64) {
+    let parts = source.rsplit_once(':').and_then(|(file, line)| Some((file, line.parse().ok()?)));
+    parts.unwrap_or((source, 0))
 }
 
 impl Sums {

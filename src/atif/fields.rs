@@ -2,6 +2,7 @@
 //! the others are there.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -10,6 +11,16 @@ use serde_json::value::RawValue;
 /// The fields of an object, in its order.
 #[derive(Clone, Debug, Default)]
 pub struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// The first field that should be a number of tokens, and is none: less than nothing, more than there can be, or no number.
+#[derive(Debug, Default)]
+pub struct Odd(Cell<Option<&'static str>>);
+
+impl Odd {
+    pub fn name(&self) -> Option<&'static str> {
+        self.0.get()
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(transparent)]
@@ -79,6 +90,15 @@ impl<'a> Fields<'a> {
             Ok(number) => Some(number).filter(|number| *number < 9_000_000_000_000_000),
             Err(_) => whole(text.parse().ok()?),
         }
+    }
+
+    /// Returns a number of tokens; where something else is in its place, that is remembered.
+    pub fn tokens(&self, key: &'static str, odd: &Odd) -> Option<u64> {
+        let count = self.count(key);
+        if count.is_none() && self.has(key) {
+            odd.0.set(odd.0.get().or(Some(key)));
+        }
+        count
     }
 
     pub fn float(&self, key: &str) -> Option<f64> {

@@ -174,7 +174,8 @@ mod tests {
     fn every_class_of_tokens_has_its_price() {
         let prices = Prices::embedded();
         assert!(prices.models.len() > 40 && prices.source.starts_with("pier 20"), "{}", prices.source);
-        let usage = Usage { input: 1000, cache_read: 2000, cache_write: 400, output: 100, cost: None };
+        let usage =
+            Usage { input: 1000, cache_read: 2000, cache_write: 400, output: 100, ..Usage::default() };
         let cost = |model: &str| prices.cost(model, &usage);
         let expected = (1000.0 * 3.0 + 2000.0 * 0.3 + 400.0 * 3.75 + 100.0 * 15.0) / 1e6;
         for model in [

@@ -291,6 +291,8 @@ pub struct Usage {
     pub output: u64,
     /// What the agent itself says that it cost, in US dollars.
     pub cost: Option<f64>,
+    /// A number of the log that is none, which counts as 0.
+    pub odd: Option<&'static str>,
 }
 
 impl Usage {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::agent::log::{self, Converter, Logs};
 use crate::atif::draft::{At, Draft, MAIN};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::report::Run;
 use crate::atif::step::{Content, ObservationResult, Source, Step, ToolCall, Usage};
@@ -299,7 +299,8 @@ fn answer(
 
 /// Takes the tokens of a call: those from the cache are in the prompt, thoughts are beside the answer.
 fn take_usage(step: &mut Step, usage: &Fields<'_>) {
-    let count = |key: &str| usage.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| usage.tokens(key, &odd).unwrap_or(0);
     let cached = count("cached_content_token_count");
     step.usage = Some(Usage {
         input: count("prompt_token_count").saturating_sub(cached),
@@ -307,6 +308,7 @@ fn take_usage(step: &mut Step, usage: &Fields<'_>) {
         cache_write: 0,
         output: count("candidates_token_count").saturating_add(count("thoughts_token_count")),
         cost: None,
+        odd: odd.name(),
     });
     let known = ["prompt_token_count", "candidates_token_count", "cached_content_token_count"];
     let extra = &mut step.metrics.get_or_insert_default().extra;

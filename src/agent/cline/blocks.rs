@@ -4,7 +4,7 @@ use std::io;
 
 use super::log::when;
 use crate::atif::draft::{At, Draft, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
 
@@ -58,11 +58,13 @@ fn take_metrics(message: &Fields<'_>, step: &mut Step) {
     let older = metrics.object("tokens");
     let mut usage = match &older {
         Some(older) => {
-            let count = |key: &str| older.count(key).unwrap_or(0);
+            let odd = Odd::default();
+            let count = |key: &'static str| older.tokens(key, &odd).unwrap_or(0);
             Usage {
                 input: count("prompt"),
                 cache_read: count("cached"),
                 output: count("completion"),
+                odd: odd.name(),
                 ..Usage::default()
             }
         }
@@ -78,10 +80,11 @@ fn take_metrics(message: &Fields<'_>, step: &mut Step) {
 
 /// Reads tokens: those of a cache are within those that were read.
 pub fn tokens(metrics: &Fields<'_>) -> Usage {
-    let count = |key: &str| metrics.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| metrics.tokens(key, &odd).unwrap_or(0);
     let (cache_read, cache_write) = (count("cacheReadTokens"), count("cacheWriteTokens"));
     let input = count("inputTokens").saturating_sub(cache_read.saturating_add(cache_write));
-    Usage { input, cache_read, cache_write, output: count("outputTokens"), cost: None }
+    Usage { input, cache_read, cache_write, output: count("outputTokens"), cost: None, odd: odd.name() }
 }
 
 /// Adds a part of an answer; says whether it is a call.

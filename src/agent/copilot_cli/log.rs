@@ -8,7 +8,7 @@ use camino::Utf8Path;
 
 use crate::agent::log::{self, Converter, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::{Extra, Json};
 use crate::atif::report::Run;
 use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
@@ -432,11 +432,12 @@ fn native(data: &Fields<'_>) -> Extra {
 
 /// Reads tokens: those of a cache are within those that were read.
 fn tokens(data: &Fields<'_>) -> Usage {
-    let count = |key: &str| data.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| data.tokens(key, &odd).unwrap_or(0);
     let (all, cache_read, cache_write) =
         (count("inputTokens"), count("cacheReadTokens"), count("cacheWriteTokens"));
     let input = all.checked_sub(cache_read.saturating_add(cache_write)).unwrap_or(all);
-    Usage { input, cache_read, cache_write, output: count("outputTokens"), cost: None }
+    Usage { input, cache_read, cache_write, output: count("outputTokens"), cost: None, odd: odd.name() }
 }
 
 fn result(data: &Fields<'_>, track: Track, time: Option<&str>, draft: &mut Draft<'_>) -> io::Result<()> {

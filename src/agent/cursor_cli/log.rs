@@ -6,7 +6,7 @@ use camino::Utf8Path;
 
 use crate::agent::log::{self, Converter, Logs};
 use crate::atif::draft::{At, Draft, MAIN};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::report::Run;
 use crate::atif::step::{ObservationResult, Step, ToolCall, Usage};
@@ -308,13 +308,15 @@ impl Reader {
             Run::Finished
         });
         let usage = event.object("usage").unwrap_or_default();
-        let count = |key: &str| usage.count(key).unwrap_or(0);
+        let odd = Odd::default();
+        let count = |key: &'static str| usage.tokens(key, &odd).unwrap_or(0);
         draft.total(Usage {
             input: count("inputTokens"),
             cache_read: count("cacheReadTokens"),
             cache_write: count("cacheWriteTokens"),
             output: count("outputTokens"),
             cost: None,
+            odd: odd.name(),
         });
         if let Some(cost) = usage.float("totalCost").or_else(|| usage.float("cost")) {
             draft.cost = Some(draft.cost.unwrap_or(0.0) + cost);

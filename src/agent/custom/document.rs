@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::agent::log::{self, Converter, Logs, whole};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::{Extra, Json};
 use crate::atif::report::Run;
 use crate::atif::step::{Content, ObservationResult, Part, Source, Step, SubagentRef, ToolCall, Usage};
@@ -244,16 +244,18 @@ fn extra(fields: Option<&Fields<'_>>) -> Extra {
 }
 
 fn metrics(step: &mut Step, fields: &Fields<'_>) {
-    let (prompt, output) = (fields.count("prompt_tokens"), fields.count("completion_tokens"));
-    if prompt.is_some() || output.is_some() {
+    let odd = Odd::default();
+    let (prompt, output) = (fields.tokens("prompt_tokens", &odd), fields.tokens("completion_tokens", &odd));
+    if prompt.is_some() || output.is_some() || odd.name().is_some() {
         let prompt = prompt.unwrap_or(0);
-        let cached = fields.count("cached_tokens").unwrap_or(0).min(prompt);
+        let cached = fields.tokens("cached_tokens", &odd).unwrap_or(0).min(prompt);
         step.usage = Some(Usage {
             input: prompt - cached,
             cache_read: cached,
             cache_write: 0,
             output: output.unwrap_or(0),
             cost: fields.float("cost_usd"),
+            odd: odd.name(),
         });
     }
     let mut more = extra(fields.object("extra").as_ref());
@@ -308,11 +310,18 @@ fn totals(draft: &mut Draft<'_>, track: Track, document: &Fields<'_>, depth: usi
     if depth > 0 {
         return;
     }
-    let count = |key| metrics.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key| metrics.tokens(key, &odd).unwrap_or(0);
     let prompt = count("total_prompt_tokens");
     let cached = count("total_cached_tokens").min(prompt);
     let output = count("total_completion_tokens");
-    draft.total(Usage { input: prompt - cached, cache_read: cached, cache_write: 0, output, cost: None });
+    draft.total(Usage {
+        input: prompt - cached,
+        cache_read: cached,
+        output,
+        odd: odd.name(),
+        ..Usage::default()
+    });
     if let Some(cost) = metrics.float("total_cost_usd").filter(|cost| *cost >= 0.0) {
         draft.cost = Some(draft.cost.unwrap_or(0.0) + cost);
     }

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 use crate::agent::chat::{self, Beside};
 use crate::agent::log::{self, Converter, Logs, named};
 use crate::atif::draft::{Draft, MAIN};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::report::Run;
 use crate::atif::step::Usage;
 use crate::atif::time;
@@ -116,13 +116,15 @@ fn read(
         let is_new = request.is_none_or(|request| seen.insert(request));
         let (Some(metrics), Some(step)) = (metadata.object("metrics"), draft.step(at)) else { continue };
         if is_answer && is_new {
-            let count = |key: &str| metrics.count(key).unwrap_or(0);
+            let odd = Odd::default();
+            let count = |key: &'static str| metrics.tokens(key, &odd).unwrap_or(0);
             step.usage = Some(Usage {
                 input: count("input_tokens"),
                 cache_read: count("cache_read_tokens"),
                 cache_write: count("cache_creation_tokens"),
                 output: count("output_tokens"),
                 cost: None,
+                odd: odd.name(),
             });
             for (key, value) in metrics.iter() {
                 step.metrics.get_or_insert_default().extra.take(key, Some(value));

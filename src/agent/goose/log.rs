@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::messages::Messages;
 use crate::agent::log::{self, Converter, Logs, named, whole};
 use crate::atif::draft::{Draft, MAIN, Track};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::report::Run;
 use crate::atif::step::Usage;
@@ -244,22 +244,23 @@ fn session(fields: &Fields<'_>, track: Track, draft: &mut Draft<'_>) {
     }
     let config = fields.object("model_config");
     head.model = head.model.take().or_else(|| config?.owned("model_name"));
-    let count = |key: &str| fields.count(key);
-    if let (Some(input), Some(output)) =
-        (count("accumulated_input_tokens"), count("accumulated_output_tokens"))
-    {
+    let odd = Odd::default();
+    let count = |key: &'static str| fields.tokens(key, &odd);
+    let (input, output) = (count("accumulated_input_tokens"), count("accumulated_output_tokens"));
+    if let (Some(input), Some(output)) = (input, output) {
         draft.total(Usage { input, output, ..Usage::default() });
+    } else {
+        draft.total(Usage { odd: odd.name(), ..Usage::default() });
     }
 }
 
 /// The same for the row of one.
 fn totals(row: &named::Row, draft: &mut Draft<'_>) {
-    let count = |column: &str| row.whole(column).and_then(|count| u64::try_from(count).ok());
-    if let (Some(input), Some(output)) =
-        (count("accumulated_input_tokens"), count("accumulated_output_tokens"))
-    {
-        draft.total(Usage { input, output, ..Usage::default() });
-    }
+    let columns = ["accumulated_input_tokens", "accumulated_output_tokens"];
+    let odd = columns.into_iter().find(|column| row.whole(column).is_some_and(|count| count < 0));
+    let [input, output] = columns.map(|column| row.whole(column).and_then(|count| u64::try_from(count).ok()));
+    let (input, output) = input.zip(output).unwrap_or_default();
+    draft.total(Usage { input, output, odd, ..Usage::default() });
     if let Some(cost) = row.real("accumulated_cost").filter(|cost| cost.is_finite() && *cost > 0.0) {
         draft.cost = Some(draft.cost.unwrap_or(0.0) + cost);
     }

@@ -5,7 +5,7 @@ use std::io;
 use serde_json::value::RawValue;
 
 use crate::atif::draft::{At, Draft, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
 use crate::atif::time;
@@ -234,10 +234,11 @@ fn result(part: &Fields<'_>, track: Track, time: Option<&str>, draft: &mut Draft
 
 /// Reads tokens: what is read from a cache and for it is within what is read.
 pub fn usage(fields: &Fields<'_>) -> Option<Usage> {
-    let count = |names: [&str; 3]| names.iter().find_map(|name| fields.count(name));
+    let odd = Odd::default();
+    let count = |names: [&'static str; 3]| names.into_iter().find_map(|name| fields.tokens(name, &odd));
     let input = count(["input_tokens", "inputTokens", "prompt_tokens"]);
     let output = count(["output_tokens", "outputTokens", "completion_tokens"]);
-    if input.is_none() && output.is_none() {
+    if input.is_none() && output.is_none() && odd.name().is_none() {
         return None;
     }
     let cache_read = count(["cache_read_input_tokens", "cacheReadTokens", "cache_read_tokens"]).unwrap_or(0);
@@ -245,5 +246,5 @@ pub fn usage(fields: &Fields<'_>) -> Option<Usage> {
         count(["cache_write_input_tokens", "cacheWriteTokens", "cache_write_tokens"]).unwrap_or(0);
     let input = input.unwrap_or(0).saturating_sub(cache_read).saturating_sub(cache_write);
     let cost = fields.float("cost").filter(|cost| *cost >= 0.0);
-    Some(Usage { input, cache_read, cache_write, output: output.unwrap_or(0), cost })
+    Some(Usage { input, cache_read, cache_write, output: output.unwrap_or(0), cost, odd: odd.name() })
 }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::agent::chat::{self, Beside};
 use crate::agent::log::{self, Converter, Logs, named, whole};
 use crate::atif::draft::{Draft, MAIN, Track};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::report::Run;
 use crate::atif::step::Usage;
 use crate::atif::time;
@@ -120,13 +120,15 @@ impl Reader {
                 draft.report.partial("unreadable-message", "a message is no object", Some((source, 0)));
             }
         }
-        let count = |key: &str| session.count(key).unwrap_or(0);
+        let odd = Odd::default();
+        let count = |key: &'static str| session.tokens(key, &odd).unwrap_or(0);
         draft.total(Usage {
             input: count("input_tokens"),
             cache_read: count("cache_read_tokens"),
             cache_write: count("cache_write_tokens"),
             output: count("output_tokens"),
             cost: None,
+            odd: odd.name(),
         });
         if let Some(cost) = session.float("actual_cost_usd").filter(|cost| *cost > 0.0) {
             draft.cost = Some(draft.cost.unwrap_or(0.0) + cost);

@@ -9,7 +9,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use crate::agent::chat::{self, Beside};
 use crate::agent::log::{self, Converter, LogFile, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::report::Run;
 use crate::atif::step::{Content, Step, Usage};
@@ -503,13 +503,15 @@ impl<'a> Reader<'a> {
         let Some(said) = payload.object("token_usage") else { return Ok(()) };
         let at = self.current(track, draft, beside)?;
         let Some(step) = draft.step(at) else { return Ok(()) };
-        let count = |key: &str| said.count(key).unwrap_or(0);
+        let odd = Odd::default();
+        let count = |key: &'static str| said.tokens(key, &odd).unwrap_or(0);
         step.usage = Some(Usage {
             input: count("input_other"),
             cache_read: count("input_cache_read"),
             cache_write: count("input_cache_creation"),
             output: count("output"),
             cost: None,
+            odd: odd.name(),
         });
         let metrics = step.metrics.get_or_insert_default();
         for (key, value) in said.iter() {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use serde_json::value::RawValue;
 
 use crate::atif::draft::{At, Draft, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::{Extra, Json};
 use crate::atif::step::{Content, ObservationResult, Part, Step, ToolCall, Usage};
 
@@ -141,13 +141,15 @@ pub fn revealed(data: &str) -> Option<String> {
 
 /// Takes the numbers of the last record of an answer: they grow from one to the next.
 pub fn take_usage(step: &mut Step, usage: &Fields<'_>) {
-    let count = |key: &str| usage.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| usage.tokens(key, &odd).unwrap_or(0);
     step.usage = Some(Usage {
         input: count("input_tokens"),
         cache_read: count("cache_read_input_tokens"),
         cache_write: count("cache_creation_input_tokens"),
         output: count("output_tokens"),
         cost: None,
+        odd: odd.name(),
     });
     let known = ["input_tokens", "cache_read_input_tokens", "output_tokens"];
     let extra = &mut step.metrics.get_or_insert_default().extra;

@@ -52,6 +52,9 @@ const PLUMBING: &[&str] = &[
     "web_search_end",
 ];
 
+/// Those of them that say that somebody waits for the model.
+const TURNS: &[&str] = &["task_started", "turn_started"];
+
 /// The most calls whose end is waited for behind their answer.
 const MOST_RUNNING: usize = 256;
 
@@ -78,6 +81,8 @@ pub struct Thread<'a> {
     /// The threads that calls have spawned.
     pub spawned: HashMap<String, Vec<String>>,
     id: Option<String>,
+    /// The records that were read, each with its time.
+    told: HashSet<u64>,
     is_sub: bool,
     is_forked: bool,
     /// The first record of its own.
@@ -107,6 +112,7 @@ impl Reader<'_> {
             running: HashMap::new(),
             spawned: HashMap::new(),
             id: None,
+            told: HashSet::new(),
             is_sub,
             is_forked: false,
             own_from: None,
@@ -150,6 +156,11 @@ impl Thread<'_> {
             // Its first line is broken.
             self.meta(&Fields::default(), draft, file);
         }
+        let says = !PLUMBING.contains(&&*inner) || TURNS.contains(&&*inner);
+        if says && self.is_told(record, &kind) {
+            draft.report.note("duplicate-record", "a record is there twice, and was read once", None);
+            return Ok(());
+        }
         let was_copied = self.is_copied;
         self.is_copied = self.is_taken_over(record, &kind, seen);
         if self.is_copied && self.track == MAIN && !inner.ends_with("_started") && kind != "turn_context" {
@@ -187,6 +198,16 @@ impl Thread<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Says whether a record of this time was read before. Of two without a time nobody knows.
+    fn is_told(&mut self, record: &Fields<'_>, kind: &str) -> bool {
+        let (Some(time), Some(payload)) = (record.get("timestamp"), record.get("payload")) else {
+            return false;
+        };
+        let mut hasher = DefaultHasher::new();
+        (kind, time.get(), record.get("ordinal").map(RawValue::get), payload.get()).hash(&mut hasher);
+        !self.told.insert(hasher.finish())
     }
 
     /// Says whether a record was written by another thread, from which this one goes on.

@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::atif::draft::{At, Draft, Track};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::Extra;
 use crate::atif::step::{Step, Usage};
 
@@ -19,10 +19,11 @@ pub struct Numbers {
 impl Numbers {
     /// Reads them; `None` where nothing was counted.
     fn of(usage: &Fields<'_>) -> Option<Self> {
-        let count = |key: &str| usage.count(key).unwrap_or(0);
+        let odd = Odd::default();
+        let count = |key: &'static str| usage.tokens(key, &odd).unwrap_or(0);
         let (input, read) = (count("input_tokens"), count("cached_input_tokens"));
         let (write, output) = (count("cache_write_input_tokens"), count("output_tokens"));
-        if input == 0 && output == 0 {
+        if input == 0 && output == 0 && odd.name().is_none() {
             return None;
         }
         // The cached ones are among those that the model read, and so are those of reasoning among those that it wrote.
@@ -32,6 +33,7 @@ impl Numbers {
             cache_write: write,
             output,
             cost: None,
+            odd: odd.name(),
         };
         let mut extra = Extra::default();
         let known = ["input_tokens", "cached_input_tokens", "output_tokens"];

@@ -9,7 +9,7 @@ use super::session::{History, Version, hash};
 use crate::agent::genai;
 use crate::agent::log::{self, LogFile, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::lines;
 use crate::atif::raw::Json;
 use crate::atif::report::Run;
@@ -475,7 +475,8 @@ fn meta(record: &Fields<'_>, draft: &mut Draft<'_>, track: Track) {
 }
 
 fn take_tokens(step: &mut Step, tokens: &Fields<'_>) {
-    let count = |key: &str| tokens.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| tokens.tokens(key, &odd).unwrap_or(0);
     // Those of tools were read by the model, and so were the cached ones.
     step.usage = Some(Usage {
         input: count("input").saturating_add(count("tool")).saturating_sub(count("cached")),
@@ -483,6 +484,7 @@ fn take_tokens(step: &mut Step, tokens: &Fields<'_>) {
         cache_write: 0,
         output: count("output").saturating_add(count("thoughts")),
         cost: None,
+        odd: odd.name(),
     });
     let extra = &mut step.metrics.get_or_insert_default().extra;
     for key in ["thoughts", "tool", "total"] {

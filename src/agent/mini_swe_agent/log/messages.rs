@@ -5,7 +5,7 @@ use std::io;
 use serde_json::value::RawValue;
 
 use crate::atif::draft::{Draft, MAIN};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
 use crate::atif::time::{is_iso, of_seconds};
@@ -181,16 +181,17 @@ fn is_in(raw: &RawValue, content: Option<&Content>) -> bool {
 
 /// Takes the numbers of an answer: what was read from the cache or written to it is in those of the prompt.
 fn take_usage(step: &mut Step, usage: &Fields<'_>, extra: &Fields<'_>) {
-    let first = |keys: [&str; 2]| keys.into_iter().find_map(|key| usage.count(key));
+    let odd = Odd::default();
+    let first = |keys: [&'static str; 2]| keys.into_iter().find_map(|key| usage.tokens(key, &odd));
     let (prompt, output) =
         (first(["prompt_tokens", "input_tokens"]), first(["completion_tokens", "output_tokens"]));
-    if prompt.unwrap_or(0) == 0 && output.unwrap_or(0) == 0 {
+    if prompt.unwrap_or(0) == 0 && output.unwrap_or(0) == 0 && odd.name().is_none() {
         return;
     }
     let details = usage.object("prompt_tokens_details").or_else(|| usage.object("input_tokens_details"));
-    let cached = details.and_then(|details| details.count("cached_tokens"));
-    let read = cached.or_else(|| usage.count("cache_read_input_tokens")).unwrap_or(0);
-    let write = usage.count("cache_creation_input_tokens").unwrap_or(0);
+    let cached = details.and_then(|details| details.tokens("cached_tokens", &odd));
+    let read = cached.or_else(|| usage.tokens("cache_read_input_tokens", &odd)).unwrap_or(0);
+    let write = usage.tokens("cache_creation_input_tokens", &odd).unwrap_or(0);
     let costs = usage.object("cost_details").unwrap_or_default();
     let cost = [extra.float("cost"), usage.float("cost"), costs.float("upstream_inference_cost")];
     step.usage = Some(Usage {
@@ -199,6 +200,7 @@ fn take_usage(step: &mut Step, usage: &Fields<'_>, extra: &Fields<'_>) {
         cache_write: write,
         output: output.unwrap_or(0),
         cost: cost.into_iter().flatten().find(|cost| *cost > 0.0),
+        odd: odd.name(),
     });
     let known = ["prompt_tokens", "completion_tokens", "input_tokens", "output_tokens"];
     let kept = &mut step.metrics.get_or_insert_default().extra;

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Last, Reader};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::{Extra, Json};
 use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
 use crate::atif::time;
@@ -359,11 +359,12 @@ pub fn failed(
 fn take_tokens(step: &mut Step, record: &Fields<'_>) {
     let Some(tokens) = record.object("tokens") else { return };
     let cache = tokens.object("cache").unwrap_or_default();
-    let of = |fields: &Fields<'_>, key: &str| fields.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let of = |fields: &Fields<'_>, key: &'static str| fields.tokens(key, &odd).unwrap_or(0);
     let (input, output, thoughts) = (of(&tokens, "input"), of(&tokens, "output"), of(&tokens, "reasoning"));
     let (read, write) = (of(&cache, "read"), of(&cache, "write"));
     let visible = input.saturating_add(read).saturating_add(write).saturating_add(output);
-    if visible == 0 && thoughts == 0 {
+    if visible == 0 && thoughts == 0 && odd.name().is_none() {
         return;
     }
     let is_inside = thoughts > 0 && tokens.count("total") == Some(visible);
@@ -373,6 +374,7 @@ fn take_tokens(step: &mut Step, record: &Fields<'_>) {
         cache_write: write,
         output: if is_inside { output } else { output.saturating_add(thoughts) },
         cost: None,
+        odd: odd.name(),
     });
     let extra = &mut step.metrics.get_or_insert_default().extra;
     for (key, count) in [("reasoning_tokens", thoughts), ("cache_write_tokens", write)] {

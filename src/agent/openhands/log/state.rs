@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::atif::draft::{Draft, MAIN};
-use crate::atif::fields::Fields;
+use crate::atif::fields::{Fields, Odd};
 use crate::atif::raw::Extra;
 use crate::atif::step::{Step, Usage};
 
@@ -56,7 +56,8 @@ impl State {
         let costs = metrics.objects("costs");
         let mut tokens = 0;
         for (place, native) in usages.iter().enumerate() {
-            let count = |key: &str| native.count(key).unwrap_or(0);
+            let odd = Odd::default();
+            let count = |key: &'static str| native.tokens(key, &odd).unwrap_or(0);
             let (read, write) = (count("cache_read_tokens"), count("cache_write_tokens"));
             // Costs have no ids: they are told apart by their places, where each answer has one.
             let cost = costs.get(place).filter(|_| costs.len() == usages.len());
@@ -66,6 +67,7 @@ impl State {
                 cache_write: write.min(count("prompt_tokens").saturating_sub(read)),
                 output: count("completion_tokens"),
                 cost: cost.and_then(|cost| cost.float("cost")).filter(|cost| *cost > 0.0),
+                odd: odd.name(),
             };
             tokens += usage.prompt() + usage.output;
             let mut kept = Extra::default();

@@ -5,7 +5,7 @@ use std::io;
 use serde_json::value::RawValue;
 
 use crate::atif::draft::{At, Draft, MAIN};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::{Extra, Json};
 use crate::atif::step::{Content, Step, ToolCall, Usage};
 
@@ -95,7 +95,8 @@ pub fn usage(step: &mut Step, native: &Fields<'_>) -> Usage {
 }
 
 pub fn tokens(native: &Fields<'_>) -> Usage {
-    let count = |key: &str| native.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| native.tokens(key, &odd).unwrap_or(0);
     let cost = native.object("cost").and_then(|cost| cost.float("total"));
     Usage {
         input: count("input"),
@@ -104,6 +105,7 @@ pub fn tokens(native: &Fields<'_>) -> Usage {
         output: count("output"),
         // Pi writes 0 for a model whose prices it does not know.
         cost: cost.filter(|cost| *cost > 0.0),
+        odd: odd.name(),
     }
 }
 

@@ -1,12 +1,15 @@
 //! The records of a session.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
+
+use serde_json::value::RawValue;
 
 use crate::agent::genai::{self, Parts};
 use crate::agent::log::{self, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::report::Run;
 use crate::atif::step::{Content, ObservationResult, Step, Usage};
 
@@ -55,6 +58,8 @@ enum Last {
 pub struct Reader<'a> {
     logs: &'a dyn Logs,
     last: Last,
+    /// The records that were read.
+    seen: HashSet<u64>,
     /// The calls of the model that are being read.
     open: HashMap<Track, At>,
     /// Agents that have a log of their own, by the calls that asked them.
@@ -74,7 +79,13 @@ impl<'a> Reader<'a> {
         let names = logs.files().iter().filter(|file| file.path.extension() == Some("jsonl"));
         let names = names.filter_map(|file| file.path.file_stem()?.strip_prefix("agent-"));
         let call = |name: &str| name.rsplit_once('-').map(|(_, call)| (call.to_owned(), name.to_owned()));
-        Reader { logs, last: Last::Nothing, open: HashMap::new(), asked: names.filter_map(call).collect() }
+        Reader {
+            logs,
+            last: Last::Nothing,
+            seen: HashSet::new(),
+            open: HashMap::new(),
+            asked: names.filter_map(call).collect(),
+        }
     }
 
     pub fn outcome(&self) -> Run {
@@ -116,6 +127,16 @@ impl<'a> Reader<'a> {
         let kind = record.text("type").unwrap_or_default();
         let subtype = record.text("subtype").unwrap_or_default();
         draft.report.count(&if subtype.is_empty() { kind.to_string() } else { format!("{kind} {subtype}") });
+        // One that says something else is another one, whatever it is called.
+        if let Some(uuid) = record.word("uuid") {
+            let mut hasher = DefaultHasher::new();
+            let said = ["message", "systemPayload"].map(|key| record.get(key).map(RawValue::get));
+            (&*uuid, place.track, said).hash(&mut hasher);
+            if !self.seen.insert(hasher.finish()) {
+                draft.report.note("duplicate-record", "a record is there twice, and was read once", None);
+                return Ok(());
+            }
+        }
         take_head(record, draft, place.track);
         match &*kind {
             "assistant" => self.assistant(record, draft, place),
@@ -385,7 +406,8 @@ fn take_head(record: &Fields<'_>, draft: &mut Draft<'_>, track: Track) {
 }
 
 fn take_usage(step: &mut Step, usage: &Fields<'_>) {
-    let count = |key: &str| usage.count(key).unwrap_or(0);
+    let odd = Odd::default();
+    let count = |key: &'static str| usage.tokens(key, &odd).unwrap_or(0);
     let (prompt, cached) = (count("promptTokenCount"), count("cachedContentTokenCount"));
     let (words, thoughts) = (count("candidatesTokenCount"), count("thoughtsTokenCount"));
     let tools = count("toolUsePromptTokenCount");
@@ -397,6 +419,7 @@ fn take_usage(step: &mut Step, usage: &Fields<'_>) {
         cache_write: 0,
         output: if is_among { words } else { words.saturating_add(thoughts) },
         cost: None,
+        odd: odd.name(),
     });
     let extra = &mut step.metrics.get_or_insert_default().extra;
     for (key, name) in [

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::agent::log::{self, Logs};
 use crate::atif::draft::{At, Draft, MAIN, Track};
-use crate::atif::fields::{self, Fields};
+use crate::atif::fields::{self, Fields, Odd};
 use crate::atif::raw::Json;
 use crate::atif::report::Run;
 use crate::atif::step::{Content, ObservationResult, Step, ToolCall, Usage};
@@ -113,16 +113,18 @@ impl Stream {
         if let Some(step) = draft.step(at) {
             step.model_name = message.owned("model").or(step.model_name.take());
             let usage = message.object("usage").unwrap_or_default();
-            let count = |key: &str| usage.count(key).unwrap_or(0);
+            let odd = Odd::default();
+            let count = |key: &'static str| usage.tokens(key, &odd).unwrap_or(0);
             let (read, cached) = (count("input_tokens"), count("cache_read_input_tokens"));
             // Pieces of an answer have none.
-            if read > 0 || count("output_tokens") > 0 {
+            if read > 0 || count("output_tokens") > 0 || odd.name().is_some() {
                 step.usage = Some(Usage {
                     input: read.saturating_sub(cached),
                     cache_read: cached,
                     cache_write: 0,
                     output: count("output_tokens"),
                     cost: None,
+                    odd: odd.name(),
                 });
             }
         }
