@@ -120,6 +120,8 @@ pub enum Notice {
     SpaceUsedUp,
     /// Something is hidden, and git takes its time to tell where the history has it.
     ReadsHistory,
+    /// The agent's logs are long, and it takes a while to make a trajectory of them.
+    ReadsLogs,
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
     /// The kernel has no Landlock, so the whole Nix store can be read and executed.
@@ -315,7 +317,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let id = place.id.to_string();
     let kept = (gone && ran).then(|| {
         let end = end_of(&outcome, code_of(&outcome, ran), &record);
-        runs::keep(&session, state, end, &front.asked(&plan.command.argv), None)
+        let asked = front.asked(&plan.command.argv);
+        runs::keep(&session, state, end, &asked, None, &|| notice(Notice::ReadsLogs))
     });
     let Kept { run, others } = kept.unwrap_or_default();
     // Whatever went wrong since the command was let go: what it has done is looked at.

@@ -13,6 +13,7 @@ use crate::atif::prices::Prices;
 use crate::atif::report::{Report, Run};
 use beside::{Beside, Nowhere};
 use directory::Directory;
+pub use directory::Heard;
 
 mod beside;
 pub mod directory;
@@ -95,12 +96,17 @@ pub fn readable() -> impl Iterator<Item = &'static str> {
 
 /// Makes a trajectory of logs. A report that says that it failed is no error: then no file is written.
 pub fn convert(request: &Request<'_>, out: Out<'_>) -> Result<Converted, Error> {
+    convert_heard(request, out, &|_, _| {})
+}
+
+/// The same for logs that may be long: somebody hears how far they were read.
+pub fn convert_heard(request: &Request<'_>, out: Out<'_>, heard: Heard<'_>) -> Result<Converted, Error> {
     let read = |error| Error::Read { path: request.logs.to_owned(), error };
     let directory = match request.only {
         Some(files) => Directory::chosen(request.logs, files),
         None => Directory::open(request.logs),
     };
-    let directory = directory.map_err(read)?.with(request.since, request.conversations);
+    let directory = directory.map_err(read)?.with(request.since, request.conversations).with_heard(heard);
     let (name, converter) = reader(request, &directory)?;
     let about = About {
         agent: name.to_owned(),
@@ -152,7 +158,7 @@ pub fn has_logs(name: &str, logs: &Utf8Path) -> bool {
 fn write(
     request: &Request<'_>,
     converter: &dyn Converter,
-    directory: &Directory,
+    directory: &Directory<'_>,
     about: About,
     pictures: &mut dyn crate::atif::draft::Images,
     out: &mut dyn Write,
@@ -172,7 +178,7 @@ fn write(
 /// Returns what reads these logs: that of the agent that was named, or of the one that knows the most of the files.
 fn reader<'a>(
     request: &Request<'a>,
-    directory: &Directory,
+    directory: &Directory<'_>,
 ) -> Result<(&'a str, &'static dyn Converter), Error> {
     let path = || request.logs.to_owned();
     if let Whose::Declared(name) = request.whose {

@@ -1,6 +1,7 @@
 //! Printing: the answer on standard output, the talk on standard error, colour only where it is seen.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::cell::RefCell;
+use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use crate::diag::{Failure, render};
@@ -16,8 +17,16 @@ pub fn answer(line: &str) {
 ///
 /// A reader that has gone away (`pier plan | head`) wanted no more: that is success, not a panic.
 pub fn write_out(text: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints an answer of any length, with the same for a reader that has gone away.
+pub fn write_all(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    match write(&mut io::stdout().lock()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written,
+    }
 }
 
 /// Prints text with colours, which are left out where nobody sees them.
@@ -28,7 +37,7 @@ pub fn write_styled(text: &str) {
 
 /// Says whether an answer is longer than the terminal that it would be printed on.
 pub fn answer_is_long(text: &str) -> bool {
-    let out = std::io::stdout();
+    let out = io::stdout();
     let rows = crate::sys::terminal::size(&out).map_or(usize::MAX, |size| usize::from(size.ws_row));
     out.is_terminal() && text.lines().count() >= rows
 }
@@ -65,7 +74,7 @@ pub struct Status {
 impl Status {
     /// Writes the line, unless it was written just now. A line that is safe to print.
     pub fn show(&mut self, line: &str) {
-        let terminal = std::io::stderr().is_terminal();
+        let terminal = io::stderr().is_terminal();
         let pause = if terminal { AT_TERMINAL } else { ELSEWHERE };
         if self.written.is_some_and(|written| written.elapsed() < pause) {
             return;
@@ -89,14 +98,39 @@ impl Drop for Status {
     }
 }
 
+/// How long something takes before it is shown how far it is.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How far something is that mostly takes no time: nothing is shown of it then.
+pub struct Progress {
+    begun: Instant,
+    status: RefCell<Status>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Progress { begun: Instant::now(), status: RefCell::default() }
+    }
+}
+
+impl Progress {
+    /// Shows bytes as MiB; `what` is safe to print.
+    pub fn bytes(&self, what: &str, done: u64, of: u64) {
+        if self.begun.elapsed() >= SOON {
+            let (done, of) = (done >> 20, of >> 20);
+            self.status.borrow_mut().show(&format!("{what}: {done} of {of} MiB"));
+        }
+    }
+}
+
 /// Says whether somebody is there to answer a question.
 pub fn can_ask() -> bool {
-    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 /// Says whether a person sits in front of a command, in and out.
 pub fn has_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+    io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
 /// Asks a question that only a clear yes answers with yes.
@@ -104,24 +138,23 @@ pub fn ask(question: &str) -> bool {
     anstream::eprint!("{question} [y/N] ");
     let mut line = String::new();
     // A terminal that has gone away says nothing, which is no.
-    let _closed = std::io::stdin().read_line(&mut line);
+    let _closed = io::stdin().read_line(&mut line);
     matches!(line.trim(), "y" | "Y" | "yes")
 }
 
 /// Prints why a command failed.
 pub fn fail(failure: &Failure) {
-    let terminal = std::io::stderr().is_terminal();
+    let terminal = io::stderr().is_terminal();
     let glyphs = if terminal { render::Glyphs::Unicode } else { render::Glyphs::Ascii };
     let color = if colour() { render::Color::Always } else { render::Color::Never };
     anstream::eprint!("{}", render::human(&failure.report, render::Style { glyphs, color, width: width() }));
 }
 
 fn colour() -> bool {
-    std::io::stderr().is_terminal()
-        && anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never
+    io::stderr().is_terminal() && anstream::AutoStream::choice(&io::stderr()) != anstream::ColorChoice::Never
 }
 
 fn width() -> usize {
-    let terminal = || Some(usize::from(crate::sys::terminal::size(&std::io::stderr()).ok()?.ws_col));
+    let terminal = || Some(usize::from(crate::sys::terminal::size(&io::stderr()).ok()?.ws_col));
     env::columns().or_else(terminal).filter(|columns| *columns > 20).unwrap_or(100).min(140)
 }

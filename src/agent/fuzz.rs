@@ -22,7 +22,7 @@ impl Logs for Memory {
         &self.files
     }
 
-    fn open(&self, index: usize) -> io::Result<Box<dyn BufRead>> {
+    fn open(&self, index: usize) -> io::Result<Box<dyn BufRead + '_>> {
         Ok(Box::new(Cursor::new(self.contents[index].clone())))
     }
 

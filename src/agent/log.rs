@@ -27,7 +27,7 @@ pub trait Logs {
     fn files(&self) -> &[LogFile];
 
     /// Opens one from its beginning.
-    fn open(&self, index: usize) -> io::Result<Box<dyn BufRead>>;
+    fn open(&self, index: usize) -> io::Result<Box<dyn BufRead + '_>>;
 
     /// Returns the first bytes of one, up to some thousand; nothing of one that cannot be read.
     fn head(&self, index: usize) -> String;

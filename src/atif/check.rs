@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::shape::{self, Kind, Need, Shape};
-use super::walk::{self, Reader};
+use super::walk::Reader;
 use super::{VERSIONS, time};
 use crate::util::text::counted;
 
@@ -35,10 +35,19 @@ const MOST: usize = 1000;
 ///
 /// # Errors
 /// Where it is no JSON.
+#[cfg(any(test, fuzzing))]
 pub fn check(text: &[u8], rules: Rules) -> serde_json::Result<Vec<Problem>> {
+    check_with(rules, |checker| super::walk::walk_slice(text, checker))
+}
+
+/// The same for one that is read in another way.
+pub fn check_with<E>(
+    rules: Rules,
+    read: impl FnOnce(&mut dyn Reader) -> Result<(), E>,
+) -> Result<Vec<Problem>, E> {
     // The version may come after what it is about.
     let mut checker = Checker { rules, found: Vec::new(), documents: Vec::new() };
-    walk::walk_slice(text, &mut checker)?;
+    read(&mut checker)?;
     Ok(checker.found)
 }
 

@@ -351,6 +351,7 @@ fn notice(notice: Notice) {
         Notice::ReadsHistory => {
             ui::warn("git reads the history for what `hide` names; the next start does without");
         }
+        Notice::ReadsLogs => ui::say("the agent's log is long: its trajectory is being made"),
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }

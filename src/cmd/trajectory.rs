@@ -17,6 +17,7 @@ mod read;
 mod search;
 mod show;
 mod spans;
+mod spool;
 mod stats;
 mod validate;
 

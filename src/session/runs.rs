@@ -3,7 +3,9 @@
 //! `STATE/runs/PROJECT/TIME-AGENT-SESSION/` has `trajectory.json` and `run.json`. Nothing inside sees it. While the session
 //! runs, the same is made for whoever asks.
 
+use std::cell::Cell;
 use std::io;
+use std::time::{Duration, Instant};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
@@ -18,7 +20,6 @@ use crate::audit::Answers;
 use crate::plan::{MountKind, Plan};
 use crate::record::{stamp, time};
 use crate::trajectory::{self, Converted, NAME, Out};
-
 use crate::util::fs::{create_private, place_name, read_without_links, write_atomic};
 use logs::{Logs, Shared};
 
@@ -26,6 +27,9 @@ pub mod logs;
 
 /// The most runs that are kept of one project; older ones go.
 const MOST: usize = 500;
+
+/// How long it takes before somebody hears that it does.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The largest file of a run that is read, in bytes.
 const MOST_BYTES: u64 = 4 << 20;
@@ -110,8 +114,23 @@ pub struct Kept {
     pub others: Vec<Utf8PathBuf>,
 }
 
-/// Keeps the trajectory of a session that has ended; `record` is where a workspace has its logs.
-pub fn keep(session: &Session, state: &Utf8Path, ended: End, asked: &Asked, record: Option<&str>) -> Kept {
+/// Keeps the trajectory of a session that has ended; `record` is where a workspace has its logs, and `slow` is called where it takes its
+/// time.
+pub fn keep(
+    session: &Session,
+    state: &Utf8Path,
+    ended: End,
+    asked: &Asked,
+    record: Option<&str>,
+    slow: &dyn Fn(),
+) -> Kept {
+    let begun = Instant::now();
+    let told = Cell::new(false);
+    let heard = |_, _| {
+        if begun.elapsed() >= SOON && !told.replace(true) {
+            slow();
+        }
+    };
     let Some(logs) = Logs::of(session) else { return Kept::default() };
     let prices = Prices::embedded();
     let own = logs.own(session, state, asked, &prices);
@@ -125,7 +144,7 @@ pub fn keep(session: &Session, state: &Utf8Path, ended: End, asked: &Asked, reco
             return Ok(None);
         }
         create_private(&place)?;
-        let mut converted = logs.convert(&own, &prices, Out::File(&place.join(NAME)), false)?;
+        let mut converted = logs.convert(&own, &prices, Out::File(&place.join(NAME)), false, &heard)?;
         if converted.trajectory.is_none() {
             // It has opened its logs and said nothing: it was asked for its version, say.
             fs_err::remove_dir_all(&place)?;

@@ -110,8 +110,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let id = place.id.to_string();
     let code = code_of(&outcome, ran);
     let kept = ran.then(|| {
-        let asked = front.asked(&plan.command.argv);
-        runs::keep(&session, state, end_of(&outcome, code, &record), &asked, kept_in)
+        let (asked, end) = (front.asked(&plan.command.argv), end_of(&outcome, code, &record));
+        runs::keep(&session, state, end, &asked, kept_in, &|| notice(Notice::ReadsLogs))
     });
     let Kept { run, others } = kept.unwrap_or_default();
     record.end(&outcome, code);

@@ -1,7 +1,8 @@
 //! A directory of logs, which an agent may have made: links are not followed, and there is an end to how much is looked at.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read as _};
+use std::io::{self, BufRead, BufReader, Read};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -23,7 +24,10 @@ const BUFFER: usize = 256 << 10;
 /// Names of directories in which nobody keeps logs, and which are large.
 const PASSED_OVER: &[&str] = &[".git", "node_modules"];
 
-pub struct Directory {
+/// What hears how many bytes of the logs were read, and how many there are.
+pub type Heard<'a> = &'a dyn Fn(u64, u64);
+
+pub struct Directory<'a> {
     /// Canonical.
     root: Utf8PathBuf,
     files: Vec<LogFile>,
@@ -31,25 +35,40 @@ pub struct Directory {
     /// In milliseconds since 1970.
     since: Option<i64>,
     conversations: Option<Vec<String>>,
+    heard: Option<Heard<'a>>,
+    read: Cell<u64>,
 }
 
-impl Directory {
+/// A file, of which somebody hears how far it was read.
+struct Counted<'a> {
+    file: File,
+    directory: &'a Directory<'a>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        let directory = self.directory;
+        directory.read.set(directory.read.get() + length as u64);
+        if let Some(heard) = directory.heard {
+            let all = directory.files.iter().map(|file| file.bytes).sum();
+            // Some are read twice.
+            heard(directory.read.get().min(all), all);
+        }
+        Ok(length)
+    }
+}
+
+impl<'a> Directory<'a> {
     /// Lists the files below a directory, or takes one file.
     pub fn open(path: &Utf8Path) -> io::Result<Self> {
         let root = canonical(path)?;
         if let Some((parent, name)) = root.parent().zip(root.file_name()).filter(|_| root.is_file()) {
             let bytes = root.metadata()?.len();
             let files = vec![LogFile { path: name.into(), bytes }];
-            return Ok(Directory {
-                root: parent.to_owned(),
-                files,
-                left_out: Vec::new(),
-                since: None,
-                conversations: None,
-            });
+            return Ok(Directory::of(parent.to_owned(), files));
         }
-        let mut directory =
-            Directory { root, files: Vec::new(), left_out: Vec::new(), since: None, conversations: None };
+        let mut directory = Directory::of(root, Vec::new());
         directory.list()?;
         Ok(directory)
     }
@@ -61,8 +80,17 @@ impl Directory {
             let meta = root.join(path).symlink_metadata().ok().filter(std::fs::Metadata::is_file)?;
             Some(LogFile { path: path.clone(), bytes: meta.len() })
         });
-        let files = files.collect();
-        Ok(Directory { root, files, left_out: Vec::new(), since: None, conversations: None })
+        Ok(Directory::of(root.clone(), files.collect()))
+    }
+
+    fn of(root: Utf8PathBuf, files: Vec<LogFile>) -> Self {
+        let (left_out, read) = (Vec::new(), Cell::new(0));
+        Directory { root, files, left_out, since: None, conversations: None, heard: None, read }
+    }
+
+    /// Says who hears how much was read.
+    pub fn with_heard(self, heard: Heard<'a>) -> Self {
+        Directory { heard: Some(heard), ..self }
     }
 
     /// Says since when the run lasts whose logs they are, in milliseconds since 1970, and which conversations of a database are its
@@ -131,14 +159,14 @@ impl Directory {
     }
 }
 
-impl Logs for Directory {
+impl Logs for Directory<'_> {
     fn files(&self) -> &[LogFile] {
         &self.files
     }
 
-    fn open(&self, index: usize) -> io::Result<Box<dyn BufRead>> {
+    fn open(&self, index: usize) -> io::Result<Box<dyn BufRead + '_>> {
         let file = self.plain(&self.files[index].path)?;
-        Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+        Ok(Box::new(BufReader::with_capacity(BUFFER, Counted { file, directory: self })))
     }
 
     fn head(&self, index: usize) -> String {
@@ -167,5 +195,31 @@ impl Logs for Directory {
 
     fn takes(&self, conversation: &str) -> bool {
         self.conversations.as_ref().is_none_or(|own| own.iter().any(|id| id == conversation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn somebody_hears_how_far_the_logs_were_read() {
+        let place = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(place.path()).unwrap();
+        for name in ["a.jsonl", "b.jsonl"] {
+            fs_err::write(root.join(name), vec![b' '; BUFFER]).unwrap();
+        }
+        let told = RefCell::new(Vec::new());
+        let heard = |read, of| told.borrow_mut().push((read, of));
+        let directory = Directory::open(root).unwrap().with_heard(&heard);
+        let read = |index| directory.open(index).unwrap().read_to_end(&mut Vec::new()).unwrap();
+        let all = 2 * BUFFER as u64;
+        assert_eq!((read(0), told.borrow().last().copied()), (BUFFER, Some((all / 2, all))));
+        assert_eq!((read(1), told.borrow().last().copied()), (BUFFER, Some((all, all))));
+        // Some are read twice.
+        assert_eq!((read(1), told.borrow().last().copied()), (BUFFER, Some((all, all))));
+        assert!(told.borrow().is_sorted());
     }
 }

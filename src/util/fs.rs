@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 
@@ -74,6 +74,14 @@ pub fn read_without_links(path: &Utf8Path, most: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// Where there is a device or a pipe, which would be gone for everybody.
 pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write_atomic_by(path, mode, |out| out.write_all(content))
+}
+
+fn write_atomic_by(
+    path: &Utf8Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     let is_other = |meta: std::fs::Metadata| {
         let kind = meta.file_type();
         kind.is_char_device() || kind.is_block_device() || kind.is_fifo()
@@ -84,7 +92,7 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
     let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a directory"))?;
     create_private(parent)?;
     let mut file = tempfile::Builder::new().prefix(".pier-").tempfile_in(parent)?;
-    file.write_all(content)?;
+    write(&mut file)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
@@ -93,9 +101,18 @@ pub fn write_atomic(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()
 
 /// Writes what a person wants at a path: a whole file, or into the device or pipe that is there.
 pub fn write_output(path: &Utf8Path, content: &[u8], mode: u32) -> io::Result<()> {
+    write_output_by(path, mode, |out| out.write_all(content))
+}
+
+/// The same for what is written a part at a time.
+pub fn write_output_by(
+    path: &Utf8Path,
+    mode: u32,
+    write: impl FnOnce(&mut dyn io::Write) -> io::Result<()>,
+) -> io::Result<()> {
     match Output::at(path)? {
-        Output::File => write_atomic(path, content, mode),
-        Output::Stream(mut stream) => stream.write_all(content),
+        Output::File => write_atomic_by(path, mode, write),
+        Output::Stream(mut stream) => write(&mut stream),
     }
 }
 
@@ -255,6 +272,8 @@ pub fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]

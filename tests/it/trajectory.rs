@@ -9,6 +9,7 @@ mod checked;
 mod constructed;
 mod fresh;
 mod kept;
+mod large;
 mod native;
 mod odd;
 mod redacted;

@@ -155,7 +155,7 @@ struct Reader<'a> {
     /// Agents that work on, whose own files are read.
     referred: HashSet<String>,
     /// What the model got in each conversation, read as far as its answers.
-    contexts: Vec<(Track, Context)>,
+    contexts: Vec<(Track, Context<'a>)>,
     /// What the events say that it was asked, and its messages do not yet.
     asked: Vec<(Track, String)>,
     /// The step of each conversation that is read.

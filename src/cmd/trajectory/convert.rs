@@ -60,14 +60,19 @@ pub fn run(args: &Convert) -> Outcome {
     let beside = if args.logs.is_dir() { args.logs.join(NAME) } else { args.logs.with_file_name(NAME) };
     let output = args.output.as_ref().unwrap_or(&beside);
     let write = |error| failure(&Error::Write { path: output.clone(), error });
+    let progress = ui::Progress::default();
+    let heard = |read, of| progress.bytes("logs read", read, of);
     let converted = if output == "-" {
-        trajectory::convert(&request, Out::Stream(&mut std::io::stdout().lock()))
+        trajectory::convert_heard(&request, Out::Stream(&mut std::io::stdout().lock()), &heard)
     } else {
         match Output::at(output).map_err(write)? {
-            Output::File => trajectory::convert(&request, Out::File(output)),
-            Output::Stream(mut stream) => trajectory::convert(&request, Out::Stream(&mut stream)),
+            Output::File => trajectory::convert_heard(&request, Out::File(output), &heard),
+            Output::Stream(mut stream) => {
+                trajectory::convert_heard(&request, Out::Stream(&mut stream), &heard)
+            }
         }
     };
+    drop(progress);
     let converted = converted.map_err(|error| failure(&error))?;
     tell(&converted, args.json && output != "-");
     Ok(if converted.report.status == Status::Failed { Exit::Failed } else { Exit::Done })

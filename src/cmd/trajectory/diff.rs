@@ -6,8 +6,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::kept;
-use super::read::{Document, call_line, content, list};
+use super::read::{Trajectory, call_line, content, list};
 use super::stats::Numbers;
+use crate::atif::walk::Reader;
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::ui;
@@ -71,23 +72,44 @@ pub fn run(args: &Diff) -> Outcome {
 fn side(path: &Utf8Path) -> Result<(Numbers, Vec<Act>), Failure> {
     let found = kept::one(Some(path))?;
     let path = &found.files[0];
-    let document = Document::load(path)?;
-    let mut acts = Vec::new();
-    for (number, step) in (1..).zip(&document.steps) {
-        if step.get("source").and_then(Value::as_str) != Some("agent") {
-            continue;
+    let mut acts = Acts::default();
+    Trajectory::open(path)?.walk(path, &mut acts)?;
+    let mut numbers = Numbers::of(path)?;
+    numbers.file = found.name(path).into();
+    Ok((numbers, acts.acts))
+}
+
+/// Collects the acts of a document without those of its sub-agents: of each a line.
+#[derive(Default)]
+struct Acts {
+    depth: usize,
+    acts: Vec<Act>,
+}
+
+impl Reader for Acts {
+    fn begin(&mut self, _: &str) {
+        self.depth += 1;
+    }
+
+    fn step(&mut self, index: usize, step: Value) {
+        if self.depth != 1 || step.get("source").and_then(Value::as_str) != Some("agent") {
+            return;
         }
-        let calls = list(step, "tool_calls");
-        acts.extend(calls.iter().map(|call| Act { step: number, line: call_line(call) }));
+        let number = index + 1;
+        let calls = list(&step, "tool_calls");
+        self.acts.extend(calls.iter().map(|call| Act { step: number, line: call_line(call) }));
         let said = content(step.get("message").unwrap_or(&Value::Null));
         if calls.is_empty() && !said.is_empty() {
             let line = said.lines().next().unwrap_or_default().to_owned();
-            acts.push(Act { step: number, line: format!("says: {line}") });
+            self.acts.push(Act { step: number, line: format!("says: {line}") });
         }
     }
-    let mut numbers = Numbers::of(path)?;
-    numbers.file = found.name(path).into();
-    Ok((numbers, acts))
+
+    fn field(&mut self, _: &str, _: Value) {}
+
+    fn end(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
 }
 
 /// Finds the longest common sequence of acts.

@@ -5,15 +5,17 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use super::kept;
-use super::read::{Document, content, list, results};
+use super::read::{Document, Trajectory, content, list, results};
 use super::spans;
+use super::spool::Spool;
+use crate::atif::walk::Reader;
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::ui;
-use crate::util::fs::write_output;
+use crate::util::fs::write_output_by;
 use crate::util::redact::Scrubber;
-use crate::util::text::{counted, escape, json_text};
+use crate::util::text::{counted, escape};
 
 #[derive(Debug, Args)]
 #[command(
@@ -42,65 +44,102 @@ enum Form {
 }
 
 pub fn run(args: &Export) -> Outcome {
-    let mut lines: Vec<String> = Vec::new();
-    let found = kept::all(&args.paths)?;
-    for path in &found.files {
-        let document = Document::load(path)?;
-        match args.format {
-            Form::Jsonl => conversations(&document, &mut lines),
-            Form::Otel => lines.push(spans::of(&document).to_string()),
-        }
-    }
-    let mut text = json_text(&lines.join("\n"));
-    text.push('\n');
-    if !args.unredacted {
+    let failed = |error| {
+        let place = args.output.as_ref().map_or("the output", |path| path.as_str());
+        let message = format!("cannot write `{}`: {error}", escape(place));
+        Failure::new(Exit::Failed, "trajectory::write", message)
+            .help("check the space and the permissions there")
+    };
+    let scrubber = if args.unredacted {
+        None
+    } else {
         let environment = Environment::of_process()?;
         let variables = environment.names().filter_map(|name| Some((name, environment.get(name)?)));
-        let (bytes, count) = Scrubber::of(variables).scrub(text.as_bytes());
-        text = String::from_utf8(bytes).unwrap_or_default();
-        if count > 0 {
-            ui::say(&format!("{} taken out", counted(count, "secret was", "secrets were")));
+        Some(Scrubber::of(variables))
+    };
+    let mut spool = Spool::new(scrubber).map_err(failed)?;
+    let found = kept::all(&args.paths)?;
+    for path in &found.files {
+        let trajectory = Trajectory::open(path)?;
+        match args.format {
+            Form::Jsonl => {
+                trajectory.walk(path, &mut Conversations { spool: &mut spool, open: Vec::new() })?;
+            }
+            Form::Otel => spans::of(path, &trajectory, &mut spool)?,
         }
     }
-    match &args.output {
-        None => ui::write_out(&text),
-        Some(path) => write_output(path, text.as_bytes(), 0o600).map_err(|error| {
-            let message = format!("cannot write `{}`: {error}", escape(path.as_str()));
-            Failure::new(Exit::Failed, "trajectory::write", message)
-                .help("check the space and the permissions there")
-        })?,
+    if spool.secrets > 0 {
+        ui::say(&format!("{} taken out", counted(spool.secrets, "secret was", "secrets were")));
     }
+    match &args.output {
+        None => ui::write_all(|out| spool.finish(out)),
+        Some(path) => write_output_by(path, 0o600, |out| spool.finish(out)),
+    }
+    .map_err(failed)?;
     Ok(Exit::Done)
 }
 
-/// Adds a line for a conversation, and one for each of its sub-agents.
-fn conversations(document: &Document, lines: &mut Vec<String>) {
-    let mut messages: Vec<Value> = Vec::new();
-    for step in &document.steps {
-        if step.get("is_copied_context").and_then(Value::as_bool) != Some(true) {
-            add(step, &mut messages);
+/// Writes a line for a conversation, and one for each of its sub-agents.
+struct Conversations<'a> {
+    spool: &'a mut Spool,
+    open: Vec<Conversation>,
+}
+
+struct Conversation {
+    /// Its number in the spool.
+    text: usize,
+    messages: usize,
+    fields: Map<String, Value>,
+}
+
+impl Reader for Conversations<'_> {
+    fn begin(&mut self, _: &str) {
+        let text = self.spool.begin();
+        self.spool.put(text, "{\"messages\":[");
+        self.open.push(Conversation { text, messages: 0, fields: Map::new() });
+    }
+
+    fn step(&mut self, _: usize, step: Value) {
+        let Some(open) = self.open.last_mut() else { return };
+        if step.get("is_copied_context").and_then(Value::as_bool) == Some(true) {
+            return;
+        }
+        let mut messages = Vec::new();
+        add(&step, &mut messages);
+        for message in messages {
+            let comma = if open.messages > 0 { "," } else { "" };
+            open.messages += 1;
+            self.spool.put(open.text, &format!("{comma}{message}"));
         }
     }
-    let mut line = Map::new();
-    line.insert("messages".to_owned(), messages.into());
-    if let Some(tools) = document.fields.get("agent").and_then(|agent| agent.get("tool_definitions")) {
-        line.insert("tools".to_owned(), tools.clone());
+
+    fn field(&mut self, key: &str, value: Value) {
+        if let Some(open) = self.open.last_mut() {
+            open.fields.insert(key.to_owned(), value);
+        }
     }
-    let field = |path: &[&str]| document.text(path).map(str::to_owned);
-    line.insert(
-        "metadata".to_owned(),
-        json!({
-            "session_id": field(&["session_id"]),
-            "trajectory_id": field(&["trajectory_id"]),
-            "agent": field(&["agent", "name"]),
-            "version": field(&["agent", "version"]),
-            "model": field(&["agent", "model_name"]),
-            "outcome": field(&["extra", "run", "outcome"]),
-        }),
-    );
-    lines.push(Value::Object(line).to_string());
-    for sub in &document.subagents {
-        conversations(sub, lines);
+
+    fn end(&mut self) {
+        let Some(Conversation { text, fields, .. }) = self.open.pop() else { return };
+        let document = Document { fields, ..Document::default() };
+        let mut line = Map::new();
+        if let Some(tools) = document.fields.get("agent").and_then(|agent| agent.get("tool_definitions")) {
+            line.insert("tools".to_owned(), tools.clone());
+        }
+        let field = |path: &[&str]| document.text(path).map(str::to_owned);
+        line.insert(
+            "metadata".to_owned(),
+            json!({
+                "session_id": field(&["session_id"]),
+                "trajectory_id": field(&["trajectory_id"]),
+                "agent": field(&["agent", "name"]),
+                "version": field(&["agent", "version"]),
+                "model": field(&["agent", "model_name"]),
+                "outcome": field(&["extra", "run", "outcome"]),
+            }),
+        );
+        let rest = Value::Object(line).to_string();
+        self.spool.put(text, &format!("],{}\n", &rest[1..]));
     }
 }
 

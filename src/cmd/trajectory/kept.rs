@@ -197,7 +197,10 @@ fn made(session: &Session, state: &Utf8Path, found: &mut Found) -> Result<(), Fa
     if own.files.is_empty() {
         return Err(nothing());
     }
-    let converted = logs.convert(&own, &prices, Out::File(&place), true);
+    let progress = ui::Progress::default();
+    let heard = |read, of| progress.bytes("logs read", read, of);
+    let converted = logs.convert(&own, &prices, Out::File(&place), true, &heard);
+    drop(progress);
     let converted = converted.map_err(|error| super::convert::failure(&error))?;
     if converted.trajectory.is_none() {
         return Err(nothing());

@@ -1,5 +1,8 @@
 //! Trajectories as the other commands read them: found below a directory, and read as far as they can be.
 
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Seek as _};
+
 use camino::{Utf8Path, Utf8PathBuf};
 use serde_json::{Map, Value};
 
@@ -10,25 +13,99 @@ use crate::trajectory::NAME;
 use crate::util::fs::read_bounded;
 use crate::util::text::escape;
 
-/// The largest trajectory that is read whole, in bytes.
-const MOST: u64 = 2 << 30;
+/// The largest trajectory that is read, in bytes.
+const MOST: u64 = 4 << 30;
+
+/// Up to so many bytes are read at once, which is faster than a step at a time.
+const AT_ONCE: u64 = 8 << 20;
+
+/// How much of a larger one is read at once, in bytes.
+const BUFFER: usize = 256 << 10;
 
 /// The deepest directory that is looked into, below the one that is named.
 const MOST_DEPTH: usize = 10;
 
-/// A document, with those of its sub-agents.
+/// A trajectory that can be read several times over; of a large one no more than a step is in memory.
+pub enum Trajectory {
+    Text(Vec<u8>),
+    File(File),
+}
+
+impl Trajectory {
+    pub fn open(path: &Utf8Path) -> Result<Self, Failure> {
+        Self::of(path).map_err(|error| unreadable(path, error))
+    }
+
+    fn of(path: &Utf8Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let meta = file.metadata()?;
+        if meta.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        if meta.is_file() && meta.len() <= AT_ONCE {
+            return read_bounded(path, MOST).map(Trajectory::Text);
+        }
+        if !meta.is_file() {
+            // What comes through a pipe comes once.
+            let mut kept = tempfile::tempfile()?;
+            io::copy(&mut file.take(MOST + 1), &mut kept)?;
+            file = kept;
+        }
+        if file.metadata()?.len() > MOST {
+            let text = format!("it is larger than {MOST} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+        }
+        Ok(Trajectory::File(file))
+    }
+
+    /// Reads it from its beginning.
+    pub fn walk(&self, path: &Utf8Path, reader: &mut dyn Reader) -> Result<(), Failure> {
+        let walked = match self {
+            Trajectory::Text(text) => walk::walk_slice(text, reader),
+            Trajectory::File(file) => {
+                let mut file = file;
+                file.rewind().map_err(|error| unreadable(path, error))?;
+                walk::walk(BufReader::with_capacity(BUFFER, file), reader)
+            }
+        };
+        walked.map_err(|error| unreadable(path, error))
+    }
+
+    /// Says whether these bytes are somewhere in it.
+    pub fn holds(&self, word: &[u8]) -> io::Result<bool> {
+        let mut file = match self {
+            Trajectory::Text(text) => return Ok(memchr::memmem::find(text, word).is_some()),
+            Trajectory::File(file) => file,
+        };
+        file.rewind()?;
+        let mut part = Vec::with_capacity(BUFFER + word.len());
+        while file.take(BUFFER as u64).read_to_end(&mut part)? > 0 {
+            if memchr::memmem::find(&part, word).is_some() {
+                return Ok(true);
+            }
+            // It may be half here and half in what follows.
+            part.drain(..part.len().saturating_sub(word.len()));
+        }
+        Ok(false)
+    }
+}
+
+/// A document without its steps, with those of its sub-agents.
 #[derive(Debug, Default)]
 pub struct Document {
     pub fields: Map<String, Value>,
-    pub steps: Vec<Value>,
+    pub steps: usize,
+    /// The first step; of a sub-agent nothing.
+    pub first: Option<String>,
+    /// The times of its first and of its last step, in nanoseconds since 1970.
+    pub times: Option<(i128, i128)>,
     pub subagents: Vec<Document>,
 }
 
 impl Document {
-    pub fn load(path: &Utf8Path) -> Result<Self, Failure> {
-        let text = read_bounded(path, MOST).map_err(|error| unreadable(path, error))?;
+    pub fn load(path: &Utf8Path, trajectory: &Trajectory) -> Result<Self, Failure> {
         let mut collector = Collector::default();
-        walk::walk_slice(&text, &mut collector).map_err(|error| unreadable(path, error))?;
+        trajectory.walk(path, &mut collector)?;
         collector.done.pop().ok_or_else(|| unreadable(path, "it is no trajectory"))
     }
 
@@ -44,6 +121,12 @@ impl Document {
     }
 }
 
+/// When a step began, in nanoseconds since 1970; 0 where nothing says it.
+pub fn nanos(time: Option<&Value>) -> i128 {
+    let time = time.and_then(Value::as_str).and_then(|time| time.parse::<jiff::Timestamp>().ok());
+    time.map_or(0, jiff::Timestamp::as_nanosecond)
+}
+
 #[derive(Default)]
 struct Collector {
     open: Vec<Document>,
@@ -55,9 +138,17 @@ impl Reader for Collector {
         self.open.push(Document::default());
     }
 
-    fn step(&mut self, _: usize, step: Value) {
-        if let Some(document) = self.open.last_mut() {
-            document.steps.push(step);
+    fn step(&mut self, index: usize, step: Value) {
+        let is_first = index == 0 && self.open.len() == 1;
+        let Some(document) = self.open.last_mut() else { return };
+        document.steps += 1;
+        if is_first {
+            document.first = Some(step.to_string());
+        }
+        let time = nanos(step.get("timestamp"));
+        if time > 0 {
+            let (from, to) = document.times.unwrap_or((time, time));
+            document.times = Some((from.min(time), to.max(time)));
         }
     }
 

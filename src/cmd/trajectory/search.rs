@@ -1,5 +1,6 @@
 //! `pier trajectory search`: steps of many trajectories.
 
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,17 +10,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::kept;
-use super::read::{call_line, content, is_error, list, results};
+use super::read::{Trajectory, call_line, content, is_error, list, results};
 use super::unreadable;
-use crate::atif::walk::{self, Reader};
+use crate::atif::walk::Reader;
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::ui;
-use crate::util::fs::read_bounded;
 use crate::util::text::escape;
-
-/// The largest trajectory that is read, in bytes.
-const MOST: u64 = 4 << 30;
 
 /// How much of a place that was found is shown, in characters before it and behind it.
 const BEFORE: usize = 30;
@@ -151,8 +148,8 @@ fn each<T: Send>(
 }
 
 fn one(path: &Utf8Path, args: &Search) -> Result<Option<Found>, Failure> {
-    let text = read_bounded(path, MOST).map_err(|error| unreadable(path, error))?;
-    if !may_hold(&text, args) {
+    let trajectory = Trajectory::open(path)?;
+    if !may_hold(&trajectory, args).map_err(|error| unreadable(path, error))? {
         return Ok(None);
     }
     let mut seeker = Seeker {
@@ -162,7 +159,7 @@ fn one(path: &Utf8Path, args: &Search) -> Result<Option<Found>, Failure> {
         hits: Vec::new(),
         cost: None,
     };
-    walk::walk_slice(&text, &mut seeker).map_err(|error| unreadable(path, error))?;
+    trajectory.walk(path, &mut seeker)?;
     let wants_steps = args.text.is_some() || args.tool.is_some() || args.error;
     let costs = |least: Option<f64>, holds: fn(f64, f64) -> bool| {
         least.is_none_or(|least| seeker.cost.is_some_and(|cost| holds(cost, least)))
@@ -174,17 +171,22 @@ fn one(path: &Utf8Path, args: &Search) -> Result<Option<Found>, Failure> {
 }
 
 /// Says whether it is worth while to read a document: its bytes are looked through in a hundredth of the time.
-fn may_hold(text: &[u8], args: &Search) -> bool {
+fn may_hold(trajectory: &Trajectory, args: &Search) -> io::Result<bool> {
     let has = |word: &str| {
         let json = Value::from(word).to_string();
-        memchr::memmem::find(text, json.trim_matches('"').as_bytes()).is_some()
+        trajectory.holds(json.trim_matches('"').as_bytes())
     };
     // What is written in another way (`\u0041`) is looked at.
     let plain = |word: &str| word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b' ');
     let sensitive = |word: &&String| word.chars().any(char::is_uppercase) && plain(word);
-    args.tool.as_ref().is_none_or(|tool| !plain(tool) || has(tool))
-        && args.text.as_ref().filter(sensitive).is_none_or(|word| has(word))
-        && (!args.error || has("is_error") || has("api_error") || has("error"))
+    let wanted = args.tool.as_ref().filter(|tool| plain(tool)).into_iter();
+    for word in wanted.chain(args.text.as_ref().filter(sensitive)) {
+        if !has(word)? {
+            return Ok(false);
+        }
+    }
+    // `is_error` and `api_error` end with it.
+    Ok(!args.error || has("error")?)
 }
 
 struct Seeker<'a> {

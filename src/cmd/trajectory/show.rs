@@ -6,7 +6,8 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::kept;
-use super::read::{Document, call_line, content, is_error, list, results};
+use super::read::{Document, Trajectory, call_line, content, is_error, list, results};
+use crate::atif::walk::Reader;
 use crate::backend::pager;
 use crate::cmd::Outcome;
 use crate::diag::Exit;
@@ -66,31 +67,117 @@ const ERROR: Style = AnsiColor::Red.on_default();
 
 pub fn run(args: &Show) -> Outcome {
     let found = kept::one(args.path.as_deref())?;
-    let document = Document::load(&found.files[0])?;
-    if args.json {
-        for step in chosen(&document, args) {
-            ui::answer(&crate::util::text::json_text(&step.to_string()));
-        }
-        return Ok(Exit::Done);
-    }
-    let mut text = head(&document);
-    let mut before = None;
-    for step in chosen(&document, args) {
-        one(step, args, &mut before, "", &mut text);
-    }
-    for sub in &document.subagents {
-        let id = escape(sub.text(&["trajectory_id"]).unwrap_or("?"));
-        text.push_str(&format!("\n{BOLD}sub-agent {id}{BOLD:#}\n"));
-        let mut before = None;
-        for step in chosen(sub, args) {
-            one(step, args, &mut before, "    ", &mut text);
-        }
-    }
+    let path = &found.files[0];
+    let trajectory = Trajectory::open(path)?;
+    let document = Document::load(path, &trajectory)?;
     let environment = Environment::of_process()?;
-    if args.no_pager || !ui::answer_is_long(&text) || !pager::page(environment.pager(), &text) {
-        ui::write_styled(&text);
+    let screen =
+        Screen { may_page: !args.no_pager && !args.json, pager: environment.pager(), ..Screen::default() };
+    let mut teller = Teller { args, document: &document, level: 1, depth: 0, sub: 0, before: None, screen };
+    if !args.json {
+        teller.screen.put(&head(&document));
     }
+    // Those of sub-agents come behind all of the one that asked them, wherever they are in the document.
+    let levels = if document.subagents.is_empty() || args.json { 1 } else { 2 };
+    for level in 1..=levels {
+        (teller.level, teller.sub) = (level, 0);
+        trajectory.walk(path, &mut teller)?;
+    }
+    teller.screen.close();
     Ok(Exit::Done)
+}
+
+/// How much of an answer is collected before it is printed, in bytes: more than any terminal has rows for.
+const SCREEN: usize = 256 << 10;
+
+/// Where an answer of any length goes: through the user's pager where it is long, and a part at a time.
+#[derive(Default)]
+struct Screen<'a> {
+    text: String,
+    /// Nobody has seen yet whether it is long.
+    may_page: bool,
+    /// The pager that the user wants.
+    pager: Option<&'a str>,
+    open: Option<pager::Pager>,
+}
+
+impl Screen<'_> {
+    fn put(&mut self, text: &str) {
+        self.text.push_str(text);
+        if self.text.len() > SCREEN {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.may_page) && ui::answer_is_long(&self.text) {
+            self.open = pager::Pager::open(self.pager);
+        }
+        match &mut self.open {
+            Some(pager) => pager.put(&self.text),
+            None => ui::write_styled(&self.text),
+        }
+        self.text.clear();
+    }
+
+    fn close(mut self) {
+        self.flush();
+        if let Some(pager) = self.open {
+            pager.close();
+        }
+    }
+}
+
+/// Shows the steps of the documents of one level.
+struct Teller<'a> {
+    args: &'a Show,
+    document: &'a Document,
+    /// 1 for the agent that was asked, 2 for those that it asked.
+    level: usize,
+    depth: usize,
+    /// How many sub-agents there were before.
+    sub: usize,
+    before: Option<jiff::Timestamp>,
+    screen: Screen<'a>,
+}
+
+impl Reader for Teller<'_> {
+    fn begin(&mut self, _: &str) {
+        self.depth += 1;
+        if self.depth != self.level {
+            return;
+        }
+        self.before = None;
+        if self.level == 2 {
+            let sub = self.document.subagents.get(self.sub);
+            let id = escape(sub.and_then(|sub| sub.text(&["trajectory_id"])).unwrap_or("?"));
+            self.screen.put(&format!("\n{BOLD}sub-agent {id}{BOLD:#}\n"));
+            self.sub += 1;
+        }
+    }
+
+    fn step(&mut self, index: usize, step: Value) {
+        let (from, to) = self.args.steps.unwrap_or((1, usize::MAX));
+        let is_chosen =
+            (from..=to).contains(&(index + 1)) && self.args.only.is_none_or(|kind| is(&step, kind));
+        if self.depth != self.level || !is_chosen {
+            return;
+        }
+        if self.args.json {
+            ui::answer(&crate::util::text::json_text(&step.to_string()));
+            return;
+        }
+        let mut text = String::new();
+        let indent = if self.level == 2 { "    " } else { "" };
+        one(&step, self.args, &mut self.before, indent, &mut text);
+        self.screen.put(&text);
+    }
+
+    fn field(&mut self, _: &str, _: Value) {}
+
+    fn end(&mut self) {
+        self.depth = self.depth.saturating_sub(1);
+    }
 }
 
 /// Reads `7`, `7-`, `-7` and `7-9`.
@@ -106,13 +193,6 @@ fn range(text: &str) -> Result<(usize, usize), String> {
         None => number(text, 1).map(|number| (number, number)),
         Some((from, to)) => Ok((number(from, 1)?, number(to, usize::MAX)?)),
     }
-}
-
-fn chosen<'a>(document: &'a Document, args: &Show) -> impl Iterator<Item = &'a Value> {
-    let (from, to) = args.steps.unwrap_or((1, usize::MAX));
-    let only = args.only;
-    let numbered = (1..).zip(&document.steps).filter(move |(number, _)| (from..=to).contains(number));
-    numbered.map(|(_, step)| step).filter(move |step| only.is_none_or(|kind| is(step, kind)))
 }
 
 fn is(step: &Value, kind: Kind) -> bool {
@@ -140,7 +220,7 @@ fn head(document: &Document) -> String {
             text.push_str(&format!(" · {}", escape(word)));
         }
     }
-    let mut parts = vec![counted(document.steps.len(), "step", "steps")];
+    let mut parts = vec![counted(document.steps, "step", "steps")];
     let total = |key: &str| document.number(&["final_metrics", key]);
     if let Some(read) = total("total_prompt_tokens") {
         let cached = total("total_cached_tokens").unwrap_or(0.0);

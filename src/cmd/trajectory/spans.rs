@@ -1,36 +1,47 @@
 //! A trajectory as spans of OpenTelemetry, by its semantic conventions for generative models.
 
+use camino::Utf8Path;
 use serde_json::{Value, json};
 
-use super::read::{Document, content, is_error, list, results};
+use super::read::{Document, Trajectory, content, is_error, list, nanos, results};
+use super::spool::Spool;
+use crate::atif::walk::Reader;
+use crate::diag::Failure;
 use crate::util::fs::sha256;
 
-/// Returns one export request of the protocol, in its JSON.
-pub fn of(document: &Document) -> Value {
+/// Writes one export request of the protocol, in its JSON.
+pub fn of(path: &Utf8Path, trajectory: &Trajectory, spool: &mut Spool) -> Result<(), Failure> {
+    let document = Document::load(path, trajectory)?;
     let session = document.text(&["session_id"]).unwrap_or_default();
     let name = document.text(&["agent", "name"]).unwrap_or("unknown");
-    let first = document.steps.first().map(Value::to_string).unwrap_or_default();
+    let first = document.first.as_deref().unwrap_or_default();
     let trace = sha256(format!("{session}\n{name}\n{first}").as_bytes())[..32].to_owned();
-    let mut spans = Vec::new();
-    conversation(document, &trace, "", "", &mut spans);
     let version = document.text(&["agent", "version"]).unwrap_or("unknown");
     let resource = [("service.name", text(name)), ("service.version", text(version))];
-    json!({
+    let around = json!({
         "resourceSpans": [{
             "resource": { "attributes": attributes(&resource) },
             "scopeSpans": [{
                 "scope": { "name": "pier", "version": env!("CARGO_PKG_VERSION") },
-                "spans": spans,
+                "spans": [],
             }],
         }],
-    })
+    });
+    let around = around.to_string();
+    let (before, behind) = around.split_at(around.len() - BEHIND.len());
+    let mut all = Vec::new();
+    agents(&document, &trace, "", "", &mut all);
+    let begin = spool.begin();
+    spool.put(begin, before);
+    let mut spans = Spans { trace: &trace, all, begun: 0, open: Vec::new(), spool };
+    trajectory.walk(path, &mut spans)?;
+    let end = spool.begin();
+    spool.put(end, &format!("{behind}\n"));
+    Ok(())
 }
 
-/// When something began, in nanoseconds since 1970; 0 where nothing says it.
-fn nanos(time: Option<&Value>) -> i128 {
-    let time = time.and_then(Value::as_str).and_then(|time| time.parse::<jiff::Timestamp>().ok());
-    time.map_or(0, jiff::Timestamp::as_nanosecond)
-}
+/// What stands behind the spans of a request.
+const BEHIND: &str = "]}]}]}";
 
 fn text(text: &str) -> Value {
     json!({ "stringValue": text })
@@ -93,14 +104,92 @@ impl Span<'_> {
     }
 }
 
-/// Adds the span of an agent, and within it those of its calls. `place` tells two conversations of one trace apart.
-fn conversation(document: &Document, trace: &str, parent: &str, place: &str, spans: &mut Vec<Value>) {
-    let id = |what: &str| sha256(format!("{trace}/{place}/{what}").as_bytes())[..16].to_owned();
-    let times: Vec<i128> =
-        document.steps.iter().map(|step| nanos(step.get("timestamp"))).filter(|time| *time > 0).collect();
-    let (from, to) = (times.iter().min().copied().unwrap_or(0), times.iter().max().copied().unwrap_or(0));
+/// A conversation, with what its spans are named by.
+struct Agent<'a> {
+    document: &'a Document,
+    /// Tells two conversations of one trace apart.
+    place: String,
+    own: String,
+    parent: String,
+}
+
+/// Returns the span of something in a conversation.
+fn id(trace: &str, place: &str, what: &str) -> String {
+    sha256(format!("{trace}/{place}/{what}").as_bytes())[..16].to_owned()
+}
+
+/// Lists conversations in the order in which they begin.
+fn agents<'a>(document: &'a Document, trace: &str, parent: &str, place: &str, all: &mut Vec<Agent<'a>>) {
+    let own = id(trace, place, "agent");
+    all.push(Agent { document, place: place.to_owned(), own: own.clone(), parent: parent.to_owned() });
+    for (number, sub) in document.subagents.iter().enumerate() {
+        agents(sub, trace, &own, &format!("{place}/{number}"), all);
+    }
+}
+
+/// Writes spans while the steps are read.
+struct Spans<'a, 'b> {
+    trace: &'a str,
+    all: Vec<Agent<'a>>,
+    /// How many of them have begun.
+    begun: usize,
+    open: Vec<Open>,
+    spool: &'b mut Spool,
+}
+
+/// A conversation that is read.
+struct Open {
+    /// Which it is of all, and of the texts.
+    agent: usize,
+    text: usize,
+    /// The last step, which ends where the next one begins.
+    last: Option<(usize, Value)>,
+}
+
+impl Reader for Spans<'_, '_> {
+    fn begin(&mut self, _: &str) {
+        let text = self.spool.begin();
+        self.open.push(Open { agent: self.begun, text, last: None });
+        if let Some(agent) = self.all.get(self.begun) {
+            let comma = if self.begun > 0 { "," } else { "" };
+            self.spool.put(text, &format!("{comma}{}", of_agent(agent).json(self.trace)));
+        }
+        self.begun += 1;
+    }
+
+    fn step(&mut self, index: usize, step: Value) {
+        let next = nanos(step.get("timestamp"));
+        let last = self.open.last_mut().and_then(|open| open.last.replace((index, step)));
+        self.write(last, next);
+    }
+
+    fn field(&mut self, _: &str, _: Value) {}
+
+    fn end(&mut self) {
+        let last = self.open.last_mut().and_then(|open| open.last.take());
+        self.write(last, 0);
+        self.open.pop();
+    }
+}
+
+impl Spans<'_, '_> {
+    /// Writes those of a step, where the next one begins then.
+    fn write(&mut self, step: Option<(usize, Value)>, next: i128) {
+        let Some((index, step)) = step else { return };
+        let Some((open, agent)) = self.open.last().and_then(|open| Some((open, self.all.get(open.agent)?)))
+        else {
+            return;
+        };
+        for span in of_step(agent, self.trace, index, &step, next) {
+            self.spool.put(open.text, &format!(",{}", span.json(self.trace)));
+        }
+    }
+}
+
+fn of_agent<'a>(agent: &'a Agent<'_>) -> Span<'a> {
+    let document = agent.document;
+    let (from, to) = document.times.unwrap_or_default();
     let name = document.text(&["agent", "name"]).unwrap_or("unknown");
-    let own = id("agent");
     let mut about = vec![("gen_ai.operation.name", text("invoke_agent")), ("gen_ai.agent.name", text(name))];
     if let Some(session) = document.text(&["session_id"]) {
         about.push(("gen_ai.conversation.id", text(session)));
@@ -109,87 +198,82 @@ fn conversation(document: &Document, trace: &str, parent: &str, place: &str, spa
         about.push(("gen_ai.request.model", text(model)));
         about.extend(provider(model).map(|name| ("gen_ai.provider.name", text(name))));
     }
-    let failed = document.text(&["extra", "run", "outcome"]) == Some("failed");
-    let span = Span {
-        id: own.clone(),
-        parent,
+    Span {
+        id: agent.own.clone(),
+        parent: &agent.parent,
         name: format!("invoke_agent {name}"),
         kind: 1,
         from,
         to,
         attributes: about,
-        failed,
-    };
-    spans.push(span.json(trace));
-    for (index, step) in document.steps.iter().enumerate() {
-        let began = nanos(step.get("timestamp"));
-        let next = document.steps.get(index + 1).map_or(0, |step| nanos(step.get("timestamp")));
-        let called = step.get("llm_call_count").and_then(Value::as_u64) != Some(0);
-        let is_agent = step.get("source").and_then(Value::as_str) == Some("agent");
-        if !is_agent {
-            continue;
+        failed: document.text(&["extra", "run", "outcome"]) == Some("failed"),
+    }
+}
+
+/// Returns the span of an answer of the model, and those of its calls.
+fn of_step<'a>(agent: &'a Agent<'_>, trace: &str, index: usize, step: &Value, next: i128) -> Vec<Span<'a>> {
+    if step.get("source").and_then(Value::as_str) != Some("agent") {
+        return Vec::new();
+    }
+    let id = |what: &str| id(trace, &agent.place, what);
+    let began = nanos(step.get("timestamp"));
+    let called = step.get("llm_call_count").and_then(Value::as_u64) != Some(0);
+    let model = step.get("model_name").and_then(Value::as_str);
+    let model = model.or(agent.document.text(&["agent", "model_name"])).unwrap_or_default();
+    let mut about = vec![("gen_ai.operation.name", text("chat")), ("gen_ai.request.model", text(model))];
+    about.extend(provider(model).map(|name| ("gen_ai.provider.name", text(name))));
+    for (key, from) in [
+        ("gen_ai.usage.input_tokens", "prompt_tokens"),
+        ("gen_ai.usage.output_tokens", "completion_tokens"),
+        ("gen_ai.usage.cache_read.input_tokens", "cached_tokens"),
+    ] {
+        let number =
+            step.get("metrics").and_then(|metrics| metrics.get(from)).filter(|value| value.is_number());
+        about.extend(number.map(|number| (key, int(number))));
+    }
+    let messages = json!([{ "role": "assistant", "parts": parts(step) }]);
+    about.push(("gen_ai.output.messages", text(&messages.to_string())));
+    let mut spans = vec![Span {
+        id: id(&format!("step {index}")),
+        parent: &agent.own,
+        name: format!("chat {model}").trim_end().to_owned(),
+        kind: 3,
+        from: began,
+        to: began,
+        attributes: about,
+        failed: !called,
+    }];
+    for (number, call) in list(step, "tool_calls").iter().enumerate() {
+        let called = call.get("function_name").and_then(Value::as_str).unwrap_or_default();
+        let answers =
+            results(step).iter().find(|result| result.get("source_call_id") == call.get("tool_call_id"));
+        let ended = answers.map_or(0, |result| nanos(result.pointer("/extra/timestamp")));
+        let mut about = vec![
+            ("gen_ai.operation.name", text("execute_tool")),
+            ("gen_ai.tool.name", text(called)),
+            (
+                "gen_ai.tool.call.arguments",
+                text(&call.get("arguments").map(Value::to_string).unwrap_or_default()),
+            ),
+        ];
+        if let Some(id) = call.get("tool_call_id").and_then(Value::as_str) {
+            about.push(("gen_ai.tool.call.id", text(id)));
         }
-        let model = step.get("model_name").and_then(Value::as_str);
-        let model = model.or(document.text(&["agent", "model_name"])).unwrap_or_default();
-        let mut about = vec![("gen_ai.operation.name", text("chat")), ("gen_ai.request.model", text(model))];
-        about.extend(provider(model).map(|name| ("gen_ai.provider.name", text(name))));
-        for (key, from) in [
-            ("gen_ai.usage.input_tokens", "prompt_tokens"),
-            ("gen_ai.usage.output_tokens", "completion_tokens"),
-            ("gen_ai.usage.cache_read.input_tokens", "cached_tokens"),
-        ] {
-            let number =
-                step.get("metrics").and_then(|metrics| metrics.get(from)).filter(|value| value.is_number());
-            about.extend(number.map(|number| (key, int(number))));
+        if let Some(said) = answers.and_then(|result| result.get("content")) {
+            about.push(("gen_ai.tool.call.result", text(&content(said))));
         }
-        let messages = json!([{ "role": "assistant", "parts": parts(step) }]);
-        about.push(("gen_ai.output.messages", text(&messages.to_string())));
-        let span = Span {
-            id: id(&format!("step {index}")),
-            parent: &own,
-            name: format!("chat {model}").trim_end().to_owned(),
-            kind: 3,
+        spans.push(Span {
+            id: id(&format!("step {index} call {number}")),
+            parent: &agent.own,
+            name: format!("execute_tool {called}").trim_end().to_owned(),
+            kind: 1,
             from: began,
-            to: began,
+            to: if ended > 0 { ended } else { next },
             attributes: about,
-            failed: !called,
-        };
-        spans.push(span.json(trace));
-        for (number, call) in list(step, "tool_calls").iter().enumerate() {
-            let called = call.get("function_name").and_then(Value::as_str).unwrap_or_default();
-            let answers =
-                results(step).iter().find(|result| result.get("source_call_id") == call.get("tool_call_id"));
-            let ended = answers.map_or(0, |result| nanos(result.pointer("/extra/timestamp")));
-            let mut about = vec![
-                ("gen_ai.operation.name", text("execute_tool")),
-                ("gen_ai.tool.name", text(called)),
-                (
-                    "gen_ai.tool.call.arguments",
-                    text(&call.get("arguments").map(Value::to_string).unwrap_or_default()),
-                ),
-            ];
-            if let Some(id) = call.get("tool_call_id").and_then(Value::as_str) {
-                about.push(("gen_ai.tool.call.id", text(id)));
-            }
-            if let Some(said) = answers.and_then(|result| result.get("content")) {
-                about.push(("gen_ai.tool.call.result", text(&content(said))));
-            }
-            let span = Span {
-                id: id(&format!("step {index} call {number}")),
-                parent: &own,
-                name: format!("execute_tool {called}").trim_end().to_owned(),
-                kind: 1,
-                from: began,
-                to: if ended > 0 { ended } else { next },
-                attributes: about,
-                failed: answers.is_some_and(is_error),
-            };
-            spans.push(span.json(trace));
-        }
+            failed: answers.is_some_and(is_error),
+        });
     }
-    for (number, sub) in document.subagents.iter().enumerate() {
-        conversation(sub, trace, &own, &format!("{place}/{number}"), spans);
-    }
+    spans
 }
 
 fn parts(step: &Value) -> Value {

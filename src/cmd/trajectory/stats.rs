@@ -8,17 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::kept;
-use super::read::{is_error, list, results};
-use super::unreadable;
-use crate::atif::walk::{self, Reader};
+use super::read::{Trajectory, is_error, list, results};
+use crate::atif::walk::Reader;
 use crate::cmd::Outcome;
 use crate::diag::{Exit, Failure};
 use crate::ui;
-use crate::util::fs::read_bounded;
 use crate::util::text::{counted, escape};
-
-/// The largest trajectory that is read, in bytes.
-const MOST: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
 #[command(
@@ -62,9 +57,8 @@ pub struct Numbers {
 
 impl Numbers {
     pub fn of(path: &Utf8Path) -> Result<Self, Failure> {
-        let text = read_bounded(path, MOST).map_err(|error| unreadable(path, error))?;
         let mut numbers = Numbers { file: path.to_owned(), ..Numbers::default() };
-        walk::walk_slice(&text, &mut numbers).map_err(|error| unreadable(path, error))?;
+        Trajectory::open(path)?.walk(path, &mut numbers)?;
         numbers.seconds = numbers.times.map(|(first, last)| last.duration_since(first).as_secs_f64());
         Ok(numbers)
     }

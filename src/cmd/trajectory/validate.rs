@@ -4,17 +4,14 @@ use camino::Utf8PathBuf;
 use clap::Args;
 use serde_json::json;
 
-use super::{kept, unreadable};
-use crate::atif::check::{Rules, check};
+use super::kept;
+use super::read::Trajectory;
+use crate::atif::check::{Rules, check_with};
 use crate::atif::shape;
 use crate::cmd::Outcome;
 use crate::diag::Exit;
 use crate::ui;
-use crate::util::fs::read_bounded;
 use crate::util::text::escape;
-
-/// The largest trajectory that is read, in bytes.
-const MOST: u64 = 4 << 30;
 
 #[derive(Debug, Args)]
 #[command(
@@ -49,8 +46,8 @@ pub fn run(args: &Validate) -> Outcome {
     let found = kept::files(&args.files)?;
     for path in &found.files {
         let name = found.name(path);
-        let text = read_bounded(path, MOST).map_err(|error| unreadable(path, error))?;
-        let problems = check(&text, rules).map_err(|error| unreadable(path, error))?;
+        let trajectory = Trajectory::open(path)?;
+        let problems = check_with(rules, |checker| trajectory.walk(path, checker))?;
         valid &= problems.is_empty();
         if args.json {
             rows.push(json!({ "file": name, "valid": problems.is_empty(), "problems": problems }));

@@ -15,7 +15,7 @@ use crate::agent;
 use crate::atif::WRITTEN;
 use crate::atif::prices::Prices;
 use crate::trajectory::said::{Said, said};
-use crate::trajectory::{self, Converted, Out, Request, Whose};
+use crate::trajectory::{self, Converted, Heard, Out, Request, Whose};
 
 /// How far the times in a database may be from those of the kernel: some of them are whole seconds.
 const INEXACT: SignedDuration = SignedDuration::from_secs(1);
@@ -202,9 +202,10 @@ impl Logs {
         prices: &Prices,
         out: Out<'_>,
         is_running: bool,
+        heard: Heard<'_>,
     ) -> Result<Converted, trajectory::Error> {
         let request = self.request(&own.files, own.chosen.as_deref(), self.since, prices);
-        trajectory::convert(&Request { is_running, ..request }, out)
+        trajectory::convert_heard(&Request { is_running, ..request }, out, heard)
     }
 
     fn request<'a>(

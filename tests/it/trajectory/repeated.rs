@@ -13,7 +13,9 @@ fn log(run: &str) -> PathBuf {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 pending.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "jsonl") {
+            } else if path.extension().is_some_and(|extension| extension == "jsonl")
+                && !path.to_str().unwrap().contains("usage")
+            {
                 found.push(path);
             }
         }

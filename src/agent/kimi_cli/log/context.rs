@@ -11,15 +11,15 @@ use crate::atif::fields::{self, Fields};
 use crate::atif::lines::{Line, Lines};
 
 /// A file of messages, which is read as far as the events are.
-pub struct Context {
+pub struct Context<'a> {
     path: Utf8PathBuf,
-    lines: Lines<Box<dyn BufRead>>,
+    lines: Lines<Box<dyn BufRead + 'a>>,
 }
 
-impl Context {
+impl<'a> Context<'a> {
     /// Opens the one in a directory. Of a conversation that was made shorter it has only the end, and the others of that directory the rest:
     /// none of them goes on as the events do.
-    pub fn open(logs: &dyn Logs, directory: &Utf8Path) -> Option<Self> {
+    pub fn open(logs: &'a dyn Logs, directory: &Utf8Path) -> Option<Self> {
         let path = directory.join("context.jsonl");
         let is_older = |file: &Utf8Path| {
             file.parent() == Some(directory)

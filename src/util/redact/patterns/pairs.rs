@@ -23,7 +23,7 @@ pub fn of_field(bytes: &[u8], at: usize) -> Option<Range<usize>> {
         let before = field.strip_suffix(known.as_bytes()).and_then(<[u8]>::last);
         before.is_some_and(|before| b"\"'".contains(before))
     };
-    if !OF_NAME.iter().any(|known| is(known)) {
+    if !OF_NAME.iter().any(is) {
         return None;
     }
     let (name, end) = word(bytes, &opened(bytes, at + 1)?)?;
