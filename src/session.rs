@@ -271,7 +271,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let take = |master| front.attach(master).and_then(|()| failpoint::reach("session.terminal"));
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
         step(failpoint::reach("session.ready"))?;
-        sandbox.begin(terminals, take).map_err(set_up("start the command"))
+        Ok(sandbox.begin(terminals, None, take)?)
     });
     if let Err(error) = begun {
         record.refused();

@@ -25,7 +25,7 @@ mod toml_text;
 mod verifier;
 
 pub use artifacts::Artifact;
-pub use decode::{Parsed, parse};
+pub use decode::{Parsed, parse, place};
 pub use environment::{Environment, HealthCheck, McpServer, Os, Tpu, Transport};
 pub use hosts::{AllowedHost, BadHost};
 pub use network::{Mode, Phase, PhasePolicy, Policy, resolve_network};

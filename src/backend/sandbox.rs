@@ -5,19 +5,17 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{Shutdown, shutdown};
 use thiserror::Error;
 
 use super::bwrap::{self, Bubblewrap};
 use super::docker::beside::Beside;
-use super::docker::kept::{COMMANDS, MEMORY};
 use super::docker::launch::Container;
 use super::docker::{self, Engine};
-use super::init::UNCONFINED;
 use super::join;
 use super::limits::{self, Group};
 use super::manifest::Manifest;
@@ -27,9 +25,13 @@ use crate::gateway::Sockets;
 use crate::gateway::authority::Bundle;
 use crate::gateway::publish::Door;
 use crate::plan::{CertificateForm, NetworkMode, Plan};
-use crate::sys::spawn::{self, Child};
-use crate::sys::{fd, process, socket};
-use crate::util::fs::read_bounded;
+use crate::sys::process;
+use crate::sys::spawn::Child;
+
+mod guest;
+
+use guest::Wait;
+pub use guest::{Interruption, Silence, Venue, Watch};
 
 /// How long an engine and the init may take to get ready, in milliseconds.
 pub const READY_WITHIN: u16 = 20_000;
@@ -72,6 +74,10 @@ pub enum Error {
     TooSlow,
     #[error("the workspace has not answered, and the wait for it was ended")]
     Interrupted { signal: u8 },
+    #[error("the workspace has not answered within {} seconds", READY_WITHIN / 1000)]
+    Silent,
+    #[error("the container of the workspace is paused, so that nothing goes on there")]
+    Frozen { container: String },
     #[error(transparent)]
     Source(#[from] sources::Error),
     #[error(transparent)]
@@ -159,23 +165,6 @@ pub(super) enum Body {
     Unconfined(Child),
 }
 
-/// Where a command runs that needs no sandbox of its own.
-#[derive(Clone, Copy, Debug)]
-pub enum Venue<'a> {
-    /// In the workspace whose init is reached in this directory.
-    Workspace(&'a Utf8Path),
-    /// On this host, as it is.
-    Host,
-}
-
-/// Signals that are handled by descriptor, and end the wait for a workspace.
-#[derive(Clone, Copy)]
-pub struct Interruption<'a> {
-    pub fd: BorrowedFd<'a>,
-    /// Takes what has come; returns the signal that is to end this process.
-    pub take: &'a dyn Fn() -> io::Result<Option<u8>>,
-}
-
 /// A sandbox that is being set up.
 pub struct Starting {
     sandbox: Sandbox,
@@ -227,7 +216,7 @@ impl Starting {
     }
 
     /// Waits for the sandbox's network, where it has a gateway.
-    pub fn network(mut self, plan: &Plan, session: &Utf8Path) -> Result<(Self, Network), Error> {
+    pub fn network(self, plan: &Plan, session: &Utf8Path) -> Result<(Self, Network), Error> {
         let network = match self.sandbox.hear(None) {
             Ok((Report::Network, mut descriptors)) => descriptors.pop().ok_or(None),
             Ok((Report::NotContained { what }, _)) => {
@@ -301,20 +290,6 @@ impl Network {
 /// The program that runs, even where its file was replaced meanwhile.
 const OWN: &str = "/proc/self/exe";
 
-/// Starts what runs a command on this host.
-fn unconfined() -> io::Result<(OwnedFd, Body)> {
-    let (ours, theirs) = fd::message_sockets()?;
-    let (_said, complain) = io::pipe()?;
-    let child = spawn::spawn(&spawn::Program {
-        words: &[OWN.to_owned(), "__init".to_owned(), UNCONFINED.to_owned()],
-        environment: &[],
-        standard_error: complain.as_fd(),
-        placed: &[(theirs.as_fd(), protocol::CONTROL)],
-        outlives: false,
-    })?;
-    Ok((ours, Body::Unconfined(child)))
-}
-
 /// Returns the inodes of this process's namespaces that the sandbox must not share.
 fn namespaces(plan: &Plan, body: &Body) -> io::Result<BTreeMap<String, u64>> {
     let shared = plan.network.mode == NetworkMode::Host;
@@ -328,40 +303,6 @@ fn namespaces(plan: &Plan, body: &Body) -> io::Result<BTreeMap<String, u64>> {
 }
 
 impl Sandbox {
-    /// Sends a command to whoever runs it, and waits until it is ready to begin, or somebody ends that.
-    pub fn visit(
-        venue: Venue<'_>,
-        command: &protocol::Command,
-        streams: &[OwnedFd; 3],
-        interruption: Option<Interruption<'_>>,
-    ) -> Result<Self, Error> {
-        let set_up = |what| move |error| Error::SetUp { what, error };
-        let (control, body) = match venue {
-            Venue::Workspace(directory) => {
-                let control = socket::connect_in(directory, COMMANDS);
-                (control.map_err(set_up("reach the workspace"))?, Body::Guest)
-            }
-            Venue::Host => unconfined().map_err(set_up("start the command"))?,
-        };
-        let file = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
-        let text = serde_json::to_vec(command).map_err(|error| set_up("write the command")(error.into()))?;
-        file.write_all_at(&text, 0).map_err(set_up("write the command"))?;
-        let mut sandbox = Sandbox::new(control, body);
-        if let Venue::Workspace(directory) = venue
-            && let Ok(counter) = read_bounded(&directory.join(MEMORY), MOST_PATH)
-            && let Ok(counter) = std::str::from_utf8(&counter)
-        {
-            sandbox.group = Group::counted_in(Utf8Path::new(counter));
-        }
-        let sent = [file.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
-        sandbox.order(&Order::Run, &sent).map_err(set_up("speak with the workspace"))?;
-        match sandbox.wait_for_ready(interruption) {
-            Ok(walls) => sandbox.walls = walls,
-            Err(error) => return Err(error.unwrap_or(Error::Docker(docker::Error::Ended))),
-        }
-        Ok(sandbox)
-    }
-
     /// Starts what the plan describes, from what was there before it.
     pub fn start(
         plan: &Plan,
@@ -392,8 +333,8 @@ impl Sandbox {
         }
     }
 
-    fn wait_for_ready(&mut self, interruption: Option<Interruption<'_>>) -> Result<Walls, Option<Error>> {
-        match self.hear(interruption)? {
+    fn wait_for_ready(&mut self, watch: Option<Watch<'_>>) -> Result<Walls, Option<Error>> {
+        match self.hear(watch)? {
             (Report::Ready { version: protocol::VERSION, walls }, _) => Ok(walls),
             (Report::Ready { version, .. }, _) => Err(Some(Error::Version { theirs: version })),
             (Report::NotContained { what }, _) => {
@@ -404,10 +345,7 @@ impl Sandbox {
     }
 
     /// Waits for what the init has to say; no error of its own where the engine has said why there is none.
-    fn hear(
-        &mut self,
-        interruption: Option<Interruption<'_>>,
-    ) -> Result<(Report, Vec<OwnedFd>), Option<Error>> {
+    fn hear(&self, watch: Option<Watch<'_>>) -> Result<(Report, Vec<OwnedFd>), Option<Error>> {
         let set_up = |what| move |error: io::Error| Some(Error::SetUp { what, error });
         // A child of a killed bubblewrap can wait for its word for ever, with the socket open.
         let opened;
@@ -421,26 +359,19 @@ impl Sandbox {
             Body::Guest | Body::Unconfined(_) => &self.control,
         };
         let flags = PollFlags::POLLIN;
-        let mut polled = vec![PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
-        polled.extend(interruption.map(|interruption| PollFd::new(interruption.fd, flags)));
-        if matches!(self.body, Body::Guest | Body::Unconfined(_)) {
-            polled[1].set_events(PollFlags::empty());
-        }
-        let until = Instant::now() + Duration::from_millis(READY_WITHIN.into());
-        loop {
-            let left = PollTimeout::try_from(until.saturating_duration_since(Instant::now()));
-            let ready = poll(&mut polled, left.unwrap_or(PollTimeout::ZERO)).map_err(io::Error::from);
-            if ready.map_err(set_up("wait for the sandbox"))? == 0 {
-                return Err(Some(Error::TooSlow));
+        let (mut said, mut ended) = (false, false);
+        let mut wait = Wait::new(watch);
+        while !said && !ended {
+            let mut polled =
+                vec![PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
+            if matches!(self.body, Body::Guest | Body::Unconfined(_)) {
+                polled[1].set_events(PollFlags::empty());
             }
-            let is_told = polled.get(2).and_then(PollFd::any) == Some(true);
-            let Some(interruption) = interruption.filter(|_| is_told) else { break };
-            if let Some(signal) = (interruption.take)().map_err(set_up("take a signal"))? {
-                return Err(Some(Error::Interrupted { signal }));
+            if !wait.poll(&mut polled)? {
+                wait.take()?;
             }
+            (said, ended) = (polled[0].any() == Some(true), polled[1].any() == Some(true));
         }
-        let is_ready = |index: usize| polled[index].any() == Some(true);
-        let (said, ended) = (is_ready(0), is_ready(1));
         // What an init has said before it ended is why it ended.
         if ended && !said {
             return Err(None);
@@ -479,16 +410,17 @@ impl Sandbox {
     pub fn begin(
         &self,
         terminals: [bool; 3],
+        watch: Option<Watch<'_>>,
         attach: impl FnOnce(OwnedFd) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.order(&Order::Begin { version: protocol::VERSION, terminals }, &[])?;
+    ) -> Result<(), Error> {
+        let set_up = |error| Error::SetUp { what: "start the command", error };
+        self.order(&Order::Begin { version: protocol::VERSION, terminals }, &[]).map_err(set_up)?;
         if terminals.contains(&true) {
-            let report = protocol::receive::<Report>(&self.control)?;
-            let Some((Report::Terminal, mut descriptors)) = report else {
-                return Err(io::Error::other("the sandbox made no terminal"));
-            };
-            attach(descriptors.pop().ok_or_else(|| io::Error::other("the sandbox sent no terminal"))?)?;
-            self.order(&Order::Attached, &[])?;
+            let none = || set_up(io::Error::other("the sandbox made no terminal"));
+            let (report, mut descriptors) = self.hear(watch).map_err(|error| error.unwrap_or_else(none))?;
+            let terminal = descriptors.pop().filter(|_| matches!(report, Report::Terminal));
+            attach(terminal.ok_or_else(none)?).map_err(set_up)?;
+            self.order(&Order::Attached, &[]).map_err(set_up)?;
         }
         Ok(())
     }

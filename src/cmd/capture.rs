@@ -9,10 +9,12 @@ use super::owner::{self, RootOwned};
 use super::trials::declared::Declared;
 use super::trials::{self, Asked, Source, told};
 use super::verify::{CLAUDE, random};
+use super::workspaces::paused::silence;
 use super::{Global, Outcome, project, workspaces};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::record::{Agent, Trial};
+use crate::session::aside;
 use crate::task::directory::digest;
 use crate::task::listing::Listing;
 use crate::trajectory::{self, Whose};
@@ -59,8 +61,9 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
         _ => of_host(asked, &environment, (&cwd, &root), &declared)?,
     };
     let draft = Draft::new(&root, started)?;
-    let inside = workspace::private(&environment.state, &root);
-    if !trials::copy_session((&agent, &source), &draft, Some(&inside))? {
+    let directory = workspace::private(&environment.state, &root);
+    let inside = aside::Place { directory: &directory, silence: &|| silence(&environment, &root) };
+    if !trials::copy_session((&agent, &source), &draft, Some(inside))? {
         return Err(nothing(&agent));
     }
     let whose = declared.whose(&agent);

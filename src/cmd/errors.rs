@@ -405,6 +405,12 @@ impl From<session::Error> for Failure {
                 failure(Exit::Child(128 + signal), "workspace::no-answer", &error)
                     .help("nothing ran; `pier stop` ends a container that does not answer, and `pier start` begins again")
             }
+            session::Error::Launch(sandbox::Error::Silent) => failure(Exit::NotSetUp, "workspace::no-answer", &error)
+                .help("`pier stop` ends a container that does not answer, and `pier start` begins again"),
+            session::Error::Launch(sandbox::Error::Frozen { container }) => {
+                failure(Exit::NotSetUp, "workspace::paused", &error)
+                    .help(format!("`docker unpause {container}` lets it go on"))
+            }
             session::Error::Launch(sandbox::Error::NotContained { what }) if what.contains(LINKED) => {
                 failure(Exit::NotSetUp, "session::not-contained", &error)
                     .help("nothing ran; name the place that the link leads to, as in `--mounts-json` or `mounts`")

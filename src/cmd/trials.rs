@@ -254,7 +254,7 @@ pub fn tell(what: &str, left: &LeftOut) {
 pub fn copy_session(
     (agent, source): (&str, &Source),
     draft: &Draft,
-    inside: Option<&Utf8Path>,
+    inside: Option<aside::Place<'_>>,
 ) -> Result<bool, Failure> {
     let own = draft.path.join(AGENT);
     let failed = |source| crate::trial::Error::Io { path: own.clone(), source };
@@ -271,10 +271,10 @@ pub fn copy_session(
             tell(LOGS, &draft.copy(path, &format!("{AGENT}/sessions/projects/{slug}"))?);
         }
         Source::Inside(path) => {
-            let Some(directory) = inside else { return Ok(false) };
+            let Some(workspace) = inside else { return Ok(false) };
             let argv = [INIT, pack::WORD, path].map(str::to_owned).to_vec();
             let command = Command { argv, environment: Vec::new(), cwd: "/".to_owned() };
-            let read = aside::read(directory, &command, MOST_SESSION, MOST_TIME);
+            let read = aside::read(workspace, &command, MOST_SESSION, MOST_TIME);
             let (code, mut archive) = read.map_err(|error| {
                 if !is_gone(&error) {
                     return Failure::from(error);

@@ -24,7 +24,7 @@ use crate::env::Environment;
 use crate::plan::{Access, Mount, MountKind, Plan};
 use crate::record::{Agent, Trial};
 use crate::session::beneath::Beneath;
-use crate::session::stop;
+use crate::session::{aside, stop};
 use crate::sys::process;
 use crate::task::directory::digest;
 use crate::task::listing::Listing;
@@ -140,11 +140,9 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
     let told = match &source {
         Some(source) => {
             let agent = agent.as_deref().unwrap_or_default();
-            trials::copy_session(
-                (agent, source),
-                &draft,
-                Some(&workspace::private(&environment.state, root)),
-            )?
+            let directory = &workspace::private(&environment.state, root);
+            let inside = aside::Place { directory, silence: &|| paused::silence(&environment, root) };
+            trials::copy_session((agent, source), &draft, Some(inside))?
         }
         None => false,
     };
@@ -255,8 +253,10 @@ impl Elsewhere {
                 (Some(frozen), Some(Temporary::of_snapshot(global, environment, &base, &of)?))
             }
             Elsewhere::Own(task, bundled) => {
-                let directory = workspace::private(&environment.state, &workspace.root);
-                temporary::collect(&loaded.task.verifier.collect, &of, &directory)?;
+                let root = &workspace.root;
+                let directory = &workspace::private(&environment.state, root);
+                let place = aside::Place { directory, silence: &|| paused::silence(environment, root) };
+                temporary::collect(&loaded.task.verifier.collect, &of, place)?;
                 let frozen = paused::pause(environment, &workspace.root, &own.engine, &own.name)?;
                 let base = Base::Task(task.clone());
                 let artifacts = &loaded.task.artifacts;
@@ -360,6 +360,9 @@ fn prepare(
     keep: bool,
 ) -> Result<Place, Failure> {
     let root = &workspace.root;
+    if workspace.session.mode == Mode::Container {
+        paused::require_awake(environment, root)?;
+    }
     if !keep {
         end_all(environment, root)?;
     }
@@ -382,7 +385,7 @@ fn prepare(
         return Err(not_running());
     }
     temporary::sweep(environment, root, &engine)?;
-    kept::thaw(&engine, &name)?;
+    paused::wake(environment, root, &engine, &name)?;
     if !kept::serves(&workspace::private(&environment.state, root)) {
         return Err(not_running());
     }

@@ -191,7 +191,15 @@ pub fn plan(
         ceiling::check(&loaded, environment, root, &sent)?;
     }
     let target = Target::Exec { argv: vec!["true".into()] };
+    let task = asked.base.task().filter(|_| asked.phase == Phase::Agent);
+    if let Some(task) = task {
+        task.require_agents_user(&ground.image.passwd)?;
+    }
     let mut plan = built(&loaded, &probed.facts, &target)?;
+    if let Some(task) = task {
+        // One more works there than the image has.
+        task.require_tests_user(users(&plan))?;
+    }
     let records: Vec<kind::Record> =
         LOGS.iter().map(|(name, at)| (root.join(RECORDS).join(name), Utf8PathBuf::from(*at))).collect();
     let of_user = loaded.config.network.mode.origin.layer != Layer::BuiltIn;
@@ -243,6 +251,15 @@ pub fn plan(
     let login = secrets::login(environment, &plan)?;
     image::announce(&engine, &plan)?;
     Ok(Prepared { plan, values: probed.values, engine, ground, secrets, login })
+}
+
+/// Returns what `/etc/passwd` of a sandbox says.
+fn users(plan: &Plan) -> &str {
+    let content = plan.mounts.iter().find_map(|mount| match &mount.kind {
+        MountKind::File { content } if mount.at == "/etc/passwd" => Some(content.as_str()),
+        _ => None,
+    });
+    content.unwrap_or_default()
 }
 
 /// Refuses places where the tests and their rewards come and go: what is there is removed.
@@ -375,6 +392,13 @@ pub fn hold(environment: &Environment, root: &Utf8Path) -> Result<Flock<File>, F
         }
         Err((_, errno)) => Err(failed(errno.into())),
     }
+}
+
+/// Says whether a call of pier holds a workspace now.
+fn is_held(environment: &Environment, root: &Utf8Path) -> bool {
+    let lock = workspace::private(&environment.state, root).join(workspace::LOCK);
+    let lock = File::options().write(true).open(lock);
+    lock.is_ok_and(|file| Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err())
 }
 
 /// Starts its container.

@@ -11,14 +11,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use crate::backend::protocol::{self, Command, Report};
-use crate::backend::sandbox::{Sandbox, Venue};
+use crate::backend::sandbox::{Sandbox, Silence, Venue, Watch};
+
+/// A workspace: the directory in which its init is reached, and why it says nothing where it does not.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub directory: &'a Utf8Path,
+    pub silence: &'a dyn Fn() -> Silence,
+}
 
 /// Runs a command for at most so long; `None` where it was ended for the time, or the workspace has ended.
-pub fn run(directory: &Utf8Path, command: &Command, at_most: Duration) -> Result<Option<u8>, Error> {
+pub fn run(place: Place<'_>, command: &Command, at_most: Duration) -> Result<Option<u8>, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
     let streams = nothing().and_then(|null| Ok([null.try_clone()?, null.try_clone()?, null]));
-    let mut watched =
-        Watched::start(directory, command, streams.map_err(set_up("open /dev/null"))?, at_most)?;
+    let mut watched = Watched::start(place, command, streams.map_err(set_up("open /dev/null"))?, at_most)?;
     watched.end(None).map_err(set_up("hear from the workspace"))
 }
 
@@ -27,7 +33,7 @@ pub fn run(directory: &Utf8Path, command: &Command, at_most: Duration) -> Result
 /// # Errors
 /// Also where it prints more.
 pub fn read(
-    directory: &Utf8Path,
+    place: Place<'_>,
     command: &Command,
     most: u64,
     at_most: Duration,
@@ -39,7 +45,7 @@ pub fn read(
         Ok((reader, [null.try_clone()?, writer.into(), null], tempfile::tempfile()?))
     };
     let (reader, streams, mut file) = made().map_err(set_up("make a pipe"))?;
-    let mut watched = Watched::start(directory, command, streams, at_most)?;
+    let mut watched = Watched::start(place, command, streams, at_most)?;
     let mut sink = Sink { reader, file: &mut file, left: most };
     let code = watched.end(Some(&mut sink)).map_err(set_up("hear from the workspace"))?;
     file.seek(SeekFrom::Start(0)).map_err(set_up("read a file"))?;
@@ -76,17 +82,16 @@ struct Watched {
 
 impl Watched {
     fn start(
-        directory: &Utf8Path,
+        Place { directory, silence }: Place<'_>,
         command: &Command,
         streams: [OwnedFd; 3],
         at_most: Duration,
     ) -> Result<Self, Error> {
         let until = Instant::now() + at_most;
-        let sandbox = Sandbox::visit(Venue::Workspace(directory), command, &streams, None)?;
+        let watch = Watch { interruption: None, silence };
+        let sandbox = Sandbox::visit(Venue::Workspace(directory), command, &streams, watch)?;
         drop(streams);
-        sandbox
-            .begin([false; 3], |_| Ok(()))
-            .map_err(|source| Error::SetUp { what: "start the command", source })?;
+        sandbox.begin([false; 3], Some(watch), |_| Ok(()))?;
         Ok(Watched { sandbox, until })
     }
 

@@ -19,8 +19,9 @@ use super::tape::Tape;
 use super::{Error, Finished, Notice, Outcome, code_of, end_of, gate};
 use crate::audit::Event;
 use crate::backend::protocol::Command;
-use crate::backend::sandbox::{Interruption, PATIENCE, Sandbox, Venue};
+use crate::backend::sandbox::{Interruption, PATIENCE, Sandbox, Silence, Venue, Watch};
 use crate::plan::Plan;
+use crate::sys::failpoint;
 
 /// What a command in a workspace is started with.
 pub struct Start<'a> {
@@ -28,6 +29,8 @@ pub struct Start<'a> {
     pub plan: &'a Plan,
     pub venue: Venue<'a>,
     pub command: Command,
+    /// Why the workspace says nothing, where it does not.
+    pub silence: &'a dyn Fn() -> Silence,
     /// pier's own state directory.
     pub state: &'a Utf8Path,
     /// Where an agent writes its logs.
@@ -44,7 +47,7 @@ pub struct Start<'a> {
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, venue, command, state, home, notice, detached, tape, record: kept_in } = start;
+    let Start { plan, venue, command, silence, state, home, notice, detached, tape, record: kept_in } = start;
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some(), false).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -63,7 +66,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     }
     let terminals = front.terminals();
     let interruption = Interruption { fd: outside.signals(), take: &|| outside.ending() };
-    let sandbox = Sandbox::visit(venue, &command, &streams, Some(interruption))?;
+    let watch = Watch { interruption: Some(interruption), silence };
+    let sandbox = Sandbox::visit(venue, &command, &streams, watch)?;
     drop(streams);
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
@@ -71,7 +75,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let session = session.with_home(home);
     session.store(&place).map_err(set_up("list the session"))?;
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
-        sandbox.begin(terminals, |master| front.attach(master)).map_err(set_up("start the command"))
+        failpoint::reach("session.ready").map_err(set_up("start the command"))?;
+        sandbox.begin(terminals, Some(watch), |master| front.attach(master))?;
+        Ok(sandbox.wait_for_word(watch)?)
     });
     if let Err(error) = begun {
         record.refused();

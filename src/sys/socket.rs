@@ -2,16 +2,18 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use camino::Utf8Path;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
-use nix::sys::socket::sockopt::PeerCredentials;
+use nix::sys::socket::sockopt::{PeerCredentials, SendTimeout};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, socket,
-    socketpair,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen,
+    setsockopt, socket, socketpair,
 };
 use nix::sys::stat::{FchmodatFlags, Mode, fchmodat};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 
 /// Returns a socket that listens as `name` in a directory, mode 0600, and never blocks.
 pub fn listen_in(directory: &Utf8Path, name: &str) -> io::Result<OwnedFd> {
@@ -24,11 +26,26 @@ pub fn listen_in(directory: &Utf8Path, name: &str) -> io::Result<OwnedFd> {
     Ok(made)
 }
 
+/// How long whoever listens may have others in line: unix(7) waits without an end for a process that is stopped.
+const IN_LINE: Duration = Duration::from_secs(20);
+
 /// Connects to the socket `name` of a directory.
 pub fn connect_in(directory: &Utf8Path, name: &str) -> io::Result<OwnedFd> {
+    connect_within(directory, name, IN_LINE)
+}
+
+/// Connects to the socket `name` of a directory, where there is room in its line within this time.
+///
+/// # Errors
+/// `WouldBlock` where there is none.
+pub fn connect_within(directory: &Utf8Path, name: &str, time: Duration) -> io::Result<OwnedFd> {
     let (_held, address) = place(directory, name)?;
     let made = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    let milliseconds = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    setsockopt(&made, SendTimeout, &TimeVal::milliseconds(milliseconds))?;
     connect(made.as_raw_fd(), &address)?;
+    // No end again.
+    setsockopt(&made, SendTimeout, &TimeVal::zero())?;
     Ok(made)
 }
 

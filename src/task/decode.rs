@@ -1,5 +1,7 @@
 //! From the text of a `task.toml` to a [`Task`], with everything that is wrong with it.
 
+use std::ops::Range;
+
 use toml::de::DeTable;
 
 use super::environment::{environment, health_check, list, string};
@@ -48,6 +50,13 @@ pub fn parse(source: SourceId, text: &str) -> Result<Parsed, Vec<Problem>> {
     } else {
         Err(problems)
     }
+}
+
+/// Returns where the value of a key in a table of a `task.toml` is.
+pub fn place(text: &str, table: &str, key: &str) -> Option<Range<usize>> {
+    let parsed = DeTable::parse(text).ok()?;
+    let table = parsed.get_ref().get(table)?;
+    Some(table.get_ref().as_table()?.get(key)?.span())
 }
 
 /// Returns a table without the places of its values.

@@ -20,6 +20,7 @@ mod at_once;
 mod declared;
 mod elsewhere;
 mod flags;
+mod frozen;
 mod host;
 mod killed;
 mod mended;
@@ -156,7 +157,9 @@ fn a_signal_ends_the_wait_for_a_container_that_does_not_answer() {
     let world = World::new();
     world.start("ws", BUSYBOX, &[]).run().expect(0);
     let container = world.containers().split(' ').next().unwrap().to_owned();
-    docker(&["pause", &container], b"");
+    let init = docker(&["inspect", "--format", "{{.State.Pid}}", &container], b"");
+    let init = Pid::from_raw(init.trim().parse().unwrap());
+    kill(init, Signal::SIGSTOP).unwrap();
     let needle = unique_sleep();
     let call = world.within("ws", &["exec", "touch", &needle]).into_owner();
     let waiting = std::thread::spawn(move || call.run());
@@ -176,7 +179,7 @@ fn a_signal_ends_the_wait_for_a_container_that_does_not_answer() {
     assert!(within(Duration::from_secs(10), || host_process(&needle).is_none()));
     assert!(!too_long(sent.elapsed(), Duration::from_secs(1)), "{:?}", sent.elapsed());
     // Its streams were sent already, and are let go by a container that goes on. Nothing runs there any more.
-    docker(&["unpause", &container], b"");
+    kill(init, Signal::SIGCONT).unwrap();
     waiting.join().unwrap().refused(130, "workspace::no-answer");
     assert_eq!(world.within("ws", &["exec", "echo", "on"]).run().expect(0).text(), "on");
     assert!(!world.place("ws").join(&needle).exists());

@@ -261,13 +261,19 @@ pub fn close(engine: &Connected, name: &str) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Lets the time go on in a container where somebody has stopped it and gone away.
-pub fn thaw(engine: &Connected, name: &str) -> Result<(), Error> {
+/// Says whether somebody has stopped the time in a container.
+pub fn is_paused(engine: &Connected, name: &str) -> Result<bool, Error> {
     let found = inspect(engine, name)?.and_then(|found| found.state);
-    if found.and_then(|state| state.paused) == Some(true) {
+    Ok(found.and_then(|state| state.paused) == Some(true))
+}
+
+/// Lets the time go on in a container where somebody has stopped it and gone away; false where nobody has.
+pub fn thaw(engine: &Connected, name: &str) -> Result<bool, Error> {
+    let paused = is_paused(engine, name)?;
+    if paused {
         engine.wait(engine.docker.unpause_container(name)).map_err(failed("let the container go on"))?;
     }
-    Ok(())
+    Ok(paused)
 }
 
 /// Says whether the init of a workspace takes commands there, in this directory. That of a start that was killed does not, though

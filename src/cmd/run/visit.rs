@@ -85,6 +85,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         plan: &plan,
         venue,
         command,
+        silence: &|| workspaces::paused::silence(&environment, root),
         state: &environment.state,
         home: home.as_deref(),
         notice: &notice,

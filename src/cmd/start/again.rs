@@ -12,7 +12,7 @@ use crate::cmd::verify::broken_off;
 use crate::cmd::workspaces::agents::Wanted;
 use crate::cmd::workspaces::base::{Base, digest};
 use crate::cmd::workspaces::given::{Published, kept_entries, named, stored};
-use crate::cmd::workspaces::{self, Remembered, meant, stranded};
+use crate::cmd::workspaces::{self, Remembered, meant, paused, stranded};
 use crate::cmd::{Global, Outcome, project};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
@@ -107,7 +107,9 @@ pub fn restart(
     let is_there = kept::state(&engine, &name)? == State::Running;
     if is_there {
         // Nobody verifies it now.
-        kept::thaw(&engine, &name)?;
+        if paused::wake(environment, root, &engine, &name)? {
+            ui::say("the container was paused, and goes on now");
+        }
     }
     // What a killed start has left is on its way to its end, and is ended before anything starts.
     if is_there && kept::serves(&directory) {

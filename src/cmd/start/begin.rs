@@ -14,10 +14,12 @@ use crate::cmd::workspaces::agents::Wanted;
 use crate::cmd::workspaces::apart;
 use crate::cmd::workspaces::base::{Base, ENVIRONMENT, Ground, Loaded, digest};
 use crate::cmd::workspaces::given::{Entry, Published, require_free};
+use crate::cmd::workspaces::paused::silence;
 use crate::cmd::workspaces::{self, Asked, Remembered};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::plan::NetworkMode;
+use crate::session::aside;
 use crate::session::beneath::Beneath;
 use crate::task::Phase;
 use crate::ui;
@@ -140,7 +142,9 @@ pub fn begin(
     let how = workspaces::open(&prepared, environment, workspace, &directory)?;
     let began = || {
         if let Some(check) = base.task().and_then(|task| task.task.environment.healthcheck.as_ref()) {
-            health::wait(&prepared.plan, &directory, check)?;
+            let silence = || silence(environment, root);
+            let place = aside::Place { directory: &directory, silence: &silence };
+            health::wait(&prepared.plan, place, check)?;
         }
         let text = files::text(root, &workspace.session).map_err(Failure::from)?;
         let kept = Remembered::new(prepared.plan.clone(), ports, allowed, agents);

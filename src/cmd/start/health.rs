@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use camino::Utf8Path;
-
 use crate::backend::protocol::Command;
 use crate::diag::{Exit, Failure};
 use crate::plan::Plan;
@@ -20,7 +18,7 @@ fn seconds(count: f64) -> Duration {
 }
 
 /// Runs the check until it passes. What fails in the start period does not count.
-pub fn wait(plan: &Plan, directory: &Utf8Path, check: &HealthCheck) -> Result<(), Failure> {
+pub fn wait(plan: &Plan, place: aside::Place<'_>, check: &HealthCheck) -> Result<(), Failure> {
     let cwd = plan.project.at.to_string();
     let shell = plan.user.shell.to_string();
     let command =
@@ -30,7 +28,7 @@ pub fn wait(plan: &Plan, directory: &Utf8Path, check: &HealthCheck) -> Result<()
     let mut told = false;
     loop {
         let starts = began.elapsed() < seconds(check.start_period_sec);
-        if aside::run(directory, &command, seconds(check.timeout_sec))? == Some(0) {
+        if aside::run(place, &command, seconds(check.timeout_sec))? == Some(0) {
             return Ok(());
         }
         if !starts {

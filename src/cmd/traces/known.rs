@@ -71,7 +71,9 @@ fn held(environment: &Environment, found: &Workspace) -> Vec<(String, String)> {
         return Vec::new();
     }
     let mut text = Vec::new();
-    match aside::read(&directory, &command, MOST, TIME) {
+    let silence = || workspaces::paused::silence(environment, &found.root);
+    let place = aside::Place { directory: &directory, silence: &silence };
+    match aside::read(place, &command, MOST, TIME) {
         Ok((Some(0), mut said)) => match said.read_to_end(&mut text) {
             Ok(_) => variables::parse(&text),
             Err(error) => {

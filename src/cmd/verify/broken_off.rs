@@ -62,7 +62,7 @@ pub fn watch(
                 let ended = image::engine(&environment).and_then(|engine| Ok(engine.connect()?));
                 let removed = ended.and_then(|engine| {
                     temporary::sweep(&environment, &root, &engine)?;
-                    container.as_deref().map_or(Ok(()), |name| Ok(kept::thaw(&engine, name)?))
+                    container.as_deref().map_or(Ok(()), |name| Ok(kept::thaw(&engine, name).map(drop)?))
                 });
                 if let Err(failure) = removed {
                     ui::warn(&format!(

@@ -294,7 +294,7 @@ fn leave_out(top: &Utf8Path, below: &Utf8Path, rules: &Rules) -> std::io::Result
 }
 
 /// Runs what a task wants to have run in the agent's container before its artifacts are taken.
-pub fn collect(hooks: &[Collect], of: &Agents<'_>, directory: &Utf8Path) -> Result<(), Failure> {
+pub fn collect(hooks: &[Collect], of: &Agents<'_>, place: aside::Place<'_>) -> Result<(), Failure> {
     for Collect { command, service, timeout_sec, user } in hooks {
         if service != MAIN_SERVICE {
             ui::warn(&format!("there is no service `{}`: `{}` is not run", escape(service), escape(command)));
@@ -309,7 +309,7 @@ pub fn collect(hooks: &[Collect], of: &Agents<'_>, directory: &Utf8Path) -> Resu
             cwd: of.own.plan.project.at.to_string(),
         };
         let time = Duration::try_from_secs_f64(*timeout_sec).unwrap_or(Duration::from_mins(1));
-        if aside::run(directory, &run, time)? != Some(0) {
+        if aside::run(place, &run, time)? != Some(0) {
             ui::warn(&format!("`{}` of `[[verifier.collect]]` failed", escape(command)));
         }
     }

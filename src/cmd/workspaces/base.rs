@@ -16,7 +16,7 @@ use crate::backend::docker::{self, Engine};
 use crate::cmd::image::build::Job;
 use crate::cmd::image::fetch::{self, For};
 use crate::config::path::quote;
-use crate::diag::{Exit, Failure, Report, Sources};
+use crate::diag::{Exit, Failure, Problem, Report, Sources, Span};
 use crate::env::Environment;
 use crate::lock::Lock;
 use crate::plan::facts::Image;
@@ -27,6 +27,7 @@ use crate::task::templates::{self, Template};
 use crate::task::{self, AllowedHost, McpServer, Mode, Os, Phase, Task, User, Variables, resolve_network};
 use crate::ui;
 use crate::util::fs::{sha256, sha256_of};
+use crate::util::passwd::Account;
 use crate::util::text::escape;
 
 /// The most that is read of a `task.toml` and of an instruction, in bytes.
@@ -40,6 +41,9 @@ const INSTRUCTION: &str = "instruction.md";
 
 /// The directory of a task that says what its environment is.
 pub const ENVIRONMENT: &str = "environment";
+
+/// The code of a user whom the image does not have.
+const USER: &str = "image::user";
 
 pub enum Base {
     /// A reference.
@@ -55,6 +59,8 @@ pub struct Loaded {
     pub task: Task,
     pub definition: Definition,
     pub instruction: Vec<u8>,
+    /// What its `task.toml` says.
+    text: String,
     /// What its image is built from, below the directory.
     context: Utf8PathBuf,
 }
@@ -133,6 +139,7 @@ impl Loaded {
             task,
             definition,
             instruction,
+            text,
             context: ENVIRONMENT.into(),
         })
     }
@@ -157,6 +164,35 @@ impl Loaded {
         refuse_what_is_not_there(&task, &definition)?;
         let loaded = Loaded { task, definition, context: own.directory.clone(), ..self.clone() };
         Ok(Some((loaded, own.bundled_tests)))
+    }
+
+    /// Refuses a user of the agent who is not in `/etc/passwd` of its image.
+    pub fn require_agents_user(&self, passwd: &str) -> Result<(), Failure> {
+        self.require_user("agent", self.task.agent.user.as_ref(), passwd)
+    }
+
+    /// Refuses a user of the tests who is not in `/etc/passwd` of where the agent works. An environment of their own has another.
+    pub fn require_tests_user(&self, passwd: &str) -> Result<(), Failure> {
+        let listing = Listing::read(&self.directory).ok();
+        if listing.is_some_and(|listing| !matches!(self.verifier(&listing), Ok(None))) {
+            return Ok(());
+        }
+        self.require_user("verifier", self.task.verifier.user.as_ref(), passwd)
+    }
+
+    fn require_user(&self, table: &str, user: Option<&User>, passwd: &str) -> Result<(), Failure> {
+        let user = user.map(User::text).filter(|user| Account::find(user, passwd).is_none());
+        let Some(user) = user else { return Ok(()) };
+        let mut sources = Sources::default();
+        let source = sources.add(self.directory.join(task::FILE).as_str(), self.text.as_str());
+        let message = format!("the image has no user `{}`, who is the `user` of `[{table}]`", escape(&user));
+        let problem = match task::place(&self.text, table, "user") {
+            Some(range) => Problem::new(USER, Span { source, range }, "asked for here", message),
+            None => Problem::nowhere(USER, message),
+        };
+        let help = "name one that its `/etc/passwd` has, make him in its Dockerfile, or leave `user` out";
+        let report = Report { sources, problems: vec![problem.help(help)] };
+        Err(Failure { exit: Exit::Usage, report })
     }
 
     /// Reads what its image is built from.

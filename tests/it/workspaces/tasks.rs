@@ -285,6 +285,31 @@ fn a_task_says_who_its_agent_is() {
 }
 
 #[test]
+fn users_of_a_task_that_its_image_does_not_have_are_missed_at_the_start() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    for (table, user) in [("agent", "ghost"), ("verifier", "ghost"), ("verifier", "nobody:staff")] {
+        world.0.write("task/task.toml", format!("[environment]\n\n[{table}]\nuser = \"{user}\"\n"));
+        let refused = world.call(&["start", "task", "-d", "ws"]).run().refused(2, "image::user");
+        let said = format!("the image has no user `{user}`, who is the `user` of `[{table}]`");
+        assert!(refused.flat().contains(&said), "{}", refused.said());
+        assert!(refused.flat().contains("task.toml:4:8"), "{}", refused.said());
+        assert!(!world.place("ws").exists());
+    }
+    // Whoever works there is one that the image does not have; a number needs no name, and tests elsewhere have others.
+    let own = "[verifier]\nenvironment_mode = \"separate\"\nuser = \"ghost\"\n[verifier.environment]\n";
+    let own = format!("{own}docker_image = \"{DEBIAN}\"\n");
+    for text in ["[verifier]\nuser = \"pier\"\n", "[verifier]\nuser = 4711\n", &own] {
+        world.0.write("task/task.toml", text);
+        world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+        world.within("ws", &["rm", "--force"]).run().expect(0);
+        fs_err::remove_dir_all(world.place("ws")).unwrap();
+    }
+}
+
+#[test]
 fn a_working_directory_behind_a_link_of_the_image_is_where_the_link_leads() {
     if !can_run() {
         return;

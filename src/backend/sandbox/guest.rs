@@ -1,0 +1,193 @@
+//! A command in a workspace: how it is brought to the init there, and how long that is waited for.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use camino::Utf8Path;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollTimeout, poll};
+
+use super::{Body, Error, MOST_PATH, OWN, READY_WITHIN, Sandbox};
+use crate::backend::docker::kept::{COMMANDS, MEMORY};
+use crate::backend::docker::{self};
+use crate::backend::init::UNCONFINED;
+use crate::backend::limits::Group;
+use crate::backend::protocol::{self, Order};
+use crate::sys::spawn;
+use crate::sys::{fd, socket};
+use crate::util::fs::read_bounded;
+
+/// How long a workspace may be silent before somebody asks why; twice as long each time after that.
+const SILENT: Duration = Duration::from_millis(250);
+
+/// Where a command runs that needs no sandbox of its own.
+#[derive(Clone, Copy, Debug)]
+pub enum Venue<'a> {
+    /// In the workspace whose init is reached in this directory.
+    Workspace(&'a Utf8Path),
+    /// On this host, as it is.
+    Host,
+}
+
+/// Signals that are handled by descriptor, and end the wait for a workspace.
+#[derive(Clone, Copy)]
+pub struct Interruption<'a> {
+    pub fd: BorrowedFd<'a>,
+    /// Takes what has come; returns the signal that is to end this process.
+    pub take: &'a dyn Fn() -> io::Result<Option<u8>>,
+}
+
+/// Why a workspace is silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Silence {
+    Unknown,
+    /// A call of pier looks at its files, and lets the time go on there when it is done.
+    Looked,
+    /// Somebody else has stopped the time in this container.
+    Frozen {
+        container: String,
+    },
+}
+
+/// What is looked at while a workspace is waited for.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    pub interruption: Option<Interruption<'a>>,
+    /// Asked where a workspace has been silent for a while.
+    pub silence: &'a dyn Fn() -> Silence,
+}
+
+/// A wait for a sandbox.
+pub(super) struct Wait<'a> {
+    until: Instant,
+    /// When it is asked why there is silence, and how long after that again.
+    next: Instant,
+    step: Duration,
+    watch: Option<Watch<'a>>,
+}
+
+impl<'a> Wait<'a> {
+    pub fn new(watch: Option<Watch<'a>>) -> Self {
+        let (now, within) = (Instant::now(), Duration::from_millis(READY_WITHIN.into()));
+        let step = if watch.is_some() { SILENT } else { within };
+        Wait { until: now + within, next: now + step, step, watch }
+    }
+
+    fn interruption(&self) -> Option<Interruption<'a>> {
+        self.watch.and_then(|watch| watch.interruption)
+    }
+
+    /// Waits until one of these says something; false where signals have come instead, which are not taken.
+    pub fn poll(&mut self, polled: &mut Vec<PollFd<'a>>) -> Result<bool, Error> {
+        let own = polled.len();
+        polled.extend(self.interruption().map(|one| PollFd::new(one.fd, nix::poll::PollFlags::POLLIN)));
+        loop {
+            let left = self.until.min(self.next).saturating_duration_since(Instant::now());
+            // Not before that time, but in the millisecond after it.
+            let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
+            match poll(polled, left) {
+                Ok(0) => self.look()?,
+                Ok(_) => return Ok(polled.iter().take(own).any(|one| one.any() == Some(true))),
+                Err(Errno::EINTR) => {}
+                Err(error) => {
+                    return Err(Error::SetUp { what: "wait for the sandbox", error: error.into() });
+                }
+            }
+        }
+    }
+
+    /// Takes the signals that have come: one may end the wait.
+    pub fn take(&self) -> Result<(), Error> {
+        let Some(interruption) = self.interruption() else { return Ok(()) };
+        match (interruption.take)() {
+            Ok(None) => Ok(()),
+            Ok(Some(signal)) => Err(Error::Interrupted { signal }),
+            Err(error) => Err(Error::SetUp { what: "take a signal", error }),
+        }
+    }
+
+    /// There was no answer for a while.
+    fn look(&mut self) -> Result<(), Error> {
+        let Some(watch) = self.watch else { return Err(Error::TooSlow) };
+        match (watch.silence)() {
+            Silence::Frozen { container } => return Err(Error::Frozen { container }),
+            Silence::Looked => self.until = Instant::now() + Duration::from_millis(READY_WITHIN.into()),
+            Silence::Unknown if Instant::now() >= self.until => return Err(Error::Silent),
+            Silence::Unknown => self.step *= 2,
+        }
+        self.next = Instant::now() + self.step;
+        Ok(())
+    }
+
+    /// Connects to the init of a workspace, which may have as many in line as it takes.
+    fn connect(&mut self, directory: &Utf8Path) -> Result<OwnedFd, Error> {
+        loop {
+            match socket::connect_within(directory, COMMANDS, SILENT) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.take()?;
+                    if Instant::now() >= self.until.min(self.next) {
+                        self.look()?;
+                    }
+                }
+                reached => {
+                    return reached.map_err(|error| Error::SetUp { what: "reach the workspace", error });
+                }
+            }
+        }
+    }
+}
+
+/// Starts what runs a command on this host.
+fn unconfined() -> io::Result<(OwnedFd, Body)> {
+    let (ours, theirs) = fd::message_sockets()?;
+    let (_said, complain) = io::pipe()?;
+    let child = spawn::spawn(&spawn::Program {
+        words: &[OWN.to_owned(), "__init".to_owned(), UNCONFINED.to_owned()],
+        environment: &[],
+        standard_error: complain.as_fd(),
+        placed: &[(theirs.as_fd(), protocol::CONTROL)],
+        outlives: false,
+    })?;
+    Ok((ours, Body::Unconfined(child)))
+}
+
+impl Sandbox {
+    /// Sends a command to whoever runs it, and waits until it is ready to begin, or somebody ends that.
+    pub fn visit(
+        venue: Venue<'_>,
+        command: &protocol::Command,
+        streams: &[OwnedFd; 3],
+        watch: Watch<'_>,
+    ) -> Result<Self, Error> {
+        let set_up = |what| move |error| Error::SetUp { what, error };
+        let (control, body) = match venue {
+            Venue::Workspace(directory) => (Wait::new(Some(watch)).connect(directory)?, Body::Guest),
+            Venue::Host => unconfined().map_err(set_up("start the command"))?,
+        };
+        let file = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
+        let text = serde_json::to_vec(command).map_err(|error| set_up("write the command")(error.into()))?;
+        file.write_all_at(&text, 0).map_err(set_up("write the command"))?;
+        let mut sandbox = Sandbox::new(control, body);
+        if let Venue::Workspace(directory) = venue
+            && let Ok(counter) = read_bounded(&directory.join(MEMORY), MOST_PATH)
+            && let Ok(counter) = std::str::from_utf8(&counter)
+        {
+            sandbox.group = Group::counted_in(Utf8Path::new(counter));
+        }
+        let sent = [file.as_fd(), streams[0].as_fd(), streams[1].as_fd(), streams[2].as_fd()];
+        sandbox.order(&Order::Run, &sent).map_err(set_up("speak with the workspace"))?;
+        match sandbox.wait_for_ready(Some(watch)) {
+            Ok(walls) => sandbox.walls = walls,
+            Err(error) => return Err(error.unwrap_or(Error::Docker(docker::Error::Ended))),
+        }
+        Ok(sandbox)
+    }
+
+    /// Waits until there is word of a command that was told to begin, or a signal for whoever carries it on; neither is taken.
+    pub fn wait_for_word(&self, watch: Watch<'_>) -> Result<(), Error> {
+        let mut polled = vec![PollFd::new(self.control.as_fd(), nix::poll::PollFlags::POLLIN)];
+        Wait::new(Some(watch)).poll(&mut polled).map(|_| ())
+    }
+}
