@@ -290,6 +290,9 @@ fn wait(mut command: Command, words: &[&str], input: &[u8], time: Duration) -> R
     Ok(Answer { code: status.code(), stdout, stderr })
 }
 
+/// What git says where the program between it and a repository elsewhere has ended, and has said why.
+const FAR: &str = "fatal: Could not read from remote repository.";
+
 /// What ssh says in lines without a word in front.
 const SSH: [&str; 4] =
     ["Permission denied (", "Host key verification failed", "Connection closed by", "Connection reset by"];
@@ -303,8 +306,15 @@ pub fn failed(words: &[&str], answer: &Answer) -> Error {
         begins || SSH.iter().any(|part| line.contains(part))
     };
     let mut reasons: Vec<&str> = said.lines().map(str::trim).filter(is_reason).take(3).collect();
+    if reasons == [FAR] {
+        // What went before is ssh's, or of whatever is called in its place.
+        let before = said.lines().map(str::trim).take_while(|line| *line != FAR);
+        let before: Vec<&str> =
+            before.filter(|line| !line.is_empty() && !line.starts_with("Warning: ")).collect();
+        reasons.splice(0..0, before.into_iter().rev().take(2).rev());
+    }
     if reasons.len() > 1 {
-        reasons.retain(|line| *line != "fatal: Could not read from remote repository.");
+        reasons.retain(|line| *line != FAR);
     }
     let said = if reasons.is_empty() { said.trim().replace('\n', "; ") } else { reasons.join("; ") };
     let said = if said.is_empty() { format!("exit code {:?}", answer.code) } else { said };

@@ -9,6 +9,7 @@ use crate::backend::git::Git;
 use crate::backend::git::remote::Wanted;
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
+use crate::task;
 use crate::ui;
 use crate::util::fs::{create_private, sha256};
 use crate::util::text::escape;
@@ -114,11 +115,26 @@ impl Remote {
             Some(name) => format!(
                 "if `{name}` is a commit, write all of it, for a repository elsewhere is asked for a whole one: 40 digits, or 64"
             ),
-            None if said.contains("couldn't find remote ref") => {
+            None if said.contains("couldn't find remote ref") || said.contains("not our ref") => {
                 "check what is behind `@`: a branch, a tag, or a whole commit".to_owned()
             }
             None => "check the URL, and that `git` reaches it from here".to_owned(),
         }
+    }
+
+    /// Refuses a directory that is no task; perhaps there are some below.
+    fn no_task(&self, found: &Utf8Path, is_task: &dyn Fn(&Utf8Path) -> bool) -> Failure {
+        let below = found.read_dir_utf8().into_iter().flatten().flatten();
+        let below =
+            below.filter(|entry| is_task(entry.path())).map(|entry| entry.file_name().to_owned()).min();
+        let path = escape(self.path.as_str());
+        let message =
+            format!("the directory `{path}` of the repository is no task: it has no `{}`", task::FILE);
+        let help = match below {
+            Some(name) => format!("name one of those below, such as `#{path}/{}`", escape(&name)),
+            None => format!("name the directory that has the `{}` behind `#`", task::FILE),
+        };
+        Failure::new(Exit::Failed, "workspace::fetch", message).help(help)
     }
 
     /// Fetches it, and returns its directory; one that is known by its commit is not fetched again.
@@ -166,6 +182,11 @@ impl Remote {
             return Err(
                 Failure::new(Exit::Failed, "workspace::fetch", message).help("check the path behind `#`")
             );
+        }
+        let is_task =
+            |path: &Utf8Path| path.join(task::FILE).symlink_metadata().is_ok_and(|meta| meta.is_file());
+        if !is_task(&found) {
+            return Err(self.no_task(&found, &is_task));
         }
         let parent = place.parent().unwrap_or(&all);
         create_private(parent).map_err(failed)?;

@@ -112,6 +112,43 @@ fn what_names_no_task_is_refused() {
 }
 
 #[test]
+fn what_lacks_in_a_repository_is_told_with_what_to_write() {
+    let world = World::new();
+    task(&world, "[environment]\n");
+    let url = world.repository();
+    for (text, said, help) in [
+        ("tasks/absent", "the repository has no directory `tasks/absent`", "check the path behind `#`"),
+        ("tasks/it@absent", "couldn't find remote ref absent", "check what is behind `@`"),
+        (&format!("tasks/it@{:040}", 7), "not our ref", "check what is behind `@`"),
+        ("tasks", "the directory `tasks` of the repository is no task: it has no `task.toml`", "`#tasks/it`"),
+        ("tasks/it/tests", "`tasks/it/tests` of the repository is no task", "behind `#`"),
+    ] {
+        let refused =
+            world.start_alone(&[&format!("{url}#{text}"), "-d", "x"]).run().refused(1, "workspace::fetch");
+        assert!(refused.flat().contains(said) && refused.flat().contains(help), "{}", refused.said());
+        assert!(!refused.said().contains(".cache") && !world.place("x").exists(), "{}", refused.said());
+    }
+    let of_host = "git@no-such-host.invalid:team/tasks#it";
+    for (ssh, said) in [
+        ("echo 'ssh: Could not resolve hostname no-such-host.invalid' >&2", "Could not resolve hostname"),
+        (
+            "echo 'Warning: Permanently added it.' >&2; echo 'No user exists for uid 7' >&2",
+            "No user exists for uid 7",
+        ),
+    ] {
+        let call =
+            world.start_alone(&[of_host, "-d", "x"]).env("GIT_SSH_COMMAND", &format!("{ssh}; exit 255; :"));
+        let refused = call.run().refused(1, "workspace::fetch");
+        assert!(
+            refused.flat().contains(said) && !refused.flat().contains("Permanently"),
+            "{}",
+            refused.said()
+        );
+        assert!(!refused.flat().contains("Could not read"), "{}", refused.said());
+    }
+}
+
+#[test]
 fn a_fetched_task_goes_when_no_workspace_is_of_it() {
     let world = World::new();
     task(&world, "[environment]\n");
