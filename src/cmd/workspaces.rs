@@ -427,8 +427,9 @@ pub fn open(
     let prepared_for = prepare::prepare(plan, directory, Some(&shelf)).map_err(crate::session::Error::from);
     let opened =
         prepared_for.map_err(Failure::from).and_then(|()| open_as(prepared, environment, directory, &named));
-    opened.inspect_err(|_| {
+    opened.map_err(|failure| {
         let _kept = forget_program(directory);
+        ended::in_the_way(prepared, environment).unwrap_or(failure)
     })
 }
 

@@ -81,6 +81,7 @@ pub const ALL: &[(&str, &str)] = &[
     ("image::missing", "The image is not on this host and cannot be fetched, or cannot be used."),
     ("image::moved", "`pier.lock` pins an image that is not to be had any more, and its tag is another one."),
     ("image::none", "`runtime container` does not say which image."),
+    ("image::place", "What a workspace needs to be a directory is something else in its image."),
     ("image::reference", "A text cannot be the name of an image."),
     ("image::user", "The image has no such user, or it is root."),
     ("image::volume", "The image keeps a volume inside of something that is mounted."),

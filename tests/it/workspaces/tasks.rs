@@ -310,6 +310,29 @@ fn users_of_a_task_that_its_image_does_not_have_are_missed_at_the_start() {
 }
 
 #[test]
+fn what_is_no_directory_in_an_image_where_a_workspace_needs_one_is_named() {
+    if !can_run() {
+        return;
+    }
+    let world = World::of_task("");
+    for (run, said) in [
+        (
+            "mkdir /var/of && ln -s /var/of /logs",
+            "is a link to `/var/of`, and a workspace needs a directory there",
+        ),
+        ("touch /logs", "is no directory, and a workspace needs"),
+        ("ln -s /logs /logs", "is no directory, and a workspace needs"),
+        ("rm -rf /home && mkdir /var/of && ln -s /var/of /home", "is a link to `/var/of`"),
+        ("rm -rf /home && touch /home", "`RUN rm -f /home && mkdir /home`"),
+    ] {
+        world.0.write("task/environment/Dockerfile", format!("FROM {DEBIAN}\nRUN {run}\nWORKDIR /work\n"));
+        let refused = world.call(&["start", "task", "-d", "ws"]).run().refused(2, "image::place");
+        assert!(refused.flat().contains(said), "{run}: {}", refused.said());
+        assert!(!world.place("ws").exists());
+    }
+}
+
+#[test]
 fn a_working_directory_behind_a_link_of_the_image_is_where_the_link_leads() {
     if !can_run() {
         return;
