@@ -191,3 +191,84 @@ impl Sandbox {
         Wait::new(Some(watch)).poll(&mut polled).map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::fs::File;
+
+    use super::*;
+    use crate::backend::protocol::{Report, Walls};
+
+    fn nothing() -> [OwnedFd; 3] {
+        let open = || File::options().read(true).write(true).open("/dev/null").unwrap().into();
+        [open(), open(), open()]
+    }
+
+    /// A workspace in which nobody answers, and a word for why.
+    fn visit(directory: &Utf8Path, silence: &dyn Fn() -> Silence) -> Result<Sandbox, Error> {
+        let command =
+            protocol::Command { argv: vec!["true".into()], environment: Vec::new(), cwd: "/".into() };
+        let watch = Watch { interruption: None, silence };
+        Sandbox::visit(Venue::Workspace(directory), &command, &nothing(), watch)
+    }
+
+    fn frozen() -> Silence {
+        Silence::Frozen { container: "one".into() }
+    }
+
+    #[test]
+    fn a_workspace_in_which_no_time_goes_by_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = Utf8Path::from_path(directory.path()).unwrap();
+        let listener = socket::listen_in(directory, COMMANDS).unwrap();
+        // More than have room in its line: the last ones cannot even connect.
+        let began = Instant::now();
+        let line: Vec<OwnedFd> = std::iter::from_fn(|| {
+            socket::connect_within(directory, COMMANDS, Duration::from_millis(10)).ok()
+        })
+        .take(100)
+        .collect();
+        assert!(!line.is_empty() && line.len() < 100, "{}", line.len());
+        assert!(matches!(visit(directory, &frozen), Err(Error::Frozen { container }) if container == "one"));
+        drop(line);
+        while socket::accept(&listener).unwrap().is_some() {}
+        assert!(matches!(visit(directory, &frozen), Err(Error::Frozen { .. })));
+        // Whoever looks at its files is waited for.
+        let asked = Cell::new(0);
+        let looked = || {
+            asked.set(asked.get() + 1);
+            if asked.get() < 4 { Silence::Looked } else { frozen() }
+        };
+        assert!(matches!(visit(directory, &looked), Err(Error::Frozen { .. })));
+        assert_eq!(asked.get(), 4);
+        assert!(began.elapsed() < Duration::from_millis(READY_WITHIN.into()), "{:?}", began.elapsed());
+    }
+
+    #[test]
+    fn a_workspace_that_freezes_before_a_command_begins_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = Utf8Path::from_path(directory.path()).unwrap().to_owned();
+        let listener = socket::listen_in(&directory, COMMANDS).unwrap();
+        let freezes = std::thread::spawn(move || {
+            loop {
+                if let Some((guest, _)) = socket::accept(&listener).unwrap() {
+                    socket::block(&guest).unwrap();
+                    protocol::receive::<Order>(&guest).unwrap();
+                    let walls = Walls { landlock: None, seccomp: false };
+                    protocol::send(&guest, &Report::Ready { version: protocol::VERSION, walls }, &[])
+                        .unwrap();
+                    return guest;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let sandbox = visit(&directory, &|| Silence::Unknown).unwrap();
+        let _guest = freezes.join().unwrap();
+        let watch = Watch { interruption: None, silence: &frozen };
+        let begun = sandbox.begin([true; 3], Some(watch), |_| Ok(()));
+        assert!(matches!(begun, Err(Error::Frozen { .. })), "{begun:?}");
+        let word = sandbox.wait_for_word(watch);
+        assert!(matches!(word, Err(Error::Frozen { .. })), "{word:?}");
+    }
+}

@@ -137,7 +137,7 @@ fn what_lacks_in_a_repository_is_told_with_what_to_write() {
         ),
     ] {
         let call =
-            world.start_alone(&[of_host, "-d", "x"]).env("GIT_SSH_COMMAND", &format!("{ssh}; exit 255; :"));
+            world.start_alone(&[of_host, "-d", "x"]).env("GIT_SSH_COMMAND", format!("{ssh}; exit 255; :"));
         let refused = call.run().refused(1, "workspace::fetch");
         assert!(
             refused.flat().contains(said) && !refused.flat().contains("Permanently"),
