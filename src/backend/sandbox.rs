@@ -362,15 +362,15 @@ impl Sandbox {
         let (mut said, mut ended) = (false, false);
         let mut wait = Wait::new(watch);
         while !said && !ended {
-            let mut polled =
-                vec![PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
+            let mut polled = [PollFd::new(self.control.as_fd(), flags), PollFd::new(process.as_fd(), flags)];
             if matches!(self.body, Body::Guest | Body::Unconfined(_)) {
                 polled[1].set_events(PollFlags::empty());
             }
-            if !wait.poll(&mut polled)? {
+            let ready = wait.poll(&polled)?;
+            (said, ended) = (ready[0], ready[1]);
+            if !said && !ended {
                 wait.take()?;
             }
-            (said, ended) = (polled[0].any() == Some(true), polled[1].any() == Some(true));
         }
         // What an init has said before it ended is why it ended.
         if ended && !said {

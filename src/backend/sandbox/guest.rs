@@ -1,17 +1,18 @@
 //! A command in a workspace: how it is brought to the init there, and how long that is waited for.
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::{Body, Error, MOST_PATH, OWN, READY_WITHIN, Sandbox};
+use crate::backend::docker;
 use crate::backend::docker::kept::{COMMANDS, MEMORY};
-use crate::backend::docker::{self};
 use crate::backend::init::UNCONFINED;
 use crate::backend::limits::Group;
 use crate::backend::protocol::{self, Order};
@@ -79,17 +80,21 @@ impl<'a> Wait<'a> {
         self.watch.and_then(|watch| watch.interruption)
     }
 
-    /// Waits until one of these says something; false where signals have come instead, which are not taken.
-    pub fn poll(&mut self, polled: &mut Vec<PollFd<'a>>) -> Result<bool, Error> {
-        let own = polled.len();
-        polled.extend(self.interruption().map(|one| PollFd::new(one.fd, nix::poll::PollFlags::POLLIN)));
+    /// Waits until one of these says something, and returns which; none where signals have come instead, which are not taken.
+    pub fn poll(&mut self, polled: &[PollFd<'_>]) -> Result<Vec<bool>, Error> {
+        let mut all: Vec<PollFd<'_>> = Vec::new();
+        all.extend(polled.iter().cloned());
+        all.extend(self.interruption().map(|one| PollFd::new(one.fd, PollFlags::POLLIN)));
         loop {
             let left = self.until.min(self.next).saturating_duration_since(Instant::now());
             // Not before that time, but in the millisecond after it.
             let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::ZERO);
-            match poll(polled, left) {
+            match poll(&mut all, left) {
                 Ok(0) => self.look()?,
-                Ok(_) => return Ok(polled.iter().take(own).any(|one| one.any() == Some(true))),
+                Ok(_) => {
+                    let ready = all.iter().take(polled.len()).map(|one| one.any() == Some(true));
+                    return Ok(ready.collect());
+                }
                 Err(Errno::EINTR) => {}
                 Err(error) => {
                     return Err(Error::SetUp { what: "wait for the sandbox", error: error.into() });
@@ -118,6 +123,18 @@ impl<'a> Wait<'a> {
             Silence::Unknown => self.step *= 2,
         }
         self.next = Instant::now() + self.step;
+        Ok(())
+    }
+
+    /// Waits until the init of a workspace sends away somebody who has nothing to say. The streams of a command that nobody takes
+    /// would be open for as long as the container is frozen, and with them whatever reads from there.
+    fn knock(&mut self, directory: &Utf8Path) -> Result<(), Error> {
+        let guest = self.connect(directory)?;
+        shutdown(guest.as_raw_fd(), Shutdown::Write)
+            .map_err(|error| Error::SetUp { what: "speak with the workspace", error: error.into() })?;
+        while self.poll(&[PollFd::new(guest.as_fd(), PollFlags::POLLIN)])? == [false] {
+            self.take()?;
+        }
         Ok(())
     }
 
@@ -163,7 +180,11 @@ impl Sandbox {
     ) -> Result<Self, Error> {
         let set_up = |what| move |error| Error::SetUp { what, error };
         let (control, body) = match venue {
-            Venue::Workspace(directory) => (Wait::new(Some(watch)).connect(directory)?, Body::Guest),
+            Venue::Workspace(directory) => {
+                let mut wait = Wait::new(Some(watch));
+                wait.knock(directory)?;
+                (wait.connect(directory)?, Body::Guest)
+            }
             Venue::Host => unconfined().map_err(set_up("start the command"))?,
         };
         let file = fd::memory_file(c"pier").map_err(set_up("make a memory file"))?;
@@ -187,8 +208,8 @@ impl Sandbox {
 
     /// Waits until there is word of a command that was told to begin, or a signal for whoever carries it on; neither is taken.
     pub fn wait_for_word(&self, watch: Watch<'_>) -> Result<(), Error> {
-        let mut polled = vec![PollFd::new(self.control.as_fd(), nix::poll::PollFlags::POLLIN)];
-        Wait::new(Some(watch)).poll(&mut polled).map(|_| ())
+        let polled = [PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        Wait::new(Some(watch)).poll(&polled).map(|_| ())
     }
 }
 
@@ -254,7 +275,9 @@ mod tests {
             loop {
                 if let Some((guest, _)) = socket::accept(&listener).unwrap() {
                     socket::block(&guest).unwrap();
-                    protocol::receive::<Order>(&guest).unwrap();
+                    if protocol::receive::<Order>(&guest).unwrap().is_none() {
+                        continue;
+                    }
                     let walls = Walls { landlock: None, seccomp: false };
                     protocol::send(&guest, &Report::Ready { version: protocol::VERSION, walls }, &[])
                         .unwrap();

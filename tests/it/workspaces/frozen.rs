@@ -85,10 +85,11 @@ fn a_container_that_is_paused_while_a_command_begins_is_told_and_a_command_that_
     docker(&["pause", &container], b"");
     kill(Pid::from_raw(stopped.id().cast_signed()), Signal::SIGCONT).unwrap();
     assert!(within(Duration::from_secs(10), || stopped.try_wait().unwrap().is_some()));
+    // Its streams were sent already, and are let go by a container that goes on.
+    docker(&["unpause", &container], b"");
     let said = stopped.wait_with_output().unwrap();
     let text = String::from_utf8(said.stderr).unwrap();
     assert!(said.status.code() == Some(125) && text.contains("docker unpause"), "{text}");
-    docker(&["unpause", &container], b"");
     let running =
         world.within("ws", &["exec", "--", "sh", "-c", "touch /work/begun; sleep 2; echo on"]).start();
     let begun = world.place("ws/begun");

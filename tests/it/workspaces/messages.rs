@@ -185,6 +185,7 @@ fn a_command_whose_workspace_ends_says_so() {
     let call = world.within("ws", &["exec", "true"]).into_owner();
     let running = std::thread::spawn(move || call.run());
     nix::unistd::close(accept(listening.as_raw_fd()).unwrap()).unwrap();
+    drop(listening);
     running.join().unwrap().refused(125, "workspace::not-running");
 }
 
