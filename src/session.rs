@@ -212,7 +212,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     if plan.command.agent.is_some() {
-        front.listen();
+        front.listen(&place.path);
     }
     step(failpoint::reach("session.front"))?;
     let trust = plan.network.gateway.as_ref().map(|gateway| Trust::make(gateway, place.id.as_str(), plan));
@@ -321,6 +321,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         runs::keep(&session, state, end, &asked, None, &|| notice(Notice::ReadsLogs))
     });
     let Kept { run, others } = kept.unwrap_or_default();
+    // The directory may be another session's later.
+    drop(std::fs::remove_file(place.path.join(asked::FILE)));
     // Whatever went wrong since the command was let go: what it has done is looked at.
     let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {

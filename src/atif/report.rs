@@ -47,6 +47,10 @@ pub struct Reason {
 /// The most reasons of one code that are written out; all are counted.
 const MOST_OF_ONE: usize = 10;
 
+/// The most conversations of a database that are named, and the longest name, in bytes.
+const MOST_CONVERSATIONS: usize = 1_000;
+const LONGEST_NAME: usize = 200;
+
 /// The most names of records that are counted one by one.
 const MOST_NAMES: usize = 200;
 
@@ -86,7 +90,8 @@ impl Report {
 
     /// Names a conversation of a database that was read.
     pub fn conversation(&mut self, id: &str) {
-        if !self.conversations.iter().any(|known| known == id) {
+        let is_new = || !self.conversations.iter().any(|known| known == id);
+        if id.len() <= LONGEST_NAME && self.conversations.len() < MOST_CONVERSATIONS && is_new() {
             self.conversations.push(id.to_owned());
         }
     }

@@ -1,11 +1,20 @@
 //! What the agent of a session was asked, as far as pier has seen it: the words of its command, and what came in by its terminal or
 //! from a file. By that its logs are told from those of another session that had the same home at the same time.
+//!
+//! While it runs, others know the words of its process, and of what came in the digests of its lines: no text of it is written anywhere.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use camino::Utf8Path;
 use serde::{Deserialize, Serialize};
 
+use super::place::all;
+use super::registry::Session;
 use crate::sys::process;
-use crate::util::fs::read_bounded;
+use crate::util::fs::{read_bounded, read_without_links, sha256};
 
 /// The most that is remembered of what came in, in bytes.
 const MOST_HEARD: usize = 256 << 10;
@@ -14,7 +23,7 @@ const MOST_HEARD: usize = 256 << 10;
 const MOST_WORDS: u64 = 4 << 20;
 
 /// The shortest text that counts where it is only a part of another one, in bytes: what is shorter is in many.
-const LEAST: usize = 12;
+pub const LEAST: usize = 12;
 
 /// The shortest part of an id that counts, in bytes.
 const LEAST_ID: usize = 8;
@@ -30,20 +39,49 @@ pub enum Fit {
     Whole,
 }
 
+/// The file in a session's directory with the digests of the lines that came in.
+pub const FILE: &str = "asked";
+
 /// What came in at the standard input of a command, from its beginning.
 #[derive(Debug, Default)]
-pub struct Heard(Vec<u8>);
+pub struct Heard {
+    bytes: Vec<u8>,
+    /// Where others see it, and how many lines they do.
+    shown: Option<(File, usize)>,
+}
 
 impl Heard {
+    /// Shows digests of it in a session's directory. Without the file, the others know less.
+    pub fn shown(place: &Utf8Path) -> Self {
+        let made =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(place.join(FILE));
+        Heard { bytes: Vec::new(), shown: made.ok().map(|file| (file, 0)) }
+    }
+
     pub fn hear(&mut self, bytes: &[u8]) {
-        let left = MOST_HEARD - self.0.len();
-        self.0.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
+        let left = MOST_HEARD - self.bytes.len();
+        let bytes = bytes.get(..left).unwrap_or(bytes);
+        self.bytes.extend_from_slice(bytes);
+        let Some((file, seen)) = &mut self.shown else { return };
+        if !bytes.iter().any(|byte| b"\r\n".contains(byte)) {
+            return;
+        }
+        let lines = typed(&String::from_utf8_lossy(&self.bytes));
+        // The last one has not been sent.
+        let whole = lines.len() - 1;
+        let new = lines.get(*seen..whole).unwrap_or_default().iter().map(|line| squash(line));
+        let digests: String =
+            new.filter(|line| !line.is_empty()).map(|line| sha256(line.as_bytes()) + "\n").collect();
+        *seen = whole;
+        if let Err(error) = file.write_all(digests.as_bytes()) {
+            tracing::debug!(%error, "what came in is not shown");
+        }
     }
 }
 
-/// Texts in which every space is one blank.
+/// Texts in which every space is one blank, and the digests of others.
 #[derive(Debug, Default)]
-pub struct Asked(Vec<String>);
+pub struct Asked(Vec<String>, HashSet<String>);
 
 impl Asked {
     /// Takes the words of a command.
@@ -59,8 +97,17 @@ impl Asked {
         asked
     }
 
-    /// Takes those of a process that runs; of one that is another by now, there are none.
-    pub fn of_process(id: u32, start_time: u64) -> Self {
+    /// Takes what is known of another session, which runs.
+    pub fn of_session(state: &Utf8Path, session: &Session) -> Self {
+        let mut asked = Asked::of_process(session.pid, session.start_time);
+        let shown =
+            read_without_links(&all(state).join(&session.id).join(FILE), MOST_WORDS).unwrap_or_default();
+        asked.1 = String::from_utf8_lossy(&shown).lines().map(str::to_owned).collect();
+        asked
+    }
+
+    /// Takes the words of a process that runs; of one that is another by now, there are none.
+    fn of_process(id: u32, start_time: u64) -> Self {
         let path = format!("/proc/{id}/cmdline");
         let Ok(words) = read_bounded(Utf8Path::new(&path), MOST_WORDS) else { return Asked::default() };
         if process::start_time(id) != Some(start_time) {
@@ -72,7 +119,7 @@ impl Asked {
 
     /// Adds what came in: what was typed a line each, and all of it.
     pub fn add_heard(&mut self, heard: &Heard) {
-        let lines = typed(&String::from_utf8_lossy(&heard.0));
+        let lines = typed(&String::from_utf8_lossy(&heard.bytes));
         self.add(&lines.join(" "));
         for line in &lines {
             self.add(line);
@@ -105,6 +152,9 @@ impl Asked {
                 () => Fit::Not,
             }
         };
+        if self.1.contains(&sha256(said.as_bytes())) {
+            return Fit::Whole;
+        }
         self.0.iter().map(of).max().unwrap_or_default()
     }
 
@@ -229,8 +279,22 @@ mod tests {
         assert_eq!(asked.fit("mend the parser"), Fit::Whole);
         assert_eq!(asked.fit("mend the parser\nthen the lexer"), Fit::Whole);
         heard.hear(&vec![b'x'; 2 * MOST_HEARD]);
-        assert_eq!(heard.0.len(), MOST_HEARD);
+        assert_eq!(heard.bytes.len(), MOST_HEARD);
         heard.hear(b"y");
+    }
+
+    #[test]
+    fn others_see_digests_of_the_lines_that_were_sent() {
+        let place = tempfile::tempdir().unwrap();
+        let place = Utf8Path::from_path(place.path()).unwrap();
+        let mut heard = Heard::shown(place);
+        for keys in ["mend the", " parser\r\ronly ", "half of it"] {
+            heard.hear(keys.as_bytes());
+        }
+        let shown = fs_err::read_to_string(place.join(FILE)).unwrap();
+        assert_eq!(shown, sha256(b"mend the parser") + "\n");
+        let asked = Asked(Vec::new(), shown.lines().map(str::to_owned).collect());
+        assert_eq!(["mend  the parser", "half of it"].map(|said| asked.fit(said)), [Fit::Whole, Fit::Not]);
     }
 
     #[test]

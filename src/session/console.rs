@@ -77,8 +77,8 @@ impl Console {
     }
 
     /// Remembers what is typed from now on.
-    pub fn listen(&mut self) {
-        self.heard = Some(Heard::default());
+    pub fn listen(&mut self, place: &Utf8Path) {
+        self.heard = Some(Heard::shown(place));
     }
 
     pub fn heard(&self) -> Option<&Heard> {

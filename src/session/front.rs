@@ -31,11 +31,11 @@ impl Front {
         Ok((Front::Nobody(Box::new(console)), streams))
     }
 
-    /// Remembers what comes in from now on.
-    pub fn listen(&mut self) {
+    /// Remembers what comes in from now on; `place` is the session's directory.
+    pub fn listen(&mut self, place: &Utf8Path) {
         match self {
-            Front::Person(relay) => relay.listen(),
-            Front::Nobody(console) => console.listen(),
+            Front::Person(relay) => relay.listen(place),
+            Front::Nobody(console) => console.listen(place),
         }
     }
 

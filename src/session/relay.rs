@@ -7,6 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
+use camino::Utf8Path;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -99,8 +100,8 @@ impl Relay {
     }
 
     /// Remembers what comes in from now on.
-    pub fn listen(&mut self) {
-        self.heard = Some(Heard::default());
+    pub fn listen(&mut self, place: &Utf8Path) {
+        self.heard = Some(Heard::shown(place));
     }
 
     pub fn heard(&self) -> Option<&Heard> {

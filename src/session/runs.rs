@@ -44,6 +44,8 @@ struct Run<'a> {
     /// The session's name.
     id: &'a str,
     project: &'a Utf8Path,
+    /// On the host.
+    home: Option<&'a Utf8Path>,
     started_at: String,
     finished_at: String,
     exit_code: u8,
@@ -163,6 +165,7 @@ pub fn keep(
             schema: 1,
             id: &session.id,
             project: &session.project,
+            home: session.home.as_deref(),
             started_at: time(session.started),
             finished_at,
             exit_code: ended.code,

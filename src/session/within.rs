@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 
+use super::asked;
 use super::console::Console;
 use super::control::Server;
 use super::detach::Detached;
@@ -62,7 +63,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     if plan.command.agent.is_some() {
-        front.listen();
+        front.listen(&place.path);
     }
     let terminals = front.terminals();
     let interruption = Interruption { fd: outside.signals(), take: &|| outside.ending() };
@@ -120,6 +121,8 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         runs::keep(&session, state, end, &asked, kept_in, &|| notice(Notice::ReadsLogs))
     });
     let Kept { run, others } = kept.unwrap_or_default();
+    // The directory may be another session's later.
+    drop(std::fs::remove_file(place.path.join(asked::FILE)));
     record.end(&outcome, code);
     server.farewell(code);
     place.discard();

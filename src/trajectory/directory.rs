@@ -1,6 +1,6 @@
 //! A directory of logs, which an agent may have made: links are not followed, and there is an end to how much is looked at.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -37,6 +37,8 @@ pub struct Directory<'a> {
     conversations: Option<Vec<String>>,
     heard: Option<Heard<'a>>,
     read: Cell<u64>,
+    /// The bytes of all files.
+    all: OnceCell<u64>,
 }
 
 /// A file, of which somebody hears how far it was read.
@@ -51,7 +53,7 @@ impl Read for Counted<'_> {
         let directory = self.directory;
         directory.read.set(directory.read.get() + length as u64);
         if let Some(heard) = directory.heard {
-            let all = directory.files.iter().map(|file| file.bytes).sum();
+            let all = *directory.all.get_or_init(|| directory.files.iter().map(|file| file.bytes).sum());
             // Some are read twice.
             heard(directory.read.get().min(all), all);
         }
@@ -85,7 +87,16 @@ impl<'a> Directory<'a> {
 
     fn of(root: Utf8PathBuf, files: Vec<LogFile>) -> Self {
         let (left_out, read) = (Vec::new(), Cell::new(0));
-        Directory { root, files, left_out, since: None, conversations: None, heard: None, read }
+        Directory {
+            root,
+            files,
+            left_out,
+            since: None,
+            conversations: None,
+            heard: None,
+            read,
+            all: OnceCell::new(),
+        }
     }
 
     /// Says who hears how much was read.

@@ -205,10 +205,12 @@ impl Project {
     }
 }
 
+/// Gives away what is there; a process that is just ending may take something away meanwhile.
 fn chown(path: &Path) {
-    std::os::unix::fs::lchown(path, Some(OWNER), Some(OWNER)).unwrap();
-    if path.symlink_metadata().unwrap().is_dir() {
-        for entry in fs_err::read_dir(path).unwrap() {
+    let given = std::os::unix::fs::lchown(path, Some(OWNER), Some(OWNER));
+    assert!(given.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::NotFound), "{given:?}");
+    if path.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
+        for entry in fs_err::read_dir(path).into_iter().flatten() {
             chown(&entry.unwrap().path());
         }
     }

@@ -15,6 +15,7 @@ use crate::session::tape::Tape;
 use crate::sys::process;
 use crate::ui;
 use crate::util::fs::hex;
+use crate::util::sqlite::WAL;
 use crate::util::text::escape;
 use crate::workspace::RECORDS;
 
@@ -65,11 +66,16 @@ impl Recording {
         self.place.file_name().unwrap_or_default()
     }
 
-    /// Puts the logs that the agent has written beside what it said, but for those of other sessions. They become a trajectory where they are pier's own copy, for an
-    /// agent of a container can put links in their place here.
+    /// Puts the logs that the agent has written beside what it said, but for those of other sessions. They become a trajectory where
+    /// they are pier's own copy, for an agent of a container can put links in their place here.
     pub fn finish(mut self, others: &[Utf8PathBuf]) {
         let Some(watch) = &mut self.watch else { return };
-        for path in watch.changed().into_iter().filter(|path| !others.contains(path)) {
+        let is_others = |path: &Utf8PathBuf| {
+            let database = path.as_str().strip_suffix(WAL);
+            others.contains(path)
+                || database.is_some_and(|database| others.iter().any(|other| other == database))
+        };
+        for path in watch.changed().into_iter().filter(|path| !is_others(path)) {
             let name = self.place.join(layout::of_log(&self.agent, &path));
             if let Err(error) = watch.copy(&path, &self.root, &name) {
                 tracing::debug!(%error, %path, "a log is not kept");

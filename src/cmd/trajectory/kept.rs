@@ -193,7 +193,7 @@ fn made(session: &Session, state: &Utf8Path, found: &mut Found) -> Result<(), Fa
     let directory = tempfile::tempdir().map_err(|error| unreadable(Utf8Path::new("/tmp"), error))?;
     let place = Utf8Path::from_path(directory.path()).ok_or_else(nothing)?.join(NAME);
     let prices = Prices::embedded();
-    let own = logs.own(session, state, &Asked::of_process(session.pid, session.start_time), &prices);
+    let own = logs.own(session, state, &Asked::of_session(state, session), &prices);
     if own.files.is_empty() {
         return Err(nothing());
     }

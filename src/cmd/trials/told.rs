@@ -12,7 +12,7 @@ use crate::atif::WRITTEN;
 use crate::atif::prices::Prices;
 use crate::cmd::trajectory::kept;
 use crate::record::Ran;
-use crate::session::runs;
+use crate::session::runs::{self, logs::MOST_NAMED};
 use crate::trajectory::{self, Converted, NAME, Out, Request, Whose};
 use crate::ui;
 use crate::util::text::escape;
@@ -53,10 +53,10 @@ impl Part {
         let names = |key: &str| run[key].as_array().into_iter().flatten().filter_map(Value::as_str);
         kept::warn_of(&names("beside").collect::<Vec<_>>());
         let began: Option<Timestamp> = run["started_at"].as_str().and_then(|began| began.parse().ok());
-        Part {
-            since: began.map(Timestamp::as_millisecond),
-            conversations: Some(names("conversations").map(str::to_owned).collect()),
-        }
+        let conversations: Vec<String> = names("conversations").map(str::to_owned).collect();
+        // A list that is full is not the whole one.
+        let is_whole = conversations.len() < MOST_NAMED;
+        Part { since: began.map(Timestamp::as_millisecond), conversations: is_whole.then_some(conversations) }
     }
 }
 

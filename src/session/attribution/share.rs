@@ -29,7 +29,7 @@ enum Alone {
 }
 
 /// Divides conversations. What only one session can have written is its own, and what fits one better than all others; what fits
-/// several alike, or nobody, is of those that have none yet.
+/// several alike, or nobody, is not of another one that has its own.
 pub fn divide(known: &[Known]) -> Vec<Verdict> {
     let alone: Vec<Alone> = known.iter().map(look).collect();
     let has_own = |side: usize| alone.iter().any(|one| matches!(one, Alone::Of(owner) if *owner == side));
@@ -37,8 +37,13 @@ pub fn divide(known: &[Known]) -> Vec<Verdict> {
         Alone::Of(0) => Verdict::Own,
         Alone::Of(_) => Verdict::Theirs,
         Alone::Open(sides) => {
-            let without: Vec<usize> = sides.iter().copied().filter(|side| !has_own(*side)).collect();
-            among(if without.is_empty() { sides } else { &without })
+            // Whoever asks keeps what may be its own: of the others, not everything is known.
+            let without = sides.iter().copied().filter(|side| *side == 0 || !has_own(*side));
+            let without: Vec<usize> = without.collect();
+            match without[..] {
+                [0] if has_own(0) => among(sides),
+                _ => among(&without),
+            }
         }
     };
     alone.iter().map(verdict).collect()
@@ -96,7 +101,7 @@ mod tests {
         let mine = known(&[true, true], &[Whole, Not]);
         let theirs = known(&[true, true], &[Not, Whole]);
         assert_eq!(divide(&[open.clone(), theirs.clone()]), [Own, Theirs]);
-        assert_eq!(divide(&[open.clone(), mine.clone()]), [Theirs, Own]);
+        assert_eq!(divide(&[open.clone(), mine.clone()]), [Shared(vec![1]), Own]);
         assert_eq!(divide(&[open.clone(), mine, theirs]), [Shared(vec![1]), Own, Theirs]);
         let earlier = known(&[false, true], &[Not, Not]);
         assert_eq!(divide(&[open, earlier.clone()]), [Own, Theirs]);

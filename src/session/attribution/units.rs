@@ -1,6 +1,6 @@
 //! Conversations of an agent: the files of each, by their names and by what they name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -13,8 +13,17 @@ use crate::util::sqlite::MAGIC;
 /// How much of a file is looked at for the name of another conversation, in bytes.
 const HEAD: u64 = 16 << 10;
 
+/// How much of all files, in bytes.
+const MOST_HEADS: u64 = 64 << 20;
+
 /// The shortest name that tells one conversation from another, in bytes.
 const LEAST_NAME: usize = 8;
+
+/// How many conversations one may be a part of, each of the next.
+const MOST_DEEP: usize = 20;
+
+/// The same of one that begins like others of its kind.
+const LEAST_BEGUN: usize = 20;
 
 /// The length of a UUID as text, with which names of logs end.
 const UUID: usize = 36;
@@ -34,48 +43,99 @@ pub struct Unit {
 
 /// Sorts files of a home, which these patterns stand for, by their conversations. What an agent asked another one is in the same.
 pub fn group(home: &Utf8Path, patterns: &[String], files: &[Utf8PathBuf]) -> Vec<Unit> {
-    let mut named: BTreeMap<String, Vec<(Utf8PathBuf, String)>> = BTreeMap::new();
+    let mut named: BTreeMap<String, Vec<File>> = BTreeMap::new();
+    let mut left = MOST_HEADS;
     for path in files {
-        named.entry(name(path, patterns)).or_default().push((path.clone(), head(home, path)));
+        // What a database begins with is always looked at.
+        let head = head(home, path, HEAD.min(left).max(MAGIC.len() as u64));
+        left = left.saturating_sub(head.len() as u64);
+        named.entry(name(path, patterns)).or_default().push(File { path: path.clone(), head });
     }
-    let names: Vec<String> = named.keys().cloned().collect();
-    let mut above: BTreeMap<String, String> = BTreeMap::new();
-    for (own, files) in &named {
-        let other = |other: &&String| *other != own && files.iter().any(|file| is_of(file, other, &named));
-        if let Some(other) = names.iter().find(other) {
-            above.insert(own.clone(), other.clone());
-        }
-    }
-    let mut units: BTreeMap<String, Vec<(Utf8PathBuf, String)>> = BTreeMap::new();
+    let above = above(&named);
+    let mut units: BTreeMap<String, Vec<File>> = BTreeMap::new();
     for (own, files) in named {
-        let mut root = &own;
-        // Two may name each other.
-        for _ in 0..names.len() {
-            match above.get(root) {
-                Some(next) if *next != own => root = next,
-                Some(next) => {
-                    root = root.min(next);
-                    break;
-                }
-                None => break,
+        let mut way = vec![&own];
+        while let Some(next) = way.last().and_then(|last| above.get(*last)).filter(|_| way.len() < MOST_DEEP)
+        {
+            if let Some(at) = way.iter().position(|seen| *seen == next) {
+                // Two name each other: the first of them has both, and all that is below.
+                let first = way.drain(at..).min();
+                way.extend(first);
+                break;
             }
+            way.push(next);
         }
+        let root = way.last().copied().unwrap_or(&own);
         units.entry(root.clone()).or_default().extend(files);
     }
     units.into_iter().map(|(name, files)| unit(home, name, files)).collect()
 }
 
-fn unit(home: &Utf8Path, name: String, files: Vec<(Utf8PathBuf, String)>) -> Unit {
-    let is_database = files.iter().any(|(_, head)| head.starts_with(MAGIC));
-    let times: Vec<_> = files.iter().map(|(path, _)| times(home, path)).collect();
+/// A file, and how it begins.
+struct File {
+    path: Utf8PathBuf,
+    head: String,
+}
+
+impl File {
+    fn directories(&self) -> impl Iterator<Item = &str> {
+        self.path.parent().into_iter().flat_map(Utf8Path::components).map(|part| part.as_str())
+    }
+
+    /// Returns what may be a name in its beginning.
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter);
+        self.head.split(move |letter| !is_part(letter)).filter(|word| word.len() >= LEAST_NAME)
+    }
+}
+
+/// Finds what each conversation is a part of: it lies in a directory that is called so, or says so in its beginning; or that one says
+/// in its own beginning what the directory of the part is called. Each file is looked at once, for there may be very many.
+fn above(named: &BTreeMap<String, Vec<File>>) -> BTreeMap<String, String> {
+    let mut ids: HashMap<&str, &String> = HashMap::new();
+    for name in named.keys().filter(|name| is_id(name)) {
+        ids.entry(name).or_insert(name);
+        if let Some(uuid) =
+            name.len().checked_sub(UUID).and_then(|at| name.get(at..)).filter(|uuid| is_uuid(uuid))
+        {
+            ids.entry(uuid).or_insert(name);
+        }
+    }
+    let mut above = BTreeMap::new();
+    let mut directories: HashMap<&str, &String> = HashMap::new();
+    for (own, files) in named {
+        let other = |id: &str| ids.get(id).copied().filter(|other| *other != own);
+        let found = files.iter().find_map(|file| file.directories().chain(file.words()).find_map(other));
+        if let Some(other) = found {
+            above.insert(own.clone(), other.clone());
+            continue;
+        }
+        let last = files.iter().filter_map(|file| file.path.parent()?.file_name());
+        directories.extend(last.filter(|name| is_uuid(name)).map(|name| (name, own)));
+    }
+    for (other, files) in named {
+        for file in files {
+            let parts = file.words().filter_map(|word| directories.get(word));
+            for own in parts.filter(|own| **own != other) {
+                above.entry((*own).clone()).or_insert_with(|| other.clone());
+            }
+        }
+    }
+    above
+}
+
+fn unit(home: &Utf8Path, name: String, files: Vec<File>) -> Unit {
+    let is_database = files.iter().any(|file| file.head.starts_with(MAGIC));
+    let times: Vec<_> = files.iter().map(|file| times(home, &file.path)).collect();
     let created = times.iter().map(|(created, _)| *created).collect::<Option<Vec<_>>>();
     let created = created.and_then(|created| created.into_iter().min());
     let changed = times.into_iter().filter_map(|(_, changed)| changed).max();
-    Unit { name, files: files.into_iter().map(|(path, _)| path).collect(), is_database, created, changed }
+    Unit { name, files: files.into_iter().map(|file| file.path).collect(), is_database, created, changed }
 }
 
 /// Returns the last part of a path that its pattern leaves open: the name of the conversation, or of a part of it. What is too short to
-/// be a name, as `context` is for `context*.jsonl`, lies in a directory that has one.
+/// be one, as `context_1` is for `context*.jsonl`, lies in a directory that is called so; what is called like others of its kind, as
+/// `messages` is, has its path.
 fn name(path: &Utf8Path, patterns: &[String]) -> String {
     let parts: Vec<&str> = path.components().map(|part| part.as_str()).collect();
     let open = |pattern: &String| -> Option<String> {
@@ -88,45 +148,31 @@ fn name(path: &Utf8Path, patterns: &[String]) -> String {
             let name = if at + 1 < parts.len() { part } else { path.file_stem().unwrap_or(part) };
             (name, of.starts_with('*'))
         });
-        let found = names.find(|(name, is_whole)| *is_whole || name.len() >= LEAST_NAME);
-        found.map(|(name, _)| name).filter(|name| name.len() >= LEAST_NAME).map(str::to_owned)
+        let found = names.find(|(name, is_whole)| *is_whole || is_id(name) && name.len() >= LEAST_BEGUN);
+        found.map(|(name, _)| name).filter(|name| is_id(name)).map(str::to_owned)
     };
     patterns.iter().find_map(open).unwrap_or_else(|| path.to_string())
 }
 
-/// Says whether a file is a part of another conversation: it lies in a directory that is called so, or says so in its beginning; or
-/// that one says in its own beginning what the directory of the file is called.
-fn is_of(
-    (path, head): &(Utf8PathBuf, String),
-    other: &str,
-    all: &BTreeMap<String, Vec<(Utf8PathBuf, String)>>,
-) -> bool {
-    if other.len() < LEAST_NAME {
-        return false;
-    }
-    let uuid = other.len().checked_sub(UUID).and_then(|at| other.get(at..)).filter(|uuid| is_uuid(uuid));
-    let directories = path.parent().into_iter().flat_map(Utf8Path::components);
-    let is_in = directories.into_iter().any(|part| Some(part.as_str()) == uuid || part.as_str() == other);
-    let says = head.contains(other) || uuid.is_some_and(|uuid| head.contains(uuid));
-    let directory = path.parent().and_then(Utf8Path::file_name).filter(|name| is_uuid(name));
-    let is_said = |directory: &str| {
-        let mut of_other = all.get(other).into_iter().flatten();
-        of_other.any(|(place, head)| place.parent() != path.parent() && head.contains(directory))
-    };
-    is_in || says || directory.is_some_and(is_said)
+/// Says whether a name can be that of one conversation: a word without a digit is in many texts.
+fn is_id(name: &str) -> bool {
+    name.len() >= LEAST_NAME && name.bytes().any(|byte| byte.is_ascii_digit())
 }
 
 fn is_uuid(text: &str) -> bool {
     text.len() == UUID && text.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
 }
 
-fn head(home: &Utf8Path, path: &Utf8Path) -> String {
+/// Returns the first bytes of a file, in which what is no letter is a blank.
+fn head(home: &Utf8Path, path: &Utf8Path, most: u64) -> String {
     let mut head = Vec::new();
-    let read = open_without_links(&home.join(path)).and_then(|file| file.take(HEAD).read_to_end(&mut head));
+    let read = open_without_links(&home.join(path)).and_then(|file| file.take(most).read_to_end(&mut head));
     if read.is_err() {
         return String::new();
     }
-    String::from_utf8_lossy(&head).into_owned()
+    // Names are of ASCII; what comes out is as long as what was read.
+    let plain = |byte: u8| if byte.is_ascii() { char::from(byte) } else { ' ' };
+    head.into_iter().map(plain).collect()
 }
 
 #[cfg(test)]
@@ -213,10 +259,10 @@ mod tests {
             &[
                 &[
                     below(ONE, "wire.jsonl"),
-                    below(ONE, "context.jsonl"),
+                    below(ONE, "context_1.jsonl"),
                     below(ONE, "subagents/one/wire.jsonl"),
                 ],
-                &[below(TWO, "wire.jsonl"), below(TWO, "context.jsonl")],
+                &[below(TWO, "wire.jsonl"), below(TWO, "context_1.jsonl")],
             ],
         );
         let below = |id: &str, name: &str| (format!(".openhands/conversations/{id}/{name}"), "");
@@ -244,7 +290,14 @@ mod tests {
     #[test]
     fn two_that_name_each_other_are_one_and_a_short_name_names_nobody() {
         let of = |id: &str, text: &str| (format!(".pi/agent/sessions/x/{id}.jsonl"), text.to_owned());
-        let files = [of(ONE, TWO), of(TWO, ONE), of("a", "b"), of("b", "a")];
-        assert_eq!(grouped("pi", &files).len(), 3);
+        let files = [
+            of(ONE, TWO),
+            of(TWO, ONE),
+            of("a", "b"),
+            of("b", "a"),
+            of("messages", "a-name"),
+            of("a-name", ""),
+        ];
+        assert_eq!(grouped("pi", &files).len(), 5);
     }
 }

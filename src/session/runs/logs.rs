@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::super::asked::{Asked, Fit};
+use super::super::asked::{Asked, Fit, LEAST};
 use super::super::attribution::share::{Known, Verdict};
 use super::super::attribution::units::{self, Unit};
 use super::super::attribution::{self, share};
@@ -19,6 +19,10 @@ use crate::trajectory::{self, Converted, Heard, Out, Request, Whose};
 
 /// How far the times in a database may be from those of the kernel: some of them are whole seconds.
 const INEXACT: SignedDuration = SignedDuration::from_secs(1);
+
+/// The most conversations of which it is read what was said, and the most that are named in a run's file.
+const MOST_READ: usize = 200;
+pub const MOST_NAMED: usize = 1_000;
 
 /// Who else writes in the home of a user.
 const OUTSIDE: &str = "programs outside of pier";
@@ -64,13 +68,15 @@ impl Own {
         let mut chosen = Vec::new();
         for (one, verdict) in conversations.iter().zip(verdicts) {
             if let Verdict::Shared(with) = verdict {
-                own.shared.push(Shared { conversation: one.name.clone(), fit: one.known.fits[0] });
+                if own.shared.len() < MOST_NAMED {
+                    own.shared.push(Shared { conversation: one.name.clone(), fit: one.known.fits[0] });
+                }
                 own.beside.extend(with.iter().map(|other| others[other - 1].id.clone()));
             }
             if *verdict == Verdict::Theirs {
                 continue;
             }
-            if one.unit.is_database {
+            if one.is_within {
                 chosen.push(one.name.clone());
             } else {
                 own.named.push(one.name.clone());
@@ -84,13 +90,13 @@ impl Own {
         let of_others = conversations.iter().flat_map(|one| &one.unit.files);
         own.others = of_others.filter(|path| !own.files.contains(path)).cloned().collect();
         own.others.dedup();
-        own.chosen = conversations.iter().any(|one| one.unit.is_database).then_some(chosen);
+        own.chosen = conversations.iter().any(|one| one.is_within).then_some(chosen);
         own
     }
 
     /// Returns the conversations that are in a trajectory of them.
     pub fn conversations(&self, converted: &Converted) -> Vec<String> {
-        self.named.iter().chain(&converted.report.conversations).cloned().collect()
+        converted.report.conversations.iter().chain(&self.named).take(MOST_NAMED).cloned().collect()
     }
 }
 
@@ -108,6 +114,8 @@ struct Side {
 struct Conversation<'a> {
     unit: &'a Unit,
     name: String,
+    /// It is one of a database.
+    is_within: bool,
     known: Known,
 }
 
@@ -132,30 +140,40 @@ impl Logs {
         let earliest =
             others.iter().map(|other| other.started).chain([self.since]).min().unwrap_or(self.since);
         let files = attribution::since(&self.home, &self.patterns, earliest);
+        let is_alone = others.is_empty();
         let units = units::group(&self.home, &self.patterns, &files);
-        if session.open && units.len() > 1 {
-            others.push(Side::since(OUTSIDE, self.since));
-        }
-        if others.is_empty() {
+        if is_alone && !(session.open && units.len() > 1) {
             let named = units.into_iter().filter(|unit| !unit.is_database).map(|unit| unit.name);
             return Own { named: named.collect(), files, ..Own::default() };
+        }
+        if session.open && units.len() > 1 {
+            others.push(Side::since(OUTSIDE, self.since));
         }
         let this = Side::since(&session.id, self.since);
         let sides: Vec<(&Side, &Asked)> =
             std::iter::once((&this, asked)).chain(others.iter().map(|other| (other, &other.asked))).collect();
         let mut conversations = Vec::new();
+        // Somebody inside may have made any number of them: what is said in the rest is not looked at.
+        let mut left = MOST_READ;
         for unit in &units {
-            if unit.is_database {
-                conversations.extend(self.in_database(unit, &sides, earliest, prices));
+            let within = if unit.is_database {
+                self.in_database(unit, &sides, earliest, prices, &mut left)
+            } else {
+                None
+            };
+            if let Some(within) = within {
+                conversations.extend(within);
             } else {
                 let may: Vec<bool> =
                     sides.iter().map(|(side, _)| side.may(unit.created, unit.changed)).collect();
-                let is_told = may[0] && may[1..].contains(&true);
-                let said = is_told.then(|| self.said(&unit.files, None, self.since, prices)).flatten();
+                let is_told = may[0] && may[1..].contains(&true) && left > 0;
+                left -= usize::from(is_told);
+                let said = is_told.then(|| self.said(&unit.files, None, earliest, prices)).flatten();
                 let fits = fits(&sides, &unit.name, &said.unwrap_or_default());
                 conversations.push(Conversation {
                     unit,
                     name: unit.name.clone(),
+                    is_within: false,
                     known: Known { may, fits },
                 });
             }
@@ -164,24 +182,31 @@ impl Logs {
         Own::of(&conversations, &share::divide(&known), &others)
     }
 
-    /// Returns the conversations of a database that were changed since then.
+    /// Returns the conversations of a database that were changed since then; nothing where there are too many to be told apart.
     fn in_database<'a>(
         &self,
         unit: &'a Unit,
         sides: &[(&Side, &Asked)],
         since: Timestamp,
         prices: &Prices,
-    ) -> Vec<Conversation<'a>> {
+        left: &mut usize,
+    ) -> Option<Vec<Conversation<'a>>> {
         let all = self.said(&unit.files, None, since, prices).unwrap_or_default().conversations;
-        let of = |name: String| {
-            let said = self.said(&unit.files, Some(&name), since, prices).unwrap_or_default();
+        if all.len() >= MOST_NAMED {
+            return None;
+        }
+        let mut of = |name: String| {
+            let is_told = *left > 0;
+            *left -= usize::from(is_told);
+            let said = is_told.then(|| self.said(&unit.files, Some(&name), since, prices)).flatten();
+            let said = said.unwrap_or_default();
             let last = said.last.map(|last| last + INEXACT);
             let first = said.first.map(|first| first - INEXACT);
             let may = sides.iter().map(|(side, _)| side.may(first, last)).collect();
             let fits = fits(sides, &name, &said);
-            Conversation { unit, name, known: Known { may, fits } }
+            Conversation { unit, name, is_within: true, known: Known { may, fits } }
         };
-        all.into_iter().map(of).collect()
+        Some(all.into_iter().map(&mut of).collect())
     }
 
     fn said(
@@ -237,8 +262,13 @@ impl Side {
 
     /// Says whether it can have written what was begun and written last at these times.
     fn may(&self, created: Option<Timestamp>, changed: Option<Timestamp>) -> bool {
+        let is_before_end = |time: Option<Timestamp>| {
+            self.ended.zip(time).is_none_or(|(ended, time)| time <= ended + INEXACT)
+        };
+        // One that was written after its end is of whoever went on with it.
         changed.is_none_or(|changed| changed >= self.started)
-            && self.ended.zip(created).is_none_or(|(ended, created)| created <= ended)
+            && is_before_end(created)
+            && is_before_end(changed)
     }
 }
 
@@ -250,7 +280,15 @@ fn fits(sides: &[(&Side, &Asked)], name: &str, said: &Said) -> Vec<Fit> {
         if asked.names(name) {
             return Fit::Whole;
         }
-        said.asked.iter().map(|text| asked.fit(text)).max().unwrap_or_default()
+        // A short answer, such as `continue`, is given everywhere.
+        let counts = |(index, text): &(usize, &String)| *index == 0 || text.len() >= LEAST;
+        said.asked
+            .iter()
+            .enumerate()
+            .filter(counts)
+            .map(|(_, text)| asked.fit(text))
+            .max()
+            .unwrap_or_default()
     };
     sides.iter().map(of).collect()
 }
@@ -260,10 +298,12 @@ fn fits(sides: &[(&Side, &Asked)], name: &str, said: &Said) -> Vec<Fit> {
 fn others(session: &Session, state: &Utf8Path) -> Vec<Side> {
     let live = registry::list(state).unwrap_or_default().into_iter();
     let live = live
-        .filter(|other| other.id != session.id && other.home == session.home && other.agent == session.agent);
+        .filter(|other| other.id != session.id && other.home == session.home)
+        // A shell or a script may start it as well.
+        .filter(|other| other.agent.is_none() || other.agent == session.agent);
     let mut others: Vec<Side> = live
         .map(|other| Side {
-            asked: Asked::of_process(other.pid, other.start_time),
+            asked: Asked::of_session(state, &other),
             id: other.id,
             started: other.started,
             ended: None,
@@ -279,13 +319,16 @@ fn others(session: &Session, state: &Utf8Path) -> Vec<Side> {
             continue;
         };
         let conversations = told["conversations"].as_array().into_iter().flatten().filter_map(Value::as_str);
-        let is_same = text("agent") == session.agent.as_deref() && others.iter().all(|other| other.id != id);
+        let is_same = text("agent") == session.agent.as_deref()
+            && text("home").is_none_or(|home| session.home.as_deref().is_none_or(|own| own == home));
         if ended > session.started && is_same && id != session.id {
             let shared: Vec<Shared> = Vec::deserialize(&told["shared"]).unwrap_or_default();
             let fit = |name: &str| {
                 shared.iter().find(|shared| shared.conversation == name).map(|shared| shared.fit)
             };
             let own = conversations.map(|name| (name.to_owned(), fit(name).unwrap_or(Fit::Whole))).collect();
+            // One that has just ended may be among those that run: what it has found is better than what it shows.
+            others.retain(|other| other.id != id);
             others.push(Side {
                 id: id.to_owned(),
                 started,
