@@ -321,8 +321,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         runs::keep(&session, state, end, &asked, None, &|| notice(Notice::ReadsLogs))
     });
     let Kept { run, others } = kept.unwrap_or_default();
-    // The directory may be another session's later.
-    drop(std::fs::remove_file(place.path.join(asked::FILE)));
+    asked::forget(&place.path);
     // Whatever went wrong since the command was let go: what it has done is looked at.
     let refused = matches!(outcome, Err(Error::Refused(_)));
     let work = match &shadow {

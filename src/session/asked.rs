@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 
 use camino::Utf8Path;
@@ -40,7 +40,16 @@ pub enum Fit {
 }
 
 /// The file in a session's directory with the digests of the lines that came in.
-pub const FILE: &str = "asked";
+const FILE: &str = "asked";
+
+/// Leaves nothing for the next session that has its directory.
+pub fn forget(place: &Utf8Path) {
+    if let Err(error) = std::fs::remove_file(place.join(FILE))
+        && error.kind() != io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, "what came in stays shown");
+    }
+}
 
 /// What came in at the standard input of a command, from its beginning.
 #[derive(Debug, Default)]

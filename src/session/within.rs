@@ -121,8 +121,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         runs::keep(&session, state, end, &asked, kept_in, &|| notice(Notice::ReadsLogs))
     });
     let Kept { run, others } = kept.unwrap_or_default();
-    // The directory may be another session's later.
-    drop(std::fs::remove_file(place.path.join(asked::FILE)));
+    asked::forget(&place.path);
     record.end(&outcome, code);
     server.farewell(code);
     place.discard();

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -80,7 +80,7 @@ pub fn docker(words: &[&str], input: &[u8]) -> String {
 /// The same with a directory of settings.
 fn docker_with(words: &[&str], input: &[u8], settings: &Path) -> String {
     let address = std::env::var(VARIABLE).unwrap();
-    let mut tries = 5;
+    let end = Instant::now() + Duration::from_secs(10);
     loop {
         let mut docker = Command::new("docker");
         docker.env("DOCKER_CONFIG", settings).env("DOCKER_HOST", &address);
@@ -89,9 +89,15 @@ fn docker_with(words: &[&str], input: &[u8], settings: &Path) -> String {
         child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        // The engine cannot list images while one of them goes, and tests that run beside this one remove theirs.
-        if words[0] == "images" && said.contains("No such image") && tries > 1 {
-            tries -= 1;
+        // The engine cannot list images while one of them goes, and tests that run beside this one remove theirs; nor stop the
+        // time for a process that waits for a disk.
+        let busy = match words[0] {
+            "images" => said.contains("No such image"),
+            "pause" => said.contains("unable to freeze"),
+            _ => false,
+        };
+        if busy && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(20));
             continue;
         }
         assert!(output.status.success(), "{words:?}: {said}");

@@ -41,6 +41,9 @@ const ENDING: Duration = Duration::from_secs(10);
 /// How long the processes of a workspace may take to end when they are asked to.
 const ENDS_WITHIN: Duration = Duration::from_millis(400);
 
+/// How long the processes of a container may take to stop.
+const PAUSES_WITHIN: Duration = Duration::from_secs(10);
+
 /// How long the init of a workspace may take to answer a guest.
 const SERVES_WITHIN: Duration = Duration::from_secs(2);
 
@@ -302,7 +305,18 @@ pub fn discard_all(engine: &Connected, label: &str, value: &str) -> Result<(), E
 
 /// Stops the time in a container that runs.
 pub fn pause(engine: &Connected, name: &str) -> Result<(), Error> {
-    engine.wait(engine.docker.pause_container(name)).map_err(failed("pause the container"))
+    let end = Instant::now() + PAUSES_WITHIN;
+    loop {
+        match engine.wait(engine.docker.pause_container(name)) {
+            // The older control groups give up at once where a process waits for a disk just then.
+            Err(bollard::errors::Error::DockerResponseServerError { status_code: 500, message })
+                if message.contains("unable to freeze") && Instant::now() < end =>
+            {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            said => return said.map_err(failed("pause the container")),
+        }
+    }
 }
 
 /// Removes the container, running or not, with everything that was changed in it.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::errno::Errno;
@@ -182,7 +182,10 @@ pub fn now() -> SystemTime {
     SystemTime::now() - Duration::from_millis(20)
 }
 
-/// Removes packs that a call of git has begun since a time and not finished, unless a git may still be at work there: on a full disk
+/// How long a git that could not go on may take to end.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Removes packs that a call of git has begun since a time and not finished, unless a git is still at work there: on a full disk
 /// they take the room that others need.
 pub fn remove_packs(directory: &Utf8Path, work_tree: &Utf8Path, began: SystemTime) {
     let mut found = Vec::new();
@@ -196,8 +199,13 @@ pub fn remove_packs(directory: &Utf8Path, work_tree: &Utf8Path, began: SystemTim
         }
     }
     let all: Vec<&GitLock> = found.iter().collect();
-    if all.is_empty() || !matches!(at_work(work_tree, &all), Ok(None)) {
-        return;
+    // That of the call is gone; what it had begun may be just ending.
+    let until = Instant::now() + ENDS_WITHIN;
+    while !all.is_empty() && !matches!(at_work(work_tree, &all), Ok(None)) {
+        if Instant::now() >= until {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
     let removed = Beneath::open(directory)
         .and_then(|beneath| all.iter().try_for_each(|pack| beneath.remove(&pack.path).map(drop)));

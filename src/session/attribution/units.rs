@@ -19,11 +19,11 @@ const MOST_HEADS: u64 = 64 << 20;
 /// The shortest name that tells one conversation from another, in bytes.
 const LEAST_NAME: usize = 8;
 
-/// How many conversations one may be a part of, each of the next.
-const MOST_DEEP: usize = 20;
-
 /// The same of one that begins like others of its kind.
 const LEAST_BEGUN: usize = 20;
+
+/// How many conversations one may be a part of, each of the next.
+const MOST_DEEP: usize = 20;
 
 /// The length of a UUID as text, with which names of logs end.
 const UUID: usize = 36;

@@ -89,6 +89,7 @@ impl Own {
         own.files.dedup();
         let of_others = conversations.iter().flat_map(|one| &one.unit.files);
         own.others = of_others.filter(|path| !own.files.contains(path)).cloned().collect();
+        own.others.sort_unstable();
         own.others.dedup();
         own.chosen = conversations.iter().any(|one| one.is_within).then_some(chosen);
         own

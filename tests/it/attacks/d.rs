@@ -3,6 +3,8 @@
 pub mod names;
 pub mod sessions;
 
+use std::collections::BTreeMap;
+
 use super::case::{Action, Around, CASE, Case, EVERYWHERE, ONE, OWNER, Verdict};
 use super::scene::Scene;
 use super::stage::Stage;
@@ -311,7 +313,9 @@ true"#
 
 fn within_its_bytes(scene: &Scene<'_>) -> Verdict {
     let packets = scene.stage.internet().packets();
-    let bytes: usize = packets.iter().map(|packet| packet.payload).sum();
+    let sent = packets.iter().filter(|packet| packet.payload > 0);
+    let sent: BTreeMap<_, _> = sent.map(|packet| (packet.begins, packet.payload)).collect();
+    let bytes: usize = sent.values().sum();
     scene
         .did_run()
         .and(|| Verdict::open_if(bytes > 100 * 1024, format!("sent {bytes} bytes")))

@@ -29,6 +29,8 @@ pub struct Packet {
     pub port: u16,
     /// Bytes behind the headers of TCP.
     pub payload: usize,
+    /// What it begins with, of TCP: the port it comes from, and the number there. One that is sent again has the same.
+    pub begins: (u16, u32),
 }
 
 impl fmt::Display for Packet {
@@ -97,5 +99,12 @@ fn read(bytes: &[u8]) -> Option<Packet> {
         TCP => length.saturating_sub(header + usize::from(bytes.get(header + 12)? >> 4) * 4),
         _ => 0,
     };
-    Some(Packet { protocol, to, port, payload })
+    let begins = match protocol {
+        TCP => {
+            let of_byte = bytes.get(header + 4..header + 8)?;
+            (number(header)?, u32::from_be_bytes(of_byte.try_into().ok()?))
+        }
+        _ => (0, 0),
+    };
+    Some(Packet { protocol, to, port, payload, begins })
 }

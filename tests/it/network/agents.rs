@@ -49,20 +49,20 @@ fn run_on(backend: Backend, case: &Case) {
     let look = "(env; cat /proc/[0-9]*/environ; grep -rs 'RealKe[y]Of' ~ /tmp) > seen.txt 2>&1";
     let turns = ["printf 'Hello, world!\\n' > hello.txt", look];
     let script = Script::Commands(turns.map(|command| vec![command.to_owned()]).to_vec());
-    let Some(servers) = Servers::start_with(script) else { return };
     let Case { agent, version, block, secret, .. } = case;
     let project = Project::new(&format!(
         "{}\nenv {{ {secret}; }}\nnetwork allowlist\nagent {agent} default=#true {{\n    version \"{version}\"\n{block}\n}}\n",
         backend.runtime()
     ));
     project.write_beside("home/key", KEY);
-    project.write_beside("bundle.pem", &servers.web.authority);
     for (name, text) in &case.files {
         project.write_beside(name, text);
     }
     if !is_installed(&project, agent, version) {
         return;
     }
+    let Some(servers) = Servers::start_with(script) else { return };
+    project.write_beside("bundle.pem", &servers.web.authority);
     let mut command = Command::new(PIER);
     command.arg("up").arg(agent).arg("--").args(case.args).arg(PROMPT);
     with_registry(&project, surrounded(&project, HOSTS, &command)).run().expect(0);

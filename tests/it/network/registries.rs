@@ -76,7 +76,8 @@ fn ask(hosts: &BTreeSet<String>, line: &str, answer: &str) {
     };
     let Some(servers) = Servers::start() else { return };
     // By way of the second network: here they may have an address that pier refuses.
-    carry(servers.outside.try_clone().unwrap(), hosts.clone(), proxy);
+    let outside = servers.outside.try_clone().unwrap();
+    servers.on_this_machine(|| carry(outside, hosts.clone(), proxy));
     let mut known = HOSTS.to_owned();
     let mut rules = String::new();
     for host in hosts {

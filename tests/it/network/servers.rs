@@ -1,19 +1,21 @@
-//! A second host: a network namespace of its own, with servers that answer anything.
+//! Two hosts: a network namespace of the test, and one beside it with servers that answer anything.
 
+use std::fs::File;
 use std::io::{Read as _, Write as _};
+use std::marker::PhantomData;
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 
 use super::web::{self, Asked};
 use crate::model_server::{ModelServer, Script};
 use crate::sandbox::is_root;
 
-/// Addresses that no other test has, of a range that is not private and that nobody routes here.
+/// Addresses of a range that is not private.
 const OURS: &str = "11.93.7.1";
 const THEIRS: &str = "11.93.7.2";
 const WEB: &str = "11.93.7.3";
@@ -26,25 +28,29 @@ const OUTSIDE: &str = "11.93.7.5";
 const OUR_SIX: &str = "fd93:7::1";
 const THEIR_SIX: &str = "fd93:7::2";
 
+/// What leads there.
+const LINK: &str = "pier";
+
 /// Answers with what it has heard.
 const ECHO: u16 = 9419;
 
 /// What the servers have been sent.
 type Heard = Arc<Mutex<Vec<(u16, Vec<u8>)>>>;
 
-/// A second host: a thread in a network namespace of its own, with servers that answer anything.
+/// A second host: a thread in a network namespace of its own, with servers that answer anything. The thread of the test, and what
+/// it starts, is in another one, which reaches that and nothing else, until this is dropped.
 pub struct Servers {
-    link: String,
     pub web: web::Web,
     /// At [`OUTSIDE`], port 443; what connects there is the test's.
     pub outside: TcpListener,
     /// Whether there are addresses of version 6.
     pub has_six: bool,
-    /// One at a time has these addresses.
-    _alone: MutexGuard<'static, ()>,
-    _turn: std::fs::File,
+    /// The network of this machine.
+    before: File,
     heard: Heard,
     _stop: Sender<()>,
+    /// A network is one thread's.
+    _thread: PhantomData<*const ()>,
 }
 
 impl Servers {
@@ -55,15 +61,10 @@ impl Servers {
 
     /// With a model that follows a script.
     pub fn start_with(script: Script) -> Option<Self> {
-        static ONE: Mutex<()> = Mutex::new(());
         if !is_root() || Command::new("ip").arg("-V").output().is_err() {
             println!("skipped: only root can make a second network, with `ip`");
             return None;
         }
-        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        // Other runs of the tests on this machine have the same addresses.
-        let turn = std::fs::File::create(std::env::temp_dir().join("pier-test-network.lock")).unwrap();
-        turn.lock().unwrap();
         let (ready, is_ready) = channel();
         let (go, may_go) = channel::<()>();
         let (stop, stopped) = channel::<()>();
@@ -94,7 +95,8 @@ impl Servers {
             drop(model);
         });
         let thread = is_ready.recv().unwrap().to_string();
-        let link = format!("pier{}", std::process::id() % 100_000);
+        let before = File::open("/proc/thread-self/ns/net").unwrap();
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
         let ip = |words: &[&str]| {
             let status = Command::new("ip").args(words).status().unwrap();
             assert!(status.success(), "{words:?}");
@@ -106,17 +108,18 @@ impl Servers {
                 "{words:?}"
             );
         };
-        ip(&["link", "add", &link, "type", "veth", "peer", "name", "other", "netns", &thread]);
-        ip(&["addr", "add", &format!("{OURS}/24"), "dev", &link]);
-        ip(&["link", "set", &link, "up"]);
+        ip(&["link", "set", "lo", "up"]);
+        ip(&["link", "add", LINK, "type", "veth", "peer", "name", "other", "netns", &thread]);
+        ip(&["addr", "add", &format!("{OURS}/24"), "dev", LINK]);
+        ip(&["link", "set", LINK, "up"]);
         // This machine's own, though no interface has it.
-        ip(&["route", "add", "local", ANY, "dev", &link]);
+        ip(&["route", "add", "local", ANY, "dev", LINK]);
         inside(&["addr", "add", &format!("{THEIRS}/24"), "dev", "other"]);
         inside(&["addr", "add", &format!("{WEB}/24"), "dev", "other"]);
         inside(&["addr", "add", &format!("{MODEL}/24"), "dev", "other"]);
         inside(&["addr", "add", &format!("{OUTSIDE}/24"), "dev", "other"]);
         if has_six {
-            ip(&["addr", "add", &format!("{OUR_SIX}/64"), "dev", &link, "nodad"]);
+            ip(&["addr", "add", &format!("{OUR_SIX}/64"), "dev", LINK, "nodad"]);
             inside(&["addr", "add", &format!("{THEIR_SIX}/64"), "dev", "other", "nodad"]);
         }
         inside(&["link", "set", "lo", "up"]);
@@ -124,7 +127,15 @@ impl Servers {
         go.send(()).unwrap();
         is_ready.recv().unwrap();
         let outside = given.recv().unwrap();
-        Some(Servers { link, web, outside, has_six, _alone: alone, _turn: turn, heard, _stop: stop })
+        Some(Servers { web, outside, has_six, before, heard, _stop: stop, _thread: PhantomData })
+    }
+
+    /// Does something in the network of this machine; threads that begin there stay there.
+    pub fn on_this_machine(&self, work: impl FnOnce()) {
+        let own = File::open("/proc/thread-self/ns/net").unwrap();
+        setns(&self.before, CloneFlags::CLONE_NEWNET).unwrap();
+        work();
+        setns(&own, CloneFlags::CLONE_NEWNET).unwrap();
     }
 
     pub fn heard(&self) -> Vec<(u16, String)> {
@@ -142,8 +153,7 @@ impl Servers {
 
 impl Drop for Servers {
     fn drop(&mut self) {
-        // The other end goes with it.
-        let _gone = Command::new("ip").args(["link", "del", &self.link]).status();
+        setns(&self.before, CloneFlags::CLONE_NEWNET).unwrap();
     }
 }
 

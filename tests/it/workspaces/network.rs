@@ -177,16 +177,11 @@ fn the_real_claude_code_reaches_its_model_alone_and_has_no_key() {
     let look = "(env; cat /proc/[0-9]*/environ; grep -rs 'RealKe[y]Of' ~ /tmp) > seen.txt 2>&1";
     let turns = ["printf 'Hello, world!\\n' > hello.txt", look];
     let script = Script::Commands(turns.map(|command| vec![command.to_owned()]).to_vec());
-    let Some(servers) = Servers::start_with(script) else { return };
     let world = World::of_task("[environment]\nnetwork_mode = \"no-network\"\n");
     let key = "sk-ant-api03-RealKeyOfTheHost_0123456789-abcdefghijk";
     world.0.write_beside("home/key", key);
     let secret = "secret ANTHROPIC_API_KEY host=api.anthropic.com from=\"file:~/key\" header=\"x-api-key\"";
     world.0.write_beside("home/.config/pier/config.kdl", format!("env {{ {secret}; }}\n"));
-    world.0.write_beside("bundle.pem", &servers.web.authority);
-    let mut start = Command::new(PIER);
-    start.args(["start", "task", "-d", "ws", "--agent", "claude-code"]);
-    let hosts = "127.0.0.1 localhost\n11.93.7.4 api.anthropic.com\n";
     // Installed before there is another network.
     let install = world.call(&["start", "task", "-d", "first", "--agent", "claude-code"]);
     let installed = with_registry(&world.0, install).run();
@@ -195,6 +190,11 @@ fn the_real_claude_code_reaches_its_model_alone_and_has_no_key() {
     }
     installed.expect(0);
     world.within("first", &["rm", "--force"]).run().expect(0);
+    let Some(servers) = Servers::start_with(script) else { return };
+    world.0.write_beside("bundle.pem", &servers.web.authority);
+    let mut start = Command::new(PIER);
+    start.args(["start", "task", "-d", "ws", "--agent", "claude-code"]);
+    let hosts = "127.0.0.1 localhost\n11.93.7.4 api.anthropic.com\n";
     with_registry(&world.0, surrounded(&world.0, hosts, &start)).run().expect(0);
     let prompt = ["exec", "--", "claude", "-p", "do it", "--dangerously-skip-permissions"];
     with_registry(&world.0, world.within("ws", &prompt)).run().expect(0);
