@@ -32,10 +32,28 @@ fn kind(path: &Utf8Path, head: &str) -> Option<Kind> {
     if is_json && has("sessionId") && has("projectHash") && has("startTime") && !is("type", "qwen") {
         return Some(if is("kind", "subagent") { Kind::Subagent } else { Kind::Session });
     }
+    if lacks_beginning(path, head) {
+        return Some(Kind::Session);
+    }
     let first = head.lines().find(|line| line.starts_with('{')).unwrap_or_default();
     let is_stream = is("type", "init") && first.contains("\"session_id\"") && first.contains("\"model\"");
     let is_stream = is_stream && !first.contains("\"subtype\"");
     (is_stream || path.file_name() == Some("gemini-cli.txt")).then_some(Kind::Stream)
+}
+
+/// Says whether it is a session without its first line. Another Gemini CLI that begins in the same home removes a log that has nothing
+/// else yet, and whoever writes it goes on in a new file.
+fn lacks_beginning(path: &Utf8Path, head: &str) -> bool {
+    let is_session = path.extension() == Some("jsonl")
+        && path.file_name().is_some_and(|name| name.starts_with("session-"));
+    let is_record = |line: &str| {
+        let has = |key: &str| line.contains(&format!("\"{key}\":"));
+        line.starts_with("{\"$set\":") || has("id") && has("timestamp") && has("type") && has("content")
+    };
+    is_session
+        && !head.contains("\"startTime\"")
+        && head.contains("\n{\"$set\":{\"lastUpdated\":")
+        && head.lines().next().is_some_and(is_record)
 }
 
 impl Converter for Log {
@@ -57,6 +75,11 @@ impl Converter for Log {
             draft.compacted(MAIN, 0);
         }
         for index in &sessions {
+            let path = &logs.files()[*index].path;
+            if lacks_beginning(path, &logs.head(*index)) {
+                let text = "its first lines are gone: a session that begins at the same time in one home removes them";
+                draft.report.partial("no-beginning", text, Some((path.as_str(), 1)));
+            }
             reader.file(*index, draft, false)?;
         }
         let outcome = reader.outcome();

@@ -462,15 +462,16 @@ fn is_told_from_another(name: &str) {
         fs_err::write(home(&project).join(path), text.replace("{}", &server.url())).unwrap();
     }
     let prompts = ["Write this one", "Write that one"];
-    thread::scope(|scope| {
-        for prompt in prompts {
+    let said: Vec<String> = thread::scope(|scope| {
+        let calls = prompts.map(|prompt| {
             let call = agent.call(&project, &server, &["up", "--prompt", prompt, "--front", "json"]);
-            scope.spawn(move || call.run().expect(0));
-        }
+            scope.spawn(move || call.run().expect(0))
+        });
+        calls.into_iter().map(|call| call.join().unwrap()).map(|said| said.text() + &said.said()).collect()
     });
     let listed = project.pier(&["trajectory", "list", "--json"]).expect(0);
     let runs: Vec<Value> = serde_json::from_str(&listed.text()).unwrap();
-    let [_, one, other] = &runs[..] else { panic!("{runs:?}") };
+    let [_, one, other] = &runs[..] else { panic!("{runs:?} {said:?}") };
     assert!(one["finished_at"].as_str() > other["started_at"].as_str(), "they ran at one time: {runs:?}");
     let mut found = Vec::new();
     for run in [one, other] {

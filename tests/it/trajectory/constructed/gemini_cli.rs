@@ -46,6 +46,22 @@ fn message(id: &str, kind: &str, text: &str) -> Value {
     json!({ "id": id, "timestamp": "2026-01-02T03:04:05.000Z", "type": kind, "content": text })
 }
 
+#[test]
+fn a_session_whose_first_lines_were_removed_is_read_from_there_on() {
+    let place = tempfile::tempdir().unwrap();
+    let set = json!({ "$set": { "lastUpdated": "2026-01-02T03:04:05.000Z" } });
+    let rest = [set.clone(), message("b", "gemini", "done"), set];
+    write(&place.path().join("tmp/p/chats/session-1.jsonl"), &message("a", "user", "do it"), &rest);
+    let converted = convert(place.path(), &[]);
+    assert_eq!(said(&converted), ["do it", "done"]);
+    assert_eq!(
+        (&converted.said["status"], &converted.said["counts"]["no-beginning"]),
+        (&json!("partial"), &json!(1)),
+        "{}",
+        converted.said
+    );
+}
+
 fn said(converted: &Converted) -> Vec<&str> {
     let steps = converted.document["steps"].as_array().unwrap();
     steps.iter().map(|step| step["message"].as_str().unwrap()).collect()
