@@ -28,7 +28,7 @@ const OUTSIDE: &str = "11.93.7.5";
 const OUR_SIX: &str = "fd93:7::1";
 const THEIR_SIX: &str = "fd93:7::2";
 
-/// What leads there.
+/// The interface of the test that leads to the servers.
 const LINK: &str = "pier";
 
 /// Answers with what it has heard.
