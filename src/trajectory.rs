@@ -172,7 +172,16 @@ fn write(
     if request.is_running {
         draft.report.run = Run::Running;
     }
-    draft.finish(request.format, out)
+    let (mut report, summary) = draft.finish(request.format, out)?;
+    // Chosen files are where the agent keeps its logs: another version of it may write them in another way.
+    if summary.is_none() && request.only.is_some() {
+        for (index, file) in directory.files().iter().enumerate() {
+            if file.bytes > 0 && !converter.is_log(&file.path, &directory.head(index)) {
+                report.note("unrecognised", "pier does not know this form", Some((file.path.as_str(), 0)));
+            }
+        }
+    }
+    Ok((report, summary))
 }
 
 /// Returns what reads these logs: that of the agent that was named, or of the one that knows the most of the files.

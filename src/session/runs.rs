@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::asked::Asked;
 use super::registry::Session;
 use crate::atif::prices::Prices;
-use crate::atif::report::Run as Ended;
+use crate::atif::report::{Report, Run as Ended};
 use crate::audit::Answers;
 use crate::plan::{MountKind, Plan};
 use crate::record::{stamp, time};
@@ -110,7 +110,7 @@ pub fn home(plan: &Plan, place: &Utf8Path) -> Option<Utf8PathBuf> {
 /// What is kept of a session.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// Where its trajectory is; `None` where its agent wrote no log that is read.
+    /// Where its trajectory is; `None` where its agent has logged nothing.
     pub run: Option<Result<Utf8PathBuf, Failed>>,
     /// Logs of other sessions that had the same home, relative to it.
     pub others: Vec<Utf8PathBuf>,
@@ -148,9 +148,9 @@ pub fn keep(
         create_private(&place)?;
         let mut converted = logs.convert(&own, &prices, Out::File(&place.join(NAME)), false, &heard)?;
         if converted.trajectory.is_none() {
-            // It has opened its logs and said nothing: it was asked for its version, say.
             fs_err::remove_dir_all(&place)?;
-            return Ok(None);
+            // It has opened its logs and said nothing, asked for its version, say; or what it has said cannot be read.
+            return Unread::of(&converted.report).map_or(Ok(None), |unread| Err(unread.into()));
         }
         // What a log does not say of its end, the program does: not by 0, which proves nothing.
         match (&converted.report.run, ended.how) {
@@ -215,6 +215,32 @@ pub enum Failed {
     Io(#[from] io::Error),
     #[error("{0}")]
     Convert(#[from] trajectory::Error),
+    #[error("{0}")]
+    Unread(#[from] Unread),
+}
+
+/// Logs of which nothing could be read.
+#[derive(Debug, thiserror::Error)]
+#[error("`~/{file}`: {text}{}", more(*.others))]
+pub struct Unread {
+    file: String,
+    text: String,
+    /// How much else there is to be said.
+    others: usize,
+}
+
+impl Unread {
+    /// Returns nothing where an agent has only said nothing.
+    fn of(report: &Report) -> Option<Self> {
+        let mut reasons =
+            report.reasons.iter().filter_map(|reason| Some((reason.file.clone()?, &reason.text)));
+        let (file, text) = reasons.next()?;
+        Some(Unread { file, text: text.clone(), others: reasons.count() })
+    }
+}
+
+fn more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" (and {others} more)") }
 }
 
 /// Returns the run whose logs a workspace has in this directory of its records.

@@ -196,15 +196,16 @@ fn a_shell_has_job_control() {
     let mut terminal = Terminal::start(&project, &["exec", "--", "bash", "--norc", "--noprofile", "-i"]);
     terminal.press("PS1='pro''mpt> '\n");
     terminal.see("prompt> ");
-    terminal.press("sleep 3600\n");
-    // The job is in the foreground once the shell is not.
-    terminal.see("sleep 3600\r\n");
+    // It speaks once it has the terminal: until then a key is for the shell.
+    terminal
+        .press("bash -c 'trap \"echo is ba\"\"ck\" CONT; echo is th\"\"ere; while :; do sleep 0.1; done'\n");
+    terminal.see("is there\r\n");
     terminal.press("\u{1a}");
     terminal.see("Stopped");
     terminal.see("prompt> ");
     terminal.press("jobs -p | wc -l; fg\n");
     terminal.see("1\r\n");
-    terminal.see("sleep 3600\r\n");
+    terminal.see("is back\r\n");
     terminal.press("\u{3}");
     terminal.see("prompt> ");
     terminal.press("exit 3\n");

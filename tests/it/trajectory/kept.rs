@@ -41,7 +41,15 @@ fn each_session_has_a_trajectory_of_its_own_that_nothing_inside_sees() {
     // Another session that writes nothing has none, and what was there before is not its own.
     project.pier(&["exec", "true"]).expect(0);
     project.write("log.jsonl", "");
-    project.pier(&["up"]).expect(0);
+    assert!(!project.pier(&["up"]).expect(0).flat().contains("no trajectory"));
+    assert_eq!(runs(&project, &[]).len(), 1);
+    // One whose log nobody can read says so.
+    project.write("log.jsonl", "what another version writes\n");
+    let said = project.pier(&["up"]).expect(0).flat();
+    assert!(
+        said.contains("no trajectory of this session: `~/.mine/one.jsonl`: pier does not know"),
+        "{said}"
+    );
     assert_eq!(runs(&project, &[]).len(), 1);
     assert_eq!(project.read("found.txt"), "");
     let id = run["id"].as_str().unwrap();
