@@ -94,13 +94,9 @@ pub fn readable() -> impl Iterator<Item = &'static str> {
     ALL.iter().filter(|agent| agent.converter().is_some()).map(|agent| agent.name())
 }
 
-/// Makes a trajectory of logs. A report that says that it failed is no error: then no file is written.
-pub fn convert(request: &Request<'_>, out: Out<'_>) -> Result<Converted, Error> {
-    convert_heard(request, out, &|_, _| {})
-}
-
-/// The same for logs that may be long: somebody hears how far they were read.
-pub fn convert_heard(request: &Request<'_>, out: Out<'_>, heard: Heard<'_>) -> Result<Converted, Error> {
+/// Makes a trajectory of logs, and tells how far they were read. A report that says that it failed is no error: then no file is
+/// written.
+pub fn convert(request: &Request<'_>, out: Out<'_>, heard: Heard<'_>) -> Result<Converted, Error> {
     let read = |error| Error::Read { path: request.logs.to_owned(), error };
     let directory = match request.only {
         Some(files) => Directory::chosen(request.logs, files),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::workspaces::stranded::{self, Stranded};
 use super::workspaces::{remembered, tell_damaged};
 use super::{Global, Outcome, image, owner};
-use crate::backend::docker::kept::{self, State};
+use crate::backend::docker::kept::{self, Listed};
 use crate::diag::Exit;
 use crate::ui;
 use crate::util::text::escape;
@@ -26,7 +26,8 @@ struct Row {
     workspace: String,
     mode: Option<Mode>,
     container: Option<String>,
-    /// `running`, `stopped`, `removed` by `pier rm`, `not found`; `damaged` where the workspace's file cannot be read, `lost` where it is gone.
+    /// `running`, `paused`, `stopped`, `removed` by `pier rm`, `not found`; `damaged` where the workspace's file cannot be read, `lost`
+    /// where it is gone.
     status: Option<&'static str>,
     image: Option<String>,
     agents: Vec<String>,
@@ -52,7 +53,7 @@ pub fn run(global: &Global, args: &List) -> Outcome {
     // One question to the engine for all of them.
     let states = match image::engine(&environment).and_then(|engine| Ok(engine.connect()?)) {
         _ if all.is_empty() => None,
-        Ok(engine) => Some(kept::states(&engine, LABEL)?),
+        Ok(engine) => Some(kept::listed(&engine, LABEL)?),
         Err(_) => None,
     };
     let lost = stranded::all(&environment);
@@ -73,8 +74,9 @@ pub fn run(global: &Global, args: &List) -> Outcome {
                 let id = workspace::session_id(&found.root);
                 let in_container = found.session.mode == Mode::Container;
                 let state = states.as_ref().map(|states| match states.get(&workspace::project_name(&id)) {
-                    Some(State::Running) => "running",
-                    Some(_) => "stopped",
+                    Some(Listed::Running) => "running",
+                    Some(Listed::Paused) => "paused",
+                    Some(Listed::Stopped) => "stopped",
                     None if is_removed(&found.root) => "removed",
                     None => "not found",
                 });

@@ -28,7 +28,7 @@ pub struct Said {
 pub fn said(request: &Request<'_>) -> Result<Said, Error> {
     let failed = |error| Error::Write { path: "a temporary file".into(), error };
     let mut document = tempfile::tempfile().map_err(failed)?;
-    let converted = convert(request, Out::Stream(&mut document))?;
+    let converted = convert(request, Out::Stream(&mut document), &|_, _| {})?;
     let mut reader = Sayings { since: request.since, ..Sayings::default() };
     if converted.summary.is_some() {
         document.seek(SeekFrom::Start(0)).map_err(failed)?;

@@ -105,17 +105,28 @@ pub fn state(engine: &Connected, name: &str) -> Result<State, Error> {
     Ok(state_of(inspect(engine, name)?.as_ref()))
 }
 
-/// Returns the states of all containers with a label, by its value.
-pub fn states(engine: &Connected, label: &str) -> Result<BTreeMap<String, State>, Error> {
+/// What a container does, where many are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    Running,
+    Paused,
+    Stopped,
+}
+
+/// Returns what all containers with a label do, by its value.
+pub fn listed(engine: &Connected, label: &str) -> Result<BTreeMap<String, Listed>, Error> {
     let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
     let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
     let found =
         engine.wait(engine.docker.list_containers(Some(options))).map_err(failed("list containers"))?;
     let state = |container: bollard::models::ContainerSummary| {
         let value = container.labels?.remove(label)?;
-        let running =
-            container.state.is_some_and(|state| matches!(state.to_string().as_str(), "running" | "paused"));
-        Some((value, if running { State::Running } else { State::Stopped }))
+        let listed = match container.state.map(|state| state.to_string()).as_deref() {
+            Some("running") => Listed::Running,
+            Some("paused") => Listed::Paused,
+            _ => Listed::Stopped,
+        };
+        Some((value, listed))
     };
     Ok(found.into_iter().filter_map(state).collect())
 }

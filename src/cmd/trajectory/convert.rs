@@ -63,13 +63,11 @@ pub fn run(args: &Convert) -> Outcome {
     let progress = ui::Progress::default();
     let heard = |read, of| progress.bytes("logs read", read, of);
     let converted = if output == "-" {
-        trajectory::convert_heard(&request, Out::Stream(&mut std::io::stdout().lock()), &heard)
+        trajectory::convert(&request, Out::Stream(&mut std::io::stdout().lock()), &heard)
     } else {
         match Output::at(output).map_err(write)? {
-            Output::File => trajectory::convert_heard(&request, Out::File(output), &heard),
-            Output::Stream(mut stream) => {
-                trajectory::convert_heard(&request, Out::Stream(&mut stream), &heard)
-            }
+            Output::File => trajectory::convert(&request, Out::File(output), &heard),
+            Output::Stream(mut stream) => trajectory::convert(&request, Out::Stream(&mut stream), &heard),
         }
     };
     drop(progress);

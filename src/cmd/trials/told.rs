@@ -106,7 +106,11 @@ fn convert(whose: Whose<'_>, logs: &Utf8Path, part: &Part) -> Told {
         format: WRITTEN,
         is_running: false,
     };
-    match trajectory::convert(&request, Out::File(&file)) {
+    let progress = ui::Progress::default();
+    let heard = |read, of| progress.bytes("logs read", read, of);
+    let converted = trajectory::convert(&request, Out::File(&file), &heard);
+    drop(progress);
+    match converted {
         Ok(converted) => told(&converted),
         Err(error) => {
             ui::warn(&format!("there is no trajectory: {}", escape(&error.to_string())));

@@ -231,7 +231,7 @@ impl Logs {
         heard: Heard<'_>,
     ) -> Result<Converted, trajectory::Error> {
         let request = self.request(&own.files, own.chosen.as_deref(), self.since, prices);
-        trajectory::convert_heard(&Request { is_running, ..request }, out, heard)
+        trajectory::convert(&Request { is_running, ..request }, out, heard)
     }
 
     fn request<'a>(

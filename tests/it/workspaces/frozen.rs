@@ -24,6 +24,7 @@ fn nothing_waits_for_a_container_that_somebody_has_paused() {
     world.call(&["start", "task", "-d", "ws"]).run().expect(0);
     let container = world.container();
     docker(&["pause", &container], b"");
+    assert!(world.within("ws", &["list"]).run().expect(0).text().ends_with(" paused"));
     let unpause = format!("`docker unpause {container}` lets it go on");
     for words in [
         &["exec", "echo", "on"][..],
