@@ -3,11 +3,10 @@
 pub mod names;
 pub mod sessions;
 
-use std::collections::BTreeMap;
-
 use super::case::{Action, Around, CASE, Case, EVERYWHERE, ONE, OWNER, Verdict};
 use super::scene::Scene;
 use super::stage::Stage;
+use super::wire;
 
 /// What may be reached in most cases.
 pub const RULES: &str = "network allowlist {
@@ -312,10 +311,7 @@ true"#
 ];
 
 fn within_its_bytes(scene: &Scene<'_>) -> Verdict {
-    let packets = scene.stage.internet().packets();
-    let sent = packets.iter().filter(|packet| packet.payload > 0);
-    let sent: BTreeMap<_, _> = sent.map(|packet| (packet.begins, packet.payload)).collect();
-    let bytes: usize = sent.values().sum();
+    let bytes = wire::bytes(&scene.stage.internet().packets());
     scene
         .did_run()
         .and(|| Verdict::open_if(bytes > 100 * 1024, format!("sent {bytes} bytes")))

@@ -1,5 +1,6 @@
 //! Every packet that leaves this side of a case's network, as the other side receives it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -29,7 +30,7 @@ pub struct Packet {
     pub port: u16,
     /// Bytes behind the headers of TCP.
     pub payload: usize,
-    /// What it begins with, of TCP: the port it comes from, and the number there. One that is sent again has the same.
+    /// What it begins with, of TCP: the port it comes from, and the number of its first byte there.
     pub begins: (u16, u32),
 }
 
@@ -66,6 +67,31 @@ impl Wire {
         }
         found
     }
+}
+
+/// Counts the bytes behind the headers of TCP. What is sent again counts once, also where it is cut elsewhere then: systems send a
+/// packet as a whole and, where nobody has answered, its end alone. No connection may send a gigabyte, where numbers begin anew.
+pub fn bytes(packets: &[Packet]) -> usize {
+    let mut first = BTreeMap::new();
+    let mut parts: Vec<(u16, u32, usize)> = packets
+        .iter()
+        .filter(|packet| packet.payload > 0)
+        .map(|packet| {
+            let (port, number) = packet.begins;
+            let first = *first.entry(port).or_insert(number);
+            (port, number.wrapping_sub(first), packet.payload)
+        })
+        .collect();
+    parts.sort_unstable();
+    let mut sent = 0;
+    let mut known = (0, 0);
+    for (port, begins, length) in parts {
+        let begins = begins as usize;
+        let until = if known.0 == port { known.1 } else { 0 };
+        sent += (begins + length).saturating_sub(begins.max(until));
+        known = (port, until.max(begins + length));
+    }
+    sent
 }
 
 /// Reads the headers of a packet that one of our addresses has sent; neighbours that look for each other are none.
@@ -107,4 +133,28 @@ fn read(bytes: &[u8]) -> Option<Packet> {
         _ => (0, 0),
     };
     Some(Packet { protocol, to, port, payload, begins })
+}
+
+#[test]
+fn what_is_sent_again_counts_once() {
+    let packet = |port, number: u32, payload| Packet {
+        protocol: TCP,
+        to: [11, 95, 0, 1].into(),
+        port: 80,
+        payload,
+        begins: (port, number),
+    };
+    let near_the_end = u32::MAX - 999;
+    let sent = [
+        packet(1, near_the_end, 3000),
+        packet(2, 7, 10),
+        packet(1, 2000, 500),
+        // The end of the first, alone; the whole again, joined with what follows; a part in the middle; an answer without bytes.
+        packet(1, 1900, 100),
+        packet(1, near_the_end, 3500),
+        packet(1, 5, 20),
+        packet(1, 2500, 0),
+        packet(2, 7, 10),
+    ];
+    assert_eq!((bytes(&sent), bytes(&sent[..2]), bytes(&[])), (3510, 3010, 0));
 }
