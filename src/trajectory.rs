@@ -22,6 +22,9 @@ pub mod said;
 /// How much of the steps is kept in memory before they go to a temporary file, in bytes.
 const IN_MEMORY: usize = 8 << 20;
 
+/// How much of a document is written at once, in bytes.
+const WRITTEN_AT_ONCE: usize = 256 << 10;
+
 /// The name of a trajectory in a trial's directory of an agent.
 pub const NAME: &str = "trajectory.json";
 
@@ -111,7 +114,7 @@ pub fn convert(request: &Request<'_>, out: Out<'_>, heard: Heard<'_>) -> Result<
     };
     let (report, summary, trajectory) = match out {
         Out::Stream(out) => {
-            let mut out = BufWriter::new(out);
+            let mut out = BufWriter::with_capacity(WRITTEN_AT_ONCE, out);
             let written = write(request, converter, &directory, about, &mut Nowhere, &mut out);
             let (report, summary) = written
                 .and_then(|written| out.flush().map(|()| written))
@@ -123,7 +126,7 @@ pub fn convert(request: &Request<'_>, out: Out<'_>, heard: Heard<'_>) -> Result<
             let parent = path.parent().filter(|parent| !parent.as_str().is_empty());
             let parent = parent.unwrap_or(Utf8Path::new("."));
             let file = tempfile::Builder::new().prefix(".pier-").tempfile_in(parent).map_err(failed)?;
-            let mut out = BufWriter::new(file);
+            let mut out = BufWriter::with_capacity(WRITTEN_AT_ONCE, file);
             let mut pictures = Beside::new(parent);
             let (report, summary) =
                 write(request, converter, &directory, about, &mut pictures, &mut out).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! A draft as the text of a document, a step at a time.
 
-use std::io::{self, Read as _, SeekFrom, Write};
+use std::io::{self, BufReader, Read as _, Seek as _, SeekFrom, Write};
 
 use serde::Serialize;
 use serde_json::json;
@@ -9,6 +9,9 @@ use super::draft::{Draft, MAIN, Place, Sums, Track};
 use super::raw::Extra;
 use super::report::{Report, Run, Status};
 use crate::util::text::counted;
+
+/// How much of the steps that were put down is read at once, in bytes.
+const READ: usize = 64 << 10;
 
 /// What a document comes to, for those who need not read it again.
 #[derive(Clone, Debug, Serialize)]
@@ -214,15 +217,20 @@ impl Draft<'_> {
             write!(out, "\n{:indent$}", "", indent = indent + 4)?;
             indented(&serde_json::to_vec_pretty(&step)?, indent + 4, out)?;
         }
+        self.spool.flush()?;
+        // Steps of one conversation are mostly in their order.
+        let mut spool = BufReader::with_capacity(READ, &mut **self.spool.get_mut());
+        let mut at = spool.seek(SeekFrom::Start(places.first().map_or(0, |place| place.offset)))?;
         let mut text = Vec::new();
         for (number, place) in places.iter().enumerate() {
             if number > 0 {
                 out.write_all(b",")?;
             }
             write!(out, "\n{:indent$}", "", indent = indent + 4)?;
-            self.spool.seek(SeekFrom::Start(place.offset))?;
+            spool.seek_relative(place.offset.cast_signed() - at.cast_signed())?;
             text.clear();
-            (&mut self.spool).take(place.length).read_to_end(&mut text)?;
+            (&mut spool).take(place.length).read_to_end(&mut text)?;
+            at = place.offset + place.length;
             indented(&text, indent + 4, out)?;
         }
         write!(out, "\n{:indent$}]", "", indent = indent + 2)
@@ -302,11 +310,12 @@ impl Fields<'_> {
 
 /// Writes a text whose lines begin further right; in strings of JSON there is no end of a line.
 fn indented(text: &[u8], indent: usize, out: &mut dyn Write) -> io::Result<()> {
-    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        if number > 0 {
-            write!(out, "\n{:indent$}", "")?;
-        }
-        out.write_all(line)?;
+    let margin = format!("\n{:indent$}", "");
+    let mut from = 0;
+    for end in memchr::memchr_iter(b'\n', text) {
+        out.write_all(&text[from..end])?;
+        out.write_all(margin.as_bytes())?;
+        from = end + 1;
     }
-    Ok(())
+    out.write_all(&text[from..])
 }

@@ -2,7 +2,7 @@
 //! the log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read, Seek, Write};
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
@@ -32,6 +32,9 @@ const MOST_HELD: usize = 4096;
 /// The largest sum of tokens: the format's own models have no larger number.
 const MOST_COUNT: u64 = i64::MAX as u64;
 const MOST_BYTES: usize = 64 << 20;
+
+/// How much is put down at once, in bytes.
+const PUT_DOWN: usize = 256 << 10;
 
 /// How much is kept of records that no reader knows, in bytes.
 const MOST_UNREAD: usize = 1 << 20;
@@ -179,15 +182,18 @@ pub struct Draft<'a> {
     /// The tokens of all of it, for logs that do not say which call of the model had them.
     pub(super) whole: Option<Usage>,
     pub(super) prices: &'a Prices,
-    pub(super) spool: &'a mut dyn Spool,
+    pub(super) spool: BufWriter<&'a mut dyn Spool>,
     images: &'a mut dyn Images,
     end: u64,
+    /// The text of the step that is put down; it is kept for its room.
+    text: Vec<u8>,
     pub(super) conversations: Vec<Conversation>,
     tracks: HashMap<String, Track>,
     unread_bytes: usize,
 }
 
 impl<'a> Draft<'a> {
+    /// Begins a document, with an empty spool.
     pub fn new(
         about: About,
         prices: &'a Prices,
@@ -201,9 +207,10 @@ impl<'a> Draft<'a> {
             cost: None,
             whole: None,
             prices,
-            spool,
+            spool: BufWriter::with_capacity(PUT_DOWN, spool),
             images,
             end: 0,
+            text: Vec::new(),
             conversations: vec![Conversation::new(None, MAIN)],
             tracks: HashMap::new(),
             unread_bytes: 0,
@@ -492,11 +499,11 @@ impl<'a> Draft<'a> {
             }
             of.last_time = Some(time.clone());
         }
-        let text = serde_json::to_vec_pretty(&step)?;
-        self.spool.seek(SeekFrom::Start(self.end))?;
-        self.spool.write_all(&text)?;
-        of.places[index] = Place { offset: self.end, length: text.len() as u64 };
-        self.end += text.len() as u64;
+        self.text.clear();
+        serde_json::to_writer_pretty(&mut self.text, &step)?;
+        self.spool.write_all(&self.text)?;
+        of.places[index] = Place { offset: self.end, length: self.text.len() as u64 };
+        self.end += self.text.len() as u64;
         Ok(())
     }
 
