@@ -25,6 +25,7 @@ mod goose;
 mod hermes;
 mod install;
 mod kimi_cli;
+pub mod layout;
 pub mod log;
 mod mcp;
 mod mini_swe_agent;

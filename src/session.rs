@@ -212,6 +212,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     if plan.command.agent.is_some() {
+        asked::show(&place.path, &plan.command.argv).map_err(set_up("say what is asked"))?;
         front.listen(&place.path);
     }
     step(failpoint::reach("session.front"))?;
@@ -231,7 +232,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let session = Session::of(plan, &place, caller.is_some(), terminals[0], starting.groups());
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
-        reaper::clear(state, A_FEW);
+        reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
         if let Err(error) = spare::make(state, &place.path) {
             tracing::debug!(%error, "the next session makes its own directories");
         }
@@ -256,7 +257,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         Ok(stands) => stands,
         Err(error) => {
             record.refused();
-            reaper::clear(state, A_FEW);
+            reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
             return Err(error);
         }
     };
@@ -320,7 +321,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let asked = front.asked(&plan.command.argv);
         runs::keep(&session, state, end, &asked, None, &|| notice(Notice::ReadsLogs))
     });
-    let Kept { run, others } = kept.unwrap_or_default();
+    let Kept { run, others, .. } = kept.unwrap_or_default();
     asked::forget(&place.path);
     // Whatever went wrong since the command was let go: what it has done is looked at.
     let refused = matches!(outcome, Err(Error::Refused(_)));

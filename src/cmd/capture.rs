@@ -10,7 +10,7 @@ use super::trials::declared::Declared;
 use super::trials::{self, Asked, Source, told};
 use super::verify::{CLAUDE, random};
 use super::workspaces::paused::silence;
-use super::{Global, Outcome, project, workspaces};
+use super::{Global, Outcome, project, sessions, workspaces};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::record::{Agent, Trial};
@@ -55,6 +55,7 @@ pub fn run(global: &Global, args: &Capture) -> Outcome {
     if found.is_some() {
         workspaces::require_own(&environment, &root, false)?;
     }
+    sessions::gather(&environment);
     let started = Timestamp::now();
     let (agent, source) = match &found {
         Some(found) if in_container == Some(true) => of_container(asked, found)?,

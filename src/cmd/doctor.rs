@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::owner::{self, RootOwned};
 use super::verify::broken_off;
 use super::workspaces::stranded::{self, Stranded};
-use super::{Global, Outcome, image, project};
+use super::{Global, Outcome, image, project, sessions};
 use crate::backend::bwrap::program::{self, Bubblewrap, Feature};
 use crate::backend::docker::About;
 use crate::backend::doctor::{self, Cgroup, Containers, Host};
@@ -76,7 +76,7 @@ pub fn run(global: &Global, args: &Doctor) -> Outcome {
     let host = doctor::look(&environment);
     let trial = host.bubblewrap.as_ref().ok().map(|program| trial(&environment, program));
     let mut checks = checks(&host, trial.as_ref());
-    checks.push(dead_sessions(&reaper::clear(&environment.state, usize::MAX)));
+    checks.push(dead_sessions(&reaper::clear(&environment.state, usize::MAX, &sessions::slow)));
     let broken_off = broken_off::clear_all(&environment);
     if !broken_off.is_empty() {
         checks.push(ok("verifications", format!("removed what killed ones had left: {}", join(&broken_off))));

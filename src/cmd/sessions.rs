@@ -3,7 +3,10 @@
 use camino::Utf8Path;
 
 use crate::diag::{Exit, Failure};
+use crate::env::Environment;
+use crate::session::reaper;
 use crate::session::registry::{self, Session};
+use crate::ui;
 use crate::util::text::escape;
 
 /// Returns the place of the one name that there is.
@@ -36,6 +39,18 @@ pub fn live(state: &Utf8Path) -> Result<Vec<Session>, Failure> {
             format!("cannot read `{}`: {error}", escape(path.as_str())),
         )
     })
+}
+
+/// Keeps what agents did whose sessions were killed, before somebody looks for it.
+pub fn gather(environment: &Environment) {
+    for dead in reaper::clear(&environment.state, usize::MAX, &slow) {
+        tracing::debug!(?dead, "a session was killed");
+    }
+}
+
+/// Says why something takes its time.
+pub fn slow() {
+    ui::say("a session was killed whose agent has a long log: its trajectory is being made");
 }
 
 /// Returns the running session whose name begins like this.

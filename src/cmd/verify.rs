@@ -90,6 +90,7 @@ pub fn run(global: &Global, args: &Verify) -> Outcome {
         ui::say(&format!("the agent is that of the workspace: {}", escape(agent)));
     }
     let environment = owner::settle(Environment::of_process()?, global, root, RootOwned::Refuse)?;
+    sessions::gather(&environment);
     let mut source = asked.source(&workspace, agent.as_deref())?;
     let mut agent = agent;
     if !in_container && source.is_none() && agent.as_deref().is_none_or(|agent| agent == CLAUDE) {

@@ -158,8 +158,8 @@ pub fn mounts(facts: &Facts, user: &User, network: NetworkMode) -> Vec<Mount> {
     let image = facts.image.as_ref().unwrap_or(&none);
     let online = network == NetworkMode::Host;
     let file = |content: String| MountKind::File { content };
-    add("/etc/passwd", file(beside(system::passwd(user), &image.passwd)));
-    add("/etc/group", file(beside(system::group(user), &image.group)));
+    add("/etc/passwd", file(beside(&system::passwd(user), &image.passwd)));
+    add("/etc/group", file(beside(&system::group(user), &image.group)));
     add("/etc/hostname", file("pier\n".into()));
     add("/etc/hosts", file(if online { facts.system.hosts.clone() } else { system::HOSTS.into() }));
     add(
@@ -237,11 +237,15 @@ pub fn volumes(config: &Config, facts: &Facts, mounts: &mut Vec<Mount>, problems
     }
 }
 
-/// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts.
-fn beside(own: String, of_image: &str) -> String {
+/// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts. Who is root is what the
+/// image says: tests that run as root have its home and its shell.
+fn beside(own: &str, of_image: &str) -> String {
+    const ROOT: &str = "root:";
+    let has_root = of_image.lines().any(|line| line.starts_with(ROOT));
+    let own = own.lines().filter(|line| !(has_root && line.starts_with(ROOT)));
+    let mut text: String = own.flat_map(|line| [line, "\n"]).collect();
     let names: Vec<String> =
-        own.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect();
-    let mut text = own;
+        text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect();
     for line in of_image.lines() {
         if line.split_once(':').is_some_and(|(name, _)| !names.iter().any(|own| own == name)) {
             text.push_str(line);
@@ -321,6 +325,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn root_is_who_the_image_says_and_others_are_piers() {
+        let own = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n";
+        assert_eq!(beside(own, ""), own);
+        let image = "root:x:0:0::/:/bin/ash\nme:x:7:7::/:/bin/ash\nbin:x:1:1::/bin:/sbin/nologin\n";
+        let both =
+            "me:x:1000:1000::/home/me:/bin/sh\nroot:x:0:0::/:/bin/ash\nbin:x:1:1::/bin:/sbin/nologin\n";
+        assert_eq!(beside(own, image), both);
+    }
+
+    #[test]
     fn references_are_told_from_everything_else() {
         for reference in ["debian", "debian:12", "localhost:5000/a/b@sha256:00ff", "sha256:00ff"] {
             assert!(is_reference(reference), "{reference}");
@@ -358,7 +372,7 @@ mod tests {
     #[test]
     fn an_image_cannot_take_the_users_name() {
         let text = beside(
-            "pier:x:1000:1000::/home/pier:/bin/sh\n".into(),
+            "pier:x:1000:1000::/home/pier:/bin/sh\n",
             "root:x:0:0::/:/bin/sh\npier:x:0:0::/:/x\nbad\n",
         );
         assert_eq!(text, "pier:x:1000:1000::/home/pier:/bin/sh\nroot:x:0:0::/:/bin/sh\n");

@@ -105,7 +105,7 @@ pub fn passwd(user: &User) -> String {
     let User { uid, gid, name, home, shell } = user;
     let mut text = String::new();
     if *uid != 0 {
-        text.push_str("root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n");
+        text.push_str("root:x:0:0:root:/root:/bin/sh\n");
     }
     text.push_str(&format!("{name}:x:{uid}:{gid}::{home}:{shell}\n"));
     if *uid != 65534 {

@@ -39,8 +39,32 @@ pub enum Fit {
     Whole,
 }
 
-/// The file in a session's directory with the digests of the lines that came in.
+/// The file in a session's directory with the digests of the words of its command, and of the lines that came in. It is there until
+/// what the session's agent did was kept.
 const FILE: &str = "asked";
+
+/// Shows digests of the words of a command in a session's directory: once the session was killed, nothing else says what it was asked.
+pub fn show(place: &Utf8Path, words: &[String]) -> io::Result<()> {
+    let Asked(texts, _) = Asked::of_words(words.iter().map(String::as_str));
+    let digests: String = texts.iter().map(|text| sha256(text.as_bytes()) + "\n").collect();
+    open(place, true)?.write_all(digests.as_bytes())
+}
+
+fn open(place: &Utf8Path, is_new: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o600);
+    if is_new {
+        options.write(true).truncate(true)
+    } else {
+        options.append(true)
+    };
+    options.open(place.join(FILE))
+}
+
+/// Says whether there was no time yet to keep what the agent of a session did.
+pub fn is_open(place: &Utf8Path) -> bool {
+    place.join(FILE).symlink_metadata().is_ok()
+}
 
 /// Leaves nothing for the next session that has its directory.
 pub fn forget(place: &Utf8Path) {
@@ -62,9 +86,7 @@ pub struct Heard {
 impl Heard {
     /// Shows digests of it in a session's directory. Without the file, the others know less.
     pub fn shown(place: &Utf8Path) -> Self {
-        let made =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(place.join(FILE));
-        Heard { bytes: Vec::new(), shown: made.ok().map(|file| (file, 0)) }
+        Heard { bytes: Vec::new(), shown: open(place, false).ok().map(|file| (file, 0)) }
     }
 
     pub fn hear(&mut self, bytes: &[u8]) {
@@ -99,6 +121,12 @@ impl Asked {
         // The first is what runs.
         for word in words.into_iter().skip(1) {
             asked.add(word);
+            // What a shell gives as a word.
+            for quote in ['\'', '"'] {
+                for part in word.split(quote).skip(1).step_by(2).filter(|part| part.contains(' ')) {
+                    asked.add(part);
+                }
+            }
             if let Some((_, value)) = word.strip_prefix("--").and_then(|flag| flag.split_once('=')) {
                 asked.add(value);
             }
@@ -106,7 +134,7 @@ impl Asked {
         asked
     }
 
-    /// Takes what is known of another session, which runs.
+    /// Takes what is known of another session, which runs or was killed.
     pub fn of_session(state: &Utf8Path, session: &Session) -> Self {
         let mut asked = Asked::of_process(session.pid, session.start_time);
         let shown =
@@ -174,7 +202,8 @@ impl Asked {
                 && word.bytes().any(|byte| byte.is_ascii_digit())
                 && conversation.contains(word.as_str())
         };
-        self.0.iter().any(|word| word == conversation || is_part(word))
+        self.1.contains(&sha256(conversation.as_bytes()))
+            || self.0.iter().any(|word| word == conversation || is_part(word))
     }
 }
 
@@ -253,7 +282,8 @@ mod tests {
             assert_eq!(asked.fit(said), expected, "{said}");
         }
         let shell = Asked::of_words(["sh", "-c", "cd x && claude -p 'mend the lexer' | cat"]);
-        assert_eq!(shell.fit("mend the lexer"), Fit::Part);
+        assert_eq!(shell.fit("mend the lexer"), Fit::Whole);
+        assert_eq!(shell.fit("claude -p 'mend the lexer'"), Fit::Part);
         assert_eq!(Asked::default().fit("anything at all"), Fit::Not);
     }
 
@@ -296,14 +326,19 @@ mod tests {
     fn others_see_digests_of_the_lines_that_were_sent() {
         let place = tempfile::tempdir().unwrap();
         let place = Utf8Path::from_path(place.path()).unwrap();
+        show(place, &["claude", "-p", "write  a manual"].map(str::to_owned)).unwrap();
         let mut heard = Heard::shown(place);
         for keys in ["mend the", " parser\r\ronly ", "half of it"] {
             heard.hear(keys.as_bytes());
         }
         let shown = fs_err::read_to_string(place.join(FILE)).unwrap();
-        assert_eq!(shown, sha256(b"mend the parser") + "\n");
+        let told = ["-p", "write a manual", "mend the parser"].map(|text| sha256(text.as_bytes()) + "\n");
+        assert_eq!(shown, told.concat());
         let asked = Asked(Vec::new(), shown.lines().map(str::to_owned).collect());
         assert_eq!(["mend  the parser", "half of it"].map(|said| asked.fit(said)), [Fit::Whole, Fit::Not]);
+        assert!(asked.names("write a manual") && is_open(place));
+        forget(place);
+        assert!(!is_open(place));
     }
 
     #[test]

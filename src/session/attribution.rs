@@ -76,6 +76,20 @@ pub fn since(home: &Utf8Path, patterns: &[String], then: Timestamp) -> Vec<Utf8P
     found.into_iter().collect()
 }
 
+/// Adds the write-ahead logs of databases, without which these do not say everything.
+pub fn with_wals(home: &Utf8Path, files: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
+    let with = |path: &Utf8PathBuf| {
+        let wal = Some(with_wal(path)).filter(|wal| plain(home, wal).is_some());
+        [wal, Some(path.clone())].into_iter().flatten()
+    };
+    files.iter().flat_map(with).collect()
+}
+
+/// Returns when one of these was written last.
+pub fn last(home: &Utf8Path, files: &[Utf8PathBuf]) -> Option<Timestamp> {
+    files.iter().filter_map(|path| times(home, path).1).max()
+}
+
 fn marks(home: &Utf8Path, patterns: &[String]) -> BTreeMap<Utf8PathBuf, Mark> {
     let mut found = BTreeMap::new();
     for pattern in patterns {

@@ -7,8 +7,15 @@ use std::time::{Duration, SystemTime};
 use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
+use super::asked::Asked;
+use super::attribution::{self, Watch};
+use super::beneath::Beneath;
 use super::place::{FILE, Id, KEPT, all, is_at, remove};
-use super::{registry, shadow};
+use super::registry::{self, Session};
+use super::runs::{self, End, How};
+use super::{asked, shadow};
+use crate::agent::layout;
+use crate::audit::Answers;
 use crate::backend::docker::launch;
 use crate::util::fs::read_without_links;
 
@@ -17,6 +24,9 @@ const YOUNG: Duration = Duration::from_mins(1);
 
 /// The most that is read of the reason why a directory is kept, in bytes.
 const MOST_REASON: u64 = 4096;
+
+/// What runs in a sandbox has ended at the latest this long after its supervisor.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// A dead session.
 #[derive(Debug)]
@@ -34,8 +44,9 @@ pub enum Fate {
     Failed(io::Error),
 }
 
-/// Removes the directories of at most `most` dead sessions; those that are kept are only listed.
-pub fn clear(state: &Utf8Path, most: usize) -> Vec<Dead> {
+/// Removes the directories of at most `most` dead sessions; those that are kept are only listed. What their agents did becomes
+/// trajectories before; `slow` is called where that takes its time.
+pub fn clear(state: &Utf8Path, most: usize, slow: &dyn Fn()) -> Vec<Dead> {
     let mut found = Vec::new();
     // Without the directory there is no session.
     let Ok(entries) = all(state).read_dir_utf8() else { return found };
@@ -48,7 +59,7 @@ pub fn clear(state: &Utf8Path, most: usize) -> Vec<Dead> {
         if Id::parse(&session).is_none() {
             continue;
         }
-        let Some(fate) = bury(&path) else { continue };
+        let Some(fate) = bury(state, &path, slow) else { continue };
         cleared += usize::from(!matches!(fate, Fate::Kept(_)));
         found.push(Dead { session, path, fate });
     }
@@ -56,7 +67,7 @@ pub fn clear(state: &Utf8Path, most: usize) -> Vec<Dead> {
 }
 
 /// Removes one directory if its session is dead.
-fn bury(path: &Utf8Path) -> Option<Fate> {
+fn bury(state: &Utf8Path, path: &Utf8Path, slow: &dyn Fn()) -> Option<Fate> {
     let _locked = match File::open(path.join(FILE)) {
         Ok(file) => {
             let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
@@ -65,6 +76,12 @@ fn bury(path: &Utf8Path) -> Option<Fate> {
         Err(_) if is_young(path) => return None,
         Err(_) => None,
     };
+    if asked::is_open(path) {
+        if let Some(session) = registry::load(path) {
+            gather(state, &session, slow);
+        }
+        asked::forget(path);
+    }
     if path.join(KEPT).symlink_metadata().is_ok() {
         let why = read_without_links(&path.join(KEPT), MOST_REASON).unwrap_or_default();
         return Some(Fate::Kept(String::from_utf8_lossy(&why).trim().to_owned()));
@@ -87,6 +104,36 @@ fn bury(path: &Utf8Path) -> Option<Fate> {
         Ok(()) => Fate::Cleared,
         Err(error) => Fate::Failed(error),
     })
+}
+
+/// Keeps what the agent of a session did whose supervisor was killed before it could. Where that fails, the session goes without: it is
+/// no reason to keep anything else of it.
+fn gather(state: &Utf8Path, session: &Session, slow: &dyn Fn()) {
+    let Some(home) = &session.home else { return };
+    let asked = Asked::of_session(state, session);
+    // What ends with its supervisor may still write.
+    if let Some(rest) = runs::quiet_for(session).and_then(|quiet| ENDS_WITHIN.checked_sub(quiet)) {
+        std::thread::sleep(rest);
+    }
+    let record = session.record.as_deref();
+    let end = End { code: 128 + 9, how: How::Killed, answers: Answers::default() };
+    let kept = runs::keep(session, state, end, &asked, record.and_then(Utf8Path::file_name), slow);
+    if let Some(Err(error)) = &kept.run {
+        tracing::warn!(session = session.id, %error, "there is no trajectory of a killed session");
+    }
+    let (Some(record), Some(agent)) = (record, &session.agent) else { return };
+    let copied = || -> io::Result<()> {
+        let root = Beneath::open(&session.project)?;
+        root.existing(record)?;
+        let mut logs = Watch::start(home, &[]).ok_or(io::ErrorKind::NotFound)?;
+        for path in attribution::with_wals(home, &kept.own) {
+            logs.copy(&path, &root, &record.join(layout::of_log(agent, &path)))?;
+        }
+        Ok(())
+    };
+    if let Err(error) = copied() {
+        tracing::warn!(session = session.id, %error, "not all logs of a killed session are in its record");
+    }
 }
 
 fn is_young(path: &Utf8Path) -> bool {
@@ -113,7 +160,7 @@ mod tests {
     fn only_what_is_dead_is_cleared_and_only_so_many() {
         let directory = tempfile::tempdir().unwrap();
         let state = Utf8Path::from_path(directory.path()).unwrap();
-        assert!(clear(state, 9).is_empty());
+        assert!(clear(state, 9, &|| {}).is_empty());
         let live = Place::make(state).unwrap();
         let (kept, foreign) = (dead(state, "kkkkkkkk"), dead(state, "not-a-session"));
         write_atomic(&kept.join(KEPT), b"its commits\n", 0o600).unwrap();
@@ -124,8 +171,8 @@ mod tests {
         std::fs::create_dir(all(state).join("yyyyyyyy")).unwrap();
         let count =
             |found: &[Dead], wanted: fn(&Fate) -> bool| found.iter().filter(|one| wanted(&one.fate)).count();
-        assert_eq!(count(&clear(state, 2), |fate| matches!(fate, Fate::Cleared)), 2);
-        let rest = clear(state, 9);
+        assert_eq!(count(&clear(state, 2, &|| {}), |fate| matches!(fate, Fate::Cleared)), 2);
+        let rest = clear(state, 9, &|| {});
         assert_eq!(count(&rest, |fate| matches!(fate, Fate::Cleared)), 1);
         assert_eq!(count(&rest, |fate| matches!(fate, Fate::Kept(why) if why == "its commits")), 1);
         let left = [&live.path, &kept, &foreign, &all(state).join("yyyyyyyy")];

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::place::{FILE, Id, Place, all, lives};
-use super::runs;
+use super::{asked, runs};
 use crate::plan::{Backend, Plan};
 use crate::sys::process;
 use crate::util::fs::read_without_links;
@@ -50,6 +50,9 @@ pub struct Session {
     pub terminal: bool,
     /// Control groups that were made for it.
     pub groups: Vec<Utf8PathBuf>,
+    /// The directory below the project in which a workspace keeps what its agent says.
+    #[serde(default)]
+    pub record: Option<Utf8PathBuf>,
 }
 
 impl Session {
@@ -72,6 +75,7 @@ impl Session {
             detached,
             terminal,
             groups,
+            record: None,
         }
     }
 
@@ -79,6 +83,12 @@ impl Session {
     #[must_use]
     pub fn with_home(mut self, home: Option<&Utf8Path>) -> Self {
         self.home = home.map(Utf8Path::to_owned);
+        self
+    }
+
+    #[must_use]
+    pub fn with_record(mut self, record: Option<&Utf8Path>) -> Self {
+        self.record = record.map(Utf8Path::to_owned);
         self
     }
 
@@ -98,6 +108,18 @@ impl Session {
 /// # Errors
 /// When the directory of sessions cannot be read. A session that has not come up yet is not listed.
 pub fn list(state: &Utf8Path) -> io::Result<Vec<Session>> {
+    found(state, |session| lives(state, session))
+}
+
+/// Returns the sessions that live, and those that were killed before what their agent did was kept; the oldest first.
+///
+/// # Errors
+/// Those of [`list`].
+pub fn with_killed(state: &Utf8Path) -> io::Result<Vec<Session>> {
+    found(state, |session| asked::is_open(&all(state).join(session)) || lives(state, session))
+}
+
+fn found(state: &Utf8Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Session>> {
     let entries = match all(state).read_dir_utf8() {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -106,7 +128,7 @@ pub fn list(state: &Utf8Path) -> io::Result<Vec<Session>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
-        if Id::parse(entry.file_name()).is_some() && lives(state, entry.file_name()) {
+        if Id::parse(entry.file_name()).is_some() && is_wanted(entry.file_name()) {
             found.extend(load(entry.path()));
         }
     }

@@ -80,6 +80,8 @@ pub enum How {
     Itself(u8),
     /// A signal, a limit, or the end of its sandbox.
     Stopped,
+    /// Nobody knows when: its supervisor was killed before.
+    Killed,
 }
 
 /// How a session's command ended.
@@ -112,6 +114,8 @@ pub fn home(plan: &Plan, place: &Utf8Path) -> Option<Utf8PathBuf> {
 pub struct Kept {
     /// Where its trajectory is; `None` where its agent has logged nothing.
     pub run: Option<Result<Utf8PathBuf, Failed>>,
+    /// Its own logs, relative to the home.
+    pub own: Vec<Utf8PathBuf>,
     /// Logs of other sessions that had the same home, relative to it.
     pub others: Vec<Utf8PathBuf>,
 }
@@ -157,17 +161,20 @@ pub fn keep(
             (Ended::Interrupted | Ended::Unknown, How::Itself(code @ 1..)) => {
                 converted.report.run = Ended::Failed(format!("exit code {code}"));
             }
-            (Ended::Unknown, How::Stopped) => converted.report.run = Ended::Interrupted,
+            (Ended::Unknown, How::Stopped | How::Killed) => converted.report.run = Ended::Interrupted,
             _ => {}
         }
-        let finished_at = time(Timestamp::now());
+        let finished = match ended.how {
+            How::Killed => logs.last(&own).unwrap_or(session.started),
+            How::Itself(_) | How::Stopped => Timestamp::now(),
+        };
         let run = Run {
             schema: 1,
             id: &session.id,
             project: &session.project,
             home: session.home.as_deref(),
             started_at: time(session.started),
-            finished_at,
+            finished_at: time(finished),
             exit_code: ended.code,
             wire: (ended.answers.requests > 0).then(|| compare(ended.answers, &converted)),
             beside: own.beside.clone(),
@@ -186,7 +193,13 @@ pub fn keep(
         drop(fs_err::remove_dir_all(&place));
     }
     clear(state, &session.project);
-    Kept { run: kept.transpose(), others: own.others }
+    Kept { run: kept.transpose(), own: own.files, others: own.others }
+}
+
+/// Returns for how long a session has written nothing; `None` where it has not written at all.
+pub fn quiet_for(session: &Session) -> Option<Duration> {
+    let last = Logs::of(session)?.last_of_all()?;
+    Some(Timestamp::now().duration_since(last).try_into().unwrap_or_default())
 }
 
 /// Compares what the gateway has seen with what the log says.

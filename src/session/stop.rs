@@ -103,7 +103,7 @@ impl Asked<'_> {
                 return Err(failed(io::ErrorKind::TimedOut.into()));
             }
         }
-        reaper::clear(state, usize::MAX);
+        reaper::clear(state, usize::MAX, &|| {});
         Ok(Stopped::Killed)
     }
 }

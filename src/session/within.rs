@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 
-use super::asked;
 use super::console::Console;
 use super::control::Server;
 use super::detach::Detached;
@@ -17,7 +16,8 @@ use super::registry::Session;
 use super::runs::{self, Kept};
 use super::space::Space;
 use super::tape::Tape;
-use super::{Error, Finished, Notice, Outcome, code_of, end_of, gate};
+use super::{A_FEW, Error, Finished, Notice, Outcome, code_of, end_of, gate};
+use super::{asked, reaper};
 use crate::audit::Event;
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{Interruption, PATIENCE, Sandbox, Silence, Venue, Watch};
@@ -41,14 +41,16 @@ pub struct Start<'a> {
     pub detached: Option<Detached>,
     /// Where what is said goes, too.
     pub tape: Option<Tape>,
-    /// The directory in the records of the workspace that has that.
-    pub record: Option<&'a str>,
+    /// The directory below the workspace that has that.
+    pub record: Option<&'a Utf8Path>,
 }
 
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
     let Start { plan, venue, command, silence, state, home, notice, detached, tape, record: kept_in } = start;
+    // What is told apart by times is told apart from the next one.
+    reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some(), false).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -63,6 +65,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         }
     };
     if plan.command.agent.is_some() {
+        asked::show(&place.path, &plan.command.argv).map_err(set_up("say what is asked"))?;
         front.listen(&place.path);
     }
     let terminals = front.terminals();
@@ -73,7 +76,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let mut record = Record::start(plan, state, place.id.as_str())?;
     let server = Server::listen(&place.path).map_err(set_up("listen for requests"))?;
     let session = Session::of(plan, &place, caller.is_some(), terminals[0], Vec::new());
-    let session = session.with_home(home);
+    let session = session.with_home(home).with_record(kept_in);
     session.store(&place).map_err(set_up("list the session"))?;
     let begun = record.walls(plan, sandbox.walls).map_err(Error::from).and_then(|()| {
         failpoint::reach("session.ready").map_err(set_up("start the command"))?;
@@ -118,9 +121,10 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let code = code_of(&outcome, ran);
     let kept = ran.then(|| {
         let (asked, end) = (front.asked(&plan.command.argv), end_of(&outcome, code, &record));
-        runs::keep(&session, state, end, &asked, kept_in, &|| notice(Notice::ReadsLogs))
+        let record = kept_in.and_then(Utf8Path::file_name);
+        runs::keep(&session, state, end, &asked, record, &|| notice(Notice::ReadsLogs))
     });
-    let Kept { run, others } = kept.unwrap_or_default();
+    let Kept { run, others, .. } = kept.unwrap_or_default();
     asked::forget(&place.path);
     record.end(&outcome, code);
     server.farewell(code);

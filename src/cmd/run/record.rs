@@ -5,9 +5,9 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
-use crate::agent::{self, Agent, detect};
+use crate::agent::{self, Agent, detect, layout};
+use crate::cmd::trials::EXEC;
 use crate::cmd::trials::declared::Declared;
-use crate::cmd::trials::{EXEC, layout};
 use crate::record::stamp;
 use crate::session::attribution::Watch;
 use crate::session::beneath::Beneath;
@@ -61,9 +61,9 @@ impl Recording {
         }
     }
 
-    /// The name of its directory.
-    pub fn name(&self) -> &str {
-        self.place.file_name().unwrap_or_default()
+    /// Its directory, below the workspace.
+    pub fn place(&self) -> &Utf8Path {
+        &self.place
     }
 
     /// Puts the logs that the agent has written beside what it said, but for those of other sessions. They become a trajectory where

@@ -91,7 +91,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         notice: &notice,
         detached,
         tape,
-        record: recording.as_ref().map(Recording::name),
+        record: recording.as_ref().map(Recording::place),
     };
     let finished = within::run(begun);
     if let Some(recording) = recording {

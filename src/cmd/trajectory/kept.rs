@@ -9,7 +9,7 @@ use super::read::{self, unnamed};
 use super::unreadable;
 use crate::atif::prices::Prices;
 use crate::cmd::sessions::table;
-use crate::cmd::{Outcome, project};
+use crate::cmd::{Outcome, project, sessions};
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
 use crate::session::asked::Asked;
@@ -91,6 +91,7 @@ pub fn files(given: &[Utf8PathBuf]) -> Result<Found, Failure> {
 pub fn many(given: &[Utf8PathBuf]) -> Result<Found, Failure> {
     if given.is_empty() && read::find(Utf8Path::new("."))?.is_empty() {
         let environment = Environment::of_process()?;
+        sessions::gather(&environment);
         let files: Vec<Utf8PathBuf> = here(&environment)?.iter().map(|run| run.join(NAME)).collect();
         if !files.is_empty() {
             return Ok(Found { files, made: Vec::new() });
@@ -121,6 +122,7 @@ pub fn one(given: Option<&Utf8Path>) -> Result<Found, Failure> {
 /// Adds the trajectory of the session whose name begins so: as far as it is, where it still runs. False where there is none.
 fn of_session(name: &str, found: &mut Found) -> Result<bool, Failure> {
     let environment = Environment::of_process()?;
+    sessions::gather(&environment);
     let live = registry::list(&environment.state).unwrap_or_default();
     if let Some(session) = live.iter().find(|session| session.id.starts_with(name)) {
         return made(session, &environment.state, found).map(|()| true);
@@ -151,6 +153,7 @@ fn is_name(name: &str) -> bool {
 /// Adds the newest run of an agent in the project or workspace around the current directory, one that still runs before all others.
 fn newest(found: &mut Found) -> Result<(), Failure> {
     let environment = Environment::of_process()?;
+    sessions::gather(&environment);
     let here = project::current_directory()?;
     let live = registry::list(&environment.state).unwrap_or_default();
     let own = |session: &&Session| here.starts_with(&session.project) && Logs::of(session).is_some();
@@ -215,6 +218,7 @@ fn made(session: &Session, state: &Utf8Path, found: &mut Found) -> Result<(), Fa
 /// `pier trajectory list`.
 pub fn list(args: &List) -> Outcome {
     let environment = Environment::of_process()?;
+    sessions::gather(&environment);
     let runs = if args.all { runs::everywhere(&environment.state) } else { here(&environment)? };
     let told: Vec<Value> = runs.iter().filter_map(|run| runs::read(run)).collect();
     if args.json {

@@ -221,6 +221,17 @@ impl Logs {
         said(&self.request(files, chosen, since, prices)).ok()
     }
 
+    /// Returns when something of its own was written last.
+    pub fn last(&self, own: &Own) -> Option<Timestamp> {
+        attribution::last(&self.home, &own.files)
+    }
+
+    /// Returns when anybody has written last in its home since it began.
+    pub fn last_of_all(&self) -> Option<Timestamp> {
+        let files = attribution::since(&self.home, &self.patterns, self.since);
+        attribution::last(&self.home, &files)
+    }
+
     /// Makes a trajectory of what is its own.
     pub fn convert(
         &self,
@@ -294,10 +305,10 @@ fn fits(sides: &[(&Side, &Asked)], name: &str, said: &Said) -> Vec<Fit> {
     sides.iter().map(of).collect()
 }
 
-/// Returns the other sessions of the same agent that had the same home meanwhile: those that still run, and those of which a run was
-/// kept since.
+/// Returns the other sessions of the same agent that had the same home meanwhile: those that still run, or were killed, and those of
+/// which a run was kept since.
 fn others(session: &Session, state: &Utf8Path) -> Vec<Side> {
-    let live = registry::list(state).unwrap_or_default().into_iter();
+    let live = registry::with_killed(state).unwrap_or_default().into_iter();
     let live = live
         .filter(|other| other.id != session.id && other.home == session.home)
         // A shell or a script may start it as well.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use super::kept::{project, runs};
@@ -139,4 +141,41 @@ fn what_was_typed_or_read_from_a_file_tells_them_apart() {
     said.sort();
     assert_eq!(said, [["and the lexer"], ["mend the parser"], ["write the manual"]]);
     assert!(all.iter().all(|run| run["beside"] == json!([])), "{all:?}");
+}
+
+/// Kills what watches a session, and waits until nothing of it runs.
+fn kill_supervisor(project: &Project, id: &str) {
+    let listed = project.pier(&["ps", "--json"]).expect(0).text();
+    let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+    let pid = listed.iter().find(|session| session["id"] == id).unwrap()["pid"].as_i64().unwrap();
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+    let is_gone = || !project.pier(&["ps"]).expect(0).text().contains(id);
+    assert!(within(Duration::from_secs(10), is_gone));
+}
+
+#[test]
+fn what_a_killed_session_was_asked_tells_its_logs_apart() {
+    let project = project(SCRIPT);
+    let [killed, typed, other] =
+        ["mend the parser", "read", "mend the lexer"].map(|asked| start(&project, &[asked]));
+    for id in [&killed, &other] {
+        assert!(within(Duration::from_secs(30), || {
+            project.pier(&["trajectory", "show", "--no-pager", id]).code() == Some(0)
+        }));
+    }
+    kill_supervisor(&project, &killed);
+    project.pier(&["stop", &typed]).expect(0);
+    // Whoever ends after it has nothing of it, and it is not lost.
+    fs_err::write(project.root().join("done"), "").unwrap();
+    assert!(within(Duration::from_secs(30), || runs(&project, &[]).len() == 2));
+    let all = runs(&project, &[]);
+    for (id, asked, code) in [(&killed, "mend the parser", 137), (&other, "mend the lexer", 0)] {
+        let run = of(&all, id);
+        let found = (texts(run), &run["exit_code"], &run["run"]["outcome"], &run["beside"]);
+        assert_eq!(found, (vec![asked.to_owned()], &json!(code), &json!("interrupted"), &json!([])), "{run}");
+    }
+    // Once, and with nothing left of the session.
+    assert_eq!(runs(&project, &[]).len(), 2);
+    let left = fs_err::read_dir(project.state().join("sessions")).unwrap().count();
+    assert_eq!(left, 0);
 }

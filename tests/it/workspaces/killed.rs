@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::World;
-use crate::docker::{BUSYBOX, can_run, docker};
+use crate::docker::{BUSYBOX, DEBIAN, can_run, docker};
 use crate::sandbox::within;
 
 #[test]
@@ -129,4 +129,55 @@ fn the_program_of_all_workspaces_is_one_copy_and_goes_with_them() {
     // What was removed is there again.
     world.within("one", &["start"]).run().expect(0);
     assert_eq!(world.within("one", &["exec", "echo", "on"]).run().expect(0).text(), "on");
+}
+
+/// Writes a log with what it is asked, and goes on.
+const MINE: &str = r#"#!/bin/sh
+mkdir -p ~/.mine
+printf '{"type":"user","message":{"content":"%s"},"uuid":"%s","sessionId":"%s"}\n' "$2" $$ $$ > ~/.mine/$$.jsonl
+echo "asked: $2"
+until [ -e "done" ]; do sleep 0.1; done
+"#;
+
+#[test]
+fn what_an_agent_did_is_kept_of_an_exec_that_was_killed() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    let config = world.0.home().join(".config/pier/config.kdl");
+    fs_err::create_dir_all(config.parent().unwrap()).unwrap();
+    fs_err::write(&config, "agent mine { run \"mine\" \"--task\"; logs \"~/.mine/*.jsonl\"; }\n").unwrap();
+    world.0.give_away();
+    world.start("ws", DEBIAN, &[]).run().expect(0);
+    world.0.write("ws/mine", MINE);
+    let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs_err::set_permissions(world.place("ws/mine"), all).unwrap();
+    let asked = ["mend the parser", "mend the lexer"];
+    let mut calls = asked.map(|asked| world.within("ws", &["exec", "--", "./mine", "--task", asked]).start());
+    let said = || -> usize {
+        let texts =
+            world.runs().into_iter().filter_map(|run| fs_err::read_to_string(run.join("mine.txt")).ok());
+        texts.filter(|text| text.contains("asked: ")).count()
+    };
+    assert!(within(Duration::from_secs(30), || said() == 2));
+    calls[0].kill().unwrap();
+    calls[0].wait().unwrap();
+    world.0.write("ws/done", "");
+    assert!(calls[1].wait().unwrap().success());
+    for run in world.runs() {
+        let said = fs_err::read_to_string(run.join("mine.txt")).unwrap();
+        let own = asked.into_iter().find(|asked| said.contains(asked)).unwrap();
+        let name = run.file_name().unwrap().to_str().unwrap();
+        let captured =
+            world.within("ws", &["capture", "--json", "--agent", "mine", "--session", name]).run().expect(0);
+        let captured: Value = serde_json::from_str(&captured.text()).unwrap();
+        let trial = PathBuf::from(captured["trial"].as_str().unwrap());
+        let document: Value =
+            serde_json::from_slice(&fs_err::read(trial.join("agent/trajectory.json")).unwrap()).unwrap();
+        assert_eq!(document["steps"].as_array().unwrap().len(), 1, "{document}");
+        assert_eq!(document["steps"][0]["message"], own, "{document}");
+        let logs = fs_err::read_dir(run.join("logs/mine")).unwrap().count();
+        assert_eq!(logs, 1, "{run:?}");
+    }
 }

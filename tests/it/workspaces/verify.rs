@@ -577,3 +577,21 @@ fn a_killed_verification_leaves_no_trial() {
     let listed = world.within("ws", &["traces"]).run().expect(0).text();
     assert!(listed.lines().count() == 2 && !listed.contains("unfinished"), "{listed}");
 }
+
+#[test]
+fn tests_that_run_as_root_have_the_home_and_the_shell_of_the_image() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    task(&world, "");
+    let test = "#!/bin/sh\nset -e\necho \"home: $HOME $(grep '^root:' /etc/passwd)\"\n[ -d \"$HOME\" ]\ntouch ~root/made\nsu - root -c true\n\
+        echo 1 > /logs/verifier/reward.txt\n";
+    script(&world, "tests/test.sh", test);
+    world.call(&["start", "task", "-d", "ws"]).run().expect(0);
+    let said = world.within("ws", &["verify"]).run();
+    let trial = world.trials().pop().unwrap();
+    let output = fs_err::read_to_string(trial.join("verifier/test-stdout.txt")).unwrap();
+    assert!(said.text().starts_with("Reward: 1"), "{} {} {output}", said.text(), said.said());
+    assert!(output.contains("home: /root root:x:0:0:root:/root:/bin/bash"), "{output}");
+}
