@@ -10,6 +10,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
 use super::beneath::Beneath;
+use crate::agent::layout;
 use crate::util::fs::open_without_links;
 use crate::util::sqlite::WAL;
 
@@ -76,13 +77,22 @@ pub fn since(home: &Utf8Path, patterns: &[String], then: Timestamp) -> Vec<Utf8P
     found.into_iter().collect()
 }
 
-/// Adds the write-ahead logs of databases, without which these do not say everything.
-pub fn with_wals(home: &Utf8Path, files: &[Utf8PathBuf]) -> Vec<Utf8PathBuf> {
-    let with = |path: &Utf8PathBuf| {
+/// Copies logs of an agent, which are relative to its home, to where they lie in a record, with what databases have not taken in yet.
+pub fn copy(
+    home: &Utf8Path,
+    agent: &str,
+    logs: &[Utf8PathBuf],
+    root: &Beneath,
+    record: &Utf8Path,
+) -> io::Result<()> {
+    let mut copies = Watch::start(home, &[]).ok_or(io::ErrorKind::NotFound)?;
+    for path in logs {
         let wal = Some(with_wal(path)).filter(|wal| plain(home, wal).is_some());
-        [wal, Some(path.clone())].into_iter().flatten()
-    };
-    files.iter().flat_map(with).collect()
+        for path in wal.iter().chain([path]) {
+            copies.copy(path, root, &record.join(layout::of_log(agent, path)))?;
+        }
+    }
+    Ok(())
 }
 
 /// Returns when one of these was written last.

@@ -8,13 +8,12 @@ use camino::{Utf8Path, Utf8PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 
 use super::asked::Asked;
-use super::attribution::{self, Watch};
+use super::attribution;
 use super::beneath::Beneath;
 use super::place::{FILE, Id, KEPT, all, is_at, remove};
 use super::registry::{self, Session};
 use super::runs::{self, End, How};
 use super::{asked, shadow};
-use crate::agent::layout;
 use crate::audit::Answers;
 use crate::backend::docker::launch;
 use crate::util::fs::read_without_links;
@@ -125,11 +124,7 @@ fn gather(state: &Utf8Path, session: &Session, slow: &dyn Fn()) {
     let copied = || -> io::Result<()> {
         let root = Beneath::open(&session.project)?;
         root.existing(record)?;
-        let mut logs = Watch::start(home, &[]).ok_or(io::ErrorKind::NotFound)?;
-        for path in attribution::with_wals(home, &kept.own) {
-            logs.copy(&path, &root, &record.join(layout::of_log(agent, &path)))?;
-        }
-        Ok(())
+        attribution::copy(home, agent, &kept.own, &root, record)
     };
     if let Err(error) = copied() {
         tracing::warn!(session = session.id, %error, "not all logs of a killed session are in its record");

@@ -53,6 +53,9 @@ pub struct Session {
     /// The directory below the project in which a workspace keeps what its agent says.
     #[serde(default)]
     pub record: Option<Utf8PathBuf>,
+    /// That the agent ran is known by its logs alone: what may be another session's is not taken for this one's.
+    #[serde(skip)]
+    pub guessed: bool,
 }
 
 impl Session {
@@ -76,6 +79,7 @@ impl Session {
             terminal,
             groups,
             record: None,
+            guessed: false,
         }
     }
 
@@ -89,6 +93,15 @@ impl Session {
     #[must_use]
     pub fn with_record(mut self, record: Option<&Utf8Path>) -> Self {
         self.record = record.map(Utf8Path::to_owned);
+        self
+    }
+
+    /// Returns the same as a session of an agent that its command may have started, with the patterns of one that a file declares.
+    #[must_use]
+    pub fn guessed(mut self, agent: &str, logs: Vec<String>) -> Self {
+        self.agent = Some(agent.to_owned());
+        self.logs = logs;
+        self.guessed = true;
         self
     }
 

@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 
 use camino::Utf8Path;
 
+use super::asked::{self, Asked};
 use super::console::Console;
 use super::control::Server;
 use super::detach::Detached;
 use super::front::Front;
 use super::live::{Live, Outside};
 use super::place::Place;
+use super::reaper;
 use super::record::Record;
 use super::registry::Session;
-use super::runs::{self, Kept};
+use super::runs::{self, End, Kept};
 use super::space::Space;
 use super::tape::Tape;
 use super::{A_FEW, Error, Finished, Notice, Outcome, code_of, end_of, gate};
-use super::{asked, reaper};
 use crate::audit::Event;
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{Interruption, PATIENCE, Sandbox, Silence, Venue, Watch};
@@ -43,12 +44,26 @@ pub struct Start<'a> {
     pub tape: Option<Tape>,
     /// The directory below the workspace that has that.
     pub record: Option<&'a Utf8Path>,
+    /// Keeps what agents did that the command has started by itself, where it is none.
+    pub unnamed: &'a dyn Fn(&Session, &Asked, End) -> Kept,
 }
 
 /// Runs the command to its end.
 pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let set_up = |what| move |source: io::Error| Error::SetUp { what, source };
-    let Start { plan, venue, command, silence, state, home, notice, detached, tape, record: kept_in } = start;
+    let Start {
+        plan,
+        venue,
+        command,
+        silence,
+        state,
+        home,
+        notice,
+        detached,
+        tape,
+        record: kept_in,
+        unnamed,
+    } = start;
     // What is told apart by times is told apart from the next one.
     reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
@@ -121,6 +136,9 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
     let code = code_of(&outcome, ran);
     let kept = ran.then(|| {
         let (asked, end) = (front.asked(&plan.command.argv), end_of(&outcome, code, &record));
+        if session.agent.is_none() {
+            return unnamed(&session, &asked, end);
+        }
         let record = kept_in.and_then(Utf8Path::file_name);
         runs::keep(&session, state, end, &asked, record, &|| notice(Notice::ReadsLogs))
     });

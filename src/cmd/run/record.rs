@@ -5,12 +5,17 @@ use std::io;
 use camino::{Utf8Path, Utf8PathBuf};
 use jiff::Timestamp;
 
+use super::notice;
 use crate::agent::{self, Agent, detect, layout};
 use crate::cmd::trials::EXEC;
 use crate::cmd::trials::declared::Declared;
 use crate::record::stamp;
-use crate::session::attribution::Watch;
+use crate::session::Notice;
+use crate::session::asked::Asked;
+use crate::session::attribution::{self, Watch};
 use crate::session::beneath::Beneath;
+use crate::session::registry::Session;
+use crate::session::runs::{self, End, Kept};
 use crate::session::tape::Tape;
 use crate::sys::process;
 use crate::ui;
@@ -18,6 +23,72 @@ use crate::util::fs::hex;
 use crate::util::sqlite::WAL;
 use crate::util::text::escape;
 use crate::workspace::RECORDS;
+
+/// Returns where a run has its record, below the workspace.
+fn new_place() -> io::Result<Utf8PathBuf> {
+    let mut random = [0; 3];
+    process::random(&mut random)?;
+    let name = format!("{}-{}", stamp(Timestamp::now()), hex(&random));
+    Ok(Utf8Path::new(RECORDS).join(EXEC).join(name))
+}
+
+fn watch(home: &Utf8Path, agent: &str, declared: &Declared) -> Option<Watch> {
+    let custom = declared.find(agent);
+    let known = || agent::find(agent).map(|known| known.logs()).unwrap_or_default();
+    let patterns = custom.as_ref().map_or_else(known, Agent::logs);
+    Watch::start(home, &patterns)
+}
+
+/// Agents that a command may start by itself, as a shell or a script does: that one ran is told by its logs.
+#[derive(Default)]
+pub struct Unnamed {
+    root: Utf8PathBuf,
+    home: Utf8PathBuf,
+    /// Names, patterns of those that a file declares, and their logs.
+    agents: Vec<(String, Vec<String>, Watch)>,
+}
+
+impl Unnamed {
+    pub fn watch(root: &Utf8Path, home: Option<&Utf8Path>, declared: &Declared) -> Self {
+        let Some(home) = home else { return Unnamed::default() };
+        let known = agent::ALL.iter().filter(|known| known.converter().is_some()).map(|known| known.name());
+        let names = declared.names().chain(known.filter(|name| !declared.has(name)));
+        let agents = names
+            .filter_map(|name| Some((name.to_owned(), declared.logs(name), watch(home, name, declared)?)));
+        Unnamed { root: root.to_owned(), home: home.to_owned(), agents: agents.collect() }
+    }
+
+    /// Makes a record of each agent that has written something which is nobody else's.
+    pub fn keep(&self, session: &Session, state: &Utf8Path, asked: &Asked, end: End) -> Kept {
+        let mut all = Kept::default();
+        for (agent, logs, watch) in &self.agents {
+            if watch.changed().is_empty() {
+                continue;
+            }
+            let Ok(place) = new_place() else { break };
+            let session = session.clone().guessed(agent, logs.clone());
+            let slow = || notice(Notice::ReadsLogs);
+            let kept = runs::keep(&session, state, end, asked, place.file_name(), &slow);
+            if kept.own.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.record(agent, &place, &kept.own) {
+                ui::warn(&format!("what {agent} did is not recorded: {}", escape(&error.to_string())));
+            }
+            if kept.run.is_some() {
+                all.run = kept.run;
+            }
+        }
+        all
+    }
+
+    /// Copies logs. What the agent said is in what the command said, and nothing tells it apart.
+    fn record(&self, agent: &str, place: &Utf8Path, logs: &[Utf8PathBuf]) -> io::Result<()> {
+        let root = Beneath::open(&self.root)?;
+        root.create(&place.join(format!("{agent}.txt")), 0o600)?;
+        attribution::copy(&self.home, agent, logs, &root, place)
+    }
+}
 
 /// One run of an agent.
 pub struct Recording {
@@ -38,16 +109,10 @@ impl Recording {
     ) -> Option<(Self, Tape)> {
         let agent = detect::detect(argv, &declared.words())?;
         let begun = || -> io::Result<(Self, Tape)> {
-            let mut random = [0; 3];
-            process::random(&mut random)?;
-            let name = format!("{}-{}", stamp(Timestamp::now()), hex(&random));
-            let place = Utf8Path::new(RECORDS).join(EXEC).join(name);
+            let place = new_place()?;
             let root = Beneath::open(root)?;
             let file = root.create(&place.join(format!("{agent}.txt")), 0o600)?;
-            let custom = declared.find(agent);
-            let known = || agent::find(agent).map(|known| known.logs()).unwrap_or_default();
-            let patterns = custom.as_ref().map_or_else(known, Agent::logs);
-            let watch = home.and_then(|home| Watch::start(home, &patterns));
+            let watch = home.and_then(|home| watch(home, agent, declared));
             let agent = agent.to_owned();
             Ok((Recording { agent, place, root, watch }, Tape::new(file)))
         };

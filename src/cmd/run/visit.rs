@@ -7,10 +7,10 @@ use super::super::trials::declared::Declared;
 use super::super::workspaces::ended::{has_ended, is_gone};
 use super::super::workspaces::meant;
 use super::super::{Global, Outcome, project, workspaces};
-use super::record::Recording;
+use super::record::{Recording, Unnamed};
 use super::told;
 use super::{Away, Ended, Exec, ended, leave, notice};
-use crate::agent::{self, detect};
+use crate::agent::detect;
 use crate::backend::protocol::{Command, Refusal};
 use crate::backend::sandbox::Venue;
 use crate::diag::{Exit, Failure};
@@ -56,10 +56,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     }
     if let Some(name) = agent {
         let launcher = args.command.first().map(Utf8PathBuf::from).unwrap_or_default();
-        let logs = declared
-            .find(name)
-            .map(|custom| agent::Agent::logs(&custom).into_iter().map(str::to_owned).collect());
-        let logs = logs.unwrap_or_default();
+        let logs = declared.logs(name);
         plan.command.agent = Some(Agent { name: name.to_owned(), version: None, launcher, logs });
     }
     let cwd = plan.command.cwd.to_string();
@@ -81,6 +78,10 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
     let home = home(&plan, session.mode, &environment);
     let recorded = Recording::start(root, home.as_deref(), &args.command, &declared);
     let (recording, tape) = recorded.map_or((None, None), |(recording, tape)| (Some(recording), Some(tape)));
+    let mut unnamed = Unnamed::default();
+    if agent.is_none() && session.mode == Mode::Container {
+        unnamed = Unnamed::watch(root, home.as_deref(), &declared);
+    }
     let begun = within::Start {
         plan: &plan,
         venue,
@@ -92,6 +93,7 @@ pub fn run(global: &Global, found: &Workspace, args: &Exec, away: Away) -> Outco
         detached,
         tape,
         record: recording.as_ref().map(Recording::place),
+        unnamed: &|session, asked, end| unnamed.keep(session, &environment.state, asked, end),
     };
     let finished = within::run(begun);
     if let Some(recording) = recording {

@@ -2,8 +2,8 @@
 
 use camino::Utf8Path;
 
-use crate::agent::Custom;
 use crate::agent::detect;
+use crate::agent::{Agent, Custom};
 use crate::cmd::Global;
 use crate::cmd::project::{self, Place};
 use crate::config;
@@ -50,6 +50,16 @@ impl Declared {
 
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|agent| agent.name.value == name)
+    }
+
+    /// Returns the patterns of its logs; none of an agent that no file declares.
+    pub fn logs(&self, name: &str) -> Vec<String> {
+        let custom = self.find(name);
+        custom.iter().flat_map(Agent::logs).map(str::to_owned).collect()
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|agent| agent.name.value.as_str())
     }
 
     /// Returns what makes a trajectory of the logs of this agent.

@@ -63,17 +63,24 @@ pub struct Shared {
 }
 
 impl Own {
-    fn of(conversations: &[Conversation<'_>], verdicts: &[Verdict], others: &[Side]) -> Self {
+    fn of(
+        conversations: &[Conversation<'_>],
+        verdicts: &[Verdict],
+        others: &[Side],
+        only_sure: bool,
+    ) -> Self {
         let mut own = Own::default();
         let mut chosen = Vec::new();
         for (one, verdict) in conversations.iter().zip(verdicts) {
-            if let Verdict::Shared(with) = verdict {
+            if let Verdict::Shared(with) = verdict
+                && !only_sure
+            {
                 if own.shared.len() < MOST_NAMED {
                     own.shared.push(Shared { conversation: one.name.clone(), fit: one.known.fits[0] });
                 }
                 own.beside.extend(with.iter().map(|other| others[other - 1].id.clone()));
             }
-            if *verdict == Verdict::Theirs {
+            if *verdict == Verdict::Theirs || only_sure && *verdict != Verdict::Own {
                 continue;
             }
             if one.is_within {
@@ -180,7 +187,7 @@ impl Logs {
             }
         }
         let known: Vec<Known> = conversations.iter().map(|one| one.known.clone()).collect();
-        Own::of(&conversations, &share::divide(&known), &others)
+        Own::of(&conversations, &share::divide(&known), &others, session.guessed)
     }
 
     /// Returns the conversations of a database that were changed since then; nothing where there are too many to be told apart.

@@ -368,3 +368,47 @@ fn the_cache_keeps_the_agents_of_workspaces() {
     fs_err::remove_dir_all(world.place("ws")).unwrap();
     assert_eq!(removed(), ["claude-code", "codex"]);
 }
+
+/// Writes a log that can be read.
+const READABLE: &str = r#"#!/bin/sh
+mkdir -p ~/.claude/projects/-app
+printf '{"type":"user","message":{"content":"%s"},"uuid":"%s","sessionId":"%s"}\n' "$2" $$ $$ \
+    > ~/.claude/projects/-app/"$2".jsonl
+until [ -z "$3" ] || [ -e "$3" ]; do sleep 0.1; done
+"#;
+
+#[test]
+fn an_agent_that_a_script_starts_is_told_by_its_logs() {
+    if !can_run() {
+        return;
+    }
+    let world = World::new();
+    install(&world.0, "claude-code", "@anthropic-ai/claude-code", READABLE.as_bytes());
+    world.start("ws", DEBIAN, &["--agent", &format!("claude-code@{VERSION}")]).run().expect(0);
+    world.0.write("ws/work.sh", "echo begun\nclaude -p scripted\n");
+    let mut long = world.within("ws", &["exec", "claude", "-p", "long", "done"]).start();
+    assert!(within(Duration::from_secs(20), || world.runs().len() == 1));
+    let has_begun = ["exec", "--", "sh", "-c", "test -s ~/.claude/projects/-app/long.jsonl"];
+    assert!(within(Duration::from_secs(20), || world.within("ws", &has_begun).run().code() == Some(0)));
+    // What the other one is asked is known, and these write nothing themselves.
+    world.within("ws", &["exec", "true"]).run().expect(0);
+    assert_eq!(world.within("ws", &["exec", "sh", "work.sh"]).run().expect(0).text(), "begun");
+    world.0.write("ws/done", "");
+    assert!(long.wait().unwrap().success());
+    world.within("ws", &["exec", "true"]).run().expect(0);
+    let runs = world.runs();
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    for run in runs {
+        let logs = fs_err::read_dir(run.join("sessions/projects/-app")).unwrap();
+        let logs: Vec<String> = logs.map(|log| log.unwrap().file_name().into_string().unwrap()).collect();
+        let [log] = &logs[..] else { panic!("{logs:?}") };
+        let name = run.file_name().unwrap().to_str().unwrap();
+        let words = ["capture", "--json", "--agent", "claude-code", "--session", name];
+        let captured: Value =
+            serde_json::from_str(&world.within("ws", &words).run().expect(0).text()).unwrap();
+        let trial = PathBuf::from(captured["trial"].as_str().unwrap());
+        let document: Value = serde_json::from_str(&text(trial.join("agent/trajectory.json"))).unwrap();
+        assert_eq!(document["steps"].as_array().unwrap().len(), 1, "{document}");
+        assert_eq!(document["steps"][0]["message"], log.trim_end_matches(".jsonl"), "{document}");
+    }
+}
