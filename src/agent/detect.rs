@@ -111,6 +111,10 @@ fn of_words<'a>(words: &[&str], declared: &[Declared<'a>], depth: usize) -> Opti
         if RUNNERS.contains(&name) {
             return of_runner(behind);
         }
+        if name == "command" && behind.first().is_some_and(|word| matches!(*word, "-v" | "-V")) {
+            // It only says where one is.
+            return None;
+        }
         let (_, own) = WRAPPERS.iter().find(|(wrapper, _)| *wrapper == name)?;
         rest = skip_options(behind);
         rest = rest.get(*own..)?;
@@ -216,6 +220,7 @@ mod tests {
             (&["cat", "claude"], None),
             (&["sh", "-c", "echo claude; ls 'codex'"], None),
             (&["env"], None),
+            (&["sh", "-c", "command -v claude"], None),
             (&["timeout"], None),
             (&[], None),
         ] {

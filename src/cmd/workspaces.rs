@@ -231,7 +231,7 @@ pub fn plan(
         launchers.push(launcher);
     }
     let launchers = launchers.iter().collect();
-    kind::show(&mut plan, kind::Agents { shelf: &shelf, launchers, links });
+    kind::show(&mut plan, kind::Agents { shelf: &shelf, launchers, links, profiles: ground.profiles });
     if asked.phase == Phase::Verifier {
         // The tests are not the agent: what it may use without having it is not theirs.
         plan.secrets.clear();

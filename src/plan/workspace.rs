@@ -51,7 +51,12 @@ pub struct Agents<'a> {
     pub launchers: Vec<&'a Launcher>,
     /// By which names they are called, and where those lead.
     pub links: Vec<(String, Utf8PathBuf)>,
+    /// Login shells of the image read what is in [`PROFILES`].
+    pub profiles: bool,
 }
+
+/// What login shells read, which forget the `PATH` of an image.
+pub const PROFILES: &str = "/etc/profile.d";
 
 /// Shows the agents, by name: `.pier/bin` comes first of all places with commands.
 pub fn show(plan: &mut Plan, agents: Agents<'_>) {
@@ -63,6 +68,12 @@ pub fn show(plan: &mut Plan, agents: Agents<'_>) {
     let mut add =
         |at: &Utf8Path, kind| plan.mounts.push(Mount { at: at.to_owned(), kind, origin: BUILT_IN.into() });
     add(SHELF.into(), bind(agents.shelf));
+    // Before what another agent adds: the files of a container that goes on have the same places in the list.
+    if agents.profiles {
+        let own = image::LINKS;
+        let content = format!("case \":$PATH:\" in *:{own}:*) ;; *) PATH=\"{own}:$PATH\" ;; esac\n");
+        add(&Utf8Path::new(PROFILES).join("pier.sh"), MountKind::File { content });
+    }
     let mut libraries: Vec<&Library> =
         agents.launchers.iter().flat_map(|launcher| &launcher.libraries).collect();
     libraries.sort_by(|one, other| one.at.cmp(&other.at));

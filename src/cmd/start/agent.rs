@@ -40,6 +40,7 @@ pub fn add(
         reference: reference.clone(),
         image: found.ok_or_else(none)?,
         workdir: kept.plan.project.at.clone(),
+        profiles: false,
     };
     if kept.plan.network.gateway.is_some() {
         ui::warn(&format!(

@@ -139,7 +139,8 @@ impl Temporary {
             let wanted = Wanted { reference: &tag, pin: None };
             let none = || crate::backend::docker::Error::NoImage { reference: tag.clone() };
             let image = images::find(&of.own.engine, wanted, &environment.cache)?.ok_or_else(none)?;
-            let ground = Ground { reference: tag.clone(), image, workdir: of.own.plan.project.at.clone() };
+            let workdir = of.own.plan.project.at.clone();
+            let ground = Ground { reference: tag.clone(), image, workdir, profiles: false };
             let files = session.no_mount.then(|| apart::files(environment, root));
             let mounts = &session.extra_mounts;
             let instead = Some(&ground);

@@ -21,6 +21,7 @@ use crate::env::Environment;
 use crate::lock::Lock;
 use crate::plan::facts::Image;
 use crate::plan::image::Place;
+use crate::plan::workspace::PROFILES;
 use crate::task::directory::{Definition, Directory, Verification};
 use crate::task::listing::Listing;
 use crate::task::templates::{self, Template};
@@ -71,6 +72,8 @@ pub struct Ground {
     pub reference: String,
     pub image: Image,
     pub workdir: Utf8PathBuf,
+    /// Login shells read what is in `/etc/profile.d`.
+    pub profiles: bool,
 }
 
 fn unusable(message: String, help: &str) -> Failure {
@@ -371,7 +374,9 @@ impl Base {
         let mut inside = Inside::new(address.clone(), &image.digest, &whom.environment.cache);
         let (workdir, what) = inside.find(&said)?;
         if matches!(what, inside::Entry::Directory | inside::Entry::Missing) {
-            return Ok(Ground { reference, image, workdir });
+            let (at, there) = inside.find(PROFILES.into())?;
+            let profiles = at == PROFILES && there == inside::Entry::Directory;
+            return Ok(Ground { reference, image, workdir, profiles });
         }
         let what = escape(said.as_str());
         Err(unusable(

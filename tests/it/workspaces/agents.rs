@@ -305,17 +305,22 @@ fn a_reader_that_stalls_fills_no_memory() {
         let mut first = [0; 4096];
         std::io::Read::read_exact(&mut output, &mut first).unwrap();
         std::thread::sleep(Duration::from_millis(500));
+        // Besides the program itself, of which a debug build is larger than all of it may be: how much of that is counted is the
+        // kernel's affair. That of a release is below 20 MB.
         let peak = || {
             let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-            let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap().to_owned();
-            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+            let of = |name: &str| {
+                let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+                line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()
+            };
+            of("VmHWM:") - of("RssFile:")
         };
         let stalled = peak();
         let count =
             std::io::copy(&mut std::io::Read::take(&mut output, 300_000_000), &mut std::io::sink()).unwrap();
         assert_eq!(count, 300_000_000);
         let most = peak().max(stalled);
-        assert!(most < 40_000, "{words:?}: {most} kB");
+        assert!(most < 20_000, "{words:?}: {most} kB");
         println!("{words:?}: {most} kB");
         drop(output);
         child.wait().unwrap();
@@ -393,6 +398,10 @@ fn an_agent_that_a_script_starts_is_told_by_its_logs() {
     // What the other one is asked is known, and these write nothing themselves.
     world.within("ws", &["exec", "true"]).run().expect(0);
     assert_eq!(world.within("ws", &["exec", "sh", "work.sh"]).run().expect(0).text(), "begun");
+    // A login shell sets a `PATH` of its own.
+    let login = ["exec", "--", "bash", "-lc", "command -v claude; echo $PATH"];
+    let said = world.within("ws", &login).run().expect(0).text();
+    assert!(said.starts_with("/.pier/bin/claude\n/.pier/bin:/usr/local/"), "{said}");
     world.0.write("ws/done", "");
     assert!(long.wait().unwrap().success());
     world.within("ws", &["exec", "true"]).run().expect(0);
