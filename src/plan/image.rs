@@ -237,12 +237,12 @@ pub fn volumes(config: &Config, facts: &Facts, mounts: &mut Vec<Mount>, problems
     }
 }
 
-/// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts. Who is root is what the
-/// image says: tests that run as root have its home and its shell.
+/// Returns pier's own lines, and those of the image for other names: the first line of a name or a number counts. Where nobody works as
+/// root, its home and its shell are what the image says: tests may run as root.
 fn beside(own: &str, of_image: &str) -> String {
-    const ROOT: &str = "root:";
-    let has_root = of_image.lines().any(|line| line.starts_with(ROOT));
-    let own = own.lines().filter(|line| !(has_root && line.starts_with(ROOT)));
+    let is_root = |line: &&str| line.split(':').take(4).eq(["root", "x", "0", "0"]);
+    let root = of_image.lines().find(is_root).unwrap_or(system::ROOT);
+    let own = own.lines().map(|line| if line == system::ROOT { root } else { line });
     let mut text: String = own.flat_map(|line| [line, "\n"]).collect();
     let names: Vec<String> =
         text.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect();
@@ -326,12 +326,18 @@ mod tests {
 
     #[test]
     fn root_is_who_the_image_says_and_others_are_piers() {
-        let own = "root:x:0:0:root:/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n";
-        assert_eq!(beside(own, ""), own);
+        let me = "me:x:1000:1000::/home/me:/bin/sh\n";
+        let own = format!("{}\n{me}", system::ROOT);
+        assert_eq!(beside(&own, ""), own);
         let image = "root:x:0:0::/:/bin/ash\nme:x:7:7::/:/bin/ash\nbin:x:1:1::/bin:/sbin/nologin\n";
-        let both =
-            "me:x:1000:1000::/home/me:/bin/sh\nroot:x:0:0::/:/bin/ash\nbin:x:1:1::/bin:/sbin/nologin\n";
-        assert_eq!(beside(own, image), both);
+        let both = format!("root:x:0:0::/:/bin/ash\n{me}bin:x:1:1::/bin:/sbin/nologin\n");
+        assert_eq!(beside(&own, image), both);
+        // Nobody else is called so, and who works as root is who pier says.
+        for image in ["root:x:1000:1000::/:/bin/ash\n", "root:x:0:1000::/:/x\nroot:x:00:0::/:/x\n"] {
+            assert_eq!(beside(&own, image), own);
+        }
+        let root = "root:x:0:0::/home/pier:/bin/sh\n";
+        assert_eq!(beside(root, "root:x:0:0:root:/root:/bin/bash\n"), root);
     }
 
     #[test]

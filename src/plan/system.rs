@@ -101,11 +101,15 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\nservices:
 pub const RESOLVER: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n";
 pub const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 pier\n";
 
+/// Who is root where somebody else works.
+pub const ROOT: &str = "root:x:0:0:root:/root:/bin/sh";
+
 pub fn passwd(user: &User) -> String {
     let User { uid, gid, name, home, shell } = user;
     let mut text = String::new();
     if *uid != 0 {
-        text.push_str("root:x:0:0:root:/root:/bin/sh\n");
+        text.push_str(ROOT);
+        text.push('\n');
     }
     text.push_str(&format!("{name}:x:{uid}:{gid}::{home}:{shell}\n"));
     if *uid != 65534 {

@@ -95,6 +95,11 @@ pub fn copy(
     Ok(())
 }
 
+/// Says whether one of these was made since then, or may have been.
+pub fn has_new(home: &Utf8Path, files: &[Utf8PathBuf], then: Timestamp) -> bool {
+    files.iter().any(|path| times(home, path).0.is_none_or(|made| made >= then))
+}
+
 /// Returns when one of these was written last.
 pub fn last(home: &Utf8Path, files: &[Utf8PathBuf]) -> Option<Timestamp> {
     files.iter().filter_map(|path| times(home, path).1).max()

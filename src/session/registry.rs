@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::place::{FILE, Id, Place, all, lives};
 use super::{asked, runs};
 use crate::plan::{Backend, Plan};
-use crate::sys::process;
+use crate::sys::{kernel, process};
 use crate::util::fs::read_without_links;
 
 const SCHEMA: u32 = 1;
@@ -72,7 +72,8 @@ impl Session {
             agent: plan.command.agent.as_ref().map(|agent| agent.name.clone()),
             logs: plan.command.agent.as_ref().map(|agent| agent.logs.clone()).unwrap_or_default(),
             version: plan.command.agent.as_ref().and_then(|agent| agent.version.clone()),
-            started: Timestamp::now(),
+            // What its agent writes is told from what was there by the times of files.
+            started: Timestamp::try_from(kernel::time_of_files()).unwrap_or_else(|_| Timestamp::now()),
             home: runs::home(plan, &place.path),
             open: plan.backend == Backend::None,
             detached,

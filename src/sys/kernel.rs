@@ -1,10 +1,12 @@
 //! What the running kernel allows, asked without side effects on this process.
 
 use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::wait::{WaitStatus, waitpid};
+use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ForkResult, fork};
 
 /// `LANDLOCK_CREATE_RULESET_VERSION` of `linux/landlock.h`.
@@ -79,4 +81,29 @@ pub fn seccomp_filters() -> io::Result<()> {
     // SAFETY: the kernel reads the four bytes of `action`.
     let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_ACTION, 0u32, &raw const action) };
     if answer < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Returns the time that a file gets which is written now. The clock of files has steps of some milliseconds: by any other clock, it may
+/// have been written before somebody looked.
+pub fn time_of_files() -> SystemTime {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).map(Duration::from);
+    now.ok().and_then(|now| UNIX_EPOCH.checked_add(now)).unwrap_or_else(SystemTime::now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_is_not_older_than_a_look_at_its_clock() {
+        let place = tempfile::tempdir().unwrap();
+        for name in 0..200 {
+            let before = time_of_files();
+            let path = place.path().join(name.to_string());
+            fs_err::write(&path, "x").unwrap();
+            let meta = fs_err::metadata(path).unwrap();
+            assert!(meta.modified().unwrap() >= before, "{before:?} {meta:?}");
+            assert!(before <= SystemTime::now());
+        }
+    }
 }

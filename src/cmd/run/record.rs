@@ -14,7 +14,7 @@ use crate::session::Notice;
 use crate::session::asked::Asked;
 use crate::session::attribution::{self, Watch};
 use crate::session::beneath::Beneath;
-use crate::session::registry::Session;
+use crate::session::registry::{self, Session};
 use crate::session::runs::{self, End, Kept};
 use crate::session::tape::Tape;
 use crate::sys::process;
@@ -62,7 +62,15 @@ impl Unnamed {
     pub fn keep(&self, session: &Session, state: &Utf8Path, asked: &Asked, end: End) -> Kept {
         let mut all = Kept::default();
         for (agent, logs, watch) in &self.agents {
-            if watch.changed().is_empty() {
+            let changed = watch.changed();
+            // One that runs beside this writes as well: what it says is only read where there is something that may not be its own.
+            let is_beside = |other: &Session| {
+                other.id != session.id && other.agent.as_ref() == Some(agent) && other.home == session.home
+            };
+            let is_alone = || !registry::list(state).unwrap_or_default().iter().any(is_beside);
+            if changed.is_empty()
+                || !attribution::has_new(&self.home, &changed, session.started) && !is_alone()
+            {
                 continue;
             }
             let Ok(place) = new_place() else { break };
