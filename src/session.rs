@@ -36,6 +36,7 @@ pub mod log;
 mod modes;
 pub mod place;
 pub mod prepare;
+mod pulse;
 pub mod reaper;
 mod record;
 pub mod registry;
@@ -56,6 +57,8 @@ use front::Front;
 use gate::Gate;
 use live::{Live, Outside};
 use place::Place;
+use pulse::Pulse;
+use reaper::Fate;
 use record::Record;
 use registry::Session;
 use runs::Kept;
@@ -122,10 +125,20 @@ pub enum Notice {
     ReadsHistory,
     /// The agent's logs are long, and it takes a while to make a trajectory of them.
     ReadsLogs,
+    /// What the agent of a killed session did has no place yet.
+    NotKept,
     /// The kernel killed a process because the memory of the session was used up.
     OutOfMemory,
     /// The kernel has no Landlock, so the whole Nix store can be read and executed.
     StoreOpen,
+}
+
+/// Clears away what is dead, before somebody is taken for one of them.
+fn clear(state: &Utf8Path, notice: &dyn Fn(Notice)) {
+    let dead = reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
+    if dead.iter().any(|one| matches!(one.fate, Fate::Waits(_))) {
+        notice(Notice::NotKept);
+    }
 }
 
 /// What a session is started with.
@@ -232,7 +245,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         let session = Session::of(plan, &place, caller.is_some(), terminals[0], starting.groups());
         session.store(&place).map_err(set_up("list the session"))?;
         step(failpoint::reach("session.stored"))?;
-        reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
+        clear(state, notice);
         if let Err(error) = spare::make(state, &place.path) {
             tracing::debug!(%error, "the next session makes its own directories");
         }
@@ -257,7 +270,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         Ok(stands) => stands,
         Err(error) => {
             record.refused();
-            reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
+            clear(state, notice);
             return Err(error);
         }
     };
@@ -293,6 +306,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         deadline: limit.map(|limit| Instant::now() + limit),
         leaving: None,
         space: Space::watch(&plan.project.root),
+        pulse: Pulse::of(&place.path),
         used_up: false,
         later: Some(spare::Later::new(state, &place.path)),
         interrupted: None,

@@ -421,6 +421,10 @@ fn dead_sessions(dead: &[Dead]) -> Check {
                 detail.push_str(&format!("; kept {session}"));
                 fix.push(format!("`{path}` is kept: {why}"));
             }
+            Fate::Waits(why) => {
+                detail.push_str(&format!("; cannot keep what the agent of {session} did: {why}"));
+                fix.push(format!("make room for pier's own files; `{path}` waits for it"));
+            }
             Fate::Failed(error) => {
                 detail.push_str(&format!("; cannot clear {session}: {error}"));
                 fix.push(format!("sudo rm -rf {path}"));
@@ -552,6 +556,8 @@ mod tests {
             (kept.status, kept.fix.as_deref()),
             (Status::Warn, Some("`/state/x` is kept: its commits"))
         );
+        let waits = dead_sessions(&[dead("a", Fate::Waits("no space".into()))]);
+        assert!(waits.detail.ends_with("of a did: no space") && waits.status == Status::Warn);
         let failed = Fate::Failed(std::io::ErrorKind::PermissionDenied.into());
         assert_eq!(dead_sessions(&[dead("a", failed)]).fix.as_deref(), Some("sudo rm -rf /state/x"));
     }

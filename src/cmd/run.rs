@@ -352,6 +352,9 @@ fn notice(notice: Notice) {
             ui::warn("git reads the history for what `hide` names; the next start does without");
         }
         Notice::ReadsLogs => ui::say("the agent's log is long: its trajectory is being made"),
+        Notice::NotKept => ui::warn(
+            "what the agent of a killed session did is not kept yet, for there is no place for it (`pier doctor`)",
+        ),
         Notice::OutOfMemory => {
             ui::warn("the kernel ended a process: the session had used up `limits memory`");
         }

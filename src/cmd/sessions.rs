@@ -4,7 +4,7 @@ use camino::Utf8Path;
 
 use crate::diag::{Exit, Failure};
 use crate::env::Environment;
-use crate::session::reaper;
+use crate::session::reaper::{self, Fate};
 use crate::session::registry::{self, Session};
 use crate::ui;
 use crate::util::text::escape;
@@ -44,6 +44,10 @@ pub fn live(state: &Utf8Path) -> Result<Vec<Session>, Failure> {
 /// Keeps what agents did whose sessions were killed, before somebody looks for it.
 pub fn gather(environment: &Environment) {
     for dead in reaper::clear(&environment.state, usize::MAX, &slow) {
+        if let Fate::Waits(why) = &dead.fate {
+            let text = format!("what the agent of {} did is not kept yet: {why}", dead.session);
+            ui::warn(&escape(&text));
+        }
         tracing::debug!(?dead, "a session was killed");
     }
 }

@@ -34,6 +34,8 @@ const LEAST_ID: usize = 8;
 pub enum Fit {
     #[default]
     Not,
+    /// Of what was asked only digests are left, which tell whole texts alone: it is no whole one, and may be a part.
+    Unknown,
     /// One is in the other: a shell's command has it, or the agent has put more around it.
     Part,
     Whole,
@@ -41,7 +43,7 @@ pub enum Fit {
 
 /// The file in a session's directory with the digests of the words of its command, and of the lines that came in. It is there until
 /// what the session's agent did was kept.
-const FILE: &str = "asked";
+pub(super) const FILE: &str = "asked";
 
 /// Shows digests of the words of a command in a session's directory: once the session was killed, nothing else says what it was asked.
 pub fn show(place: &Utf8Path, words: &[String]) -> io::Result<()> {
@@ -163,6 +165,11 @@ impl Asked {
         }
     }
 
+    /// Says whether nothing but digests is left.
+    fn is_blind(&self) -> bool {
+        self.0.is_empty() && !self.1.is_empty()
+    }
+
     fn add(&mut self, text: &str) {
         let text = squash(text);
         if !text.is_empty() {
@@ -192,7 +199,8 @@ impl Asked {
         if self.1.contains(&sha256(said.as_bytes())) {
             return Fit::Whole;
         }
-        self.0.iter().map(of).max().unwrap_or_default()
+        let blind = if self.is_blind() && said.len() >= LEAST { Fit::Unknown } else { Fit::Not };
+        self.0.iter().map(of).max().unwrap_or(blind)
     }
 
     /// Says whether it names a conversation, which it goes on with.
@@ -336,6 +344,7 @@ mod tests {
         assert_eq!(shown, told.concat());
         let asked = Asked(Vec::new(), shown.lines().map(str::to_owned).collect());
         assert_eq!(["mend  the parser", "half of it"].map(|said| asked.fit(said)), [Fit::Whole, Fit::Not]);
+        assert_eq!(asked.fit("Please: mend the parser"), Fit::Unknown, "it may have put more around it");
         assert!(asked.names("write a manual") && is_open(place));
         forget(place);
         assert!(!is_open(place));

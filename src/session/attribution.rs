@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::io::{self, Read as _};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -78,6 +79,9 @@ pub fn since(home: &Utf8Path, patterns: &[String], then: Timestamp) -> Vec<Utf8P
 }
 
 /// Copies logs of an agent, which are relative to its home, to where they lie in a record, with what databases have not taken in yet.
+///
+/// # Errors
+/// The first; what can be copied is.
 pub fn copy(
     home: &Utf8Path,
     agent: &str,
@@ -86,13 +90,14 @@ pub fn copy(
     record: &Utf8Path,
 ) -> io::Result<()> {
     let mut copies = Watch::start(home, &[]).ok_or(io::ErrorKind::NotFound)?;
+    let mut all = Ok(());
     for path in logs {
         let wal = Some(with_wal(path)).filter(|wal| plain(home, wal).is_some());
         for path in wal.iter().chain([path]) {
-            copies.copy(path, root, &record.join(layout::of_log(agent, path)))?;
+            all = all.and(copies.copy(path, root, &record.join(layout::of_log(agent, path))));
         }
     }
-    Ok(())
+    all
 }
 
 /// Says whether one of these was made since then, or may have been.
@@ -142,9 +147,13 @@ fn times(home: &Utf8Path, path: &Utf8Path) -> (Option<Timestamp>, Option<Timesta
 
 /// Returns what a pattern stands for; links are not followed.
 fn expand(home: &Utf8Path, pattern: &str) -> Vec<Utf8PathBuf> {
+    let Ok(home) = home.canonicalize_utf8() else { return Vec::new() };
+    let is_directory =
+        |path: &Utf8PathBuf| home.join(path).symlink_metadata().is_ok_and(|meta| meta.is_dir());
     let mut paths = vec![Utf8PathBuf::new()];
     for part in pattern.split('/') {
         if !part.contains('*') {
+            paths.retain(is_directory);
             for path in &mut paths {
                 path.push(part);
             }
@@ -152,11 +161,10 @@ fn expand(home: &Utf8Path, pattern: &str) -> Vec<Utf8PathBuf> {
         }
         let mut next = Vec::new();
         for path in paths {
-            let directory = home.join(&path);
-            if !directory.symlink_metadata().is_ok_and(|meta| meta.is_dir()) {
-                continue;
-            }
-            for entry in directory.read_dir_utf8().into_iter().flatten().flatten() {
+            // Opened before it is read: somebody inside may put a link in its place at any moment.
+            let Ok(directory) = open_without_links(&home.join(&path)) else { continue };
+            let opened = Utf8PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+            for entry in opened.read_dir_utf8().into_iter().flatten().flatten() {
                 if matches(part, entry.file_name()) && next.len() < MOST_FILES {
                     next.push(path.join(entry.file_name()));
                 }
@@ -227,6 +235,45 @@ mod tests {
         assert_eq!(fs_err::read_to_string(base.join("out/copy")).unwrap(), "new");
         assert!(watch.copy(Utf8Path::new("logs/three/secret.jsonl"), &to, Utf8Path::new("out/x")).is_err());
         assert!(watch.copy(&changed[1], &to, Utf8Path::new("out/copy")).is_err(), "nothing is replaced");
+    }
+
+    #[test]
+    fn no_pattern_leads_through_a_link() {
+        let base = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+        let (home, real) = (base.join("home"), base.join("outside/b/c"));
+        fs_err::create_dir_all(&real).unwrap();
+        fs_err::write(real.join("secret-name"), "").unwrap();
+        fs_err::create_dir_all(home.join("x/b/c")).unwrap();
+        fs_err::write(home.join("x/b/c/own"), "").unwrap();
+        std::os::unix::fs::symlink(base.join("outside"), home.join("a")).unwrap();
+        std::os::unix::fs::symlink(&home, base.join("linked")).unwrap();
+        for (pattern, expected) in [
+            ("a/b/c/*", &[][..]),
+            ("*/b/c/*", &["x/b/c/own"]),
+            ("*/b/c/secret-name", &["x/b/c/secret-name"]),
+            ("a/b/c/secret-name", &[]),
+            ("x/b/../b/c/*", &["x/b/../b/c/own"]),
+        ] {
+            assert_eq!(expand(&home, pattern), expected, "{pattern}");
+            // The way to the home is the user's own.
+            assert_eq!(expand(&base.join("linked"), pattern), expected, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_copied_is() {
+        let base = tempfile::tempdir().unwrap();
+        let base = Utf8Path::from_path(base.path()).unwrap().canonicalize_utf8().unwrap();
+        for name in ["one", "three"] {
+            fs_err::write(base.join(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("one", base.join("two")).unwrap();
+        let logs = ["one", "two", "three"].map(Utf8PathBuf::from);
+        let root = Beneath::open(&base).unwrap();
+        assert!(copy(&base, "mine", &logs, &root, Utf8Path::new("out")).is_err());
+        let copied = |name: &str| base.join("out").join(layout::of_log("mine", Utf8Path::new(name))).exists();
+        assert_eq!(["one", "two", "three"].map(copied), [true, false, true]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::control::{Call, Reply, Request, Server};
 use super::detach::Caller;
 use super::front::Front;
 use super::place::Id;
+use super::pulse::Pulse;
 use super::record::Record;
 use super::space::Space;
 use super::spare::Later;
@@ -114,6 +115,8 @@ pub struct Live {
     /// The project's file system, until it is used up.
     pub space: Option<Space>,
     pub used_up: bool,
+    /// Of one whose agent has logs.
+    pub pulse: Option<Pulse>,
     /// What is done for other sessions once this one has run for a while.
     pub later: Option<Later>,
     pub interrupted: Option<Instant>,
@@ -157,6 +160,7 @@ impl Live {
                 return Ok(outcome);
             }
             self.look_at_space();
+            self.pulse.as_mut().map(Pulse::beat);
             if let Some(gateway) = &mut self.gateway {
                 self.record.connections(gateway, MOST_AT_ONCE);
             }
@@ -186,7 +190,11 @@ impl Live {
 
     fn wait(&self) -> io::Result<Ready> {
         let next = self.leaving.as_ref().map(|leaving| leaving.until).or(self.deadline);
-        let wake = next.into_iter().chain(self.space.as_ref().map(Space::next)).min();
+        let wake = next
+            .into_iter()
+            .chain(self.space.as_ref().map(Space::next))
+            .chain(self.pulse.as_ref().map(Pulse::next))
+            .min();
         let left = wake.map(|next| next.saturating_duration_since(Instant::now()));
         // A poll waits at most 24 days; longer limits come round again.
         let most = Duration::from_millis(i32::MAX as u64);

@@ -5,6 +5,7 @@ use std::io;
 use std::time::{Duration, SystemTime};
 
 use camino::{Utf8Path, Utf8PathBuf};
+use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::asked::Asked;
@@ -40,26 +41,26 @@ pub enum Fate {
     Cleared,
     /// Its directory holds something for the user; says what.
     Kept(String),
+    /// What its agent did could not be kept; says why. Whoever clears next tries again.
+    Waits(String),
     Failed(io::Error),
 }
 
-/// Removes the directories of at most `most` dead sessions; those that are kept are only listed. What their agents did becomes
-/// trajectories before; `slow` is called where that takes its time.
+/// Removes the directories of dead sessions: at most `most` of those that had no agent, and all of which it is to be kept what their
+/// agents did, so that whoever comes next is not taken for one of them; `slow` is called where that takes its time. Those that are kept
+/// are only listed.
 pub fn clear(state: &Utf8Path, most: usize, slow: &dyn Fn()) -> Vec<Dead> {
     let mut found = Vec::new();
     // Without the directory there is no session.
     let Ok(entries) = all(state).read_dir_utf8() else { return found };
     let mut cleared = 0;
     for entry in entries.flatten() {
-        if cleared == most {
-            break;
-        }
         let (session, path) = (entry.file_name().to_owned(), entry.path().to_owned());
-        if Id::parse(&session).is_none() {
+        if Id::parse(&session).is_none() || cleared >= most && !asked::is_open(&path) {
             continue;
         }
         let Some(fate) = bury(state, &path, slow) else { continue };
-        cleared += usize::from(!matches!(fate, Fate::Kept(_)));
+        cleared += usize::from(!matches!(fate, Fate::Kept(_) | Fate::Waits(_)));
         found.push(Dead { session, path, fate });
     }
     found
@@ -76,8 +77,10 @@ fn bury(state: &Utf8Path, path: &Utf8Path, slow: &dyn Fn()) -> Option<Fate> {
         Err(_) => None,
     };
     if asked::is_open(path) {
-        if let Some(session) = registry::load(path) {
-            gather(state, &session, slow);
+        if let Some(session) = registry::load(path)
+            && let Err(error) = gather(state, &session.killed(state), slow)
+        {
+            return Some(Fate::Waits(error.to_string()));
         }
         asked::forget(path);
     }
@@ -105,22 +108,32 @@ fn bury(state: &Utf8Path, path: &Utf8Path, slow: &dyn Fn()) -> Option<Fate> {
     })
 }
 
-/// Keeps what the agent of a session did whose supervisor was killed before it could. Where that fails, the session goes without: it is
-/// no reason to keep anything else of it.
-fn gather(state: &Utf8Path, session: &Session, slow: &dyn Fn()) {
-    let Some(home) = &session.home else { return };
+/// Keeps what the agent of a session did whose supervisor was killed before it could. Where its logs are at fault, the session goes
+/// without: nobody can mend that.
+///
+/// # Errors
+/// Where there is no place for it.
+fn gather(state: &Utf8Path, session: &Session, slow: &dyn Fn()) -> Result<(), runs::Failed> {
+    let Some(home) = &session.home else { return Ok(()) };
     let asked = Asked::of_session(state, session);
     // What ends with its supervisor may still write.
-    if let Some(rest) = runs::quiet_for(session).and_then(|quiet| ENDS_WITHIN.checked_sub(quiet)) {
+    let may_write = || session.over.is_none_or(|over| Timestamp::now() < over);
+    if let Some(rest) = runs::quiet_for(session).and_then(|quiet| ENDS_WITHIN.checked_sub(quiet))
+        && may_write()
+    {
         std::thread::sleep(rest);
     }
     let record = session.record.as_deref();
     let end = End { code: 128 + 9, how: How::Killed, answers: Answers::default() };
     let kept = runs::keep(session, state, end, &asked, record.and_then(Utf8Path::file_name), slow);
-    if let Some(Err(error)) = &kept.run {
-        tracing::warn!(session = session.id, %error, "there is no trajectory of a killed session");
+    match kept.run {
+        Some(Err(error)) if error.is_ours() => return Err(error),
+        Some(Err(error)) => {
+            tracing::warn!(session = session.id, %error, "there is no trajectory of a killed session");
+        }
+        Some(Ok(_)) | None => {}
     }
-    let (Some(record), Some(agent)) = (record, &session.agent) else { return };
+    let (Some(record), Some(agent)) = (record, &session.agent) else { return Ok(()) };
     let copied = || -> io::Result<()> {
         let root = Beneath::open(&session.project)?;
         root.existing(record)?;
@@ -129,6 +142,7 @@ fn gather(state: &Utf8Path, session: &Session, slow: &dyn Fn()) {
     if let Err(error) = copied() {
         tracing::warn!(session = session.id, %error, "not all logs of a killed session are in its record");
     }
+    Ok(())
 }
 
 fn is_young(path: &Utf8Path) -> bool {

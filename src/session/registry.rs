@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::place::{FILE, Id, Place, all, lives};
-use super::{asked, runs};
+use super::{asked, pulse, runs};
 use crate::plan::{Backend, Plan};
 use crate::sys::{kernel, process};
 use crate::util::fs::read_without_links;
@@ -56,6 +56,9 @@ pub struct Session {
     /// That the agent ran is known by its logs alone: what may be another session's is not taken for this one's.
     #[serde(skip)]
     pub guessed: bool,
+    /// It was killed, and can have written nothing after that; what was is of whoever went on with it.
+    #[serde(skip)]
+    pub over: Option<Timestamp>,
 }
 
 impl Session {
@@ -81,6 +84,7 @@ impl Session {
             groups,
             record: None,
             guessed: false,
+            over: None,
         }
     }
 
@@ -103,6 +107,13 @@ impl Session {
         self.agent = Some(agent.to_owned());
         self.logs = logs;
         self.guessed = true;
+        self
+    }
+
+    /// Returns the same as one that was killed.
+    #[must_use]
+    pub fn killed(mut self, state: &Utf8Path) -> Self {
+        self.over = pulse::over(&all(state).join(&self.id));
         self
     }
 
@@ -130,7 +141,9 @@ pub fn list(state: &Utf8Path) -> io::Result<Vec<Session>> {
 /// # Errors
 /// Those of [`list`].
 pub fn with_killed(state: &Utf8Path) -> io::Result<Vec<Session>> {
-    found(state, |session| asked::is_open(&all(state).join(session)) || lives(state, session))
+    let all = found(state, |session| asked::is_open(&all(state).join(session)) || lives(state, session))?;
+    let told = |session: Session| if lives(state, &session.id) { session } else { session.killed(state) };
+    Ok(all.into_iter().map(told).collect())
 }
 
 fn found(state: &Utf8Path, is_wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Session>> {

@@ -232,6 +232,13 @@ pub enum Failed {
     Unread(#[from] Unread),
 }
 
+impl Failed {
+    /// Says whether it was no fault of the logs: where pier keeps runs, there is no place.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Failed::Io(_) | Failed::Convert(trajectory::Error::Write { .. }))
+    }
+}
+
 /// Logs of which nothing could be read.
 #[derive(Debug, thiserror::Error)]
 #[error("`~/{file}`: {text}{}", more(*.others))]

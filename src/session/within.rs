@@ -12,13 +12,13 @@ use super::detach::Detached;
 use super::front::Front;
 use super::live::{Live, Outside};
 use super::place::Place;
-use super::reaper;
+use super::pulse::Pulse;
 use super::record::Record;
 use super::registry::Session;
 use super::runs::{self, End, Kept};
 use super::space::Space;
 use super::tape::Tape;
-use super::{A_FEW, Error, Finished, Notice, Outcome, code_of, end_of, gate};
+use super::{Error, Finished, Notice, Outcome, clear, code_of, end_of, gate};
 use crate::audit::Event;
 use crate::backend::protocol::Command;
 use crate::backend::sandbox::{Interruption, PATIENCE, Sandbox, Silence, Venue, Watch};
@@ -65,7 +65,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         unnamed,
     } = start;
     // What is told apart by times is told apart from the next one.
-    reaper::clear(state, A_FEW, &|| notice(Notice::ReadsLogs));
+    clear(state, notice);
     let place = Place::make(state).map_err(set_up("make a directory for the session"))?;
     let outside = Outside::watch(detached.is_some(), false).map_err(set_up("watch signals"))?;
     let (mut front, streams, caller) = match detached {
@@ -116,6 +116,7 @@ pub fn run(start: Start<'_>) -> Result<Finished, Error> {
         deadline: limit.map(|limit| Instant::now() + limit),
         leaving: None,
         space: Space::watch(&plan.project.root),
+        pulse: Pulse::of(&place.path),
         used_up: false,
         later: None,
         interrupted: None,

@@ -55,7 +55,12 @@ fn look(one: &Known) -> Alone {
         return Alone::Of(only);
     }
     let best = sides.iter().map(|side| one.fits[*side]).max().unwrap_or_default();
-    let fitting: Vec<usize> = sides.into_iter().filter(|side| one.fits[*side] == best).collect();
+    // What nobody knows may be as good as a part.
+    let is_as_good = |fit: Fit| fit == best || best != Fit::Whole && fit == Fit::Unknown;
+    // And no better than what does not fit.
+    let is_open = best == Fit::Unknown;
+    let fitting: Vec<usize> =
+        sides.into_iter().filter(|side| is_open || is_as_good(one.fits[*side])).collect();
     if let [only] = fitting[..] { Alone::Of(only) } else { Alone::Open(fitting) }
 }
 
@@ -70,7 +75,7 @@ fn among(sides: &[usize]) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Fit::{Not, Part, Whole};
+    use Fit::{Not, Part, Unknown, Whole};
     use Verdict::{Own, Shared, Theirs};
 
     fn known(may: &[bool], fits: &[Fit]) -> Known {
@@ -86,6 +91,11 @@ mod tests {
             (known(&all, &[Not, Part]), Theirs),
             (known(&all, &[Part, Part]), Shared(vec![1])),
             (known(&all, &[Not, Not]), Shared(vec![1])),
+            (known(&all, &[Whole, Unknown]), Own),
+            (known(&all, &[Part, Unknown]), Shared(vec![1])),
+            (known(&all, &[Unknown, Part]), Shared(vec![1])),
+            (known(&all, &[Unknown, Not]), Shared(vec![1])),
+            (known(&[true, true, true], &[Part, Not, Unknown]), Shared(vec![2])),
             (known(&[true, false], &[Not, Whole]), Own),
             (known(&[false, true], &[Whole, Not]), Theirs),
             (known(&[true, true, true], &[Whole, Not, Whole]), Shared(vec![2])),

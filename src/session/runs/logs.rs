@@ -148,7 +148,9 @@ impl Logs {
         let earliest =
             others.iter().map(|other| other.started).chain([self.since]).min().unwrap_or(self.since);
         let files = attribution::since(&self.home, &self.patterns, earliest);
-        let is_alone = others.is_empty();
+        // Where it was killed, others may have written since.
+        let is_late = |over: Timestamp| attribution::last(&self.home, &files).is_some_and(|last| last > over);
+        let is_alone = others.is_empty() && !session.over.is_some_and(is_late);
         let units = units::group(&self.home, &self.patterns, &files);
         if is_alone && !(session.open && units.len() > 1) {
             let named = units.into_iter().filter(|unit| !unit.is_database).map(|unit| unit.name);
@@ -157,37 +159,53 @@ impl Logs {
         if session.open && units.len() > 1 {
             others.push(Side::since(OUTSIDE, self.since));
         }
-        let this = Side::since(&session.id, self.since);
+        let this = Side { ended: session.over, ..Side::since(&session.id, self.since) };
         let sides: Vec<(&Side, &Asked)> =
             std::iter::once((&this, asked)).chain(others.iter().map(|other| (other, &other.asked))).collect();
+        let found = |everything| self.conversations(&units, &sides, earliest, prices, everything);
+        let divide = |found: &[Conversation<'_>]| {
+            share::divide(&found.iter().map(|one| one.known.clone()).collect::<Vec<Known>>())
+        };
+        let mut conversations = found(false);
+        let mut verdicts = divide(&conversations);
+        // Who of several others has something of its own is told by what this one cannot have written.
+        if others.len() > 1 && verdicts.iter().any(|verdict| matches!(verdict, Verdict::Shared(_))) {
+            conversations = found(true);
+            verdicts = divide(&conversations);
+        }
+        Own::of(&conversations, &verdicts, &others, session.guessed)
+    }
+
+    /// Returns conversations with what is known of each: what was said in those that may be of the first side, or in `everything`, where
+    /// they may be of another one as well.
+    fn conversations<'a>(
+        &self,
+        units: &'a [Unit],
+        sides: &[(&Side, &Asked)],
+        since: Timestamp,
+        prices: &Prices,
+        everything: bool,
+    ) -> Vec<Conversation<'a>> {
         let mut conversations = Vec::new();
         // Somebody inside may have made any number of them: what is said in the rest is not looked at.
         let mut left = MOST_READ;
-        for unit in &units {
-            let within = if unit.is_database {
-                self.in_database(unit, &sides, earliest, prices, &mut left)
-            } else {
-                None
-            };
+        for unit in units {
+            let within =
+                if unit.is_database { self.in_database(unit, sides, since, prices, &mut left) } else { None };
             if let Some(within) = within {
                 conversations.extend(within);
-            } else {
-                let may: Vec<bool> =
-                    sides.iter().map(|(side, _)| side.may(unit.created, unit.changed)).collect();
-                let is_told = may[0] && may[1..].contains(&true) && left > 0;
-                left -= usize::from(is_told);
-                let said = is_told.then(|| self.said(&unit.files, None, earliest, prices)).flatten();
-                let fits = fits(&sides, &unit.name, &said.unwrap_or_default());
-                conversations.push(Conversation {
-                    unit,
-                    name: unit.name.clone(),
-                    is_within: false,
-                    known: Known { may, fits },
-                });
+                continue;
             }
+            let may: Vec<bool> = sides.iter().map(|(side, _)| side.may(unit.created, unit.changed)).collect();
+            let is_open = may.iter().filter(|may| **may).count() > 1;
+            let is_told = is_open && (may[0] || everything) && left > 0;
+            left -= usize::from(is_told);
+            let said = is_told.then(|| self.said(&unit.files, None, since, prices)).flatten();
+            let fits = fits(sides, &unit.name, &said.unwrap_or_default());
+            let known = Known { may, fits };
+            conversations.push(Conversation { unit, name: unit.name.clone(), is_within: false, known });
         }
-        let known: Vec<Known> = conversations.iter().map(|one| one.known.clone()).collect();
-        Own::of(&conversations, &share::divide(&known), &others, session.guessed)
+        conversations
     }
 
     /// Returns the conversations of a database that were changed since then; nothing where there are too many to be told apart.
@@ -323,9 +341,9 @@ fn others(session: &Session, state: &Utf8Path) -> Vec<Side> {
     let mut others: Vec<Side> = live
         .map(|other| Side {
             asked: Asked::of_session(state, &other),
+            ended: other.over,
             id: other.id,
             started: other.started,
-            ended: None,
             own: Vec::new(),
         })
         .collect();

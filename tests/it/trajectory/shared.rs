@@ -179,3 +179,60 @@ fn what_a_killed_session_was_asked_tells_its_logs_apart() {
     let left = fs_err::read_dir(project.state().join("sessions")).unwrap().count();
     assert_eq!(left, 0);
 }
+
+#[test]
+fn what_comes_after_a_killed_session_is_not_its_own() {
+    let project = project(SCRIPT);
+    let killed = start(&project, &["mend the parser"]);
+    assert!(within(Duration::from_secs(30), || {
+        project.pier(&["trajectory", "show", "--no-pager", &killed]).code() == Some(0)
+    }));
+    kill_supervisor(&project, &killed);
+    let logs = fs_err::read_dir(project.state().join("projects")).unwrap();
+    let logs = logs.map(|entry| entry.unwrap().path().join("home/.mine")).find(|path| path.is_dir()).unwrap();
+    let log = fs_err::read_dir(&logs).unwrap().next().unwrap().unwrap().path();
+    // Its last sign of life is as old as it would be had nobody come for nine seconds.
+    let written = fs_err::metadata(&log).unwrap().modified().unwrap();
+    let sign = project.state().join("sessions").join(&killed).join("asked");
+    let sign = fs_err::OpenOptions::new().append(true).open(sign).unwrap();
+    sign.file().set_modified(written - Duration::from_secs(9)).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    let foreign = fs_err::read_to_string(&log).unwrap().replace("mend the parser", "mend the house");
+    let (id, other) = (log.file_stem().unwrap().to_str().unwrap(), "0199d3c8-7c1e-7b10-8a57-0d2d1d9a1b11");
+    fs_err::write(logs.join(other).with_extension("jsonl"), foreign.replace(id, other)).unwrap();
+    let all = runs(&project, &[]);
+    assert_eq!((all.len(), texts(&all[0])), (1, vec!["mend the parser".to_owned()]), "{all:?}");
+    assert_eq!(all[0]["conversations"], json!([id]));
+}
+
+#[test]
+fn all_that_were_killed_are_gathered_before_the_next_begins() {
+    let project = project(SCRIPT);
+    let asked: Vec<String> = (0..6).map(|number| format!("mend the house number {number}")).collect();
+    let killed: Vec<String> = asked.iter().map(|asked| start(&project, &[asked])).collect();
+    for id in &killed {
+        assert!(within(Duration::from_secs(30), || {
+            project.pier(&["trajectory", "show", "--no-pager", id]).code() == Some(0)
+        }));
+    }
+    for id in &killed {
+        kill_supervisor(&project, id);
+    }
+    // What cannot be kept now is said, and waits.
+    let kept = project.state().join("runs");
+    fs_err::write(&kept, "").unwrap();
+    let refused = project.pier(&["trajectory", "list", "--json"]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(said.matches("is not kept yet").count(), 6, "{said}");
+    let next = start(&project, &["nothing"]);
+    let doctor = project.pier(&["doctor"]);
+    assert!(doctor.text().contains("cannot keep what the agent of"), "{}", doctor.text());
+    fs_err::remove_file(&kept).unwrap();
+    fs_err::write(project.root().join("done"), "").unwrap();
+    assert!(within(Duration::from_secs(30), || !project.pier(&["ps"]).expect(0).text().contains(&next)));
+    let all = runs(&project, &[]);
+    assert_eq!((all.len(), texts(of(&all, &next)).len()), (7, 1), "{all:?}");
+    for (id, asked) in killed.iter().zip(&asked) {
+        assert_eq!(texts(of(&all, id)), std::slice::from_ref(asked), "{}\n{}", of(&all, &next), of(&all, id));
+    }
+}
