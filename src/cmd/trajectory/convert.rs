@@ -85,7 +85,11 @@ pub fn failure(error: &Error) -> Failure {
             "trajectory::write",
             "check the space and the permissions there, or choose another place: `-o FILE`",
         ),
-        Error::NoLogs { .. } => (Exit::Failed, "trajectory::logs", "say whose logs they are: `--agent NAME`"),
+        Error::NoLogs { .. } => (
+            Exit::Failed,
+            "trajectory::logs",
+            "name where an agent has left its logs; `--agent NAME` says whose they are",
+        ),
         Error::SeveralAgents { .. } => {
             (Exit::Usage, "trajectory::logs", "say whose logs are meant: `--agent NAME`")
         }
