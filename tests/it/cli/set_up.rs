@@ -115,6 +115,18 @@ session::state
 
 /// Runs `pier exec true` as root of a user namespace of its own, in an empty project that this root owns.
 fn nested(project: &Project, more: &[&str]) -> Output {
+    let mut said = nested_once(project, more);
+    // Containers of other tests come and go: one whose file system goes while all of the host is bound is no finding.
+    for _ in 0..20 {
+        if !said.said().contains("bwrap: Can't bind mount") {
+            break;
+        }
+        said = nested_once(project, more);
+    }
+    said
+}
+
+fn nested_once(project: &Project, more: &[&str]) -> Output {
     let mut command = Command::new("bwrap");
     command.args(["--unshare-user", "--dev-bind", "/", "/", "--tmpfs", "/mnt"]);
     command.args(["--dir", "/mnt/home", "--dir", "/mnt/project", "--chdir", "/mnt/project"]);
