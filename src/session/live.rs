@@ -160,7 +160,9 @@ impl Live {
                 return Ok(outcome);
             }
             self.look_at_space();
-            self.pulse.as_mut().map(Pulse::beat);
+            if let Some(pulse) = &mut self.pulse {
+                pulse.beat();
+            }
             if let Some(gateway) = &mut self.gateway {
                 self.record.connections(gateway, MOST_AT_ONCE);
             }
